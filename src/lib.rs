@@ -1,0 +1,3 @@
+//! skeleton
+mod id;
+mod secret;
