@@ -1,3 +1,31 @@
-//! skeleton
+//! opencode-sidecar: one HTTP server next to an application, one OpenCode child behind it.
+//!
+//! Where to look (docs/ARCHITECTURE.md has the whole map):
+//!
+//! - [`config`]: flags and environment to a checked `Config`; the only reader of both.
+//! - `app`: what is started in which order, and ended in which.
+//! - `api`: routes, errors, the listener.
+//! - `engine`: the child process, from spawn to sweep.
+//! - `opencode`: OpenCode's HTTP API and files.
+//! - `workspace`: whether the agent's directory can be used.
+//!
+//! Imports run one way; `tests/architecture.rs` holds it.
+
+mod api;
+mod app;
+mod backoff;
+mod clock;
+pub mod config;
+mod engine;
+pub mod healthcheck;
 mod id;
+mod opencode;
 mod secret;
+mod shutdown;
+pub mod telemetry;
+mod text;
+mod workspace;
+
+pub use app::{App, AppError, harden};
+pub use config::Config;
+pub use engine::{SHIM, shim};

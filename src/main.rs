@@ -1,1 +1,65 @@
-fn main() {}
+//! Arguments in, exit code out: 0 well, 1 failed, 64 told something that cannot be (`EX_USAGE`).
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use opencode_sidecar::config::{self, Command};
+use opencode_sidecar::{App, AppError, Config, SHIM, harden, healthcheck, shim, telemetry};
+
+const USAGE: u8 = 64;
+
+/// What blocking work may take that hangs in the kernel when we want to leave.
+const STUCK: Duration = Duration::from_millis(100);
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|first| first == SHIM) {
+        return shim(arguments);
+    }
+    match config::from_process() {
+        Ok(Command::Serve(config)) => serve(*config),
+        Ok(Command::Healthcheck(check)) => match healthcheck::run(&check) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(problem) => fail(&problem, 1),
+        },
+        Ok(Command::Print(text)) => print(&text),
+        Err(error) => fail(&error, USAGE),
+    }
+}
+
+fn serve(config: Config) -> ExitCode {
+    if let Err(error) = telemetry::init(&config) {
+        return fail(&error, 1);
+    }
+    harden();
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error, 1),
+    };
+    let outcome = runtime.block_on(async { App::bind(config)?.run().await });
+    // A disk that hangs holds a thread in the kernel; it must not hold us.
+    runtime.shutdown_timeout(STUCK);
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error @ AppError::Usage(_)) => fail(&error, USAGE),
+        Err(error) => fail(&error, 1),
+    }
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "one line for whoever started us; there may be no log yet"
+)]
+fn fail(problem: &dyn std::fmt::Display, code: u8) -> ExitCode {
+    eprintln!("opencode-sidecar: {problem}");
+    ExitCode::from(code)
+}
+
+#[expect(clippy::print_stdout, reason = "this is what was asked for")]
+fn print(text: &str) -> ExitCode {
+    print!("{text}");
+    ExitCode::SUCCESS
+}

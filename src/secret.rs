@@ -23,7 +23,10 @@ impl Secret {
     }
 
     /// 256 fresh random bits as 64 hexadecimal digits.
-    #[expect(clippy::expect_used, reason = "a Linux that cannot give random bytes cannot run us")]
+    #[expect(
+        clippy::expect_used,
+        reason = "a Linux that cannot give random bytes cannot run us"
+    )]
     pub(crate) fn random() -> Self {
         let mut bits = Zeroizing::new([0_u8; 32]);
         getrandom::fill(bits.as_mut_slice()).expect("the kernel gives random bytes");
@@ -56,6 +59,53 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// Beginnings by which keys of the common providers are known.
+const KEY_PREFIXES: &[&str] = &[
+    "sk-",
+    "sk_",
+    "gsk_",
+    "xai-",
+    "AIza",
+    "ghp_",
+    "github_pat_",
+    "eyJ",
+    "AKIA",
+];
+
+/// Shorter words than this are names or numbers, not keys.
+const SHORTEST_KEY: usize = 16;
+
+/// `text` without the `known` secrets and without what looks like one.
+pub(crate) fn scrub(text: &str, known: &[Secret]) -> String {
+    let mut clean = text.to_owned();
+    for secret in known.iter().filter(|secret| !secret.expose().is_empty()) {
+        clean = clean.replace(secret.expose(), REDACTED);
+    }
+    let is_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let mut result = String::with_capacity(clean.len());
+    let mut rest = clean.as_str();
+    while let Some(start) = rest.find(is_word) {
+        let (before, after) = rest.split_at(start);
+        let end = after.find(|c| !is_word(c)).unwrap_or(after.len());
+        let (word, next) = after.split_at(end);
+        result.push_str(before);
+        result.push_str(if looks_like_a_key(word) {
+            REDACTED
+        } else {
+            word
+        });
+        rest = next;
+    }
+    result.push_str(rest);
+    result
+}
+
+const REDACTED: &str = "[redacted]";
+
+fn looks_like_a_key(word: &str) -> bool {
+    word.len() >= SHORTEST_KEY && KEY_PREFIXES.iter().any(|prefix| word.starts_with(prefix))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,6 +128,21 @@ mod tests {
         assert!(secret.matches(b"hunter2"));
         for wrong in ["", "hunter", "hunter22", "Hunter2"] {
             assert!(!secret.matches(wrong.as_bytes()), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn known_secrets_and_what_looks_like_a_key_are_scrubbed() {
+        let known = [Secret::new("hunter2"), Secret::new("")];
+        let cases = [
+            ("password=hunter2!", "password=[redacted]!"),
+            ("key sk-proj-abcdefghijklmnop, ok", "key [redacted], ok"),
+            ("Bearer gsk_0123456789abcdef\n", "Bearer [redacted]\n"),
+            ("sk-short stays, äöü stays", "sk-short stays, äöü stays"),
+            ("", ""),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(scrub(text, &known), expected);
         }
     }
 }

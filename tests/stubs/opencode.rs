@@ -1,1 +1,175 @@
-fn main() {}
+//! A scripted `opencode`, for what the real one does too rarely: hang, die, babble, refuse to go.
+//!
+//! The script is the file `stub.json` in the directory `$XDG_DATA_HOME`'s parent's parent (the
+//! sidecar's `DATA_DIR`), read anew at every start: the sidecar hands the child no variable of ours,
+//! so a file is the way in. Every start adds a line with its pid and its password to `stub.log` there.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::exit,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test program: it fails by panicking and reads what it was given"
+)]
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Command, Stdio, exit};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+#[derive(Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Script {
+    /// Exit with this status before anything else.
+    exit: Option<i32>,
+    /// Say these words on stderr first.
+    stderr: Vec<String>,
+    /// Write this many bytes of garbage on stdout first.
+    garbage: usize,
+    /// Never say where it listens.
+    silent: bool,
+    /// Wait this long before listening.
+    delay_ms: u64,
+    /// Answer health checks with this status.
+    health_status: Option<u16>,
+    /// Accept requests and answer none, once this file exists in `DATA_DIR`.
+    hang_when: Option<String>,
+    /// Do not leave on SIGTERM, and do not answer the dispose call.
+    stubborn: bool,
+    /// Start these shell commands, as tools do: each in a session of its own.
+    tools: Vec<String>,
+}
+
+fn main() {
+    let data_dir = data_dir();
+    let script: Script = std::fs::read(data_dir.join("stub.json"))
+        .map(|text| serde_json::from_slice(&text).unwrap())
+        .unwrap_or_default();
+    let password = std::env::var("OPENCODE_SERVER_PASSWORD").unwrap_or_default();
+    let mut log = std::fs::File::options().create(true).append(true).open(data_dir.join("stub.log")).unwrap();
+    writeln!(log, "{} {password}", std::process::id()).unwrap();
+    for line in &script.stderr {
+        eprintln!("{line}");
+    }
+    if let Some(status) = script.exit {
+        exit(status);
+    }
+    if script.garbage > 0 {
+        let noise: Vec<u8> = (0..script.garbage).map(|n| u8::try_from(n % 251).unwrap()).collect();
+        std::io::stdout().write_all(&noise).unwrap();
+        println!();
+    }
+    for tool in &script.tools {
+        Command::new("setsid").args(["bash", "-c", tool]).stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    }
+    if script.stubborn {
+        ignore_sigterm();
+    }
+    std::thread::sleep(Duration::from_millis(script.delay_ms));
+    serve(&script, &data_dir, &password);
+}
+
+/// `DATA_DIR`, from `XDG_DATA_HOME=DATA_DIR/engine/share`.
+fn data_dir() -> PathBuf {
+    let share = PathBuf::from(std::env::var_os("XDG_DATA_HOME").unwrap());
+    share.parent().unwrap().parent().unwrap().to_owned()
+}
+
+/// SIGTERM is blocked in this thread and all later ones, which is as good as ignored.
+fn ignore_sigterm() {
+    // Without unsafe there is no sigaction; becoming `env --ignore-signal` is the same.
+    if std::env::var_os("STUB_DEAF").is_none() {
+        use std::os::unix::process::CommandExt as _;
+        let error = Command::new("env")
+            .arg("--ignore-signal=TERM")
+            .arg(std::env::current_exe().unwrap())
+            .args(std::env::args_os().skip(1))
+            .env("STUB_DEAF", "1")
+            .exec();
+        panic!("{error}");
+    }
+}
+
+fn serve(script: &Script, data_dir: &std::path::Path, password: &str) {
+    let port = std::env::args().skip_while(|arg| arg != "--port").nth(1).unwrap();
+    let listener = TcpListener::bind(format!("127.0.0.1:{port}")).unwrap_or_else(|error| {
+        eprintln!("cannot listen: {error}");
+        exit(1)
+    });
+    if !script.silent {
+        println!("opencode server listening on http://{}", listener.local_addr().unwrap());
+    }
+    let authorization = format!("basic {}", base64(format!("opencode:{password}").as_bytes()));
+    for stream in listener.incoming() {
+        let (script, data_dir, authorization) = (script.clone(), data_dir.to_owned(), authorization.clone());
+        std::thread::spawn(move || {
+            let hangs = || script.hang_when.as_ref().is_some_and(|file| data_dir.join(file).exists());
+            while let Some(request) = stream.as_ref().ok().and_then(read_request) {
+                if hangs() || (script.stubborn && request.path == "/global/dispose") {
+                    std::thread::sleep(Duration::from_secs(3600));
+                }
+                answer(stream.as_ref().unwrap(), &script, &request, &authorization);
+            }
+        });
+    }
+}
+
+struct Request {
+    method: String,
+    path: String,
+    authorization: String,
+}
+
+fn read_request(stream: &TcpStream) -> Option<Request> {
+    let mut reader = BufReader::with_capacity(1, stream);
+    let mut line = String::new();
+    reader.read_line(&mut line).ok().filter(|n| *n > 0)?;
+    let mut words = line.split(' ');
+    let (method, target) = (words.next()?.to_owned(), words.next()?.to_owned());
+    let (mut length, mut authorization) = (0, String::new());
+    loop {
+        let mut header = String::new();
+        reader.read_line(&mut header).ok()?;
+        let Some((name, value)) = header.trim().split_once(": ") else { break };
+        match name.to_ascii_lowercase().as_str() {
+            "content-length" => length = value.parse().ok()?,
+            "authorization" => authorization = value.to_owned(),
+            _ => {}
+        }
+    }
+    reader.read_exact(&mut vec![0; length]).ok()?;
+    let path = target.split('?').next()?.to_owned();
+    Some(Request { method, path, authorization })
+}
+
+fn answer(mut stream: &TcpStream, script: &Script, request: &Request, authorization: &str) {
+    let sent = request.authorization.replacen("Basic", "basic", 1);
+    let (status, body) = match (request.method.as_str(), request.path.as_str()) {
+        _ if sent != authorization => (401, "\"no\""),
+        ("GET", "/global/health") => (script.health_status.unwrap_or(200), r#"{"healthy":true,"version":"1.18.33"}"#),
+        ("POST", "/session") => (200, r#"{"id":"ses_stub"}"#),
+        ("DELETE", _) | ("POST", "/global/dispose") => (200, "true"),
+        _ => (404, r#"{"name":"NotFoundError"}"#),
+    };
+    let head = format!("HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
+    drop(stream.write_all(format!("{head}{body}").as_bytes()));
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let digit = |group: u32, shift: u32| char::from(DIGITS[(group >> shift & 63) as usize]);
+    let mut text = String::new();
+    for chunk in bytes.chunks(3) {
+        let byte = |n: usize| u32::from(chunk.get(n).copied().unwrap_or(0));
+        let group = byte(0) << 16 | byte(1) << 8 | byte(2);
+        text.push(digit(group, 18));
+        text.push(digit(group, 12));
+        text.push(if chunk.len() > 1 { digit(group, 6) } else { '=' });
+        text.push(if chunk.len() > 2 { digit(group, 0) } else { '=' });
+    }
+    text
+}

@@ -1,0 +1,39 @@
+//! What clients see. Every route:
+//!
+//! | route | what |
+//! |---|---|
+//! | `GET /healthz`, `GET /health` | this process answers |
+//! | `GET /ready` | work can be taken; 503 says why not |
+//! | `GET /engine/status` | everything about the child |
+//! | `POST /engine/start`, `/engine/stop`, `/engine/restart` | move it |
+//!
+//! Handlers check, call and convert; they hold no rules. Errors are made in [`error`] only, and no
+//! module below knows a status code. OpenCode and the disk are out of reach from here.
+
+mod engine;
+mod error;
+mod extract;
+mod middleware;
+mod probes;
+mod router;
+mod server;
+
+use std::sync::Arc;
+
+pub(crate) use self::server::Bound;
+
+use crate::config::SharedSecrets;
+use crate::shutdown::Shutdown;
+use crate::workspace;
+
+/// What handlers share. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct State {
+    pub(crate) engine: crate::engine::Handle,
+    pub(crate) workspace: workspace::Watch,
+    pub(crate) secrets: SharedSecrets,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) max_body_bytes: usize,
+}
+
+type Shared = axum::extract::State<Arc<State>>;

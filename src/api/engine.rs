@@ -1,0 +1,101 @@
+//! `/engine/*`: what the child is doing, and moving it by hand.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+
+use super::Shared;
+use super::error::ApiError;
+use super::extract::OptionalJson;
+use crate::engine::{Answer, Operation, Status};
+
+/// Body of `/engine/start` and `/engine/restart`; may be left out.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct MoveRequest {
+    /// Loopback port of the child from now on; 0 picks a free one.
+    port: Option<u16>,
+}
+
+/// Body of every answer about the child.
+#[derive(Debug, Serialize)]
+pub(super) struct StatusResponse {
+    running: bool,
+    state: &'static str,
+    pid: Option<i32>,
+    url: Option<String>,
+    port: Option<u16>,
+    version: Option<String>,
+    generation: u64,
+    restarts: u64,
+    uptime_secs: Option<u64>,
+    rss_bytes: Option<u64>,
+    project_dir: String,
+    last_error: Option<String>,
+}
+
+pub(super) async fn status(State(state): Shared) -> Json<StatusResponse> {
+    Json(state.engine.status().into())
+}
+
+pub(super) async fn start(
+    State(state): Shared,
+    OptionalJson(body): OptionalJson<MoveRequest>,
+) -> Moved {
+    moved(
+        state
+            .engine
+            .ask(Operation::Start { port: body.port })
+            .await?,
+    )
+}
+
+pub(super) async fn stop(State(state): Shared) -> Moved {
+    moved(state.engine.ask(Operation::Stop).await?)
+}
+
+pub(super) async fn restart(
+    State(state): Shared,
+    OptionalJson(body): OptionalJson<MoveRequest>,
+) -> Moved {
+    moved(
+        state
+            .engine
+            .ask(Operation::Restart { port: body.port })
+            .await?,
+    )
+}
+
+type Moved = Result<(StatusCode, Json<StatusResponse>), ApiError>;
+
+fn moved(answer: Answer) -> Moved {
+    match answer {
+        Answer::Done(status) => Ok((StatusCode::OK, Json(status.into()))),
+        Answer::Pending(status) => Ok((StatusCode::ACCEPTED, Json(status.into()))),
+        Answer::Failed(reason) => Err(ApiError::engine_unavailable(reason)),
+    }
+}
+
+// === impl StatusResponse ===
+
+impl From<Status> for StatusResponse {
+    fn from(status: Status) -> Self {
+        let snapshot = status.snapshot;
+        let ready = snapshot.ready();
+        Self {
+            running: snapshot.process.is_some(),
+            state: snapshot.state.name(),
+            pid: snapshot.process.map(|(pid, _)| pid.as_raw_nonzero().get()),
+            url: ready.map(|ready| format!("http://{}", ready.address)),
+            port: ready.map(|ready| ready.address.port()),
+            version: ready.map(|ready| ready.version.clone()),
+            generation: snapshot.generation.get(),
+            restarts: snapshot.restarts,
+            uptime_secs: snapshot.process.map(|(_, since)| since.elapsed().as_secs()),
+            rss_bytes: status.resident_bytes,
+            project_dir: status.project_dir,
+            last_error: snapshot.last_error,
+        }
+    }
+}

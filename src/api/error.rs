@@ -1,0 +1,222 @@
+//! Every error a client can see, and the only place that knows status codes.
+//!
+//! An [`ApiError`] becomes an empty response that carries it; [`render`] fills in the body when the
+//! request id is known and the cause has been logged. So a cause never reaches a client, and no body
+//! is without its id.
+
+use std::borrow::Cow;
+
+use axum::body::Body;
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use crate::clock;
+use crate::engine::AskError;
+
+/// The kinds of error, part of the contract: `code` in every body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ErrorCode {
+    InvalidRequest,
+    Unauthorized,
+    NotFound,
+    MethodNotAllowed,
+    Conflict,
+    PayloadTooLarge,
+    EngineUnavailable,
+    ShuttingDown,
+    Internal,
+}
+
+/// One error on its way to a client.
+#[derive(Clone, Debug)]
+pub(crate) struct ApiError {
+    code: ErrorCode,
+    message: Cow<'static, str>,
+    details: Option<Details>,
+    retry_after_secs: Option<u64>,
+    /// For the log, never for the client.
+    cause: Option<String>,
+}
+
+/// Which field, and what is wrong with it.
+#[derive(Clone, Debug, Serialize)]
+struct Details {
+    field: String,
+    reason: String,
+}
+
+#[derive(Serialize)]
+struct Envelope<'a> {
+    error: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    details: Option<&'a Details>,
+    timestamp: String,
+    code: ErrorCode,
+    request_id: &'a str,
+}
+
+// === impl ErrorCode ===
+
+impl ErrorCode {
+    #[cfg(test)]
+    pub(crate) const ALL: &'static [Self] = &[
+        Self::InvalidRequest,
+        Self::Unauthorized,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::Conflict,
+        Self::PayloadTooLarge,
+        Self::EngineUnavailable,
+        Self::ShuttingDown,
+        Self::Internal,
+    ];
+
+    const fn status(self) -> StatusCode {
+        match self {
+            Self::InvalidRequest => StatusCode::BAD_REQUEST,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Conflict => StatusCode::CONFLICT,
+            Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::EngineUnavailable | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+}
+
+// === impl ApiError ===
+
+impl ApiError {
+    pub(crate) fn new(code: ErrorCode, message: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            details: None,
+            retry_after_secs: None,
+            cause: None,
+        }
+    }
+
+    /// A field that is wrong: the sentence names it and what would be right.
+    pub(crate) fn invalid(field: &str, reason: &str) -> Self {
+        let details = Details {
+            field: field.to_owned(),
+            reason: reason.to_owned(),
+        };
+        Self {
+            details: Some(details),
+            ..Self::new(ErrorCode::InvalidRequest, format!("{field}: {reason}"))
+        }
+    }
+
+    pub(crate) fn unauthorized() -> Self {
+        Self::new(
+            ErrorCode::Unauthorized,
+            "this route needs the header `Authorization: Bearer <shared secret>`, and the one sent is not accepted",
+        )
+    }
+
+    pub(crate) fn not_found(path: &str) -> Self {
+        Self::new(
+            ErrorCode::NotFound,
+            format!("there is no route {path}; API_CONTRACT.md lists them"),
+        )
+    }
+
+    pub(crate) fn method_not_allowed(method: &str, path: &str) -> Self {
+        let message = format!("{path} does not take {method}; the Allow header says what it takes");
+        Self::new(ErrorCode::MethodNotAllowed, message)
+    }
+
+    /// Our fault. The cause goes to the log under the request id the client gets.
+    pub(crate) fn internal(cause: impl Into<String>) -> Self {
+        let message = "something failed in the sidecar; its log says what, under this request_id";
+        Self {
+            cause: Some(cause.into()),
+            ..Self::new(ErrorCode::Internal, message)
+        }
+    }
+
+    pub(crate) fn engine_unavailable(reason: String) -> Self {
+        Self {
+            retry_after_secs: Some(5),
+            ..Self::new(ErrorCode::EngineUnavailable, reason)
+        }
+    }
+
+    pub(super) fn cause(&self) -> Option<&str> {
+        self.cause.as_deref()
+    }
+}
+
+impl From<AskError> for ApiError {
+    fn from(error: AskError) -> Self {
+        let message = error.to_string();
+        match error {
+            AskError::InProgress(_) | AskError::OtherPort(_) => {
+                Self::new(ErrorCode::Conflict, message)
+            }
+            AskError::ShuttingDown => Self {
+                retry_after_secs: Some(5),
+                ..Self::new(ErrorCode::ShuttingDown, message)
+            },
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = self.code.status().into_response();
+        if self.code == ErrorCode::Unauthorized {
+            response
+                .headers_mut()
+                .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(seconds) = self.retry_after_secs {
+            response.headers_mut().insert(RETRY_AFTER, seconds.into());
+        }
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Gives a response that carries an error its body.
+pub(super) fn render(error: &ApiError, response: &mut Response, request_id: &str) {
+    let envelope = Envelope {
+        error: &error.message,
+        details: error.details.as_ref(),
+        timestamp: clock::now(),
+        code: error.code,
+        request_id,
+    };
+    // A struct of strings always serialises.
+    let body = serde_json::to_vec(&envelope).unwrap_or_default();
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    *response.body_mut() = Body::from(body);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_has_its_status() {
+        let table: Vec<String> = ErrorCode::ALL
+            .iter()
+            .map(|code| {
+                format!(
+                    "{} {}",
+                    code.status().as_u16(),
+                    serde_json::to_value(code).unwrap()
+                )
+            })
+            .collect();
+        insta::assert_snapshot!(table.join("\n"), @"");
+    }
+}

@@ -1,0 +1,157 @@
+//! What happens to every request on its way in and every response on its way out.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use axum::extract::{OriginalUri, Request, State as Extract};
+use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use tracing::Instrument as _;
+
+use super::State;
+use super::error::{self, ApiError};
+
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Longer ids than this are not echoed but replaced.
+const MAX_ID: usize = 128;
+
+/// Gives the request its id and its span, the response its id, and an error its body and log line.
+/// Outermost: nothing answers without passing here.
+pub(super) async fn identify(request: Request, next: Next) -> Response {
+    let id = request_id(request.headers());
+    let text = id.to_str().unwrap_or_default().to_owned();
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let span = tracing::info_span!("request", http.request_id = text);
+    async move {
+        let begun = Instant::now();
+        let mut response = next.run(request).await;
+        if let Some(error) = response.extensions_mut().remove::<ApiError>() {
+            if let Some(cause) = error.cause() {
+                tracing::error!(cause, "a request failed");
+            }
+            error::render(&error, &mut response, &text);
+        }
+        response.headers_mut().insert(REQUEST_ID, id);
+        log(&method, &path, &response, begun);
+        response
+    }
+    .instrument(span)
+    .await
+}
+
+/// Reading is frequent and harmless, so it is logged for whoever looks closer.
+fn log(method: &Method, path: &str, response: &Response, begun: Instant) {
+    let status = response.status().as_u16();
+    let ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    if method.is_safe() && response.status().is_success() {
+        tracing::debug!(http.method = %method, http.path = path, http.status = status, ms, "answered");
+    } else {
+        tracing::info!(http.method = %method, http.path = path, http.status = status, ms, "answered");
+    }
+}
+
+/// The caller's id if it is harmless in a log and a header, else one of ours.
+pub(super) fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let harmless = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:/+=@".contains(byte);
+    headers
+        .get(REQUEST_ID)
+        .filter(|id| (1..=MAX_ID).contains(&id.len()) && id.as_bytes().iter().all(harmless))
+        .cloned()
+        .unwrap_or_else(fresh_id)
+}
+
+/// A random prefix of this process and a counter: unique, and cheap enough for every probe.
+fn fresh_id() -> HeaderValue {
+    static PREFIX: OnceLock<u64> = OnceLock::new();
+    static COUNTER: AtomicU64 = AtomicU64::new(1);
+    let prefix = PREFIX.get_or_init(|| getrandom::u64().unwrap_or_default());
+    let n = COUNTER.fetch_add(1, Ordering::Relaxed);
+    HeaderValue::try_from(format!("{prefix:016x}-{n:08x}"))
+        .unwrap_or_else(|_| HeaderValue::from_static("none"))
+}
+
+/// Lets pass whoever shows a token that is ours. Without a configured secret everybody passes.
+pub(super) async fn authenticate(
+    Extract(state): Extract<Arc<State>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if state.secrets.required()
+        && !bearer(request.headers()).is_some_and(|token| state.secrets.accept(token))
+    {
+        return ApiError::unauthorized().into_response();
+    }
+    next.run(request).await
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    let value = headers.get(AUTHORIZATION)?.as_bytes();
+    let (scheme, token) = value.split_at_checked(7)?;
+    scheme
+        .eq_ignore_ascii_case(b"bearer ")
+        .then(|| token.trim_ascii())
+}
+
+pub(super) async fn no_route(OriginalUri(uri): OriginalUri) -> ApiError {
+    ApiError::not_found(uri.path())
+}
+
+pub(super) async fn no_method(method: Method, OriginalUri(uri): OriginalUri) -> ApiError {
+    ApiError::method_not_allowed(method.as_str(), uri.path())
+}
+
+/// A panic in a handler is our fault and one request's problem.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the layer hands the panic over"
+)]
+pub(super) fn panicked(panic: Box<dyn Any + Send>) -> Response {
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("without a message");
+    ApiError::internal(format!("panic: {text}")).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id_for(sent: &str) -> String {
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            REQUEST_ID,
+            HeaderValue::from_bytes(sent.as_bytes()).unwrap(),
+        );
+        request_id(&headers).to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn a_harmless_id_is_kept_and_another_is_replaced() {
+        assert_eq!(id_for("abc-123"), "abc-123");
+        for bad in ["", "with blank", "<script>", "ü", &"x".repeat(MAX_ID + 1)] {
+            assert_ne!(id_for(bad), bad);
+        }
+        assert_ne!(fresh_id(), fresh_id());
+    }
+
+    #[test]
+    fn the_scheme_is_read_in_any_case_and_the_token_exactly() {
+        let token = |value: &'static str| {
+            let headers = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_static(value))]);
+            bearer(&headers).map(<[u8]>::to_vec)
+        };
+        assert_eq!(token("Bearer abc").as_deref(), Some(&b"abc"[..]));
+        assert_eq!(token("bearer  abc ").as_deref(), Some(&b"abc"[..]));
+        assert_eq!(token("Basic abc"), None);
+        assert_eq!(token("Bearer"), None);
+        assert_eq!(token("Bearer "), Some(Vec::new()));
+    }
+}

@@ -1,0 +1,80 @@
+//! `/healthz`, `/health`, `/ready`: answered from memory, without a lock that anybody holds for long.
+//!
+//! They never touch the disk or the child. The workspace is checked by a task of its own, the engine
+//! is watched by its actor; here the latest word of both is read.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::{Body, Bytes};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::Response;
+use serde::Serialize;
+
+use super::{Shared, State};
+use crate::clock;
+
+#[derive(Serialize)]
+struct NotReady<'a> {
+    status: &'static str,
+    error: &'a str,
+    timestamp: String,
+}
+
+pub(super) async fn health() -> Response {
+    alive()
+}
+
+pub(super) async fn ready(axum::extract::State(state): Shared) -> Response {
+    readiness(&state)
+}
+
+/// The answer of the probe at `path`, if it is one.
+pub(super) fn answer(path: &str, state: &Arc<State>) -> Option<Response> {
+    match path {
+        "/healthz" | "/health" => Some(alive()),
+        "/ready" => Some(readiness(state)),
+        _ => None,
+    }
+}
+
+fn alive() -> Response {
+    json(StatusCode::OK, Bytes::from_static(br#"{"status":"ok"}"#))
+}
+
+fn readiness(state: &State) -> Response {
+    let Some(reason) = not_ready(state) else {
+        return json(StatusCode::OK, Bytes::from_static(br#"{"status":"ready"}"#));
+    };
+    let body = NotReady {
+        status: "not ready",
+        error: &reason,
+        timestamp: clock::now(),
+    };
+    json(
+        StatusCode::SERVICE_UNAVAILABLE,
+        serde_json::to_vec(&body).unwrap_or_default().into(),
+    )
+}
+
+/// Why no work can be taken now. The most lasting reason first.
+fn not_ready(state: &State) -> Option<String> {
+    if state.shutdown.drain.is_cancelled() {
+        return Some("draining".into());
+    }
+    let workspace = state.workspace.borrow().verdict();
+    if let Err(reason) = workspace {
+        return Some(format!("workspace not accessible: {reason}"));
+    }
+    state.engine.not_ready(Instant::now())
+}
+
+fn json(status: StatusCode, body: Bytes) -> Response {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

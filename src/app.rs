@@ -1,0 +1,203 @@
+//! Composition: what is started in which order, and ended in which. No business rules.
+//!
+//! Start: listener, workspace checks, engine; the probes answer before the engine is up.
+//! End: readiness off, engine down by its ladder, listener closed, connections finished.
+
+use std::fs::File;
+use std::io::{IsTerminal as _, Write as _};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::{Announce, Config, Renewal, SharedSecrets};
+use crate::shutdown::Shutdown;
+use crate::{api, engine, workspace};
+
+/// How long connections may take to finish their request once everything else is over.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
+/// How often a secret file is looked at.
+const RENEWAL: Duration = Duration::from_secs(2);
+
+/// Everything is checked and the port is ours; nothing runs yet.
+#[derive(Debug)]
+pub struct App {
+    config: Config,
+    bound: api::Bound,
+    /// Held as long as we live: one sidecar per data directory.
+    _lock: File,
+}
+
+/// Why the program could not start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// What was asked for cannot be had; the sentence says what to change.
+    #[error("{0}")]
+    Usage(String),
+    /// The system refused something we need.
+    #[error("failed to {0}: {1}")]
+    System(&'static str, std::io::Error),
+}
+
+/// Closes this process to inspection by others of the same user: the agent's tools are such, and our
+/// memory holds keys. Also no core dumps, for the same reason.
+pub fn harden() {
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        tracing::warn!(%error, "this process cannot be closed to inspection");
+    }
+    if let Err(error) = setrlimit(
+        Resource::Core,
+        Rlimit {
+            current: Some(0),
+            maximum: Some(0),
+        },
+    ) {
+        tracing::warn!(%error, "core dumps cannot be turned off");
+    }
+}
+
+// === impl App ===
+
+impl App {
+    /// Takes the data directory and the port.
+    ///
+    /// # Errors
+    /// When one of them is taken or forbidden.
+    pub fn bind(config: Config) -> Result<Self, AppError> {
+        let lock = engine::lock(&config.engine.data_dir)
+            .map_err(|error| AppError::Usage(error.to_string()))?;
+        let bound = api::Bound::bind(config.host, config.port)
+            .map_err(|error| AppError::Usage(error.to_string()))?;
+        Ok(Self {
+            config,
+            bound,
+            _lock: lock,
+        })
+    }
+
+    /// Serves until told to stop.
+    ///
+    /// # Errors
+    /// When the system refuses a thread or a signal handler.
+    pub async fn run(self) -> Result<(), AppError> {
+        let Self {
+            config,
+            bound,
+            _lock,
+        } = self;
+        announce(config.announce, bound.address());
+        warn_about(&config);
+
+        let (tracker, connections) = (TaskTracker::new(), TaskTracker::new());
+        let shutdown = Shutdown::listen(&tracker, config.drain_timeout)
+            .map_err(|error| AppError::System("listen for signals", error))?;
+        let workspace = workspace::spawn(&config.workspace, &tracker, shutdown.gone.clone());
+        let engine = engine::spawn(config.engine, workspace.clone(), shutdown.clone(), &tracker)
+            .map_err(|error| AppError::System("start the engine's keeper", error))?;
+        tracker.spawn(renew(config.shared_secrets.clone(), shutdown.gone.clone()));
+
+        let state = api::State {
+            engine: engine.clone(),
+            workspace,
+            secrets: config.shared_secrets,
+            shutdown: shutdown.clone(),
+            max_body_bytes: config.max_body_bytes,
+        };
+        let close = CancellationToken::new();
+        connections.spawn(bound.serve(state, close.clone(), connections.clone()));
+
+        engine.ended().await;
+        close.cancel();
+        connections.close();
+        if tokio::time::timeout(LAST_ANSWERS, connections.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                connections = connections.len(),
+                "closing connections that are still busy"
+            );
+        }
+        shutdown.gone.cancel();
+        tracker.close();
+        if tokio::time::timeout(LAST_ANSWERS, tracker.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(tasks = tracker.len(), "leaving tasks that did not end");
+        }
+        tracing::info!("bye");
+        Ok(())
+    }
+}
+
+/// Tells the address on stdout: for a person, or for whoever started us and reads one line.
+fn announce(how: Announce, address: SocketAddr) {
+    let text = match how {
+        Announce::Text => true,
+        Announce::Json => false,
+        Announce::Auto => std::io::stdout().is_terminal(),
+    };
+    let line = if text {
+        let port = address.port();
+        format!(
+            "\n  opencode-sidecar {} listens on http://localhost:{port}\n\n  \
+             try:  curl -s localhost:{port}/ready\n        \
+             curl -s localhost:{port}/engine/status\n\n",
+            env!("CARGO_PKG_VERSION")
+        )
+    } else {
+        format!(
+            "{}\n",
+            serde_json::json!({ "event": "listening", "address": address.to_string(), "port": address.port() })
+        )
+    };
+    // Nobody reading is no reason not to serve.
+    drop(std::io::stdout().write_all(line.as_bytes()));
+}
+
+fn warn_about(config: &Config) {
+    for hint in &config.hints {
+        tracing::warn!("{hint}");
+    }
+    if !config.shared_secrets.required() {
+        tracing::warn!("OPENCODE_SHARED_SECRET is not set: whoever reaches this port may use it");
+    }
+    if rustix::process::geteuid().is_root() {
+        tracing::warn!(
+            "running as root: the agent's tools can read this process's secrets; run as an ordinary user"
+        );
+    }
+}
+
+/// Takes over a changed secret file.
+async fn renew(secrets: SharedSecrets, stop: CancellationToken) {
+    let watch = async {
+        let mut ticks = tokio::time::interval(RENEWAL);
+        let mut complaint = None;
+        loop {
+            ticks.tick().await;
+            let reader = secrets.clone();
+            match tokio::task::spawn_blocking(move || reader.renew()).await {
+                Ok(Renewal::Changed) => tracing::info!("the shared secret was renewed"),
+                Ok(Renewal::Refused(reason)) if complaint.as_ref() != Some(&reason) => {
+                    tracing::error!(
+                        reason,
+                        "the shared secret was not renewed; the old one stays valid"
+                    );
+                    complaint = Some(reason);
+                    continue;
+                }
+                Ok(Renewal::Refused(_)) => continue,
+                Ok(Renewal::Unchanged) | Err(_) => {}
+            }
+            complaint = None;
+        }
+    };
+    if secrets.has_file() {
+        stop.run_until_cancelled(watch).await;
+    }
+}

@@ -1,0 +1,131 @@
+//! The command line: built from the table of settings, read once.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+
+use clap::{Arg, ArgMatches};
+
+use super::reader::Reader;
+use super::settings::{SETTINGS, Setting};
+use super::{Config, ConfigError, parse};
+
+/// What the program was asked to do.
+#[derive(Debug)]
+pub enum Command {
+    /// Serve until told to stop.
+    Serve(Box<Config>),
+    /// Ask a running instance how it is.
+    Healthcheck(Healthcheck),
+    /// Print a text (help, version) and leave.
+    Print(String),
+}
+
+/// `opencode-sidecar healthcheck`.
+#[derive(Debug)]
+pub struct Healthcheck {
+    pub(crate) port: u16,
+    /// Ask `/ready` instead of `/healthz`.
+    pub(crate) ready: bool,
+}
+
+/// Reads the flags and the environment of this process.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the one place that reads the environment"
+)]
+pub fn from_process() -> Result<Command, ConfigError> {
+    read(std::env::args_os(), std::env::vars_os())
+}
+
+pub(super) fn read(
+    args: impl IntoIterator<Item = OsString>,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Command, ConfigError> {
+    let matches = match command_line().try_get_matches_from(args) {
+        Ok(matches) => matches,
+        Err(error) if !error.use_stderr() => return Ok(Command::Print(error.to_string())),
+        Err(error) => return Err(ConfigError::Usage(first_line(&error.to_string()))),
+    };
+    let reader = |matches: &ArgMatches| Reader::new(flags(matches), environment);
+    match matches.subcommand() {
+        Some(("healthcheck", matches)) => {
+            let ready = matches.get_flag("ready");
+            let port = reader(matches).required("PORT", parse::port)?;
+            Ok(Command::Healthcheck(Healthcheck { port, ready }))
+        }
+        _ => Ok(Command::Serve(Box::new(Config::read(&reader(&matches))?))),
+    }
+}
+
+fn command_line() -> clap::Command {
+    let healthcheck = clap::Command::new("healthcheck")
+        .about("Ask a running instance on this host; exit 0 if it is well, 1 if not")
+        .arg(
+            Arg::new("ready")
+                .long("ready")
+                .action(clap::ArgAction::SetTrue)
+                .help("Ask whether it is ready for work, not only alive"),
+        )
+        .args(
+            SETTINGS
+                .iter()
+                .filter(|setting| setting.name == "PORT")
+                .map(argument),
+        );
+    clap::Command::new("opencode-sidecar")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Turns OpenCode, the AI coding agent, into a dependable service")
+        .after_help(
+            "Every option is also an environment variable, named beside it; the option wins.",
+        )
+        .args_conflicts_with_subcommands(true)
+        .subcommand(healthcheck)
+        .args(SETTINGS.iter().map(argument))
+        .args(SETTINGS.iter().filter_map(file_argument))
+}
+
+fn argument(setting: &'static Setting) -> Arg {
+    let default = setting
+        .default
+        .map_or_else(String::new, |default| format!(", default {default}"));
+    Arg::new(setting.name)
+        .long(setting.flag())
+        .value_name("VALUE")
+        .hide_short_help(false)
+        .help_heading(setting.group.heading())
+        .help(format!("{} [{}{default}]", setting.help, setting.name))
+}
+
+fn file_argument(setting: &'static Setting) -> Option<Arg> {
+    let name = setting.file_name()?;
+    let help = format!(
+        "File that holds {}; read again when it changes [{name}]",
+        setting.name
+    );
+    Some(
+        Arg::new(name.clone())
+            .long(name.to_ascii_lowercase().replace('_', "-"))
+            .value_name("PATH")
+            .help_heading(setting.group.heading())
+            .help(help),
+    )
+}
+
+fn flags(matches: &ArgMatches) -> BTreeMap<String, String> {
+    matches
+        .ids()
+        .filter_map(|id| {
+            let value = matches.try_get_one::<String>(id.as_str()).ok()??;
+            Some((id.as_str().to_owned(), value.clone()))
+        })
+        .collect()
+}
+
+fn first_line(text: &str) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    line.strip_prefix("error: ").unwrap_or(line).to_owned()
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

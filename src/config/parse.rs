@@ -1,0 +1,123 @@
+//! Text to value, for one setting at a time. Pure.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A duration: a bare number is seconds; `ms`, `s`, `m`, `h` say the unit.
+pub(crate) fn duration(text: &str) -> Option<Duration> {
+    let split = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at_checked(split)?;
+    let number: u64 = number.parse().ok()?;
+    let millis = match unit {
+        "ms" => number,
+        "" | "s" => number.checked_mul(1_000)?,
+        "m" => number.checked_mul(60_000)?,
+        "h" => number.checked_mul(3_600_000)?,
+        _ => return None,
+    };
+    // Nothing here is meant to be instant or to outlive a month.
+    (1..=31 * 24 * 3_600_000)
+        .contains(&millis)
+        .then(|| Duration::from_millis(millis))
+}
+
+pub(crate) fn port(text: &str) -> Option<u16> {
+    text.parse().ok()
+}
+
+pub(crate) fn address(text: &str) -> Option<IpAddr> {
+    text.trim_start_matches('[')
+        .trim_end_matches(']')
+        .parse()
+        .ok()
+}
+
+pub(crate) fn within(range: std::ops::RangeInclusive<usize>) -> impl Fn(&str) -> Option<usize> {
+    move |text| text.parse().ok().filter(|n| range.contains(n))
+}
+
+pub(crate) fn path(text: &str) -> Option<PathBuf> {
+    (!text.contains('\0')).then(|| PathBuf::from(text))
+}
+
+/// One or two secrets, separated by a comma or a line break.
+///
+/// Two at once let a rotation go without a gap. More than two is a mistake in a file that is not the
+/// secret, and a blank inside is a mistake in quoting: both are refused rather than guessed at.
+pub(crate) fn secrets(text: &str) -> Option<Vec<String>> {
+    let found: Vec<String> = text
+        .split([',', '\n'])
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+        .map(str::to_owned)
+        .collect();
+    let sound = |secret: &String| secret.bytes().all(|b| b.is_ascii_graphic());
+    (matches!(found.len(), 1 | 2) && found.iter().all(sound)).then_some(found)
+}
+
+/// How many single-character edits lie between two names, to suggest the one that was meant.
+pub(crate) fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, ca) in a.chars().enumerate() {
+        let mut diagonal = row.first().copied().unwrap_or(0);
+        if let Some(first) = row.first_mut() {
+            *first = i + 1;
+        }
+        for (j, cb) in b.iter().enumerate() {
+            let above = row[j + 1];
+            let cost = usize::from(ca != *cb);
+            row[j + 1] = (diagonal + cost).min(above + 1).min(row[j] + 1);
+            diagonal = above;
+        }
+    }
+    row.last().copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_is_seconds_unless_it_says_otherwise() {
+        let cases = [
+            ("30", Some(30_000)),
+            ("30s", Some(30_000)),
+            ("500ms", Some(500)),
+            ("5m", Some(300_000)),
+            ("1h", Some(3_600_000)),
+            ("0", None),
+            ("", None),
+            ("-1", None),
+            ("1.5", None),
+            ("5 m", None),
+            ("ms", None),
+            ("99999999999999999999", None),
+            ("18446744073709551615h", None),
+        ];
+        for (text, millis) in cases {
+            assert_eq!(duration(text), millis.map(Duration::from_millis), "{text}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_one_or_two_words() {
+        assert_eq!(secrets("a"), Some(vec!["a".into()]));
+        assert_eq!(secrets("a,b"), Some(vec!["a".into(), "b".into()]));
+        assert_eq!(secrets("a\nb\n"), Some(vec!["a".into(), "b".into()]));
+        assert_eq!(secrets("a\r\nb\r\n"), Some(vec!["a".into(), "b".into()]));
+        assert_eq!(secrets(" \n,"), None);
+        assert_eq!(secrets("a b"), None);
+        assert_eq!(secrets("a,b,c"), None);
+    }
+
+    #[test]
+    fn distance_counts_edits() {
+        assert_eq!(distance("OPENCODE_BIN", "OPENCODE_BIN"), 0);
+        assert_eq!(distance("OPENCODE_BNI", "OPENCODE_BIN"), 2);
+        assert_eq!(distance("", "abc"), 3);
+    }
+}

@@ -1,0 +1,157 @@
+//! The bearer tokens clients may use, and their renewal while we run.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+
+use super::reader::{Reader, refuse};
+use super::{ConfigError, parse};
+use crate::secret::Secret;
+use crate::text::plain;
+
+const NAME: &str = "OPENCODE_SHARED_SECRET";
+const FILE_NAME: &str = "OPENCODE_SHARED_SECRET_FILE";
+
+/// A secret file is a line or two; anything larger is the wrong file.
+const MAX_FILE_BYTES: u64 = 64 * 1024;
+
+/// The tokens accepted now: none (auth is off), one, or two during a rotation.
+#[derive(Clone, Debug)]
+pub(crate) struct SharedSecrets {
+    current: Arc<RwLock<Vec<Secret>>>,
+    file: Option<PathBuf>,
+}
+
+/// What reading the file again brought.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Renewal {
+    Unchanged,
+    Changed,
+    /// The old tokens stay; the sentence says why.
+    Refused(String),
+}
+
+// === impl SharedSecrets ===
+
+impl SharedSecrets {
+    pub(super) fn read(reader: &Reader) -> Result<Self, ConfigError> {
+        if let Some((shown, file)) = reader.given(FILE_NAME) {
+            if reader.is_set(NAME) {
+                return Err(ConfigError::Usage(format!(
+                    "{NAME} and {FILE_NAME} are both set: keep one"
+                )));
+            }
+            let file = PathBuf::from(file);
+            let text = read_file(&file).map_err(|reason| ConfigError::BadFile {
+                name: shown.clone(),
+                path: file.clone(),
+                reason,
+            })?;
+            let secrets =
+                parse::secrets(&text).ok_or_else(|| refuse(NAME, shown, String::new()))?;
+            return Ok(Self::new(secrets, Some(file)));
+        }
+        Ok(Self::new(
+            reader.optional(NAME, parse::secrets)?.unwrap_or_default(),
+            None,
+        ))
+    }
+
+    fn new(secrets: Vec<String>, file: Option<PathBuf>) -> Self {
+        let secrets = secrets.into_iter().map(Secret::new).collect();
+        Self {
+            current: Arc::new(RwLock::new(secrets)),
+            file,
+        }
+    }
+
+    /// Whether clients must show a token.
+    pub(crate) fn required(&self) -> bool {
+        !self.current.read().is_empty()
+    }
+
+    pub(crate) const fn has_file(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// Whether `token` is one of ours. Every secret is compared, so the time tells nothing.
+    pub(crate) fn accept(&self, token: &[u8]) -> bool {
+        self.current
+            .read()
+            .iter()
+            .fold(false, |found, secret| found | secret.matches(token))
+    }
+
+    /// Reads the file again. Blocking; a file that vanished or broke leaves the old tokens in place.
+    pub(crate) fn renew(&self) -> Renewal {
+        let Some(file) = &self.file else {
+            return Renewal::Unchanged;
+        };
+        let refused =
+            |reason: &str| Renewal::Refused(format!("{FILE_NAME} {}: {reason}", file.display()));
+        let text = match read_file(file) {
+            Ok(text) => text,
+            Err(reason) => return refused(&reason),
+        };
+        let Some(found) = parse::secrets(&text) else {
+            return refused("not one or two secrets");
+        };
+        let mut current = self.current.write();
+        let same = current.len() == found.len()
+            && current
+                .iter()
+                .zip(&found)
+                .all(|(ours, theirs)| ours.matches(theirs.as_bytes()));
+        if same {
+            return Renewal::Unchanged;
+        }
+        *current = found.into_iter().map(Secret::new).collect();
+        Renewal::Changed
+    }
+}
+
+fn read_file(path: &Path) -> Result<String, String> {
+    use std::io::Read as _;
+    let file = std::fs::File::open(path).map_err(|error| plain(&error.to_string()))?;
+    let mut text = String::new();
+    file.take(MAX_FILE_BYTES)
+        .read_to_string(&mut text)
+        .map_err(|error| plain(&error.to_string()))?;
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from_file(text: &str) -> (tempfile::TempDir, PathBuf, SharedSecrets) {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("secret");
+        std::fs::write(&file, text).unwrap();
+        let secrets = SharedSecrets::new(parse::secrets(text).unwrap(), Some(file.clone()));
+        (dir, file, secrets)
+    }
+
+    #[test]
+    fn both_secrets_of_a_rotation_are_accepted() {
+        let (_dir, _, secrets) = from_file("old\nnew\n");
+        assert!(secrets.accept(b"old") && secrets.accept(b"new"));
+        assert!(!secrets.accept(b"old\nnew") && !secrets.accept(b""));
+    }
+
+    #[test]
+    fn a_changed_file_is_taken_over_and_a_broken_one_is_not() {
+        let (_dir, file, secrets) = from_file("old");
+        assert_eq!(secrets.renew(), Renewal::Unchanged);
+        std::fs::write(&file, "new\n").unwrap();
+        assert_eq!(secrets.renew(), Renewal::Changed);
+        assert!(secrets.accept(b"new") && !secrets.accept(b"old"));
+
+        std::fs::write(&file, "").unwrap();
+        assert!(matches!(secrets.renew(), Renewal::Refused(_)));
+        std::fs::remove_file(&file).unwrap();
+        assert!(matches!(secrets.renew(), Renewal::Refused(_)));
+        assert!(secrets.accept(b"new"), "the last good secret stays");
+    }
+}

@@ -1,0 +1,101 @@
+//! The OpenCode child: one process, started, watched, restarted and stopped by one actor.
+//!
+//! ```text
+//!            start                    listening, healthy, warmed up
+//! Stopped ----------> Starting ------------------------------------> Ready
+//!    ^                  |   ^                                          |
+//!    | stop             |   | delay over                               | exit, wedge
+//!    |           failed v   |                                          v
+//!    +------------- Waiting (budget left) / Failed (budget spent) <----+
+//! ```
+//!
+//! Promises: at most one child at a time; a new password with every start, kept in memory only; when
+//! the actor is done no process of ours is left. It knows nothing of sessions.
+
+mod actor;
+mod child;
+mod environment;
+mod handle;
+mod nursery;
+mod operation;
+mod output;
+mod process_table;
+mod shim;
+mod state;
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::{Access, AtFlags, CWD, FlockOperation};
+
+pub(crate) use self::handle::{Answer, AskError, Handle, Status, spawn};
+pub(crate) use self::operation::Operation;
+pub use self::shim::{NAME as SHIM, exec as shim};
+
+/// What the engine was told.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) bin: PathBuf,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) workspace: PathBuf,
+    pub(crate) port: u16,
+    pub(crate) start_timeout: Duration,
+    pub(crate) stop_timeout: Duration,
+    pub(crate) probe_interval: Duration,
+    pub(crate) probe_timeout: Duration,
+    pub(crate) backoff_min: Duration,
+    pub(crate) backoff_max: Duration,
+    pub(crate) restart_budget: usize,
+    pub(crate) restart_window: Duration,
+    pub(crate) retry_interval: Duration,
+    /// Variables the child gets as we got them: the allow-list is in `config`.
+    pub(crate) passed_on: Vec<(String, OsString)>,
+}
+
+/// Why a data directory cannot be taken.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LockError {
+    #[error("DATA_DIR={0:?} is in use by another opencode-sidecar; give each its own")]
+    Taken(PathBuf),
+    #[error("DATA_DIR={0:?} cannot be locked: {1}")]
+    Failed(PathBuf, String),
+}
+
+/// Makes the data directory ours until the file is dropped. Two sidecars on one would kill each
+/// other's children and share one database.
+pub(crate) fn lock(data_dir: &Path) -> Result<File, LockError> {
+    let failed = |error: std::io::Error| {
+        LockError::Failed(data_dir.into(), crate::text::plain(&error.to_string()))
+    };
+    let file = File::create(data_dir.join("lock")).map_err(failed)?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(LockError::Taken(data_dir.into())),
+        Err(error) => Err(failed(error.into())),
+    }
+}
+
+/// Whether this user can make files in `path`.
+pub(crate) fn writable(path: &Path) -> std::io::Result<()> {
+    Ok(rustix::fs::accessat(
+        CWD,
+        path,
+        Access::WRITE_OK | Access::EXEC_OK,
+        AtFlags::empty(),
+    )?)
+}
+
+/// Whether `path` is a file this user can run; if not, why.
+pub(crate) fn executable(path: &Path) -> Result<(), &'static str> {
+    let metadata = std::fs::metadata(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::PermissionDenied => "this user may not look at it",
+        _ => "there is no such file",
+    })?;
+    if !metadata.is_file() {
+        return Err("it is not a file");
+    }
+    rustix::fs::accessat(CWD, path, Access::EXEC_OK, AtFlags::empty())
+        .map_err(|_| "this user may not execute it")
+}

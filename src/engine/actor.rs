@@ -1,0 +1,328 @@
+//! The one task that owns the child. Each state is a method that waits for what may happen in it and
+//! returns the next; `engine.rs` has the diagram.
+
+use std::future::Future;
+use std::pin::pin;
+use std::time::Instant;
+
+use tokio::sync::{mpsc, watch};
+
+use super::child::{Child, StartError, Surroundings, sweep};
+use super::handle::Wish;
+use super::operation::Operation;
+use super::state::{Ready, Snapshot, State};
+use crate::backoff::{self, Budget, Verdict};
+use crate::id::Generation;
+use crate::opencode;
+use crate::shutdown::Shutdown;
+use crate::workspace;
+
+/// Health checks that may fail in a row before the child counts as wedged.
+const MISSES: u32 = 3;
+
+pub(super) struct Actor {
+    around: Surroundings,
+    workspace: workspace::Watch,
+    wishes_rx: mpsc::Receiver<Wish>,
+    snapshot_tx: watch::Sender<Snapshot>,
+    shutdown: Shutdown,
+    budget: Budget,
+    generation: Generation,
+    port: u16,
+}
+
+/// The next state, with what it needs.
+enum Next {
+    Idle,
+    /// `wish`: who waits for this start.
+    Start {
+        attempt: usize,
+        wish: Option<Wish>,
+    },
+    Serve {
+        child: Box<Child>,
+        ready: Ready,
+    },
+    /// `wish`: who waited for the start that failed.
+    Wait {
+        verdict: Verdict,
+        wish: Option<Wish>,
+    },
+    Leave,
+}
+
+/// What may interrupt a state.
+enum Interruption {
+    Wish(Wish),
+    Shutdown,
+}
+
+// === impl Actor ===
+
+impl Actor {
+    pub(super) fn new(
+        around: Surroundings,
+        workspace: workspace::Watch,
+        wishes_rx: mpsc::Receiver<Wish>,
+        snapshot_tx: watch::Sender<Snapshot>,
+        shutdown: Shutdown,
+    ) -> Self {
+        let config = &around.config;
+        let budget = Budget::new(backoff::Limits {
+            min: config.backoff_min,
+            max: config.backoff_max,
+            restarts: config.restart_budget,
+            window: config.restart_window,
+            exhausted: config.retry_interval,
+        });
+        let port = config.port;
+        Self {
+            around,
+            workspace,
+            wishes_rx,
+            snapshot_tx,
+            shutdown,
+            budget,
+            generation: Generation::default(),
+            port,
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        // What a sidecar that was killed left behind.
+        sweep(&self.around.nursery).await;
+        let mut next = Next::Start {
+            attempt: 0,
+            wish: None,
+        };
+        loop {
+            next = match next {
+                Next::Idle => self.idle().await,
+                Next::Start { attempt, wish } => self.start(attempt, wish).await,
+                Next::Serve { child, ready } => self.serve(*child, ready).await,
+                Next::Wait { verdict, wish } => self.wait(verdict, wish).await,
+                Next::Leave => break,
+            };
+        }
+        self.publish(State::Stopped);
+    }
+
+    async fn idle(&mut self) -> Next {
+        self.publish(State::Stopped);
+        match self.interruption().await {
+            Interruption::Wish(wish) => self.obey_without_child(wish),
+            Interruption::Shutdown => Next::Leave,
+        }
+    }
+
+    async fn wait(&mut self, verdict: Verdict, wish: Option<Wish>) -> Next {
+        let (state, attempt, delay) = match verdict {
+            Verdict::Retry { attempt, delay } => (
+                State::Waiting {
+                    attempt,
+                    until: Instant::now() + delay,
+                },
+                attempt,
+                delay,
+            ),
+            Verdict::Exhausted { delay } => (
+                State::Failed {
+                    until: Instant::now() + delay,
+                },
+                self.around.config.restart_budget + 1,
+                delay,
+            ),
+        };
+        self.publish(state);
+        // Only now, so that whoever waited sees this state and not the start.
+        drop(wish);
+        tokio::select! {
+            () = tokio::time::sleep(delay) => Next::Start { attempt, wish: None },
+            interruption = self.interruption() => match interruption {
+                Interruption::Wish(wish) => self.obey_without_child(wish),
+                Interruption::Shutdown => Next::Leave,
+            }
+        }
+    }
+
+    fn obey_without_child(&mut self, wish: Wish) -> Next {
+        match wish.operation {
+            Operation::Stop => {
+                // The wish is over only once the new state can be seen.
+                self.publish(State::Stopped);
+                Next::Idle
+            }
+            Operation::Start { .. } | Operation::Restart { .. } => self.start_for(wish),
+        }
+    }
+
+    fn start_for(&mut self, wish: Wish) -> Next {
+        self.port = wish.operation.port().unwrap_or(self.port);
+        self.budget.reset();
+        Next::Start {
+            attempt: 0,
+            wish: Some(wish),
+        }
+    }
+
+    async fn start(&mut self, attempt: usize, mut wish: Option<Wish>) -> Next {
+        self.generation = self.generation.next();
+        self.publish(State::Starting { attempt });
+        let mut child = match Child::spawn(&self.around, self.port).await {
+            Ok(child) => child,
+            Err(error) => return self.failed(&error, wish),
+        };
+        tracing::info!(
+            child.pid = child.pid.as_raw_nonzero(),
+            child.generation = self.generation.get(),
+            "engine spawned"
+        );
+        let process = (child.pid, child.since);
+        self.snapshot_tx
+            .send_modify(|snapshot| snapshot.process = Some(process));
+        loop {
+            let (around, mut workspace) = (self.around.clone(), self.workspace.clone());
+            let interruption = tokio::select! {
+                ready = child.ready(&around, &mut workspace) => match ready {
+                    Ok(ready) => {
+                        self.announce(&ready, child.since);
+                        drop(wish);
+                        let child = Box::new(child);
+                        return Next::Serve { child, ready };
+                    }
+                    Err(error) => {
+                        self.stop(child).await;
+                        return self.failed(&error, wish);
+                    }
+                },
+                interruption = self.interruption() => interruption,
+            };
+            match interruption {
+                // It is starting already; whoever asked waits with the rest.
+                Interruption::Wish(new)
+                    if matches!(new.operation, Operation::Start { port: None }) =>
+                {
+                    wish = Some(new);
+                }
+                other => return self.leave_child(child, other).await,
+            }
+        }
+    }
+
+    async fn serve(&mut self, mut child: Child, ready: Ready) -> Next {
+        let around = self.around.clone();
+        // Outside the loop: somebody who asks often must not keep it from counting.
+        let mut wedged = pin!(wedged(&ready, &around.config));
+        loop {
+            let reason = tokio::select! {
+                reason = child.wait(&around.nursery) => reason,
+                reason = &mut wedged => reason,
+                interruption = self.interruption() => match interruption {
+                    // It runs already.
+                    Interruption::Wish(wish) if matches!(wish.operation, Operation::Start { .. }) => continue,
+                    other => return self.leave_child(child, other).await,
+                },
+            };
+            let error = StartError::Ended(reason);
+            // Nothing may use it from here on.
+            self.publish(State::Stopping);
+            self.stop(child).await;
+            return self.failed(&error, None);
+        }
+    }
+
+    /// A person or the end of the program wants the child gone.
+    async fn leave_child(&mut self, child: Child, interruption: Interruption) -> Next {
+        self.publish(State::Stopping);
+        self.stop(child).await;
+        match interruption {
+            Interruption::Shutdown => Next::Leave,
+            Interruption::Wish(wish) => self.obey_without_child(wish),
+        }
+    }
+
+    async fn stop(&mut self, child: Child) {
+        child.stop(&self.around, &self.shutdown.hurry).await;
+        self.snapshot_tx
+            .send_modify(|snapshot| snapshot.process = None);
+    }
+
+    fn failed(&mut self, error: &StartError, wish: Option<Wish>) -> Next {
+        let verdict = self.budget.failed(Instant::now(), jitter());
+        let (delay, spent) = match verdict {
+            Verdict::Retry { delay, .. } => (delay, false),
+            Verdict::Exhausted { delay } => (delay, true),
+        };
+        let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+        let generation = self.generation.get();
+        if spent {
+            tracing::error!(%error, delay_ms, child.generation = generation, "the engine keeps failing");
+        } else {
+            tracing::warn!(%error, delay_ms, child.generation = generation, "the engine failed; starting it again");
+        }
+        self.snapshot_tx
+            .send_modify(|snapshot| snapshot.last_error = Some(error.to_string()));
+        Next::Wait { verdict, wish }
+    }
+
+    fn announce(&self, ready: &Ready, since: Instant) {
+        if ready.version != opencode::VERSION {
+            tracing::warn!(
+                version = ready.version,
+                expected = opencode::VERSION,
+                "this OpenCode is not the version this sidecar is tested with"
+            );
+        }
+        tracing::info!(
+            child.generation = self.generation.get(),
+            version = ready.version,
+            address = %ready.address,
+            after_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX),
+            "engine ready"
+        );
+        self.publish(State::Ready(ready.clone()));
+    }
+
+    fn publish(&self, state: State) {
+        self.snapshot_tx.send_modify(|snapshot| {
+            snapshot.generation = self.generation;
+            snapshot.restarts = self.generation.get().saturating_sub(1);
+            snapshot.state = state;
+        });
+    }
+
+    /// Cancel-safe: receiving from a channel and waiting for a token both are.
+    fn interruption(&mut self) -> impl Future<Output = Interruption> {
+        let (wishes_rx, drain) = (&mut self.wishes_rx, &self.shutdown.drain);
+        async move {
+            tokio::select! {
+                biased;
+                () = drain.cancelled() => Interruption::Shutdown,
+                wish = wishes_rx.recv() => wish.map_or(Interruption::Shutdown, Interruption::Wish),
+            }
+        }
+    }
+}
+
+/// Watches a child that runs; returns when it has stopped answering.
+async fn wedged(ready: &Ready, config: &super::Config) -> String {
+    let mut misses = 0;
+    loop {
+        tokio::time::sleep(config.probe_interval).await;
+        match ready.client.health(config.probe_timeout).await {
+            Ok(_) => misses = 0,
+            Err(error) => {
+                misses += 1;
+                tracing::warn!(%error, misses, "the engine missed a health check");
+                if misses == MISSES {
+                    return format!("stopped answering ({misses} health checks failed: {error})");
+                }
+            }
+        }
+    }
+}
+
+/// 0..1. Without randomness the pods merely agree on their delays.
+fn jitter() -> f64 {
+    f64::from(getrandom::u32().unwrap_or(0)) / f64::from(u32::MAX)
+}

@@ -1,0 +1,318 @@
+//! One life of the child: spawn, wait until it takes work, stop. Owned by the actor.
+
+use std::io;
+use std::net::SocketAddr;
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::AsyncWriteExt as _;
+use tokio::process;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::Config;
+use super::environment::{self, Home};
+use super::nursery::{Nursery, pid_of};
+use super::output::{self, Tail};
+use super::state::Ready;
+use crate::opencode::{self, CallError, Client};
+use crate::secret::Secret;
+use crate::workspace;
+
+/// A health check of a starting child is repeated, so each may be short; and it must be: a connection
+/// made in the moment OpenCode begins to listen is never answered.
+const START_PROBE: Duration = Duration::from_millis(250);
+
+/// Between two health checks of a starting child.
+const START_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long OpenCode may take to end its tools before it is told to go.
+const DISPOSE: Duration = Duration::from_secs(2);
+
+/// How long the kernel may take to end a process that was killed.
+const DEATH: Duration = Duration::from_secs(2);
+
+/// How long the last lines of a dead child may take to arrive.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
+/// Why a child is not there. Reads as a sentence about it.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StartError {
+    #[error("its directories could not be prepared: {0}")]
+    Prepare(io::Error),
+    #[error("it could not be spawned: {0}")]
+    Spawn(io::Error),
+    #[error("it {0} before it was ready")]
+    Exited(String),
+    #[error("it did not say where it listens within {} s", .0.as_secs())]
+    Silent(Duration),
+    #[error("it listens, but was not healthy within {} s: could not {error}", .within.as_secs())]
+    Unhealthy { within: Duration, error: CallError },
+    #[error("it {0}")]
+    Ended(String),
+    #[error("the warm-up did not succeed: could not {0}")]
+    WarmUp(CallError),
+}
+
+/// A running child.
+#[derive(Debug)]
+pub(super) struct Child {
+    process: process::Child,
+    pub(super) pid: Pid,
+    pub(super) since: Instant,
+    password: Secret,
+    address_rx: watch::Receiver<Option<SocketAddr>>,
+    tail: Tail,
+    /// Ends when the child and all that hold its stderr are gone.
+    stderr: Option<JoinHandle<()>>,
+    client: Option<Client>,
+}
+
+/// What all children share.
+#[derive(Clone, Debug)]
+pub(super) struct Surroundings {
+    pub(super) config: Config,
+    pub(super) home: Home,
+    pub(super) mark: String,
+    pub(super) nursery: Nursery,
+    pub(super) tracker: TaskTracker,
+}
+
+// === impl Child ===
+
+impl Child {
+    pub(super) async fn spawn(around: &Surroundings, port: u16) -> Result<Self, StartError> {
+        let home = around.home.clone();
+        let prepared = tokio::task::spawn_blocking(move || home.prepare());
+        match tokio::time::timeout(around.config.start_timeout, prepared).await {
+            Ok(Ok(prepared)) => prepared.map_err(StartError::Prepare)?,
+            Ok(Err(_)) => return Err(StartError::Prepare(io::Error::other("interrupted"))),
+            Err(_) => {
+                return Err(StartError::Prepare(io::Error::other(
+                    "the disk does not answer",
+                )));
+            }
+        }
+        let password = Secret::random();
+        let configuration = Secret::new(opencode::base_configuration());
+        let command = environment::command(&around.config, &around.home, &around.mark, port);
+        let mut process = around
+            .nursery
+            .spawn(command)
+            .await
+            .map_err(StartError::Spawn)?;
+        let pid =
+            pid_of(&process).ok_or_else(|| StartError::Spawn(io::Error::other("it has no pid")))?;
+
+        let (address_tx, address_rx) = watch::channel(None);
+        let tail = Tail::default();
+        let secrets = vec![password.clone()];
+        if let Some(stdout) = process.stdout.take() {
+            around
+                .tracker
+                .spawn(output::stdout(stdout, secrets.clone(), address_tx));
+        }
+        let stderr = process.stderr.take().map(|stderr| {
+            around
+                .tracker
+                .spawn(output::stderr(stderr, secrets, tail.clone()))
+        });
+        let since = Instant::now();
+        let mut child = Self {
+            process,
+            pid,
+            since,
+            password,
+            address_rx,
+            tail,
+            stderr,
+            client: None,
+        };
+        child
+            .hand_over(&configuration)
+            .await
+            .map_err(StartError::Spawn)?;
+        Ok(child)
+    }
+
+    /// Gives the shim what must not stand in an environment that can be read. A shim that died first
+    /// is found by whoever waits for it.
+    async fn hand_over(&mut self, configuration: &Secret) -> io::Result<()> {
+        let Some(mut stdin) = self.process.stdin.take() else {
+            return Ok(());
+        };
+        let bytes = environment::secrets(&self.password, configuration);
+        match stdin.write_all(&bytes).await {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits until the child listens, is healthy and has made its first session. Cancel-safe in the
+    /// sense that the child stays whole and can be stopped.
+    pub(super) async fn ready(
+        &mut self,
+        around: &Surroundings,
+        workspace: &mut workspace::Watch,
+    ) -> Result<Ready, StartError> {
+        let limit = around.config.start_timeout;
+        let deadline = tokio::time::Instant::now() + limit;
+        let address = tokio::select! {
+            address = self.address_rx.wait_for(Option::is_some) => address.ok().and_then(|address| *address),
+            // The arms below watch for the end; a closed stdout alone says nothing.
+            () = tokio::time::sleep_until(deadline) => None,
+            _ = around.nursery.wait(&mut self.process, self.pid) => None,
+        };
+        let Some(address) = address else {
+            return Err(
+                match tokio::time::timeout_at(deadline, self.wait(&around.nursery)).await {
+                    Ok(reason) => StartError::Exited(reason),
+                    Err(_) => StartError::Silent(limit),
+                },
+            );
+        };
+        let client = Client::new(address, self.password.clone()).map_err(StartError::WarmUp)?;
+        self.client = Some(client.clone());
+        let warming = async {
+            let version = healthy(&client, deadline, limit).await?;
+            warm_up(&client, &around.config, workspace).await?;
+            Ok(Ready {
+                address,
+                version,
+                client: client.clone(),
+            })
+        };
+        tokio::select! {
+            ready = warming => ready,
+            reason = self.wait(&around.nursery) => Err(StartError::Exited(reason)),
+        }
+    }
+
+    /// Waits for the end and says how it came. Cancel-safe: called again, it goes on.
+    pub(super) async fn wait(&mut self, nursery: &Nursery) -> String {
+        let status = nursery.wait(&mut self.process, self.pid).await;
+        if let Some(stderr) = &mut self.stderr {
+            // An orphaned tool may hold the pipe open: then what was read so far has to do.
+            if tokio::time::timeout(LAST_WORDS, &mut *stderr).await.is_ok() {
+                self.stderr = None;
+            }
+        }
+        format!("{}{}", describe(status), self.tail.sentence())
+    }
+
+    /// The ladder: dispose, TERM, KILL, sweep. Each rung has its deadline; `hurry` skips to KILL.
+    /// Returns how many processes outlived the child and had to be swept.
+    pub(super) async fn stop(mut self, around: &Surroundings, hurry: &CancellationToken) -> usize {
+        if let Some(client) = self.client.clone() {
+            tokio::select! {
+                disposed = client.dispose(DISPOSE) => if let Err(error) = disposed {
+                    tracing::debug!(%error, "the engine did not end its tools");
+                },
+                () = hurry.cancelled() => {}
+                _ = around.nursery.wait(&mut self.process, self.pid) => {}
+            }
+        }
+        self.signal(Signal::TERM);
+        let exited = tokio::select! {
+            _ = around.nursery.wait(&mut self.process, self.pid) => true,
+            () = tokio::time::sleep(around.config.stop_timeout) => false,
+            () = hurry.cancelled() => false,
+        };
+        if !exited {
+            tracing::warn!(
+                child.pid = self.pid.as_raw_nonzero(),
+                "the engine did not leave when asked; killing it"
+            );
+            self.signal(Signal::KILL);
+            let death = around.nursery.wait(&mut self.process, self.pid);
+            if tokio::time::timeout(DEATH, death).await.is_err() {
+                tracing::error!(
+                    child.pid = self.pid.as_raw_nonzero(),
+                    "the kernel does not end the engine"
+                );
+            }
+        }
+        sweep(&around.nursery).await
+    }
+
+    /// To the whole group: the tools of a healthy OpenCode have groups of their own, but what it
+    /// starts otherwise is in this one. A group that is gone is no error.
+    fn signal(&self, signal: Signal) {
+        // Once the child is reaped its number may belong to somebody else.
+        if self.process.id().is_some() {
+            kill_process_group(self.pid, signal).ok();
+        }
+    }
+}
+
+/// Ends what the child left behind.
+pub(super) async fn sweep(nursery: &Nursery) -> usize {
+    let swept = nursery.sweep().await;
+    if swept.killed > 0 {
+        tracing::warn!(
+            processes = swept.killed,
+            "killed processes that outlived the engine"
+        );
+    }
+    if swept.survived > 0 {
+        tracing::error!(
+            processes = swept.survived,
+            "processes of the engine cannot be killed"
+        );
+    }
+    swept.killed
+}
+
+async fn healthy(
+    client: &Client,
+    deadline: tokio::time::Instant,
+    limit: Duration,
+) -> Result<String, StartError> {
+    loop {
+        let error = match client.health(START_PROBE).await {
+            Ok(health) => return Ok(health.version),
+            Err(error) => error,
+        };
+        if tokio::time::Instant::now() > deadline {
+            return Err(StartError::Unhealthy {
+                within: limit,
+                error,
+            });
+        }
+        tokio::time::sleep(START_PAUSE).await;
+    }
+}
+
+/// The first session of a process boots OpenCode's inner engine. Better now than in a client's call.
+async fn warm_up(
+    client: &Client,
+    config: &Config,
+    workspace: &mut workspace::Watch,
+) -> Result<(), StartError> {
+    // No restart mends a missing mount, so this waits, and `/ready` names the mount meanwhile. A
+    // closed channel is the program's end, where somebody drops this future.
+    drop(workspace.wait_for(workspace::Checked::is_ok).await);
+    let session = client
+        .create_session(&config.workspace, "warm-up")
+        .await
+        .map_err(StartError::WarmUp)?;
+    client
+        .delete_session(&session.id)
+        .await
+        .map_err(StartError::WarmUp)
+}
+
+fn describe(status: io::Result<ExitStatus>) -> String {
+    use std::os::unix::process::ExitStatusExt as _;
+    match status {
+        Err(error) => format!("was lost ({error})"),
+        Ok(status) => match (status.code(), status.signal()) {
+            (Some(code), _) => format!("exited with status {code}"),
+            (None, Some(signal)) => format!("was killed by signal {signal}"),
+            (None, None) => "ended".into(),
+        },
+    }
+}

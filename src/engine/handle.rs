@@ -1,0 +1,208 @@
+//! What the rest of the program holds of the engine: ask for something, read the latest state.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, watch};
+use tokio_util::task::TaskTracker;
+
+use super::actor::Actor;
+use super::child::Surroundings;
+use super::environment::{self, Home};
+use super::nursery::Nursery;
+use super::operation::{Admission, Operation};
+use super::state::Snapshot;
+use super::{Config, process_table};
+use crate::shutdown::Shutdown;
+use crate::workspace;
+
+/// Wishes waiting for the actor. One is in progress at a time, so one waits at most.
+const QUEUE: usize = 1;
+
+/// Clients of the contract give up after 30 s: the answer comes before that, done or not.
+const ANSWER_WITHIN: Duration = Duration::from_secs(25);
+
+/// The wish in progress, if any, and how to wait for its end.
+type Current = Arc<Mutex<Option<(Operation, watch::Receiver<()>)>>>;
+
+/// A cheap clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Handle {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    wishes_tx: mpsc::Sender<Wish>,
+    snapshot_rx: watch::Receiver<Snapshot>,
+    /// The lock covers "look and begin".
+    current: Current,
+    project_dir: String,
+}
+
+/// One wish on its way through the actor. Dropping it tells everybody who waits that it is over.
+#[derive(Debug)]
+pub(super) struct Wish {
+    pub(super) operation: Operation,
+    current: Current,
+    _done_tx: watch::Sender<()>,
+}
+
+/// How an operation ended, for the one who asked.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Done(Status),
+    /// Still in progress when the deadline passed.
+    Pending(Status),
+    /// The child did not come up; the sentence says why, and that it goes on trying.
+    Failed(String),
+}
+
+/// Why an operation was not begun.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AskError {
+    #[error("a {} of the engine is in progress; try again when it is done", .0.noun())]
+    InProgress(Operation),
+    #[error("the engine is running on port {0}; restart it to change the port")]
+    OtherPort(u16),
+    #[error("the sidecar is shutting down")]
+    ShuttingDown,
+}
+
+/// Everything there is to say about the child.
+#[derive(Clone, Debug)]
+pub(crate) struct Status {
+    pub(crate) snapshot: Snapshot,
+    pub(crate) resident_bytes: Option<u64>,
+    pub(crate) project_dir: String,
+}
+
+/// Starts the nursery and the actor. What an earlier sidecar left behind is ended first.
+pub(crate) fn spawn(
+    config: Config,
+    workspace: workspace::Watch,
+    shutdown: Shutdown,
+    tracker: &TaskTracker,
+) -> io::Result<Handle> {
+    let mark = environment::mark(&config.data_dir)?;
+    let nursery = Nursery::start(mark.clone(), tracker, shutdown.gone.clone())?;
+    let (snapshot_tx, snapshot_rx) = watch::channel(Snapshot::new());
+    let (wishes_tx, wishes_rx) = mpsc::channel(QUEUE);
+    let project_dir = config.workspace.display().to_string();
+    let around = Surroundings {
+        home: Home::new(&config.data_dir),
+        config,
+        mark,
+        nursery,
+        tracker: tracker.clone(),
+    };
+    tracker.spawn(Actor::new(around, workspace, wishes_rx, snapshot_tx, shutdown).run());
+    let shared = Shared {
+        wishes_tx,
+        snapshot_rx,
+        current: Arc::default(),
+        project_dir,
+    };
+    Ok(Handle {
+        shared: Arc::new(shared),
+    })
+}
+
+// === impl Handle ===
+
+impl Handle {
+    /// Carries out `operation`, or joins the one that does. Returns when it is done or the deadline
+    /// has passed; it goes on either way.
+    pub(crate) async fn ask(&self, operation: Operation) -> Result<Answer, AskError> {
+        let mut done_rx = self.begin(operation)?;
+        // The sender never sends: the wait ends when the wish is dropped.
+        let over = tokio::time::timeout(ANSWER_WITHIN, done_rx.changed())
+            .await
+            .is_ok();
+        let status = self.status();
+        if !over {
+            return Ok(Answer::Pending(status));
+        }
+        let reached = match operation {
+            Operation::Stop => status.snapshot.process.is_none(),
+            Operation::Start { .. } | Operation::Restart { .. } => {
+                status.snapshot.ready().is_some()
+            }
+        };
+        Ok(match status.snapshot.not_ready(Instant::now()) {
+            Some(reason) if !reached => Answer::Failed(match status.snapshot.last_error {
+                Some(error) if !reason.contains(&error) => format!("{reason}: {error}"),
+                _ => reason,
+            }),
+            _ => Answer::Done(status),
+        })
+    }
+
+    /// Why no work can be taken, if so. Cheap: probes ask this.
+    pub(crate) fn not_ready(&self, now: Instant) -> Option<String> {
+        self.shared.snapshot_rx.borrow().not_ready(now)
+    }
+
+    /// Waits until the actor has left, and its child with it.
+    pub(crate) async fn ended(&self) {
+        self.shared.wishes_tx.closed().await;
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        let snapshot = self.shared.snapshot_rx.borrow().clone();
+        Status {
+            resident_bytes: snapshot
+                .process
+                .and_then(|(pid, _)| process_table::resident_bytes(pid)),
+            snapshot,
+            project_dir: self.shared.project_dir.clone(),
+        }
+    }
+
+    fn begin(&self, operation: Operation) -> Result<watch::Receiver<()>, AskError> {
+        let mut current = self.shared.current.lock();
+        let in_progress = current.as_ref().map(|(operation, _)| *operation);
+        match (operation.admit(in_progress), current.as_ref()) {
+            (Admission::Join, Some((_, done_rx))) => return Ok(done_rx.clone()),
+            (Admission::Refuse, Some((other, _))) => return Err(AskError::InProgress(*other)),
+            _ => {}
+        }
+        self.check_port(operation)?;
+        let (done_tx, done_rx) = watch::channel(());
+        let wish = Wish {
+            operation,
+            current: self.shared.current.clone(),
+            _done_tx: done_tx,
+        };
+        // Dropping a refused wish would lock what is locked here, so it is taken apart first.
+        if let Err(error) = self.shared.wishes_tx.try_send(wish) {
+            drop(current);
+            drop(error);
+            return Err(AskError::ShuttingDown);
+        }
+        *current = Some((operation, done_rx.clone()));
+        Ok(done_rx)
+    }
+
+    fn check_port(&self, operation: Operation) -> Result<(), AskError> {
+        let snapshot = self.shared.snapshot_rx.borrow();
+        match (operation, snapshot.ready()) {
+            (Operation::Start { port: Some(port) }, Some(ready))
+                if port != ready.address.port() =>
+            {
+                Err(AskError::OtherPort(ready.address.port()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+// === impl Wish ===
+
+impl Drop for Wish {
+    fn drop(&mut self) {
+        *self.current.lock() = None;
+    }
+}

@@ -1,0 +1,227 @@
+//! The one thread that is the parent of everything.
+//!
+//! The kernel's death signal follows the *thread* that spawned a process, so children are spawned
+//! here and not on a worker thread that may retire. The thread also reaps: the sidecar is subreaper,
+//! what loses its parent becomes our child, and it is waited for by its pid (never "any child", which
+//! would steal the exit of a child that tokio waits for). And it sweeps: what is left of a dead child
+//! is killed, whatever session or group it hid in.
+
+use std::collections::HashSet;
+use std::process::ExitStatus;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions, getpid, pidfd_open,
+    pidfd_send_signal, set_child_subreaper, waitid, waitpid,
+};
+use tokio::process::{Child, Command};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::process_table::{self, Process};
+
+/// Requests waiting for the thread. It is asked by one actor and one signal task.
+const QUEUE: usize = 16;
+
+/// How long a sweep goes on killing before it reports what it could not kill.
+const SWEEP_DEADLINE: Duration = Duration::from_secs(2);
+
+/// How long one killed process may take to go, before the next is looked at.
+const DEATH_DEADLINE: Duration = Duration::from_millis(200);
+
+/// Handle to the thread. It ends when the last handle is dropped.
+#[derive(Clone, Debug)]
+pub(super) struct Nursery {
+    requests: SyncSender<Request>,
+}
+
+/// What a sweep found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Swept {
+    pub(super) killed: usize,
+    /// Still there at the deadline: stuck in the kernel.
+    pub(super) survived: usize,
+}
+
+#[derive(Debug)]
+enum Request {
+    Spawn(Box<Command>, oneshot::Sender<std::io::Result<Child>>),
+    /// Tokio has waited for this child: its pid is no longer ours to leave alone.
+    Disown(Pid),
+    Sweep(oneshot::Sender<Swept>),
+    Reap,
+}
+
+// === impl Nursery ===
+
+impl Nursery {
+    /// Starts the thread and makes this process the one that orphans come to.
+    ///
+    /// `mark` is the value of [`process_table::MARK`] by which a sweep knows what is ours.
+    pub(super) fn start(
+        mark: String,
+        tracker: &TaskTracker,
+        stop: CancellationToken,
+    ) -> std::io::Result<Self> {
+        set_child_subreaper(Some(getpid()))?;
+        let (requests, inbox) = sync_channel(QUEUE);
+        let runtime = tokio::runtime::Handle::current();
+        let thread = Thread {
+            mark,
+            children: HashSet::new(),
+        };
+        std::thread::Builder::new()
+            .name("nursery".into())
+            .spawn(move || {
+                // Spawning a tokio child needs the runtime's signal driver.
+                let _guard = runtime.enter();
+                thread.run(&inbox);
+            })?;
+        let mut deaths = signal(SignalKind::child())?;
+        let nursery = Self { requests };
+        let reaper = nursery.clone();
+        tracker.spawn(async move {
+            let reap = async {
+                while deaths.recv().await.is_some() {
+                    // A full queue means the thread is about to reap anyway.
+                    drop(reaper.requests.try_send(Request::Reap));
+                }
+            };
+            stop.run_until_cancelled(reap).await;
+        });
+        Ok(nursery)
+    }
+
+    pub(super) async fn spawn(&self, command: Command) -> std::io::Result<Child> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::Spawn(Box::new(command), reply));
+        answer.await.unwrap_or_else(|_| Err(gone()))
+    }
+
+    /// Waits for `child` and lets go of its pid.
+    pub(super) async fn wait(&self, child: &mut Child, pid: Pid) -> std::io::Result<ExitStatus> {
+        let status = child.wait().await;
+        self.send(Request::Disown(pid));
+        status
+    }
+
+    /// Kills and reaps everything of ours that no living child accounts for.
+    pub(super) async fn sweep(&self) -> Swept {
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::Sweep(reply));
+        answer.await.unwrap_or_default()
+    }
+
+    fn send(&self, request: Request) {
+        // The queue is longer than what can be waiting, so this does not block; and a thread that is
+        // gone shows in the reply that never comes.
+        drop(self.requests.send(request));
+    }
+}
+
+fn gone() -> std::io::Error {
+    std::io::Error::other("the nursery thread is gone")
+}
+
+/// What the thread keeps.
+struct Thread {
+    mark: String,
+    /// Children that tokio waits for.
+    children: HashSet<Pid>,
+}
+
+// === impl Thread ===
+
+impl Thread {
+    fn run(mut self, inbox: &Receiver<Request>) {
+        loop {
+            // The time limit only matters when a death went unnoticed because the queue was full.
+            match inbox.recv_timeout(Duration::from_mins(1)) {
+                Ok(Request::Spawn(mut command, reply)) => {
+                    let child = command.spawn();
+                    let pid = child.as_ref().ok().and_then(pid_of);
+                    self.children.extend(pid);
+                    // Whoever asked may have gone: dropping the child kills it (kill_on_drop).
+                    drop(reply.send(child));
+                }
+                Ok(Request::Disown(pid)) => {
+                    self.children.remove(&pid);
+                }
+                Ok(Request::Sweep(reply)) => drop(reply.send(self.sweep())),
+                Ok(Request::Reap) | Err(RecvTimeoutError::Timeout) => self.reap(),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    /// Collects the orphans that died. Never touches a pid that tokio waits for.
+    fn reap(&self) {
+        let peek = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        if !matches!(waitid(WaitId::All, peek), Ok(Some(_))) {
+            return;
+        }
+        let me = getpid();
+        for process in process_table::read(None) {
+            if process.zombie && process.parent == Some(me) && !self.children.contains(&process.pid)
+            {
+                waitpid(Some(process.pid), WaitOptions::NOHANG).ok();
+            }
+        }
+    }
+
+    fn sweep(&self) -> Swept {
+        let deadline = Instant::now() + SWEEP_DEADLINE;
+        let mut killed = HashSet::new();
+        loop {
+            let left = self.leftovers();
+            if left.is_empty() || Instant::now() > deadline {
+                return Swept {
+                    killed: killed.len(),
+                    survived: left.len(),
+                };
+            }
+            for process in left {
+                if !process.zombie {
+                    killed.insert((process.pid, process.started));
+                    kill(&process);
+                }
+                if process.parent == Some(getpid()) {
+                    waitpid(Some(process.pid), WaitOptions::NOHANG).ok();
+                }
+            }
+        }
+    }
+
+    fn leftovers(&self) -> Vec<Process> {
+        let all = process_table::read(Some(&self.mark));
+        let spared = all
+            .iter()
+            .map(|process| process.pid)
+            .find(|pid| self.children.contains(pid));
+        process_table::leftovers(&all, getpid(), spared)
+            .into_iter()
+            // A zombie with another parent is that parent's to collect; it comes to us when that dies.
+            .filter(|process| !process.zombie || process.parent == Some(getpid()))
+            .collect()
+    }
+}
+
+/// Kills by a descriptor and waits for the end, so that a pid given anew is never hit.
+fn kill(process: &Process) {
+    let Ok(pidfd) = pidfd_open(process.pid, PidfdFlags::empty()) else {
+        return;
+    };
+    let same = process_table::one(process.pid).is_some_and(|now| now.started == process.started);
+    if same && pidfd_send_signal(&pidfd, Signal::KILL).is_ok() {
+        let limit = Timespec::try_from(DEATH_DEADLINE).ok();
+        poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], limit.as_ref()).ok();
+    }
+}
+
+pub(super) fn pid_of(child: &Child) -> Option<Pid> {
+    Pid::from_raw(i32::try_from(child.id()?).ok()?)
+}

@@ -1,0 +1,188 @@
+//! `/proc`, read: who is whose child, and who carries our mark. Deciding who is left over is pure.
+
+use std::collections::HashSet;
+use std::fs;
+
+use rustix::process::Pid;
+
+/// The variable every process of ours inherits, down to the last grandchild of a tool.
+pub(super) const MARK: &str = "SIDECAR_CHILD_OF";
+
+/// One process, as `/proc` tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Process {
+    pub(super) pid: Pid,
+    pub(super) parent: Option<Pid>,
+    pub(super) zombie: bool,
+    /// Clock ticks since boot: tells a process from a later one with the same number.
+    pub(super) started: u64,
+    pub(super) marked: bool,
+}
+
+/// All processes that can be seen. `mark` is the value of [`MARK`] that counts as ours; without it no
+/// mark is looked for, which spares a read for each.
+pub(super) fn read(mark: Option<&str>) -> Vec<Process> {
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter_map(Pid::from_raw)
+        .filter_map(|pid| {
+            let marked = mark.is_some_and(|mark| carries(pid, mark));
+            Some(Process {
+                marked,
+                ..one(pid)?
+            })
+        })
+        .collect()
+}
+
+/// One process, without its mark.
+pub(super) fn one(pid: Pid) -> Option<Process> {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
+    parse_stat(pid, &stat)
+}
+
+/// Bytes in memory that are this process's.
+pub(super) fn resident_bytes(pid: Pid) -> Option<u64> {
+    let statm = fs::read_to_string(format!("/proc/{}/statm", pid.as_raw_nonzero())).ok()?;
+    let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
+    Some(pages * u64::try_from(rustix::param::page_size()).ok()?)
+}
+
+fn parse_stat(pid: Pid, stat: &str) -> Option<Process> {
+    // The name stands in brackets and may itself contain brackets and blanks.
+    let (_, rest) = stat.rsplit_once(") ")?;
+    let fields: Vec<&str> = rest.split(' ').collect();
+    Some(Process {
+        pid,
+        zombie: matches!(*fields.first()?, "Z" | "X"),
+        parent: Pid::from_raw(fields.get(1)?.parse().ok()?),
+        started: fields.get(19)?.parse().ok()?,
+        marked: false,
+    })
+}
+
+fn carries(pid: Pid, mark: &str) -> bool {
+    let wanted = format!("{MARK}={mark}");
+    fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero())).is_ok_and(|environ| {
+        environ
+            .split(|&byte| byte == 0)
+            .any(|pair| pair.starts_with(wanted.as_bytes()))
+    })
+}
+
+/// Everything that descends from `me` or is marked, but not `me`, `spared` or what descends from
+/// `spared`.
+pub(super) fn leftovers(all: &[Process], me: Pid, spared: Option<Pid>) -> Vec<Process> {
+    let kept = spared.map(|pid| family(all, pid)).unwrap_or_default();
+    let ours = family(all, me);
+    all.iter()
+        .filter(|process| process.pid != me)
+        .filter(|process| process.marked || ours.contains(&process.pid))
+        .filter(|process| !kept.contains(&process.pid))
+        .copied()
+        .collect()
+}
+
+/// `root` and all its descendants.
+fn family(all: &[Process], root: Pid) -> HashSet<Pid> {
+    let mut members = HashSet::from([root]);
+    loop {
+        let before = members.len();
+        for process in all {
+            if process
+                .parent
+                .is_some_and(|parent| members.contains(&parent))
+            {
+                members.insert(process.pid);
+            }
+        }
+        if members.len() == before {
+            return members;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pid(n: i32) -> Pid {
+        Pid::from_raw(n).unwrap()
+    }
+
+    fn process(n: i32, parent: i32, marked: bool) -> Process {
+        Process {
+            pid: pid(n),
+            parent: Pid::from_raw(parent),
+            zombie: false,
+            started: 0,
+            marked,
+        }
+    }
+
+    fn numbers(found: &[Process]) -> Vec<i32> {
+        found
+            .iter()
+            .map(|process| process.pid.as_raw_nonzero().get())
+            .collect()
+    }
+
+    /// 1 init; 10 the sidecar; 20 the child with its tool 21 and that one's child 22;
+    /// 30 an orphan that came to us, with a child 31; 40 marked but with init; 50 a stranger.
+    fn pod() -> Vec<Process> {
+        vec![
+            process(1, 0, false),
+            process(31, 30, false),
+            process(22, 21, true),
+            process(10, 1, false),
+            process(20, 10, true),
+            process(21, 20, true),
+            process(30, 10, false),
+            process(40, 1, true),
+            process(50, 1, false),
+        ]
+    }
+
+    #[test]
+    fn with_a_living_child_only_what_escaped_from_it_is_left_over() {
+        assert_eq!(
+            numbers(&leftovers(&pod(), pid(10), Some(pid(20)))),
+            [31, 30, 40]
+        );
+    }
+
+    #[test]
+    fn without_a_child_everything_of_ours_is_left_over_and_nothing_else() {
+        assert_eq!(
+            numbers(&leftovers(&pod(), pid(10), None)),
+            [31, 22, 20, 21, 30, 40]
+        );
+    }
+
+    #[test]
+    fn a_name_with_brackets_and_blanks_is_no_trap() {
+        let fields: Vec<String> = (4..40).map(|n| n.to_string()).collect();
+        let stat = format!("7 (a) Z) b) S 3 {}", fields.join(" "));
+        let found = parse_stat(pid(7), &stat).unwrap();
+        assert_eq!(
+            found,
+            Process {
+                pid: pid(7),
+                parent: Some(pid(3)),
+                zombie: false,
+                started: 21,
+                marked: false
+            }
+        );
+    }
+
+    #[test]
+    fn we_find_ourselves() {
+        let me = rustix::process::getpid();
+        assert!(read(None).iter().any(|process| process.pid == me));
+        assert!(resident_bytes(me).unwrap() > 100_000);
+    }
+}

@@ -1,0 +1,155 @@
+//! What the actor tells the world: the state of the child, in types and in words. Pure.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use rustix::process::Pid;
+
+use crate::id::Generation;
+use crate::opencode::Client;
+
+/// Where the child is in its life.
+#[derive(Clone, Debug)]
+pub(crate) enum State {
+    Stopped,
+    /// `attempt` 0: the first start, or one that a person asked for.
+    Starting {
+        attempt: usize,
+    },
+    Ready(Ready),
+    /// A restart waits for its time.
+    Waiting {
+        attempt: usize,
+        until: Instant,
+    },
+    /// The restart budget is spent.
+    Failed {
+        until: Instant,
+    },
+    Stopping,
+}
+
+/// A child that takes work.
+#[derive(Clone, Debug)]
+pub(crate) struct Ready {
+    pub(crate) address: SocketAddr,
+    pub(crate) version: String,
+    pub(crate) client: Client,
+}
+
+/// The latest the actor said.
+#[derive(Clone, Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) state: State,
+    pub(crate) generation: Generation,
+    /// Starts after the first.
+    pub(crate) restarts: u64,
+    /// The process, from spawn to reaping.
+    pub(crate) process: Option<(Pid, Instant)>,
+    /// Why the last child went, or the last start failed.
+    pub(crate) last_error: Option<String>,
+}
+
+// === impl State ===
+
+impl State {
+    pub(crate) const fn name(&self) -> &'static str {
+        match self {
+            Self::Stopped => "stopped",
+            Self::Starting { .. } => "starting",
+            Self::Ready(_) => "ready",
+            Self::Waiting { .. } => "restarting",
+            Self::Failed { .. } => "failed",
+            Self::Stopping => "stopping",
+        }
+    }
+}
+
+// === impl Snapshot ===
+
+impl Snapshot {
+    pub(super) fn new() -> Self {
+        Self {
+            state: State::Starting { attempt: 0 },
+            generation: Generation::default(),
+            restarts: 0,
+            process: None,
+            last_error: None,
+        }
+    }
+
+    pub(crate) const fn ready(&self) -> Option<&Ready> {
+        match &self.state {
+            State::Ready(ready) => Some(ready),
+            State::Stopped
+            | State::Starting { .. }
+            | State::Waiting { .. }
+            | State::Failed { .. }
+            | State::Stopping => None,
+        }
+    }
+
+    /// Why no work can be taken, for `/ready` and for whoever posts a session.
+    pub(crate) fn not_ready(&self, now: Instant) -> Option<String> {
+        let wait = |until: Instant| until.saturating_duration_since(now).as_secs_f64().ceil();
+        Some(match &self.state {
+            State::Ready(_) => return None,
+            State::Stopped => "engine stopped".into(),
+            State::Stopping => "engine stopping".into(),
+            State::Starting { attempt: 0 } => "engine starting".into(),
+            State::Starting { attempt } => format!("engine restarting (attempt {attempt})"),
+            State::Waiting { attempt, until } => {
+                format!(
+                    "engine restarting (attempt {attempt}, next in {} s)",
+                    wait(*until)
+                )
+            }
+            State::Failed { until } => format!(
+                "engine failed: {}; trying again in {} s",
+                self.last_error.as_deref().unwrap_or("no reason is known"),
+                wait(*until)
+            ),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn every_state_says_why_it_takes_no_work() {
+        let now = Instant::now();
+        let soon = now + Duration::from_millis(3500);
+        let cases = [
+            (State::Stopped, "engine stopped"),
+            (State::Stopping, "engine stopping"),
+            (State::Starting { attempt: 0 }, "engine starting"),
+            (
+                State::Starting { attempt: 3 },
+                "engine restarting (attempt 3)",
+            ),
+            (
+                State::Waiting {
+                    attempt: 2,
+                    until: soon,
+                },
+                "engine restarting (attempt 2, next in 4 s)",
+            ),
+            (
+                State::Failed { until: soon },
+                "engine failed: it left; trying again in 4 s",
+            ),
+        ];
+        for (state, expected) in cases {
+            let snapshot = Snapshot {
+                state,
+                last_error: Some("it left".into()),
+                ..Snapshot::new()
+            };
+            assert_eq!(snapshot.not_ready(now).as_deref(), Some(expected));
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! SIGTERM and SIGINT, as two tokens.
+//!
+//! ```text
+//! running --first signal--> draining --second signal, or the deadline--> hurrying
+//! ```
+
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// What the rest of the program watches.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Shutdown {
+    /// Leave in good order.
+    pub(crate) drain: CancellationToken,
+    /// Leave now: no more waiting for anybody.
+    pub(crate) hurry: CancellationToken,
+    /// The child is gone and the last answers are out: background tasks end.
+    pub(crate) gone: CancellationToken,
+}
+
+/// What is left of `DRAIN_TIMEOUT` for killing and sweeping when nobody went by himself.
+const LAST_MILE: Duration = Duration::from_secs(2);
+
+// === impl Shutdown ===
+
+impl Shutdown {
+    /// Installs the handlers and starts the task that turns signals into tokens.
+    pub(crate) fn listen(tracker: &TaskTracker, drain_timeout: Duration) -> std::io::Result<Self> {
+        let shutdown = Self::default();
+        let signals = (
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::interrupt())?,
+        );
+        tracker.spawn(shutdown.clone().run(signals, drain_timeout));
+        Ok(shutdown)
+    }
+
+    async fn run(self, (mut term, mut int): (Signal, Signal), drain_timeout: Duration) {
+        tokio::select! {
+            () = either(&mut term, &mut int) => {}
+            // The program ends by itself (a fatal error): nothing to listen for.
+            () = self.drain.cancelled() => {}
+        }
+        tracing::info!(
+            deadline_secs = drain_timeout.as_secs(),
+            "shutting down; a second signal kills the engine at once"
+        );
+        self.drain.cancel();
+        let patience = drain_timeout
+            .checked_sub(LAST_MILE)
+            .unwrap_or(drain_timeout / 2);
+        tokio::select! {
+            () = either(&mut term, &mut int) => tracing::warn!("second signal: not waiting any longer"),
+            () = tokio::time::sleep(patience) => tracing::warn!("the drain deadline is near: not waiting any longer"),
+            // Everything went by itself.
+            () = self.gone.cancelled() => return,
+        }
+        self.hurry.cancel();
+    }
+}
+
+/// Both receivers are cancel-safe: a signal is remembered until it is received.
+async fn either(term: &mut Signal, int: &mut Signal) {
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+}

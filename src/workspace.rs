@@ -1,0 +1,160 @@
+//! Whether the agent's working directory can be used. One check a second, kept for whoever asks.
+//!
+//! The check may hang (a network file system does), so it runs off the async threads and its silence
+//! counts as a failure. Nobody waits for the disk: readers take the last answer.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{Access, AtFlags, CWD, StatVfsMountFlags};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Often enough for an answer that is never older than two seconds.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// A check that takes longer than this counts as failed; the next one starts when it is back.
+const DEADLINE: Duration = Duration::from_millis(900);
+
+/// `Err` says what is wrong, in words for a person.
+pub(crate) type Verdict = Result<(), String>;
+
+/// A verdict and its age.
+#[derive(Clone, Debug)]
+pub(crate) struct Checked {
+    at: Instant,
+    verdict: Verdict,
+}
+
+/// The latest verdict.
+pub(crate) type Watch = watch::Receiver<Checked>;
+
+/// An answer older than this is no answer.
+const STALE: Duration = Duration::from_secs(2);
+
+// === impl Checked ===
+
+impl Checked {
+    fn now(verdict: Verdict) -> Self {
+        Self {
+            at: Instant::now(),
+            verdict,
+        }
+    }
+
+    /// The verdict, unless it is too old to be trusted.
+    pub(crate) fn verdict(&self) -> Verdict {
+        self.verdict.clone()?;
+        let age = self.at.elapsed();
+        if age > STALE {
+            return Err(format!("the last check is {} s old", age.as_secs()));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn is_ok(&self) -> bool {
+        self.verdict().is_ok()
+    }
+}
+
+/// Starts the checks.
+pub(crate) fn spawn(path: &Path, tracker: &TaskTracker, stop: CancellationToken) -> Watch {
+    let (verdict_tx, verdict_rx) = watch::channel(Checked::now(Err("not checked yet".to_owned())));
+    tracker.spawn(run(path.to_owned(), verdict_tx, stop));
+    verdict_rx
+}
+
+async fn run(path: PathBuf, verdict_tx: watch::Sender<Checked>, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(INTERVAL);
+    let watch = async {
+        loop {
+            ticks.tick().await;
+            let target = path.clone();
+            let mut check = tokio::task::spawn_blocking(move || check(&target));
+            let in_time = tokio::time::timeout(DEADLINE, &mut check).await;
+            if in_time.is_err() {
+                let silent = format!("{} does not answer", path.display());
+                publish(&verdict_tx, Err(silent));
+            }
+            // One check at a time: a mount that hangs must not eat the thread pool.
+            let done = match in_time {
+                Ok(done) => done,
+                Err(_) => check.await,
+            };
+            publish(
+                &verdict_tx,
+                done.unwrap_or_else(|_| Err("the check failed".into())),
+            );
+        }
+    };
+    stop.run_until_cancelled(watch).await;
+}
+
+fn publish(verdict_tx: &watch::Sender<Checked>, verdict: Verdict) {
+    if verdict_tx.borrow().verdict != verdict {
+        match &verdict {
+            Ok(()) => tracing::info!("the workspace is accessible"),
+            Err(reason) => tracing::warn!(reason, "the workspace is not accessible"),
+        }
+    }
+    verdict_tx.send_replace(Checked::now(verdict));
+}
+
+/// A directory that this user can list, enter and write. Writes nothing: a file every second would
+/// wake every watcher in the workspace.
+pub(crate) fn check(path: &Path) -> Verdict {
+    let shown = path.display();
+    let metadata = match std::fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(format!(
+                "{shown} does not exist; mount the volume there or set WORKSPACE_DIR"
+            ));
+        }
+        Err(error) => return Err(format!("{shown}: {error}")),
+    };
+    if !metadata.is_dir() {
+        return Err(format!("{shown} is not a directory"));
+    }
+    if rustix::fs::statvfs(path).is_ok_and(|fs| fs.f_flag.contains(StatVfsMountFlags::RDONLY)) {
+        return Err(format!("{shown} is mounted read-only"));
+    }
+    let wanted = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
+    rustix::fs::accessat(CWD, path, wanted, AtFlags::empty()).map_err(|_| {
+        format!(
+            "{shown} belongs to {}:{} with mode {:04o}, and this process runs as {}:{} without read and write access; \
+             set fsGroup or the volume's owner",
+            metadata.uid(),
+            metadata.gid(),
+            metadata.mode() & 0o7777,
+            rustix::process::geteuid().as_raw(),
+            rustix::process::getegid().as_raw(),
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_of_ours_is_fine() {
+        assert_eq!(check(tempfile::tempdir().unwrap().path()), Ok(()));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_in_words() {
+        let dir = tempfile::tempdir().unwrap();
+        let missing = check(&dir.path().join("gone")).unwrap_err();
+        assert!(
+            missing.ends_with("gone does not exist; mount the volume there or set WORKSPACE_DIR"),
+            "{missing}"
+        );
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let file = check(&file).unwrap_err();
+        assert!(file.ends_with("file is not a directory"), "{file}");
+    }
+}
