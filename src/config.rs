@@ -35,6 +35,19 @@ pub(crate) enum Announce {
     Json,
 }
 
+/// Limits of the contract for sessions.
+#[derive(Clone, Copy, Debug)]
+#[expect(
+    dead_code,
+    reason = "the contract's names are checked before the routes that use them exist"
+)]
+pub(crate) struct Sessions {
+    pub(crate) timeout: Duration,
+    pub(crate) most: usize,
+    /// In characters.
+    pub(crate) max_prompt: usize,
+}
+
 /// Everything the program was told, checked.
 #[derive(Debug)]
 pub struct Config {
@@ -46,6 +59,11 @@ pub struct Config {
     pub(crate) announce: Announce,
     pub(crate) workspace: PathBuf,
     pub(crate) engine: engine::Config,
+    #[expect(
+        dead_code,
+        reason = "the contract's names are checked before the routes that use them exist"
+    )]
+    pub(crate) sessions: Sessions,
     pub(crate) log: telemetry::Config,
     /// Sentences to log once logging works: settings that look misspelt.
     pub(crate) hints: Vec<String>,
@@ -110,6 +128,11 @@ impl Config {
             settings::OLD_OPENCODE_PORT
         };
         Ok(Self {
+            sessions: Sessions {
+                timeout: reader.required("SESSION_TIMEOUT", parse::duration)?,
+                most: reader.required("MAX_CONCURRENT_SESSIONS", parse::within(1..=1000))?,
+                max_prompt: reader.required("MAX_PROMPT_LENGTH", parse::within(1..=10_000_000))?,
+            },
             host: reader.required("HOST", parse::address)?,
             port: reader.required("PORT", parse::port)?,
             shared_secrets: SharedSecrets::read(reader)?,

@@ -25,7 +25,8 @@ pub(crate) type Verdict = Result<(), String>;
 #[derive(Clone, Debug)]
 pub(crate) struct Checked {
     at: Instant,
-    verdict: Verdict,
+    /// `None` until the first check is done.
+    verdict: Option<Verdict>,
 }
 
 /// The latest verdict.
@@ -37,31 +38,27 @@ const STALE: Duration = Duration::from_secs(2);
 // === impl Checked ===
 
 impl Checked {
-    fn now(verdict: Verdict) -> Self {
-        Self {
-            at: Instant::now(),
-            verdict,
-        }
-    }
-
-    /// The verdict, unless it is too old to be trusted.
-    pub(crate) fn verdict(&self) -> Verdict {
-        self.verdict.clone()?;
+    /// What is wrong, if anything is known to be; an old answer is no answer.
+    pub(crate) fn problem(&self) -> Option<String> {
         let age = self.at.elapsed();
-        if age > STALE {
-            return Err(format!("the last check is {} s old", age.as_secs()));
+        match &self.verdict {
+            Some(Err(reason)) => Some(reason.clone()),
+            _ if age > STALE => Some(format!("the last check is {} s old", age.as_secs())),
+            _ => None,
         }
-        Ok(())
     }
 
     pub(crate) fn is_ok(&self) -> bool {
-        self.verdict().is_ok()
+        self.verdict.is_some() && self.problem().is_none()
     }
 }
 
 /// Starts the checks.
 pub(crate) fn spawn(path: &Path, tracker: &TaskTracker, stop: CancellationToken) -> Watch {
-    let (verdict_tx, verdict_rx) = watch::channel(Checked::now(Err("not checked yet".to_owned())));
+    let (verdict_tx, verdict_rx) = watch::channel(Checked {
+        at: Instant::now(),
+        verdict: None,
+    });
     tracker.spawn(run(path.to_owned(), verdict_tx, stop));
     verdict_rx
 }
@@ -93,13 +90,17 @@ async fn run(path: PathBuf, verdict_tx: watch::Sender<Checked>, stop: Cancellati
 }
 
 fn publish(verdict_tx: &watch::Sender<Checked>, verdict: Verdict) {
-    if verdict_tx.borrow().verdict != verdict {
+    let changed = verdict_tx.borrow().verdict.as_ref() != Some(&verdict);
+    if changed {
         match &verdict {
             Ok(()) => tracing::info!("the workspace is accessible"),
             Err(reason) => tracing::warn!(reason, "the workspace is not accessible"),
         }
     }
-    verdict_tx.send_replace(Checked::now(verdict));
+    verdict_tx.send_replace(Checked {
+        at: Instant::now(),
+        verdict: Some(verdict),
+    });
 }
 
 /// A directory that this user can list, enter and write. Writes nothing: a file every second would

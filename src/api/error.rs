@@ -217,6 +217,17 @@ mod tests {
                 )
             })
             .collect();
-        insta::assert_snapshot!(table.join("\n"), @"");
+        let expected = [
+            "400 \"invalid_request\"",
+            "401 \"unauthorized\"",
+            "404 \"not_found\"",
+            "405 \"method_not_allowed\"",
+            "409 \"conflict\"",
+            "413 \"payload_too_large\"",
+            "503 \"engine_unavailable\"",
+            "503 \"shutting_down\"",
+            "500 \"internal\"",
+        ];
+        assert_eq!(table, expected);
     }
 }

@@ -63,8 +63,8 @@ fn not_ready(state: &State) -> Option<String> {
     if state.shutdown.drain.is_cancelled() {
         return Some("draining".into());
     }
-    let workspace = state.workspace.borrow().verdict();
-    if let Err(reason) = workspace {
+    let workspace = state.workspace.borrow().problem();
+    if let Some(reason) = workspace {
         return Some(format!("workspace not accessible: {reason}"));
     }
     state.engine.not_ready(Instant::now())

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use tokio::sync::{mpsc, watch};
 
-use super::child::{Child, StartError, Surroundings, sweep};
+use super::child::{Child, End, StartError, Surroundings, sweep};
 use super::handle::Wish;
 use super::operation::Operation;
 use super::state::{Ready, Snapshot, State};
@@ -214,16 +214,16 @@ impl Actor {
         // Outside the loop: somebody who asks often must not keep it from counting.
         let mut wedged = pin!(wedged(&ready, &around.config));
         loop {
-            let reason = tokio::select! {
-                reason = child.wait(&around.nursery) => reason,
-                reason = &mut wedged => reason,
+            let end = tokio::select! {
+                end = child.wait(&around.nursery) => end,
+                end = &mut wedged => end,
                 interruption = self.interruption() => match interruption {
                     // It runs already.
                     Interruption::Wish(wish) if matches!(wish.operation, Operation::Start { .. }) => continue,
                     other => return self.leave_child(child, other).await,
                 },
             };
-            let error = StartError::Ended(reason);
+            let error = StartError::Ended(end);
             // Nothing may use it from here on.
             self.publish(State::Stopping);
             self.stop(child).await;
@@ -305,7 +305,7 @@ impl Actor {
 }
 
 /// Watches a child that runs; returns when it has stopped answering.
-async fn wedged(ready: &Ready, config: &super::Config) -> String {
+async fn wedged(ready: &Ready, config: &super::Config) -> End {
     let mut misses = 0;
     loop {
         tokio::time::sleep(config.probe_interval).await;
@@ -315,7 +315,13 @@ async fn wedged(ready: &Ready, config: &super::Config) -> String {
                 misses += 1;
                 tracing::warn!(%error, misses, "the engine missed a health check");
                 if misses == MISSES {
-                    return format!("stopped answering ({misses} health checks failed: {error})");
+                    let how = format!(
+                        "stopped answering ({misses} health checks failed: could not {error})"
+                    );
+                    return End {
+                        how,
+                        last_words: String::new(),
+                    };
                 }
             }
         }

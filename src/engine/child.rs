@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process;
 use tokio::sync::watch;
@@ -45,16 +45,25 @@ pub(super) enum StartError {
     Prepare(io::Error),
     #[error("it could not be spawned: {0}")]
     Spawn(io::Error),
-    #[error("it {0} before it was ready")]
-    Exited(String),
+    #[error("it {} before it was ready{}", .0.how, .0.last_words)]
+    Exited(End),
     #[error("it did not say where it listens within {} s", .0.as_secs())]
     Silent(Duration),
     #[error("it listens, but was not healthy within {} s: could not {error}", .within.as_secs())]
     Unhealthy { within: Duration, error: CallError },
-    #[error("it {0}")]
-    Ended(String),
+    #[error("it {}{}", .0.how, .0.last_words)]
+    Ended(End),
     #[error("the warm-up did not succeed: could not {0}")]
     WarmUp(CallError),
+}
+
+/// How a child ended.
+#[derive(Debug)]
+pub(super) struct End {
+    /// Completes "it …".
+    pub(super) how: String,
+    /// Follows at the end of the sentence; may be empty.
+    pub(super) last_words: String,
 }
 
 /// A running child.
@@ -169,7 +178,7 @@ impl Child {
         let Some(address) = address else {
             return Err(
                 match tokio::time::timeout_at(deadline, self.wait(&around.nursery)).await {
-                    Ok(reason) => StartError::Exited(reason),
+                    Ok(end) => StartError::Exited(end),
                     Err(_) => StartError::Silent(limit),
                 },
             );
@@ -187,12 +196,12 @@ impl Child {
         };
         tokio::select! {
             ready = warming => ready,
-            reason = self.wait(&around.nursery) => Err(StartError::Exited(reason)),
+            end = self.wait(&around.nursery) => Err(StartError::Exited(end)),
         }
     }
 
     /// Waits for the end and says how it came. Cancel-safe: called again, it goes on.
-    pub(super) async fn wait(&mut self, nursery: &Nursery) -> String {
+    pub(super) async fn wait(&mut self, nursery: &Nursery) -> End {
         let status = nursery.wait(&mut self.process, self.pid).await;
         if let Some(stderr) = &mut self.stderr {
             // An orphaned tool may hold the pipe open: then what was read so far has to do.
@@ -200,7 +209,10 @@ impl Child {
                 self.stderr = None;
             }
         }
-        format!("{}{}", describe(status), self.tail.sentence())
+        End {
+            how: describe(status),
+            last_words: self.tail.sentence(),
+        }
     }
 
     /// The ladder: dispose, TERM, KILL, sweep. Each rung has its deadline; `hurry` skips to KILL.
@@ -242,8 +254,9 @@ impl Child {
     /// starts otherwise is in this one. A group that is gone is no error.
     fn signal(&self, signal: Signal) {
         // Once the child is reaped its number may belong to somebody else.
-        if self.process.id().is_some() {
-            kill_process_group(self.pid, signal).ok();
+        if self.process.id().is_some() && kill_process_group(self.pid, signal).is_err() {
+            // The shim has not made the group yet.
+            kill_process(self.pid, signal).ok();
         }
     }
 }

@@ -40,6 +40,7 @@ struct Shared {
     /// The lock covers "look and begin".
     current: Current,
     project_dir: String,
+    shutdown: Shutdown,
 }
 
 /// One wish on its way through the actor. Dropping it tells everybody who waits that it is over.
@@ -98,12 +99,13 @@ pub(crate) fn spawn(
         nursery,
         tracker: tracker.clone(),
     };
-    tracker.spawn(Actor::new(around, workspace, wishes_rx, snapshot_tx, shutdown).run());
+    tracker.spawn(Actor::new(around, workspace, wishes_rx, snapshot_tx, shutdown.clone()).run());
     let shared = Shared {
         wishes_tx,
         snapshot_rx,
         current: Arc::default(),
         project_dir,
+        shutdown,
     };
     Ok(Handle {
         shared: Arc::new(shared),
@@ -162,6 +164,9 @@ impl Handle {
     }
 
     fn begin(&self, operation: Operation) -> Result<watch::Receiver<()>, AskError> {
+        if self.shared.shutdown.drain.is_cancelled() {
+            return Err(AskError::ShuttingDown);
+        }
         let mut current = self.shared.current.lock();
         let in_progress = current.as_ref().map(|(operation, _)| *operation);
         match (operation.admit(in_progress), current.as_ref()) {

@@ -50,7 +50,11 @@ fn main() {
         .map(|text| serde_json::from_slice(&text).unwrap())
         .unwrap_or_default();
     let password = std::env::var("OPENCODE_SERVER_PASSWORD").unwrap_or_default();
-    let mut log = std::fs::File::options().create(true).append(true).open(data_dir.join("stub.log")).unwrap();
+    let mut log = std::fs::File::options()
+        .create(true)
+        .append(true)
+        .open(data_dir.join("stub.log"))
+        .unwrap();
     writeln!(log, "{} {password}", std::process::id()).unwrap();
     for line in &script.stderr {
         eprintln!("{line}");
@@ -59,12 +63,21 @@ fn main() {
         exit(status);
     }
     if script.garbage > 0 {
-        let noise: Vec<u8> = (0..script.garbage).map(|n| u8::try_from(n % 251).unwrap()).collect();
+        let noise: Vec<u8> = (0..script.garbage)
+            .map(|n| u8::try_from(n % 251).unwrap())
+            .collect();
         std::io::stdout().write_all(&noise).unwrap();
         println!();
     }
     for tool in &script.tools {
-        Command::new("setsid").args(["bash", "-c", tool]).stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+        let child = Command::new("setsid")
+            .args(["bash", "-c", tool])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        // Nobody waits for a tool here: that is what the sidecar has to cope with.
+        drop(child);
     }
     if script.stubborn {
         ignore_sigterm();
@@ -95,22 +108,37 @@ fn ignore_sigterm() {
 }
 
 fn serve(script: &Script, data_dir: &std::path::Path, password: &str) {
-    let port = std::env::args().skip_while(|arg| arg != "--port").nth(1).unwrap();
+    let port = std::env::args()
+        .skip_while(|arg| arg != "--port")
+        .nth(1)
+        .unwrap();
     let listener = TcpListener::bind(format!("127.0.0.1:{port}")).unwrap_or_else(|error| {
         eprintln!("cannot listen: {error}");
         exit(1)
     });
     if !script.silent {
-        println!("opencode server listening on http://{}", listener.local_addr().unwrap());
+        println!(
+            "opencode server listening on http://{}",
+            listener.local_addr().unwrap()
+        );
     }
-    let authorization = format!("basic {}", base64(format!("opencode:{password}").as_bytes()));
+    let authorization = format!(
+        "basic {}",
+        base64(format!("opencode:{password}").as_bytes())
+    );
     for stream in listener.incoming() {
-        let (script, data_dir, authorization) = (script.clone(), data_dir.to_owned(), authorization.clone());
+        let (script, data_dir, authorization) =
+            (script.clone(), data_dir.to_owned(), authorization.clone());
         std::thread::spawn(move || {
-            let hangs = || script.hang_when.as_ref().is_some_and(|file| data_dir.join(file).exists());
+            let hangs = || {
+                script
+                    .hang_when
+                    .as_ref()
+                    .is_some_and(|file| data_dir.join(file).exists())
+            };
             while let Some(request) = stream.as_ref().ok().and_then(read_request) {
                 if hangs() || (script.stubborn && request.path == "/global/dispose") {
-                    std::thread::sleep(Duration::from_secs(3600));
+                    std::thread::sleep(Duration::from_hours(1));
                 }
                 answer(stream.as_ref().unwrap(), &script, &request, &authorization);
             }
@@ -134,28 +162,40 @@ fn read_request(stream: &TcpStream) -> Option<Request> {
     loop {
         let mut header = String::new();
         reader.read_line(&mut header).ok()?;
-        let Some((name, value)) = header.trim().split_once(": ") else { break };
+        let Some((name, value)) = header.trim().split_once(": ") else {
+            break;
+        };
         match name.to_ascii_lowercase().as_str() {
             "content-length" => length = value.parse().ok()?,
-            "authorization" => authorization = value.to_owned(),
+            "authorization" => value.clone_into(&mut authorization),
             _ => {}
         }
     }
     reader.read_exact(&mut vec![0; length]).ok()?;
     let path = target.split('?').next()?.to_owned();
-    Some(Request { method, path, authorization })
+    Some(Request {
+        method,
+        path,
+        authorization,
+    })
 }
 
 fn answer(mut stream: &TcpStream, script: &Script, request: &Request, authorization: &str) {
     let sent = request.authorization.replacen("Basic", "basic", 1);
     let (status, body) = match (request.method.as_str(), request.path.as_str()) {
         _ if sent != authorization => (401, "\"no\""),
-        ("GET", "/global/health") => (script.health_status.unwrap_or(200), r#"{"healthy":true,"version":"1.18.33"}"#),
+        ("GET", "/global/health") => (
+            script.health_status.unwrap_or(200),
+            r#"{"healthy":true,"version":"1.18.33"}"#,
+        ),
         ("POST", "/session") => (200, r#"{"id":"ses_stub"}"#),
         ("DELETE", _) | ("POST", "/global/dispose") => (200, "true"),
         _ => (404, r#"{"name":"NotFoundError"}"#),
     };
-    let head = format!("HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
+    let head = format!(
+        "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
     drop(stream.write_all(format!("{head}{body}").as_bytes()));
 }
 
@@ -168,8 +208,16 @@ fn base64(bytes: &[u8]) -> String {
         let group = byte(0) << 16 | byte(1) << 8 | byte(2);
         text.push(digit(group, 18));
         text.push(digit(group, 12));
-        text.push(if chunk.len() > 1 { digit(group, 6) } else { '=' });
-        text.push(if chunk.len() > 2 { digit(group, 0) } else { '=' });
+        text.push(if chunk.len() > 1 {
+            digit(group, 6)
+        } else {
+            '='
+        });
+        text.push(if chunk.len() > 2 {
+            digit(group, 0)
+        } else {
+            '='
+        });
     }
     text
 }

@@ -6,7 +6,11 @@
     clippy::disallowed_methods,
     reason = "a test fails by panicking, and shows what it saw"
 )]
-#![allow(dead_code, clippy::allow_attributes, reason = "each test binary uses its part of this")]
+#![allow(
+    dead_code,
+    clippy::allow_attributes,
+    reason = "each test binary uses its part of this"
+)]
 
 pub(crate) mod http;
 pub(crate) mod processes;
@@ -34,7 +38,11 @@ pub(crate) const STUB: &str = env!("CARGO_BIN_EXE_stub-opencode");
 pub(crate) fn real_opencode() -> PathBuf {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tools/opencode/node_modules/opencode-linux-x64/bin/opencode");
-    assert!(path.exists(), "{} is missing: run `make opencode` (make test does)", path.display());
+    assert!(
+        path.exists(),
+        "{} is missing: run `make opencode` (make test does)",
+        path.display()
+    );
     path
 }
 
@@ -50,7 +58,10 @@ impl Options {
     /// Against the stub, with delays fit for a test.
     pub(crate) fn stub() -> Self {
         let options = Self::with_bin(STUB.into());
-        options.env("ENGINE_BACKOFF_MIN", "10ms").env("ENGINE_BACKOFF_MAX", "50ms").env("ENGINE_START_TIMEOUT", "5s")
+        options
+            .env("ENGINE_BACKOFF_MIN", "10ms")
+            .env("ENGINE_BACKOFF_MAX", "50ms")
+            .env("ENGINE_START_TIMEOUT", "5s")
     }
 
     /// Against the real OpenCode.
@@ -59,10 +70,18 @@ impl Options {
     }
 
     fn with_bin(bin: PathBuf) -> Self {
-        let dir = tempfile::Builder::new().prefix("sidecar-test-").tempdir().unwrap();
+        let dir = tempfile::Builder::new()
+            .prefix("sidecar-test-")
+            .tempdir()
+            .unwrap();
         std::fs::create_dir(dir.path().join("workspace")).unwrap();
         std::fs::create_dir(dir.path().join("data")).unwrap();
-        Self { bin, env: Vec::new(), script: None, dir }
+        Self {
+            bin,
+            env: Vec::new(),
+            script: None,
+            dir,
+        }
     }
 
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
@@ -147,7 +166,12 @@ impl Options {
 
 fn finish(mut process: Child) -> (ExitStatus, String) {
     let mut stderr = String::new();
-    process.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    process
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut stderr)
+        .unwrap();
     (process.wait().unwrap(), stderr)
 }
 
@@ -165,7 +189,10 @@ impl Sidecar {
     fn read_address(&mut self, line_rx: &Receiver<String>) -> SocketAddr {
         let line = line_rx.recv_timeout(PATIENCE).unwrap_or_default();
         let Ok(value) = serde_json::from_str::<Value>(&line) else {
-            panic!("the sidecar said {line:?} instead of its address; log:\n{}", self.log());
+            panic!(
+                "the sidecar said {line:?} instead of its address; log:\n{}",
+                self.log()
+            );
         };
         let port = u16::try_from(value["port"].as_u64().unwrap()).unwrap();
         ([127, 0, 0, 1], port).into()
@@ -201,7 +228,10 @@ impl Sidecar {
 
     pub(crate) fn send(&self, method: &str, path: &str, body: &str) -> Response {
         let token = self.token.as_ref().map(|token| format!("Bearer {token}"));
-        let headers: Vec<(&str, &str)> = token.iter().map(|token| ("authorization", token.as_str())).collect();
+        let headers: Vec<(&str, &str)> = token
+            .iter()
+            .map(|token| ("authorization", token.as_str()))
+            .collect();
         http::send(self.address, method, path, &headers, body.as_bytes()).unwrap()
     }
 
@@ -222,7 +252,11 @@ impl Sidecar {
     pub(crate) fn until(&self, what: &str, mut holds: impl FnMut(&Self) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !holds(self) {
-            assert!(Instant::now() < deadline, "not {what} in time; log:\n{}", self.log());
+            assert!(
+                Instant::now() < deadline,
+                "not {what} in time; log:\n{}",
+                self.log()
+            );
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -239,16 +273,23 @@ impl Sidecar {
             if let Some(status) = self.process.try_wait().unwrap() {
                 return status;
             }
-            assert!(Instant::now() < deadline, "it does not leave; log:\n{}", self.log());
+            assert!(
+                Instant::now() < deadline,
+                "it does not leave; log:\n{}",
+                self.log()
+            );
             std::thread::sleep(Duration::from_millis(5));
         }
     }
 
     /// Starts another sidecar on the same directories, after this one has ended.
-    pub(crate) fn again(mut self) -> Sidecar {
+    pub(crate) fn again(mut self) -> Self {
         self.exit();
         self.checked.store(true, atomic::Ordering::Relaxed);
-        self.options.take().unwrap().start()
+        let mut options = self.options.take().unwrap();
+        // What the test wrote into the script since is to hold.
+        options.script = None;
+        options.start()
     }
 
     /// Every process that carries the mark of this data directory.
@@ -262,7 +303,9 @@ impl Drop for Sidecar {
         if std::thread::panicking() {
             eprintln!("--- the sidecar's log:\n{}", self.log());
         }
-        let Some(options) = self.options.as_ref() else { return };
+        let Some(options) = self.options.as_ref() else {
+            return;
+        };
         let running = matches!(self.process.try_wait(), Ok(None));
         if running {
             self.signal(rustix::process::Signal::TERM);
@@ -279,7 +322,11 @@ impl Drop for Sidecar {
         }
         let expected = self.checked.load(atomic::Ordering::Relaxed);
         if running && !expected && !std::thread::panicking() {
-            assert!(left.is_empty(), "processes outlived the sidecar: {left:?}; log:\n{}", self.log());
+            assert!(
+                left.is_empty(),
+                "processes outlived the sidecar: {left:?}; log:\n{}",
+                self.log()
+            );
         }
     }
 }

@@ -8,11 +8,17 @@ use rustix::process::{Pid, Signal, kill_process};
 /// The processes that carry the mark of `data_dir`: everything the sidecar on it ever started.
 pub(crate) fn marked(data_dir: &Path) -> Vec<i32> {
     use std::os::unix::fs::MetadataExt as _;
-    let Ok(metadata) = fs::metadata(data_dir) else { return Vec::new() };
+    let Ok(metadata) = fs::metadata(data_dir) else {
+        return Vec::new();
+    };
     let mark = format!("SIDECAR_CHILD_OF={:x}-{:x}", metadata.dev(), metadata.ino());
-    all().filter(|pid| {
-            fs::read(format!("/proc/{pid}/environ"))
-                .is_ok_and(|environ| environ.split(|b| *b == 0).any(|pair| pair == mark.as_bytes()))
+    all()
+        .filter(|pid| {
+            fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environ| {
+                environ
+                    .split(|b| *b == 0)
+                    .any(|pair| pair == mark.as_bytes())
+            })
         })
         .collect()
 }
@@ -35,13 +41,15 @@ pub(crate) fn kill(pid: i32) {
 }
 
 pub(crate) fn open_files(pid: u32) -> usize {
-    fs::read_dir(format!("/proc/{pid}/fd")).map(Iterator::count).unwrap_or(0)
+    fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
 }
 
 /// Children of `pid` that are dead and not collected.
 pub(crate) fn zombies_of(pid: u32) -> usize {
-    all().filter(|child| {
-            fs::read_to_string(format!("/proc/{child}/stat")).is_ok_and(|stat| stat.contains(&format!(") Z {pid} ")))
+    all()
+        .filter(|child| {
+            fs::read_to_string(format!("/proc/{child}/stat"))
+                .is_ok_and(|stat| stat.contains(&format!(") Z {pid} ")))
         })
         .count()
 }

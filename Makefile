@@ -1,0 +1,47 @@
+# Two commands matter: `make run` and `make test`. `make help` lists the rest.
+SHELL := bash
+.ONESHELL:
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+OPENCODE := tools/opencode/node_modules/.installed
+
+.PHONY: help run test check bench soak deny opencode clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s '|'
+
+run: opencode ## Build and serve on port 3003, with ./workspace and ./data
+	mkdir -p workspace data
+	cargo build --release --quiet
+	WORKSPACE_DIR=$${WORKSPACE_DIR:-workspace} DATA_DIR=$${DATA_DIR:-data} ANNOUNCE=$${ANNOUNCE:-text} \
+		exec target/release/opencode-sidecar
+
+test: opencode ## Run all tests, those with the real OpenCode too
+	tools/test-needs
+	cargo nextest run --locked
+
+check: ## Formatting, lints, documentation, dependency policy: warnings are errors
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items --quiet
+
+bench: opencode ## Measure what we claim; prints figures and how they were taken
+	cargo bench --locked --quiet
+
+soak: ## 1 000 kills of the child (the tests do 40)
+	SOAK_ROUNDS=1000 cargo nextest run --locked -E 'test(soak)'
+
+deny: ## cargo-deny, installed on first use (minutes)
+	command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
+	cargo deny check
+
+opencode: $(OPENCODE) ## Install the pinned OpenCode into tools/opencode
+
+$(OPENCODE): tools/opencode/package.json tools/opencode/package-lock.json
+	tools/opencode/install
+	touch $@
+
+clean: ## Remove what was built and installed
+	cargo clean
+	rm -rf tools/opencode/node_modules workspace data

@@ -1,0 +1,343 @@
+//! The child: watched, restarted, moved by hand.
+
+use std::collections::HashSet;
+use std::fs;
+use std::net::TcpListener;
+
+use serde_json::json;
+
+use crate::support::{Options, Sidecar, processes};
+
+/// The passwords of all starts so far, as the stub noted them.
+fn passwords(sidecar: &Sidecar) -> Vec<String> {
+    let log = fs::read_to_string(sidecar.data_dir().join("stub.log")).unwrap();
+    log.lines()
+        .map(|line| line.split_once(' ').unwrap().1.to_owned())
+        .collect()
+}
+
+fn restarted(sidecar: &Sidecar, since: u64) {
+    sidecar.until("restarted", |sidecar| {
+        sidecar.engine()["generation"].as_u64().unwrap() > since
+            && sidecar.get("/ready").status == 200
+    });
+}
+
+#[test]
+fn status_tells_everything_about_the_child() {
+    let sidecar = Options::stub().start().ready();
+    let status = sidecar.engine();
+    let keys: Vec<&String> = status.as_object().unwrap().keys().collect();
+    let expected = [
+        "generation",
+        "last_error",
+        "pid",
+        "port",
+        "project_dir",
+        "restarts",
+        "rss_bytes",
+        "running",
+        "state",
+        "uptime_secs",
+        "url",
+        "version",
+    ];
+    assert_eq!(keys, expected);
+    assert_eq!(status["running"], true);
+    assert_eq!(status["state"], "ready");
+    assert_eq!(
+        status["url"],
+        format!("http://127.0.0.1:{}", status["port"])
+    );
+    assert_eq!(status["version"], "1.18.33");
+    assert!(status["rss_bytes"].as_u64().unwrap() > 100_000);
+    assert_eq!(
+        status["project_dir"],
+        sidecar.workspace().to_string_lossy().as_ref()
+    );
+}
+
+#[test]
+fn a_killed_child_is_back_with_a_new_password() {
+    let sidecar = Options::stub().start().ready();
+    processes::kill(sidecar.engine_pid());
+    restarted(&sidecar, 1);
+    let status = sidecar.engine();
+    assert_eq!(status["restarts"], 1);
+    assert_eq!(status["last_error"], "it was killed by signal 9");
+    let passwords = passwords(&sidecar);
+    assert_eq!(passwords.iter().collect::<HashSet<_>>().len(), 2);
+    assert!(
+        passwords
+            .iter()
+            .all(|password| password.len() == 64 && !sidecar.log().contains(password))
+    );
+}
+
+#[test]
+fn a_soak_of_kills_leaves_no_process_no_zombie_and_no_descriptor() {
+    let sidecar = Options::stub()
+        .env("ENGINE_RESTART_BUDGET", "1000")
+        .start()
+        .ready();
+    let rounds: u64 = option_env!("SOAK_ROUNDS").map_or(40, |rounds| rounds.parse().unwrap());
+    processes::kill(sidecar.engine_pid());
+    restarted(&sidecar, 1);
+    let before = processes::open_files(sidecar.pid());
+    for round in 2..=rounds {
+        processes::kill(sidecar.engine_pid());
+        restarted(&sidecar, round);
+    }
+    assert_eq!(sidecar.marked(), [sidecar.engine_pid()]);
+    sidecar.until("reaped", |sidecar| {
+        processes::zombies_of(sidecar.pid()) == 0
+    });
+    sidecar.until("closed", |sidecar| {
+        processes::open_files(sidecar.pid()) <= before
+    });
+    let passwords = passwords(&sidecar);
+    assert_eq!(
+        passwords.iter().collect::<HashSet<_>>().len(),
+        passwords.len()
+    );
+}
+
+#[test]
+fn a_child_that_stops_answering_is_recycled() {
+    let sidecar = Options::stub()
+        .env("ENGINE_PROBE_INTERVAL", "50ms")
+        .env("ENGINE_PROBE_TIMEOUT", "100ms")
+        .script(json!({ "hang_when": "wedged" }))
+        .start()
+        .ready();
+    let wedge = sidecar.data_dir().join("wedged");
+    fs::write(&wedge, "").unwrap();
+    sidecar.until("noticed", |sidecar| sidecar.get("/ready").status == 503);
+    fs::remove_file(&wedge).unwrap();
+    restarted(&sidecar, 1);
+    let error = sidecar.engine()["last_error"].as_str().unwrap().to_owned();
+    assert!(error.starts_with("it stopped answering (3 health checks failed: could not ask for its health: no answer within 100 ms)"), "{error}");
+}
+
+#[test]
+fn after_too_many_failures_readiness_tells_the_last_words() {
+    let script = json!({ "exit": 137, "stderr": ["migrating", "database is locked"] });
+    let sidecar = Options::stub()
+        .env("ENGINE_RESTART_BUDGET", "3")
+        .env("ENGINE_RETRY_INTERVAL", "42")
+        .script(script)
+        .start();
+    let expected = "engine failed: it exited with status 137 before it was ready; its last words: migrating | database is locked; trying again in 4";
+    sidecar.until("failed", |sidecar| {
+        sidecar.get("/ready").error().starts_with(expected)
+    });
+    assert_eq!(sidecar.engine()["state"], "failed");
+    assert_eq!(
+        sidecar.engine()["generation"],
+        4,
+        "the first start and three restarts"
+    );
+    assert_eq!(sidecar.get("/healthz").status, 200);
+
+    // A person who mended it need not wait.
+    sidecar.script(&json!({}));
+    let response = sidecar.post("/engine/start", "");
+    assert_eq!(
+        (response.status, response.json()["state"].as_str()),
+        (200, Some("ready"))
+    );
+}
+
+#[test]
+fn while_it_waits_for_a_restart_readiness_says_until_when() {
+    let sidecar = Options::stub()
+        .env("ENGINE_BACKOFF_MIN", "20s")
+        .env("ENGINE_BACKOFF_MAX", "30s")
+        .script(json!({ "exit": 1 }))
+        .start();
+    sidecar.until("waiting", |sidecar| {
+        let error = sidecar.get("/ready").error();
+        error.starts_with("engine restarting (attempt 1, next in ") && error.ends_with(" s)")
+    });
+}
+
+#[test]
+fn a_failed_engine_goes_on_trying_and_heals() {
+    let sidecar = Options::stub()
+        .env("ENGINE_RESTART_BUDGET", "1")
+        .env("ENGINE_RETRY_INTERVAL", "100ms")
+        .script(json!({ "exit": 1 }))
+        .start();
+    sidecar.until("failed", |sidecar| sidecar.engine()["state"] == "failed");
+    sidecar.script(&json!({}));
+    sidecar.ready();
+}
+
+#[test]
+fn a_slow_start_with_garbage_on_stdout_is_fine() {
+    let script = json!({ "garbage": 100_000, "delay_ms": 300, "stderr": ["warming up"] });
+    let sidecar = Options::stub().script(script).start().ready();
+    assert_eq!(sidecar.engine()["generation"], 1);
+    assert!(
+        sidecar.log().contains("warming up"),
+        "what it says is in our log"
+    );
+}
+
+#[test]
+fn a_start_that_gets_nowhere_ends_at_its_deadline() {
+    let cases = [
+        (
+            json!({ "silent": true }),
+            "it did not say where it listens within 1 s",
+        ),
+        (
+            json!({ "health_status": 500 }),
+            "it listens, but was not healthy within 1 s: could not ask for its health: OpenCode answered 500",
+        ),
+    ];
+    for (script, expected) in cases {
+        let sidecar = Options::stub()
+            .env("ENGINE_START_TIMEOUT", "1s")
+            .script(script)
+            .start();
+        sidecar.until("given up", |sidecar| {
+            sidecar.engine()["last_error"]
+                .as_str()
+                .is_some_and(|error| error.starts_with(expected))
+        });
+    }
+}
+
+#[test]
+fn start_stop_and_restart_are_idempotent() {
+    let sidecar = Options::stub().start().ready();
+    let generation = |sidecar: &Sidecar| sidecar.engine()["generation"].as_u64().unwrap();
+
+    assert_eq!(
+        sidecar.post("/engine/start", "").json()["generation"],
+        1,
+        "it runs already"
+    );
+    for _ in 0..2 {
+        let response = sidecar.post("/engine/stop", "");
+        assert_eq!(
+            (response.status, response.json()["state"].as_str()),
+            (200, Some("stopped"))
+        );
+        assert_eq!(response.json()["running"], false);
+    }
+    assert_eq!(sidecar.get("/ready").error(), "engine stopped");
+    assert!(sidecar.marked().is_empty());
+
+    assert_eq!(sidecar.post("/engine/start", "{}").status, 200);
+    assert_eq!(generation(&sidecar), 2);
+    assert_eq!(sidecar.post("/engine/restart", "").json()["generation"], 3);
+    assert_eq!(passwords(&sidecar).iter().collect::<HashSet<_>>().len(), 3);
+}
+
+#[test]
+fn the_port_can_be_chosen_and_stays_for_later_restarts() {
+    let sidecar = Options::stub().start().ready();
+    let free = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let response = sidecar.post("/engine/restart", &json!({ "port": free }).to_string());
+    assert_eq!(
+        (response.status, response.json()["port"].as_u64()),
+        (200, Some(free.into()))
+    );
+    processes::kill(sidecar.engine_pid());
+    restarted(&sidecar, 2);
+    assert_eq!(sidecar.engine()["port"], free);
+
+    let response = sidecar.post("/engine/start", r#"{"port": 1}"#);
+    assert_eq!(response.status, 409);
+    assert_eq!(
+        response.error(),
+        format!("the engine is running on port {free}; restart it to change the port")
+    );
+}
+
+#[test]
+fn a_port_that_is_taken_fails_the_restart_with_the_reason() {
+    let sidecar = Options::stub().start().ready();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let response = sidecar.post("/engine/restart", &json!({ "port": port }).to_string());
+    assert_eq!(response.status, 503);
+    let error = response.error();
+    assert!(
+        error.contains("cannot listen: Address already in use"),
+        "{error}"
+    );
+    assert_eq!(response.json()["code"], "engine_unavailable");
+    drop(taken);
+    sidecar.ready();
+}
+
+#[test]
+fn a_contradicting_operation_is_refused_and_the_same_one_is_joined() {
+    let sidecar = Options::stub().start().ready();
+    sidecar.script(&json!({ "delay_ms": 1500 }));
+    std::thread::scope(|scope| {
+        let restarts: Vec<_> = (0..3)
+            .map(|_| scope.spawn(|| sidecar.post("/engine/restart", "")))
+            .collect();
+        sidecar.until("restarting", |sidecar| sidecar.engine()["generation"] == 2);
+        let response = sidecar.post("/engine/stop", "");
+        assert_eq!(response.status, 409);
+        assert_eq!(
+            response.error(),
+            "a restart of the engine is in progress; try again when it is done"
+        );
+        assert_eq!(response.json()["code"], "conflict");
+        for restart in restarts {
+            assert_eq!(restart.join().unwrap().status, 200);
+        }
+    });
+    assert_eq!(
+        sidecar.engine()["generation"],
+        2,
+        "three wishes, one restart"
+    );
+}
+
+#[test]
+fn a_hundred_wishes_at_once_leave_one_child() {
+    let sidecar = Options::stub().start().ready();
+    std::thread::scope(|scope| {
+        for n in 0..100 {
+            let path = ["/engine/start", "/engine/stop", "/engine/restart"][n % 3];
+            let sidecar = &sidecar;
+            scope.spawn(move || {
+                let response = sidecar.post(path, "");
+                assert!(
+                    matches!(response.status, 200 | 202 | 409 | 503),
+                    "{response:?}"
+                );
+            });
+        }
+    });
+    assert_eq!(sidecar.post("/engine/start", "").status, 200);
+    assert_eq!(sidecar.marked(), [sidecar.engine_pid()]);
+}
+
+#[test]
+fn a_child_that_will_not_leave_is_killed() {
+    let sidecar = Options::stub()
+        .env("ENGINE_STOP_TIMEOUT", "300ms")
+        .script(json!({ "stubborn": true }))
+        .start()
+        .ready();
+    let pid = sidecar.engine_pid();
+    assert_eq!(sidecar.post("/engine/stop", "").status, 200);
+    assert!(!processes::alive(pid));
+    assert!(
+        sidecar
+            .log()
+            .contains("the engine did not leave when asked; killing it")
+    );
+}

@@ -1,0 +1,13 @@
+//! The sidecar from outside, with the scripted `opencode`: one binary, a module a subject.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod auth;
+mod engine;
+mod errors;
+mod leaving;
+mod probes;
+mod starting;

@@ -1,0 +1,210 @@
+//! Imports run one way. The table is the design; docs/ARCHITECTURE.md explains it.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Room -> rooms it may enter. A room that is not listed may not exist.
+const MAY_IMPORT: &[(&str, &[&str])] = &[
+    ("backoff", &[]),
+    ("clock", &[]),
+    ("id", &[]),
+    ("secret", &[]),
+    ("shutdown", &[]),
+    ("text", &[]),
+    ("workspace", &[]),
+    ("telemetry", &["config"]),
+    ("opencode", &["id", "secret", "text"]),
+    (
+        "engine",
+        &[
+            "backoff",
+            "id",
+            "opencode",
+            "secret",
+            "shutdown",
+            "text",
+            "workspace",
+        ],
+    ),
+    (
+        "api",
+        &[
+            "clock",
+            "config",
+            "engine",
+            "secret",
+            "shutdown",
+            "text",
+            "workspace",
+        ],
+    ),
+    ("config", &["engine", "secret", "telemetry", "text"]),
+    ("healthcheck", &["config", "text"]),
+    ("app", &["api", "config", "engine", "shutdown", "workspace"]),
+];
+
+/// A file past this is asked to explain itself; tests beside the code do not count.
+const MAX_LINES: usize = 400;
+
+fn sources() -> Vec<PathBuf> {
+    fn walk(dir: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(path);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
+        &mut found,
+    );
+    found
+}
+
+/// The part of a file that ships: without the tests at its foot and without comments.
+fn shipped(path: &Path) -> String {
+    if path.file_name().is_some_and(|name| name == "tests.rs") {
+        return String::new();
+    }
+    let text = fs::read_to_string(path).unwrap();
+    let end = text
+        .find("#[cfg(test)]\nmod tests")
+        .or_else(|| text.find("#[cfg(test)]\n#[path"))
+        .unwrap_or(text.len());
+    let lines = text[..end]
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// `src/engine/child.rs` -> `engine`.
+fn room(path: &Path) -> String {
+    let relative = path
+        .strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src"))
+        .unwrap();
+    let first = relative
+        .components()
+        .next()
+        .unwrap()
+        .as_os_str()
+        .to_string_lossy()
+        .into_owned();
+    first.trim_end_matches(".rs").to_owned()
+}
+
+/// Every room named after `crate::`, alone or in a list.
+fn imports(text: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for (at, _) in text.match_indices("crate::") {
+        let rest = &text[at + "crate::".len()..];
+        let names = match rest.strip_prefix('{') {
+            Some(list) => list[..list.find('}').unwrap()].to_owned(),
+            None => rest[..rest
+                .find(|c: char| !c.is_alphanumeric() && c != '_')
+                .unwrap_or(rest.len())]
+                .to_owned(),
+        };
+        let rooms = names
+            .split(',')
+            .map(|name| name.trim().split("::").next().unwrap().to_owned());
+        found.extend(rooms.filter(|name| name.starts_with(|c: char| c.is_ascii_lowercase())));
+        // `crate::Config` and the like are re-exports of a room.
+        if names.starts_with("Config") {
+            found.insert("config".to_owned());
+        }
+    }
+    found
+}
+
+#[test]
+fn imports_run_one_way() {
+    let allowed: BTreeMap<&str, &[&str]> = MAY_IMPORT.iter().copied().collect();
+    let mut faults = Vec::new();
+    for path in sources() {
+        let room = room(&path);
+        if room == "main" || room == "lib" {
+            continue;
+        }
+        let Some(allowed) = allowed.get(room.as_str()) else {
+            faults.push(format!(
+                "{}: the room `{room}` is not in the table",
+                path.display()
+            ));
+            continue;
+        };
+        for import in imports(&shipped(&path)) {
+            if import != room && !allowed.contains(&import.as_str()) {
+                faults.push(format!(
+                    "{}: `{room}` may not import `{import}`",
+                    path.display()
+                ));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn the_table_names_only_rooms_that_exist_and_no_import_that_is_gone() {
+    let mut used: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for path in sources() {
+        used.entry(room(&path))
+            .or_default()
+            .extend(imports(&shipped(&path)));
+    }
+    for (room, allowed) in MAY_IMPORT {
+        let used = used
+            .get(*room)
+            .unwrap_or_else(|| panic!("the room `{room}` does not exist"));
+        for import in *allowed {
+            assert!(
+                used.contains(*import),
+                "`{room}` does not import `{import}` any more: take it out of the table"
+            );
+        }
+    }
+}
+
+#[test]
+fn no_file_is_too_long_and_no_module_is_called_mod() {
+    for path in sources() {
+        assert!(
+            !path.ends_with("mod.rs"),
+            "{}: `x.rs` beside `x/`",
+            path.display()
+        );
+        let lines = shipped(&path).lines().count();
+        assert!(
+            lines <= MAX_LINES,
+            "{}: {lines} lines; split it by idea",
+            path.display()
+        );
+    }
+}
+
+/// The environment is read in `config`, and status codes are chosen in `api`.
+#[test]
+fn what_belongs_to_one_room_is_not_done_in_another() {
+    let one_room = [
+        ("std::env::var", "config"),
+        ("StatusCode", "api"),
+        ("/proc/", "engine"),
+    ];
+    for path in sources() {
+        let (room, text) = (room(&path), shipped(&path));
+        for (words, owner) in one_room {
+            assert!(
+                room == owner || !text.contains(words),
+                "{}: {words} belongs to `{owner}`",
+                path.display()
+            );
+        }
+    }
+}
