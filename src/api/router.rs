@@ -26,10 +26,43 @@ pub(super) fn router(state: Arc<State>) -> Router {
         .layer(DefaultBodyLimit::max(state.max_body_bytes))
         .layer(from_fn_with_state(state.clone(), middleware::authenticate));
 
-    open.merge(guarded)
-        .method_not_allowed_fallback(middleware::no_method)
+    let all = open
+        .merge(guarded)
+        .method_not_allowed_fallback(middleware::no_method);
+    outermost(all).with_state(state)
+}
+
+/// What no request and no answer gets past.
+fn outermost<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
+    router
         // Inside `identify`, so that a panic has a body and a log line like any error.
         .layer(CatchPanicLayer::custom(middleware::panicked))
         .layer(from_fn(middleware::identify))
-        .with_state(state)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::{Body, to_bytes};
+    use axum::http::Request;
+    use serde_json::Value;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_a_500_with_the_envelope_and_without_its_words() {
+        let faulty = get(|| async { panic!("the key is hunter2") });
+        let router = outermost(Router::new().route("/", faulty));
+        let response = router.oneshot(Request::new(Body::empty())).await.unwrap();
+        assert_eq!(response.status().as_u16(), 500);
+        let id = response.headers()["x-request-id"]
+            .to_str()
+            .unwrap()
+            .to_owned();
+        let body = to_bytes(response.into_body(), 4096).await.unwrap();
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body["code"], "internal");
+        assert_eq!(body["request_id"], id);
+        assert!(!body.to_string().contains("hunter2"));
+    }
 }
