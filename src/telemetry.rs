@@ -72,6 +72,13 @@ pub fn init(config: &crate::Config) -> Result<(), tracing_subscriber::util::TryI
     } else {
         layer.with_ansi(terminal).with_target(false).boxed()
     };
+    // A panic is a log line like any other, not loose text between JSON.
+    std::panic::set_hook(Box::new(|panic| {
+        tracing::error!(
+            place = panic.location().map(tracing::field::display),
+            "panicked: {panic}"
+        );
+    }));
     tracing_subscriber::registry()
         .with(layer.with_filter(filter.clone()))
         .try_init()

@@ -49,10 +49,13 @@ mod tests {
 
     use super::*;
 
+    async fn faulty() -> &'static str {
+        panic!("the key is hunter2")
+    }
+
     #[tokio::test]
     async fn a_panic_is_a_500_with_the_envelope_and_without_its_words() {
-        let faulty = get(|| async { panic!("the key is hunter2") });
-        let router = outermost(Router::new().route("/", faulty));
+        let router = outermost(Router::new().route("/", get(faulty)));
         let response = router.oneshot(Request::new(Body::empty())).await.unwrap();
         assert_eq!(response.status().as_u16(), 500);
         let id = response.headers()["x-request-id"]
