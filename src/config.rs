@@ -2,7 +2,7 @@
 //!
 //! A flag wins over its variable, an empty variable counts as not set, and the first bad value ends
 //! the start with one line that names it and says what is accepted. Secret files are read here and
-//! nowhere else; [`SharedSecrets`] reads its file again when it changes.
+//! nowhere else; `SharedSecrets` reads its file again when it changes.
 
 mod cli;
 mod parse;
