@@ -28,7 +28,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-pub(crate) use self::asked::{Asked, Gap, GapReason};
+#[cfg(test)]
+pub(crate) use self::asked::GapReason;
+pub(crate) use self::asked::{Asked, Gap};
 pub(crate) use self::budget::Budget;
 pub(crate) use self::cursor::{Cursor, End, Opening, Step, View};
 pub(crate) use self::id::{Epoch, EventId};
@@ -128,10 +130,6 @@ impl EventLog {
         self.publish(|head| head.closed = true);
     }
 
-    pub(crate) fn epoch(&self) -> Epoch {
-        self.shared.epoch
-    }
-
     /// The last event readers may see; number 0 before the first one.
     pub(crate) fn last_event_id(&self) -> EventId {
         let head = *self.shared.head.borrow();
@@ -205,3 +203,5 @@ impl Head {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use self::tests::{Parsed, SseReader, log_with};

@@ -12,7 +12,8 @@ pub(crate) use self::parse::{Parsed, SseReader};
 
 mod parse;
 
-fn log_with(limits: Limits) -> EventLog {
+/// An empty log with the epoch `abcdefghij`.
+pub(crate) fn log_with(limits: Limits) -> EventLog {
     EventLog::new(
         Epoch::parse("abcdefghij").unwrap(),
         limits,

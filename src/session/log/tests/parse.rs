@@ -20,6 +20,15 @@ pub(crate) struct SseReader {
 }
 
 impl SseReader {
+    /// A client that comes back with a cursor.
+    pub(crate) fn with_cursor(id: &str) -> Self {
+        Self {
+            id_buffer: id.to_owned(),
+            last_event_id: id.to_owned(),
+            ..Self::default()
+        }
+    }
+
     /// Takes the next bytes and gives the events they complete.
     pub(crate) fn read(&mut self, bytes: &[u8]) -> Vec<Parsed> {
         self.rest.extend_from_slice(bytes);

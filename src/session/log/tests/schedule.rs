@@ -121,6 +121,7 @@ impl Model {
 
     fn note(&mut self, id: EventId, kind: &str, data: &str, reasoning: bool) {
         assert_eq!(id.seq, self.head() + 1, "ids have no holes");
+        assert_eq!(self.log.last_event_id(), id);
         self.history.push((
             format!("event: {kind}\nid: {id}\ndata: {data}\n\n"),
             reasoning,
