@@ -1,4 +1,5 @@
 //! skeleton
 pub(crate) mod encode;
 pub(crate) mod patience;
+pub(crate) mod preface;
 pub(crate) mod stream;

@@ -40,15 +40,15 @@ pub(crate) struct Patient<S> {
 
 impl Patient<TcpStream> {
     /// Prepares an accepted connection.
-    pub(crate) fn accept(socket: TcpStream) -> io::Result<Self> {
+    pub(crate) fn accept(socket: TcpStream, patience: Duration) -> io::Result<Self> {
         let options = SockRef::from(&socket);
         // An event must not wait for the one after it.
         options.set_tcp_nodelay(true)?;
         options.set_send_buffer_size(SEND_BUFFER_BYTES)?;
         // A host that vanished acknowledges nothing, yet the kernel takes heartbeats for it for a
         // quarter of an hour.
-        options.set_tcp_user_timeout(Some(PATIENCE))?;
-        Ok(Self::new(socket, PATIENCE))
+        options.set_tcp_user_timeout(Some(patience))?;
+        Ok(Self::new(socket, patience))
     }
 }
 
@@ -184,10 +184,7 @@ mod tests {
             .await
             .unwrap();
         let (socket, _) = listener.accept().await.unwrap();
-        let mut patient = Patient {
-            patience: Duration::from_millis(100),
-            ..Patient::accept(socket).unwrap()
-        };
+        let mut patient = Patient::accept(socket, Duration::from_millis(100)).unwrap();
         let endless = async {
             loop {
                 patient.write_all(&[0; 8 * 1024]).await?;

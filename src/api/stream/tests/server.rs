@@ -6,15 +6,12 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, Uri};
 use axum::routing::get;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto;
-use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
 
 use super::*;
-use crate::api::patience::Patient;
+use crate::bench::serve_connection;
 
 pub(super) struct Server {
     pub(super) addr: SocketAddr,
@@ -36,14 +33,7 @@ impl Server {
         let tracker = TaskTracker::new();
         tracker.clone().spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
-                let app = TowerToHyperService::new(app.clone());
-                tracker.spawn(async move {
-                    let socket = TokioIo::new(Patient::new(socket, patience));
-                    let mut http = auto::Builder::new(TokioExecutor::new());
-                    http.http1().max_buf_size(64 * 1024);
-                    // A reader that goes, or is closed, is what these tests are about.
-                    drop(http.serve_connection(socket, app).await);
-                });
+                tracker.spawn(serve_connection(socket, app.clone(), patience));
             }
         });
         Self {
