@@ -60,7 +60,7 @@ struct Active {
     index: Index,
     frames: Vec<u8>,
     /// The latest piece that a reader took and where it starts. The readers that come for the same
-    /// piece share it: one copy for all, not one each.
+    /// piece share it: one copy for all, not one each. Goes when the segment is sealed.
     taken: Option<(usize, Bytes)>,
 }
 

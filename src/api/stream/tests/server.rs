@@ -78,17 +78,7 @@ impl Server {
     /// Opens a stream and reads until it has begun.
     pub(super) async fn open(&self) -> TcpStream {
         let mut socket = self.send("GET", "", "").await;
-        let mut got = String::new();
-        while !got.contains(": ok\nretry: ") {
-            let mut buf = [0; 1024];
-            let reading = socket.read(&mut buf);
-            let count = tokio::time::timeout(self.deadline, reading)
-                .await
-                .expect("the stream begins")
-                .unwrap();
-            assert!(count > 0, "{got}");
-            got.push_str(std::str::from_utf8(&buf[..count]).unwrap());
-        }
+        read_until_begun(&mut socket, self.deadline).await;
         socket
     }
 
@@ -116,6 +106,19 @@ async fn answer(State((log, slots)): State<Shared>, uri: Uri, headers: HeaderMap
         Err(error @ StreamError::Gap(_)) => {
             (StatusCode::CONFLICT, error.to_string()).into_response()
         }
+    }
+}
+
+/// Reads until the first bytes of a stream are there.
+pub(super) async fn read_until_begun(socket: &mut TcpStream, deadline: Duration) {
+    let mut got = Vec::new();
+    while !got.windows(12).any(|bytes| bytes == b": ok\nretry: ") {
+        let reading = socket.read_buf(&mut got);
+        let count = tokio::time::timeout(deadline, reading)
+            .await
+            .expect("the stream begins")
+            .unwrap();
+        assert!(count > 0, "{got:?}");
     }
 }
 

@@ -1,10 +1,12 @@
 //! Many readers over real sockets, and readers that stop reading.
 
 use reqwest::Client;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use super::server::Server;
+use super::server::{Server, read_until_begun};
 use super::*;
 use crate::api::patience::PATIENCE;
 use crate::session::log::SseReader;
@@ -141,4 +143,32 @@ async fn readers_that_stop_reading_are_closed_and_cost_no_memory_and_hurt_nobody
     assert_eq!(seqs.len() as u64 + missed, 64_001);
     server.slots_free(64).await;
     drop(stalled);
+}
+
+/// A request by hand: a client library would read the socket by itself. The windows are as large as
+/// they can be, so that only the socket can hold the server up.
+async fn h2c_request(server: &Server) -> TcpStream {
+    let mut socket = TcpStream::connect(server.addr).await.unwrap();
+    let mut request = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    // SETTINGS, INITIAL_WINDOW_SIZE 2^31 - 1
+    request.extend(b"\0\0\x06\x04\0\0\0\0\0\0\x04\x7f\xff\xff\xff");
+    // WINDOW_UPDATE of the connection
+    request.extend(b"\0\0\x04\x08\0\0\0\0\0\x7f\0\0\0");
+    // HEADERS, END_STREAM and END_HEADERS: GET, http, /stream, authority x
+    request.extend(b"\0\0\x0e\x01\x05\0\0\0\x01\x82\x86\x04\x07/stream\x01\x01x");
+    socket.write_all(&request).await.unwrap();
+    read_until_begun(&mut socket, server.deadline).await;
+    socket
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_h2c_client_that_stops_reading_its_socket_is_closed() {
+    let log = log_with(Limits::default());
+    let server = Server::start(&log, Duration::from_millis(200)).await;
+    let _stalled = h2c_request(&server).await;
+    let data = format!("\"{}\"", "x".repeat(100_000));
+    for _ in 0..200 {
+        log.append("output", &data);
+    }
+    server.slots_free(64).await;
 }
