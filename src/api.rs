@@ -10,13 +10,17 @@
 //! Handlers check, call and convert; they hold no rules. Errors are made in [`error`] only, and no
 //! module below knows a status code. OpenCode and the disk are out of reach from here.
 
+pub(crate) mod encode;
 mod engine;
 mod error;
 mod extract;
 mod middleware;
+pub(crate) mod patience;
+pub(crate) mod preface;
 mod probes;
 mod router;
 mod server;
+pub(crate) mod stream;
 
 use std::sync::Arc;
 

@@ -14,6 +14,8 @@
 mod api;
 mod app;
 mod backoff;
+#[doc(hidden)]
+pub mod bench;
 mod clock;
 pub mod config;
 mod engine;
@@ -21,6 +23,7 @@ pub mod healthcheck;
 mod id;
 mod opencode;
 mod secret;
+mod session;
 mod shutdown;
 pub mod telemetry;
 mod text;

@@ -1,0 +1,3 @@
+//! How what a reader gets is written down.
+
+pub(crate) mod sse;

@@ -1,0 +1,117 @@
+//! `GET /sessions/{id}/stream`: a cursor on the session's log, as server-sent events.
+//!
+//! Owns what a request asks for ([`StreamRequest`]), the answer's status and headers, and the body.
+//! Promises that no cursor is refused unless `?strict=1` wants that, that the first bytes go out at
+//! once, and that the body ends cleanly. Does not find the session, map errors to statuses, or watch
+//! the socket: [`super::patience`] closes a reader that accepts nothing.
+
+mod body;
+mod request;
+
+use std::ops::Range;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+
+use self::body::SseBody;
+pub(crate) use self::request::StreamRequest;
+use super::encode::sse;
+use crate::session::limits::StreamSlots;
+use crate::session::log::{Cursor, Epoch, EventId, EventLog, Gap, Opening};
+
+/// Why there is no stream.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StreamError {
+    /// 429 with `Retry-After`.
+    #[error("too many streams are open on this session")]
+    TooManyStreams { retry_after: Duration },
+    /// 409, only with `?strict=1`.
+    #[error("events after {} are not available ({})", .0.requested, .0.reason.as_str())]
+    Gap(Gap),
+}
+
+/// `Retry-After` of a session whose streams are all taken: they end when their readers go, which
+/// nobody can foresee.
+const SLOT_RETRY: Duration = Duration::from_secs(5);
+/// How soon a client that lost its connection comes back. Spread, so that all who lost it together do
+/// not come back together.
+const RETRY_MS: Range<u32> = 1000..2001;
+/// The same for those sent home by a shutdown: the successor must start first, and then finds every
+/// reader of this process at its door.
+const SHUTDOWN_RETRY_MS: Range<u32> = 2000..10_001;
+
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("sidecar-last-event-id");
+const EPOCH: HeaderName = HeaderName::from_static("sidecar-epoch");
+const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// Answers a request for a session's events. The same for GET and HEAD; the server drops HEAD's body.
+pub(crate) fn stream(
+    log: &EventLog,
+    slots: &StreamSlots,
+    request: &StreamRequest,
+) -> Result<Response, StreamError> {
+    let (cursor, gap) = match Cursor::open(log, &request.asked, request.view) {
+        Opening::UpToDate { last } => return Ok(up_to_date(last)),
+        Opening::Reading { gap: Some(gap), .. } if request.strict => {
+            return Err(StreamError::Gap(gap));
+        }
+        Opening::Reading { cursor, gap } => (cursor, gap),
+    };
+    let permit = slots.try_take().ok_or(StreamError::TooManyStreams {
+        retry_after: SLOT_RETRY,
+    })?;
+    let start = cursor.position();
+    let opening = sse::opening(spread(&RETRY_MS), gap.as_ref());
+    let body = Body::new(SseBody::new(
+        opening,
+        cursor,
+        permit,
+        spread(&SHUTDOWN_RETRY_MS),
+    ));
+    let headers = [
+        (CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
+        // nginx holds a response back unless told not to.
+        (ACCEL_BUFFERING, HeaderValue::from_static("no")),
+    ];
+    Ok((StatusCode::OK, headers, place(start), body).into_response())
+}
+
+/// 204: the one answer after which an `EventSource` stops coming back.
+fn up_to_date(last: EventId) -> Response {
+    (StatusCode::NO_CONTENT, place(last)).into_response()
+}
+
+/// The headers that say where the stream starts, on every answer.
+fn place(id: EventId) -> [(HeaderName, HeaderValue); 3] {
+    [
+        (
+            CACHE_CONTROL,
+            HeaderValue::from_static("no-cache, no-store, no-transform"),
+        ),
+        (LAST_EVENT_ID, text_header(&id.to_string())),
+        (EPOCH, epoch_header(id.epoch)),
+    ]
+}
+
+fn epoch_header(epoch: Epoch) -> HeaderValue {
+    text_header(epoch.as_str())
+}
+
+/// Ids are letters, digits and a dash, which a header may always hold.
+fn text_header(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""))
+}
+
+/// A random time within the bounds.
+fn spread(millis: &Range<u32>) -> Duration {
+    // Without random bytes all come back at once, which is worse than spread and better than never.
+    let random = getrandom::u32().unwrap_or_default();
+    let millis = millis.start + random % (millis.end - millis.start);
+    Duration::from_millis(millis.into())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,104 @@
+//! The body of a stream: whatever lies in the log, in as few pieces as it lies there.
+//!
+//! The server polls the body only while the socket takes more, so a slow reader pulls slowly and holds
+//! nothing here but its place. There is no allocation per event: a piece is a slice of the log.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::api::encode::sse;
+use crate::session::limits::StreamPermit;
+use crate::session::log::{Cursor, End, Step};
+
+/// Silence after which a heartbeat is sent: half of what common proxies allow at the least.
+pub(super) const SILENCE: Duration = Duration::from_secs(15);
+
+pub(super) struct SseBody {
+    opening: Option<Bytes>,
+    cursor: Cursor,
+    /// When the reader may come back if it is sent home.
+    come_back: Duration,
+    /// When the reader last got something.
+    spoke: Instant,
+    /// Set again only when it fires, not with each event: moving a timer costs more than an event.
+    silence: Pin<Box<Sleep>>,
+    ended: bool,
+    /// Held for its drop.
+    _permit: StreamPermit,
+}
+
+// === impl SseBody ===
+
+impl SseBody {
+    pub(super) fn new(
+        opening: Bytes,
+        cursor: Cursor,
+        permit: StreamPermit,
+        come_back: Duration,
+    ) -> Self {
+        let spoke = Instant::now();
+        Self {
+            opening: Some(opening),
+            cursor,
+            come_back,
+            spoke,
+            silence: Box::pin(sleep_until(spoke + SILENCE)),
+            ended: false,
+            _permit: permit,
+        }
+    }
+
+    fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if let Some(opening) = self.opening.take() {
+            return Poll::Ready(Some(opening));
+        }
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        match self.cursor.poll_next(cx) {
+            Poll::Ready(Step::Frames { bytes, .. }) => Poll::Ready(Some(bytes)),
+            Poll::Ready(Step::Gap(gap)) => Poll::Ready(Some(sse::gap(&gap))),
+            Poll::Ready(Step::End(end)) => {
+                self.ended = true;
+                Poll::Ready((end == End::Closed).then(|| sse::come_back(self.come_back)))
+            }
+            Poll::Pending => {
+                ready!(self.poll_silence(cx));
+                let passed = self.cursor.untold();
+                Poll::Ready(Some(sse::heartbeat(passed)))
+            }
+        }
+    }
+
+    /// Ready once the reader has got nothing for [`SILENCE`].
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            ready!(self.silence.as_mut().poll(cx));
+            let until = self.spoke + SILENCE;
+            if until <= Instant::now() {
+                return Poll::Ready(());
+            }
+            self.silence.as_mut().reset(until);
+        }
+    }
+}
+
+impl Body for SseBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let bytes = ready!(self.poll_bytes(cx));
+        self.spoke = Instant::now();
+        Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))))
+    }
+}

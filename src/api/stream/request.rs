@@ -1,0 +1,113 @@
+//! What a request for a stream asks for. Pure, and forgiving: nothing here can be refused.
+
+use axum::extract::Query;
+use axum::http::{HeaderMap, HeaderValue, Uri};
+
+use crate::session::log::{Asked, View};
+
+/// The default is a first visit: everything kept, to the end of the turn.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct StreamRequest {
+    pub(super) asked: Asked,
+    pub(super) view: View,
+    /// Answer 409 rather than with a gap.
+    pub(super) strict: bool,
+}
+
+// === impl StreamRequest ===
+
+impl StreamRequest {
+    /// Reads `Last-Event-ID`, `?last_event_id=` or `?lastEventId=` (the first that is there wins),
+    /// `?follow=1`, `?strict=1` and `?include=reasoning`. Anything else is left to others.
+    pub(crate) fn read(uri: &Uri, headers: &HeaderMap) -> Self {
+        let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri).unwrap_or_default();
+        let first = |name: &str| {
+            pairs
+                .iter()
+                .find(|(key, _)| key == name)
+                .map(|(_, value)| value.as_str())
+        };
+        let on = |name: &str| first(name).is_some_and(|value| matches!(value, "1" | "true"));
+        let cursor = headers
+            .get("last-event-id")
+            .map(HeaderValue::as_bytes)
+            .filter(|value| !value.is_empty())
+            .or_else(|| {
+                first("last_event_id")
+                    .or_else(|| first("lastEventId"))
+                    .map(str::as_bytes)
+            })
+            .unwrap_or_default();
+        let reasoning = pairs
+            .iter()
+            .filter(|(key, _)| key == "include")
+            .flat_map(|(_, list)| list.split(','))
+            .any(|item| item.trim() == "reasoning");
+        Self {
+            asked: Asked::parse(cursor),
+            view: View {
+                follow: on("follow"),
+                reasoning,
+            },
+            strict: on("strict"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(query: &str, header: Option<&'static [u8]>) -> StreamRequest {
+        let uri = Uri::try_from(format!("/sessions/x/stream{query}")).unwrap();
+        let headers = header.map(|value| {
+            (
+                "last-event-id".parse().unwrap(),
+                HeaderValue::from_bytes(value).unwrap(),
+            )
+        });
+        StreamRequest::read(&uri, &headers.into_iter().collect())
+    }
+
+    fn asked(query: &str, header: Option<&'static [u8]>) -> Asked {
+        read(query, header).asked
+    }
+
+    #[test]
+    fn the_header_wins_over_the_query_and_snake_case_over_camel_case() {
+        let both = "?lastEventId=latest&last_event_id=from-query";
+        assert_eq!(
+            asked(both, Some(b"from-header")),
+            Asked::Unreadable("from-header".into())
+        );
+        assert_eq!(asked(both, None), Asked::Unreadable("from-query".into()));
+        assert_eq!(asked("?lastEventId=latest", None), Asked::Latest);
+    }
+
+    #[test]
+    fn an_empty_header_is_no_cursor() {
+        assert_eq!(asked("?last_event_id=latest", Some(b"")), Asked::Latest);
+        assert_eq!(asked("", Some(b"")), Asked::Earliest);
+    }
+
+    #[test]
+    fn no_request_is_too_strange() {
+        assert_eq!(
+            asked("", Some(b"\xff\xfe")),
+            Asked::Unreadable("\u{fffd}\u{fffd}".into())
+        );
+        assert_eq!(
+            asked("?last_event_id=%ff&last_event_id=latest&&=&%", None),
+            Asked::Unreadable("\u{fffd}".into())
+        );
+        assert_eq!(asked("?last_event_id=", None), Asked::Earliest);
+    }
+
+    #[test]
+    fn switches_are_off_unless_asked_for() {
+        let plain = read("?follow=0&strict=&include=thoughts", None);
+        assert!(!plain.view.follow && !plain.strict && !plain.view.reasoning);
+        let all = read("?follow=1&strict=true&include=usage,reasoning", None);
+        assert!(all.view.follow && all.strict && all.view.reasoning);
+    }
+}

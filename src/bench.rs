@@ -1,0 +1,9 @@
+//! Doors for `benches/`, which see only what is public. Not an interface: nothing else may use it.
+
+// === the event stream (benches/stream.rs) ===
+
+mod stream;
+
+#[cfg(test)]
+pub(crate) use self::stream::serve_connection;
+pub use self::stream::{StreamLog, StreamReader, serve_stream};

@@ -1,0 +1,154 @@
+//! The log, its cursors and a server round them, for `benches/stream.rs`.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use bytes::Bytes;
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::task::TaskTracker;
+
+use crate::api::patience::{PATIENCE, Patient};
+use crate::api::preface::{self, Version};
+use crate::api::stream::{StreamRequest, stream};
+use crate::session::limits::StreamSlots;
+use crate::session::log::{Asked, Budget, Cursor, Epoch, EventLog, Limits, Opening, Step, View};
+
+/// A log that keeps everything.
+#[derive(Clone)]
+pub struct StreamLog(EventLog);
+
+/// A reader in the same process.
+pub struct StreamReader(Cursor);
+
+// === impl StreamLog ===
+
+impl StreamLog {
+    #[must_use]
+    pub fn new() -> Self {
+        let limits = Limits {
+            events: 1 << 20,
+            bytes: 1 << 30,
+        };
+        Self(EventLog::new(
+            Epoch::random(),
+            limits,
+            &Budget::new(1 << 40),
+        ))
+    }
+
+    pub fn append(&self, data: &str) {
+        self.0.append("output", data);
+    }
+
+    pub fn end_turn(&self) {
+        self.0.end_turn("complete", "{}");
+    }
+
+    /// What the log itself counts for its memory.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.0.bytes()
+    }
+
+    /// A reader of everything, or none if there is nothing.
+    #[must_use]
+    pub fn reader(&self) -> Option<StreamReader> {
+        match Cursor::open(&self.0, &Asked::Earliest, View::default()) {
+            Opening::Reading { cursor, .. } => Some(StreamReader(cursor)),
+            Opening::UpToDate { .. } => None,
+        }
+    }
+}
+
+impl Default for StreamLog {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for StreamLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("StreamLog").finish_non_exhaustive()
+    }
+}
+
+// === impl StreamReader ===
+
+impl StreamReader {
+    /// The next frames; none at the end.
+    ///
+    /// # Panics
+    /// If the reader was overtaken, which makes a figure worthless.
+    pub async fn next(&mut self) -> Option<Bytes> {
+        match self.0.next().await {
+            Step::Frames { bytes, .. } => Some(bytes),
+            Step::End(_) => None,
+            Step::Gap(gap) => panic!("overtaken: {gap:?}"),
+        }
+    }
+}
+
+impl fmt::Debug for StreamReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("StreamReader").finish_non_exhaustive()
+    }
+}
+
+/// Serves the log to any number of readers until the listener fails.
+pub async fn serve_stream(listener: TcpListener, log: StreamLog) -> io::Result<()> {
+    let state = Arc::new((log.0, StreamSlots::new(1 << 20)));
+    let app = Router::new()
+        .route("/stream", get(answer))
+        .with_state(state);
+    let tracker = TaskTracker::new();
+    loop {
+        let (socket, _) = listener.accept().await?;
+        tracker.spawn(serve_connection(socket, app.clone(), PATIENCE));
+    }
+}
+
+/// Serves one connection as the accept loop will: see [`preface`] and [`Patient`].
+pub(crate) async fn serve_connection(
+    socket: TcpStream,
+    app: Router,
+    patience: Duration,
+) -> io::Result<()> {
+    let version = preface::peek(&socket, patience).await?;
+    let socket = TokioIo::new(Patient::accept(socket, patience)?);
+    let app = TowerToHyperService::new(app);
+    let served = match version {
+        Version::Http1 => {
+            http1::Builder::new()
+                .max_buf_size(64 * 1024)
+                .serve_connection(socket, app)
+                .await
+        }
+        Version::Http2 => {
+            http2::Builder::new(TokioExecutor::new())
+                .serve_connection(socket, app)
+                .await
+        }
+    };
+    served.map_err(io::Error::other)
+}
+
+async fn answer(
+    State(state): State<Arc<(EventLog, StreamSlots)>>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    let (log, slots) = state.as_ref();
+    stream(log, slots, &StreamRequest::read(&uri, &headers)).unwrap_or_else(|error| {
+        (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response()
+    })
+}

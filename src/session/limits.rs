@@ -1,0 +1,63 @@
+//! How many streams one session serves at once.
+//!
+//! A [`StreamPermit`] is held by value in the stream it allows and gives its place back when it is
+//! dropped, however the stream ended. Nothing waits for a place: a full session says so at once.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// 64 streams per session, part of the contract. A session has one or two readers; more than this is
+/// a client that reconnects without closing.
+pub(crate) const STREAMS_PER_SESSION: usize = 64;
+
+/// The places of one session.
+#[derive(Clone, Debug)]
+pub(crate) struct StreamSlots(Arc<Semaphore>);
+
+/// The right to run one stream.
+#[derive(Debug)]
+pub(crate) struct StreamPermit {
+    _held: OwnedSemaphorePermit,
+}
+
+// === impl StreamSlots ===
+
+impl StreamSlots {
+    pub(crate) fn new(places: usize) -> Self {
+        Self(Arc::new(Semaphore::new(places)))
+    }
+
+    /// A place, unless all are taken.
+    pub(crate) fn try_take(&self) -> Option<StreamPermit> {
+        let held = self.0.clone().try_acquire_owned().ok()?;
+        Some(StreamPermit { _held: held })
+    }
+
+    /// Waits until this many streams could start.
+    #[cfg(test)]
+    pub(crate) async fn until_free(&self, places: u32) {
+        drop(self.0.acquire_many(places).await.unwrap());
+    }
+}
+
+impl Default for StreamSlots {
+    fn default() -> Self {
+        Self::new(STREAMS_PER_SESSION)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_65th_stream_is_refused_until_one_of_the_64_ends() {
+        let slots = StreamSlots::default();
+        let mut permits: Vec<_> = (0..64).map_while(|_| slots.try_take()).collect();
+        assert_eq!(permits.len(), 64);
+        assert!(slots.try_take().is_none());
+        permits.pop();
+        assert!(slots.try_take().is_some());
+    }
+}

@@ -1,0 +1,297 @@
+//! What one log keeps in memory: frames back to back in segments, oldest first.
+//!
+//! Owns the bytes and their index, and gives out the numbers. Promises that a run of frames is read as
+//! one slice without copying (from the segment still being filled it is copied once for all readers),
+//! and that memory goes back a whole segment at a time. Has no lock and wakes nobody: [`super::EventLog`]
+//! does both.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::frame;
+use super::id::{Epoch, EventId};
+
+/// Bounds of what one log keeps.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) events: usize,
+    pub(crate) bytes: usize,
+}
+
+/// Who is shown an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shown {
+    Always,
+    /// Only to readers that asked for reasoning.
+    OnRequest,
+}
+
+/// What a reader that stands after one event finds next.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Read {
+    /// Whole frames in order; the last one is `last`.
+    Frames { bytes: Bytes, last: u64 },
+    /// Events up to `last` that this reader is not shown.
+    Passed { last: u64 },
+    /// The next event is gone; the oldest one kept is `oldest`.
+    Evicted { oldest: u64 },
+}
+
+pub(super) struct Ring {
+    epoch: Epoch,
+    limits: Limits,
+    sealed: VecDeque<Segment>,
+    active: Active,
+    /// Of the sealed segments, index included.
+    sealed_bytes: usize,
+    sealed_events: usize,
+}
+
+/// A run of events that no longer changes.
+struct Segment {
+    index: Index,
+    frames: Bytes,
+}
+
+/// The run that still grows.
+struct Active {
+    index: Index,
+    frames: Vec<u8>,
+    /// The latest piece that a reader took and where it starts. The readers that come for the same
+    /// piece share it: one copy for all, not one each. Goes when the segment is sealed.
+    taken: Option<(usize, Bytes)>,
+}
+
+/// Where each frame ends, and whether it is shown always.
+struct Index {
+    first: u64,
+    /// Twice the end, plus one if the event is shown only on request.
+    marks: Vec<usize>,
+}
+
+/// A segment is sealed before it grows past this: large enough that a write to a socket is a good
+/// one, small enough that giving one back hurts little.
+const SEGMENT_BYTES: usize = 64 * 1024;
+/// A log gives back at most about this part of its bound at a time.
+const SEGMENTS_PER_LOG: usize = 8;
+
+// === impl Limits ===
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            events: 4096,
+            bytes: 8 << 20,
+        }
+    }
+}
+
+impl Limits {
+    fn segment_events(self) -> usize {
+        (self.events / SEGMENTS_PER_LOG).max(1)
+    }
+
+    fn segment_bytes(self) -> usize {
+        (self.bytes / SEGMENTS_PER_LOG).min(SEGMENT_BYTES)
+    }
+}
+
+// === impl Ring ===
+
+impl Ring {
+    pub(super) fn new(epoch: Epoch, limits: Limits) -> Self {
+        Self {
+            epoch,
+            limits,
+            sealed: VecDeque::new(),
+            active: Active::starting_at(1),
+            sealed_bytes: 0,
+            sealed_events: 0,
+        }
+    }
+
+    /// Adds an event and gives back what is over the bounds.
+    pub(super) fn push(&mut self, kind: &str, data: &str, shown: Shown) -> EventId {
+        let need = frame::OVERHEAD + kind.len() + data.len();
+        let full = self.active.index.len() >= self.limits.segment_events()
+            || self.active.frames.len() + need > self.limits.segment_bytes();
+        if full {
+            self.seal();
+        }
+        let id = self.epoch.at(self.active.index.next());
+        frame::encode(&mut self.active.frames, kind, id, data);
+        self.active.index.push(self.active.frames.len(), shown);
+        while self.events() > self.limits.events || self.bytes() > self.limits.bytes {
+            if !self.evict_segment() {
+                break;
+            }
+        }
+        id
+    }
+
+    /// Ends the active segment, so that it takes exactly the room it needs.
+    pub(super) fn seal(&mut self) {
+        if self.active.index.len() == 0 {
+            return;
+        }
+        let next = Active::starting_at(self.active.index.next());
+        let mut full = std::mem::replace(&mut self.active, next);
+        full.index.marks.shrink_to_fit();
+        let segment = Segment {
+            index: full.index,
+            frames: Bytes::from(full.frames.into_boxed_slice()),
+        };
+        self.sealed_bytes += segment.bytes();
+        self.sealed_events += segment.index.len();
+        self.sealed.push_back(segment);
+    }
+
+    /// Gives the oldest sealed segment back; false if there is none.
+    pub(super) fn evict_segment(&mut self) -> bool {
+        let Some(segment) = self.sealed.pop_front() else {
+            return false;
+        };
+        self.sealed_bytes -= segment.bytes();
+        self.sealed_events -= segment.index.len();
+        true
+    }
+
+    /// What comes after event `after`, no further than `upto`, which must be past `after`.
+    pub(super) fn read(&mut self, after: u64, upto: u64, reasoning: bool) -> Read {
+        let want = after + 1;
+        if want < self.oldest() {
+            return Read::Evicted {
+                oldest: self.oldest(),
+            };
+        }
+        if want >= self.active.index.first {
+            let (range, last) = self.active.index.run(want, upto, reasoning);
+            return Read::new(range, last, |range| self.active.take(range));
+        }
+        let place = self
+            .sealed
+            .partition_point(|segment| segment.index.first <= want)
+            - 1;
+        let segment = &self.sealed[place];
+        let (range, last) = segment.index.run(want, upto, reasoning);
+        Read::new(range, last, |range| segment.frames.slice(range))
+    }
+
+    /// The oldest event kept; the next one to come if nothing is.
+    pub(super) fn oldest(&self) -> u64 {
+        self.sealed
+            .front()
+            .map_or(self.active.index.first, |segment| segment.index.first)
+    }
+
+    /// All bytes held, index included.
+    pub(super) fn bytes(&self) -> usize {
+        self.sealed_bytes + self.active.frames.len() + self.active.index.bytes()
+    }
+
+    /// The bytes that [`Self::evict_segment`] can give back.
+    pub(super) const fn sealed_bytes(&self) -> usize {
+        self.sealed_bytes
+    }
+
+    fn events(&self) -> usize {
+        self.sealed_events + self.active.index.len()
+    }
+}
+
+// === impl Read ===
+
+impl Read {
+    fn new(range: Range<usize>, last: u64, take: impl FnOnce(Range<usize>) -> Bytes) -> Self {
+        if range.is_empty() {
+            return Self::Passed { last };
+        }
+        Self::Frames {
+            bytes: take(range),
+            last,
+        }
+    }
+}
+
+// === impl Segment ===
+
+impl Segment {
+    fn bytes(&self) -> usize {
+        self.frames.len() + self.index.bytes()
+    }
+}
+
+// === impl Active ===
+
+impl Active {
+    const fn starting_at(first: u64) -> Self {
+        Self {
+            index: Index {
+                first,
+                marks: Vec::new(),
+            },
+            frames: Vec::new(),
+            taken: None,
+        }
+    }
+
+    /// The bytes of `range`: a part of the piece last taken if that covers it, else a new piece.
+    fn take(&mut self, range: Range<usize>) -> Bytes {
+        if let Some((start, piece)) = &self.taken
+            && *start <= range.start
+            && range.end <= start + piece.len()
+        {
+            return piece.slice(range.start - start..range.end - start);
+        }
+        let start = range.start;
+        let piece = Bytes::copy_from_slice(&self.frames[range]);
+        self.taken = Some((start, piece.clone()));
+        piece
+    }
+}
+
+// === impl Index ===
+
+impl Index {
+    fn push(&mut self, end: usize, shown: Shown) {
+        self.marks
+            .push(end << 1 | usize::from(shown == Shown::OnRequest));
+    }
+
+    fn len(&self) -> usize {
+        self.marks.len()
+    }
+
+    fn bytes(&self) -> usize {
+        self.marks.len() * size_of::<usize>()
+    }
+
+    /// The number after the last event here.
+    fn next(&self) -> u64 {
+        self.first + self.marks.len() as u64
+    }
+
+    /// From event `want` on, up to `upto`: the bytes of the next run this reader is shown, and the last
+    /// event it stands at after that. An empty range if it is shown none of them.
+    fn run(&self, want: u64, upto: u64, reasoning: bool) -> (Range<usize>, u64) {
+        let place = |seq: u64| usize::try_from(seq - self.first).unwrap_or(usize::MAX);
+        let end = place(upto + 1).min(self.marks.len());
+        let (mut from, mut to) = (place(want).min(end), end);
+        if !reasoning {
+            let hidden = |place: &usize| self.marks[*place] & 1 == 1;
+            from = (from..end).find(|place| !hidden(place)).unwrap_or(end);
+            to = (from..end).find(hidden).unwrap_or(end);
+        }
+        (self.end(from)..self.end(to), self.first + to as u64 - 1)
+    }
+
+    /// Where the first `count` frames end.
+    fn end(&self, count: usize) -> usize {
+        count.checked_sub(1).map_or(0, |last| self.marks[last] >> 1)
+    }
+}
+
+#[cfg(test)]
+mod tests;

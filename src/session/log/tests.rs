@@ -1,0 +1,65 @@
+//! What the log promises, at its public face.
+
+mod reading;
+mod schedule;
+mod stress;
+
+use std::task::{Context, Waker};
+
+use super::*;
+
+pub(crate) use self::parse::{Parsed, SseReader};
+
+mod parse;
+
+/// An empty log with the epoch `abcdefghij`.
+pub(crate) fn log_with(limits: Limits) -> EventLog {
+    EventLog::new(
+        Epoch::parse("abcdefghij").unwrap(),
+        limits,
+        &Budget::default(),
+    )
+}
+
+fn log() -> EventLog {
+    log_with(Limits::default())
+}
+
+fn id(seq: u64) -> EventId {
+    Epoch::parse("abcdefghij").unwrap().at(seq)
+}
+
+fn open(log: &EventLog, asked: &str, view: View) -> (Cursor, Option<Gap>) {
+    match Cursor::open(log, &Asked::parse(asked.as_bytes()), view) {
+        Opening::Reading { cursor, gap } => (cursor, gap),
+        Opening::UpToDate { last } => panic!("up to date at {last}"),
+    }
+}
+
+/// The next step, if there is one without waiting.
+fn try_next(cursor: &mut Cursor) -> Option<Step> {
+    match cursor.poll_next(&mut Context::from_waker(Waker::noop())) {
+        std::task::Poll::Ready(step) => Some(step),
+        std::task::Poll::Pending => None,
+    }
+}
+
+/// The numbers of all frames there are to read now, and what came instead of another one.
+fn drain(cursor: &mut Cursor) -> (Vec<u64>, Option<Step>) {
+    let mut seqs = Vec::new();
+    loop {
+        match try_next(cursor) {
+            Some(Step::Frames { bytes, last }) => {
+                let mut reader = SseReader::default();
+                let parsed = reader.read(&bytes);
+                assert_eq!(reader.last_event_id, last.to_string());
+                seqs.extend(
+                    parsed
+                        .iter()
+                        .map(|event| EventId::parse(&event.id).unwrap().seq),
+                );
+            }
+            other => return (seqs, other),
+        }
+    }
+}
