@@ -36,11 +36,6 @@ impl Text {
         whole
     }
 
-    /// The text after a leading half, for windows that were cut at a fixed distance from their end.
-    pub(crate) fn into_window(self) -> String {
-        Self { low: None, ..self }.into_whole()
-    }
-
     /// What follows a piece that ended in `pending`; leaves the half this one ends in.
     ///
     /// Copies only when a half has to be joined.
@@ -213,7 +208,6 @@ mod tests {
         assert_eq!(joined(&[r#""\ude00b""#]), "\u{fffd}b");
         assert_eq!(joined(&[r#""a\ud83d""#]), "a\u{fffd}");
         assert_eq!(parse(r#""x\ud83dy""#).into_whole(), "x\u{fffd}y");
-        assert_eq!(parse(r#""\ude00window""#).into_window(), "window");
     }
 
     #[test]
