@@ -63,7 +63,7 @@ pub(crate) struct Batch {
 /// Something the driver must do or know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Signal {
-    /// The root session says it works.
+    /// The root session says it works, and did not before.
     Busy,
     /// The root session says it is idle: ask whether the turn has ended ([`super::ending`]).
     Idle,
@@ -100,6 +100,8 @@ pub(crate) struct Translator {
     parts: HashMap<String, Part>,
     /// Tool calls without a result, oldest first.
     open_tools: Vec<String>,
+    /// Whether the root session said last that it works.
+    busy: bool,
     turn: Turn,
 }
 
@@ -149,6 +151,7 @@ impl Translator {
             messages: HashMap::new(),
             parts: HashMap::new(),
             open_tools: Vec::new(),
+            busy: false,
             turn: Turn::default(),
         }
     }
@@ -216,6 +219,7 @@ impl Translator {
             oc::Event::Sync { session, seq } => self.sequence(session, seq, out),
             oc::Event::Status { session, status } => self.status(session, status, now, out),
             oc::Event::Idle { session } if session == self.settings.root => {
+                self.busy = false;
                 out.signals.push(Signal::Idle);
             }
             oc::Event::SessionError { session: Some(session), error }

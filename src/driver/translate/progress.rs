@@ -153,7 +153,9 @@ impl Translator {
                 self.retry(id, (attempt, next), &message, now, out);
             }
             oc::SessionStatus::Busy | oc::SessionStatus::Other if root => {
-                out.signals.push(Signal::Busy);
+                if !std::mem::replace(&mut self.busy, true) {
+                    out.signals.push(Signal::Busy);
+                }
                 if retrying {
                     self.turn.progress.set_phase(None, None);
                     self.publish_status(now, out);

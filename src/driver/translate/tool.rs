@@ -146,11 +146,13 @@ impl Translator {
         if std::mem::replace(&mut run.called, true) {
             return;
         }
-        let input = input.map_or("{}", RawValue::get);
+        let mut input = input.map_or("{}", RawValue::get);
         if name == INVALID {
             if let Ok(Wanted { tool }) = serde_json::from_str(input) {
                 run.tool = tool.into();
             }
+            // What the model wrote is lost; the rest of this input is the error the result repeats.
+            input = "{}";
         } else {
             run.tool = name.into();
         }
