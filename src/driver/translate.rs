@@ -19,6 +19,7 @@ mod failure;
 mod files;
 mod progress;
 mod result;
+mod sequence;
 mod text;
 mod tool;
 mod turn;
@@ -36,6 +37,7 @@ use crate::clock::Timestamp;
 use crate::event::{Agent, Body, Event};
 use crate::opencode::types as oc;
 
+use sequence::Sequence;
 use text::TextPart;
 use tool::ToolRun;
 use turn::Turn;
@@ -109,8 +111,7 @@ pub(crate) struct Translator {
 struct Session {
     /// Nothing for the root.
     agent: Option<Arc<Agent>>,
-    /// The durable event seen last.
-    seq: Option<u64>,
+    sequence: Sequence,
     retry: Option<(u64, u64)>,
     last_call: Option<(u64, u32)>,
 }
@@ -163,7 +164,7 @@ impl Translator {
 
     /// The known sessions and the last durable event seen of each: what `/sync/history` is asked with.
     pub(crate) fn sequences(&self) -> impl Iterator<Item = (&str, Option<u64>)> {
-        self.sessions.iter().map(|(id, session)| (&**id, session.seq))
+        self.sessions.iter().map(|(id, session)| (&**id, session.sequence.seen()))
     }
 
     /// Takes one live event.
@@ -173,13 +174,14 @@ impl Translator {
 
     /// Takes one durable event of the history. Those already seen do nothing.
     pub(crate) fn apply_history(&mut self, item: oc::HistoryItem, now: Timestamp, out: &mut Batch) {
-        let seen = self.sessions.get(&item.session).and_then(|session| session.seq);
+        let session = self.sessions.get(&item.session);
+        let seen = session.and_then(|session| session.sequence.seen());
         if seen.is_some_and(|seen| item.seq <= seen) {
             return;
         }
         self.take(item.event, Origin::Recalled, now, out);
         if let Some(session) = self.sessions.get_mut(&item.session) {
-            session.seq = Some(item.seq);
+            session.sequence.recalled(item.seq);
         }
     }
 
@@ -192,7 +194,14 @@ impl Translator {
     }
 
     /// The connection was lost: events may be missing from here on.
+    ///
+    /// Connect, ask `/sync/history` with [`sequences`](Self::sequences), apply it, read the status and what
+    /// waits for an answer again, and only then apply what the new connection brought: then nothing is
+    /// out of order.
     pub(crate) fn feed_lost(&mut self) {
+        for session in self.sessions.values_mut() {
+            session.sequence.lost();
+        }
         for part in self.parts.values_mut() {
             if let Part::Text(text) = part {
                 text.hold();
@@ -203,8 +212,11 @@ impl Translator {
     fn take(&mut self, event: oc::Event, origin: Origin, now: Timestamp, out: &mut Batch) {
         let published = out.events.len();
         match event.session() {
-            Some(session) if !self.owns(session) => self.adopt(event, out),
-            _ => self.dispatch(event, origin, now, out),
+            Some(session) if !self.owns(session) => self.adopt(event, origin, out),
+            _ => {
+                self.count(&event, origin);
+                self.dispatch(event, origin, now, out);
+            }
         }
         if !self.turn.running() {
             out.events.truncate(published);
@@ -265,7 +277,7 @@ impl Translator {
     }
 
     /// An unknown session whose parent is known is a subagent; all else is not ours.
-    fn adopt(&mut self, event: oc::Event, out: &mut Batch) {
+    fn adopt(&mut self, event: oc::Event, origin: Origin, out: &mut Batch) {
         let (oc::Event::SessionCreated(info) | oc::Event::SessionUpdated(info)) = event else {
             return;
         };
@@ -277,19 +289,34 @@ impl Translator {
             name: info.agent.unwrap_or_else(|| "subagent".to_owned()),
             parent: parent.clone(),
         };
-        let agent = Some(Arc::new(agent));
-        self.sessions.insert(info.id.clone(), Session { agent, ..Session::default() });
+        let mut session = Session { agent: Some(Arc::new(agent)), ..Session::default() };
+        if origin == Origin::Live {
+            session.sequence.event();
+        }
+        self.sessions.insert(info.id.clone(), session);
         out.signals.push(Signal::ChildCreated { session: info.id, parent });
+    }
+
+    /// A durable event, whose number comes next.
+    fn count(&mut self, event: &oc::Event, origin: Origin) {
+        let (oc::Event::Message(oc::MessageInfo { session, .. })
+        | oc::Event::Part(oc::Part { session, .. })
+        | oc::Event::SessionCreated(oc::SessionInfo { id: session, .. })
+        | oc::Event::SessionUpdated(oc::SessionInfo { id: session, .. })) = event
+        else {
+            return;
+        };
+        if let (Origin::Live, Some(session)) = (origin, self.sessions.get_mut(session)) {
+            session.sequence.event();
+        }
     }
 
     fn sequence(&mut self, id: String, seq: u64, out: &mut Batch) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        let expected = session.seq.map_or(0, |last| last + 1);
-        // The first one seen may be any: we may have come later.
-        if seq > expected && session.seq.is_some() {
-            out.signals.push(Signal::SequenceGap { session: id, after: session.seq });
+        if session.sequence.number(seq) {
+            let after = session.sequence.seen();
+            out.signals.push(Signal::SequenceGap { session: id, after });
         }
-        session.seq = session.seq.max(Some(seq));
     }
 
     fn message(&mut self, info: oc::MessageInfo, now: Timestamp, out: &mut Batch) {
@@ -334,7 +361,7 @@ impl Translator {
             }
             oc::PartKind::StepStart => {
                 self.parts.insert(id, Part::Done);
-                self.step_start(message);
+                self.step_start(message, now, out);
             }
             oc::PartKind::StepFinish(step) => {
                 self.parts.insert(id, Part::Done);

@@ -29,6 +29,7 @@ pub(crate) fn classify(error: &ProviderError) -> Failure {
         _ => Code::AgentError,
     };
     let error = match clean(message) {
+        _ if code == Code::Aborted => "the turn was aborted".to_owned(),
         text if text.is_empty() => "the agent failed without saying why".to_owned(),
         text => text,
     };

@@ -181,11 +181,28 @@ impl Translator {
     }
 
     /// A second step in one message: the first one failed, and its text is not part of the answer.
-    pub(super) fn step_start(&mut self, message: String) {
+    pub(super) fn step_start(&mut self, message: String, now: Timestamp, out: &mut Batch) {
         let state = self.messages.entry(message.clone()).or_default();
         state.steps += 1;
         if state.steps > 1 {
             self.turn.restart_message(&message);
+            self.give_up_texts(Some(&message), now, out);
         }
+    }
+
+    /// No text of this message, or of any, will get a final form: publishes what waited for it.
+    pub(super) fn give_up_texts(&mut self, message: Option<&str>, now: Timestamp, out: &mut Batch) {
+        let mut given_up = Vec::new();
+        for (id, part) in &mut self.parts {
+            if let Part::Text(text) = part
+                && message.is_none_or(|message| text.message == message)
+            {
+                given_up.extend(text.give_up(now).map(|event| (id.clone(), event)));
+                *part = Part::Done;
+            }
+        }
+        // Ids sort in the order the parts were made.
+        given_up.sort_by(|(a, _), (b, _)| a.cmp(b));
+        out.events.extend(given_up.into_iter().map(|(_, event)| event));
     }
 }

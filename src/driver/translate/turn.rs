@@ -6,7 +6,7 @@ use crate::opencode::types as oc;
 
 use super::files::Files;
 use super::progress::Progress;
-use super::{Batch, Part, Translator};
+use super::{Batch, Translator};
 
 /// How a turn ended. Decided by [`super::super::ending`], a deadline or the caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,12 +37,18 @@ impl Turn {
     }
 
     pub(super) fn add_usage(&mut self, step: &oc::StepFinish) {
-        self.usage.input_tokens += step.input;
-        self.usage.output_tokens += step.output;
-        self.usage.reasoning_tokens += step.reasoning;
-        self.usage.cache_read_tokens += step.cache_read;
-        self.usage.cache_write_tokens += step.cache_write;
-        self.usage.cost += step.cost;
+        let usage = &mut self.usage;
+        for (sum, more) in [
+            (&mut usage.input_tokens, step.input),
+            (&mut usage.output_tokens, step.output),
+            (&mut usage.reasoning_tokens, step.reasoning),
+            (&mut usage.cache_read_tokens, step.cache_read),
+            (&mut usage.cache_write_tokens, step.cache_write),
+        ] {
+            *sum = sum.saturating_add(more);
+        }
+        // Sums of decimal prices; beyond a billionth there is only the error of binary fractions.
+        usage.cost = ((usage.cost + step.cost) * 1e9).round() / 1e9;
     }
 
     /// A whole text of the model. The last message that has one is the turn's answer.
@@ -95,7 +101,7 @@ impl Translator {
         if !self.turn.running() {
             return;
         }
-        self.give_up_texts(now, out);
+        self.give_up_texts(None, now, out);
         self.interrupt_tools(now, out);
         let body = match end {
             End::Complete { finish_reason } => {
@@ -128,18 +134,5 @@ impl Translator {
     /// The files changed so far, and those of them that are gone.
     pub(crate) fn files(&self, alone: bool) -> (Vec<String>, Vec<String>) {
         self.turn.files.list(&self.settings.directory, alone)
-    }
-
-    /// No text of this turn may grow any more, not even in the next one.
-    fn give_up_texts(&mut self, now: Timestamp, out: &mut Batch) {
-        let mut given_up = Vec::new();
-        for (id, part) in &mut self.parts {
-            if let Part::Text(text) = part {
-                given_up.extend(text.give_up(now).map(|event| (id.clone(), event)));
-                *part = Part::Done;
-            }
-        }
-        given_up.sort_by(|(a, _), (b, _)| a.cmp(b));
-        out.events.extend(given_up.into_iter().map(|(_, event)| event));
     }
 }

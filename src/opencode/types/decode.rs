@@ -55,9 +55,11 @@ pub(crate) fn decode(frame: &[u8]) -> Result<Envelope, DecodeError> {
     Ok(Envelope { directory, event })
 }
 
-/// Reads the answer of `/sync/history`.
+/// Reads the answer of `/sync/history`, in the order things happened across all its sessions.
 pub(crate) fn history(body: &[u8]) -> Result<Vec<HistoryItem>, DecodeError> {
-    let items: Vec<WireHistory<'_>> = list("history", body)?;
+    let mut items: Vec<WireHistory<'_>> = list("history", body)?;
+    // Ids sort by time. A stable sort: within a session the answer is in order already.
+    items.sort_by(|a, b| a.id.cmp(&b.id));
     let items = items.into_iter().map(|item| {
         // "message.part.updated.1": the number is the version of the shape.
         let kind = item.kind.strip_suffix(".1").unwrap_or(&item.kind);

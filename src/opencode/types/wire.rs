@@ -45,6 +45,8 @@ pub(super) struct WireSync {
 
 #[derive(Deserialize)]
 pub(super) struct WireHistory<'a> {
+    #[serde(borrow)]
+    pub(super) id: Cow<'a, str>,
     pub(super) aggregate_id: String,
     pub(super) seq: u64,
     #[serde(rename = "type", borrow)]

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::clock::Timestamp;
 use crate::driver::ending::{Facts, Verdict, decide};
@@ -16,8 +17,9 @@ use crate::opencode::types as oc;
 /// The recordings in which the caller stopped the turn.
 const CANCELLED: [&str; 4] = ["cap_sub_abort", "hang_llm", "vii_a_abort_stream", "vii_b_abort_bash"];
 
+#[derive(Clone)]
 pub(crate) struct Recording {
-    name: String,
+    pub(crate) name: String,
     pub(crate) lines: Vec<Line>,
     /// The session the recording is about.
     pub(crate) root: String,
@@ -61,12 +63,13 @@ impl Recording {
     /// What `/sync/history` would answer: the durable twins.
     pub(crate) fn history(&self) -> Vec<oc::HistoryItem> {
         let twins = self.lines.iter().filter_map(|line| {
-            let mut value: Value = serde_json::from_str(&line.json).unwrap();
-            let mut twin = value.pointer_mut("/payload/syncEvent")?.take();
-            twin["aggregate_id"] = twin["aggregateID"].take();
-            Some(twin)
+            let (_, twin) = line.json.split_once("\"syncEvent\"")?;
+            let (_, twin) = twin.split_once(':')?;
+            let twin = serde_json::Deserializer::from_str(twin).into_iter::<&RawValue>().next()?;
+            Some(twin.unwrap().get().replacen("\"aggregateID\"", "\"aggregate_id\"", 1))
         });
-        oc::history(&serde_json::to_vec(&twins.collect::<Vec<_>>()).unwrap()).unwrap()
+        let body = format!("[{}]", twins.collect::<Vec<_>>().join(","));
+        oc::history(body.as_bytes()).unwrap()
     }
 }
 
@@ -178,6 +181,18 @@ impl Player {
             self.running = false;
             self.take(batch);
         }
+    }
+
+    /// After a lost connection the driver asks for the status, and judges if it is idle.
+    pub(crate) fn reread_status(&mut self, before: &Recording, now: Timestamp) {
+        let status = before.lines.iter().rev().find_map(|line| {
+            match oc::decode(line.json.as_bytes()).unwrap().event {
+                oc::Event::Status { session, status } if session == self.root => Some(status),
+                _ => None,
+            }
+        });
+        self.status = status.unwrap_or(oc::SessionStatus::Idle);
+        self.judge(now);
     }
 
     /// The recording is over: a driver that asks again gets the same facts for ever.
