@@ -1,37 +1,96 @@
-//! Wall-clock time as RFC 3339 in UTC with milliseconds, the only form we print.
+//! Moments on the wire.
+//!
+//! Owns the one way we write a moment down: RFC 3339, UTC, milliseconds. It does not read the clock
+//! for pure code; whoever acts calls [`Timestamp::now`] and passes the value on.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::fmt;
+use std::time::{Duration, SystemTime};
 
-/// `2026-11-20T10:22:41.123Z`, now.
-pub(crate) fn now() -> String {
-    rfc3339(SystemTime::now())
+/// A moment, in milliseconds since 1970-01-01T00:00:00Z.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Timestamp(u64);
+
+/// The last moment with a four-digit year. RFC 3339 has no way to write a later one.
+const MAX_MILLIS: u64 = 253_402_300_799_999;
+
+// === impl Timestamp ===
+
+impl Timestamp {
+    pub(crate) const fn from_millis(millis: u64) -> Self {
+        Self(if millis > MAX_MILLIS { MAX_MILLIS } else { millis })
+    }
+
+    /// The wall clock. A clock set before 1970 counts as 1970.
+    pub(crate) fn now() -> Self {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self::from_millis(u64::try_from(since.as_millis()).unwrap_or(MAX_MILLIS))
+    }
+
+    pub(crate) const fn as_millis(self) -> u64 {
+        self.0
+    }
+
+    /// How long before `self` the moment `earlier` was; zero when the clock went backwards.
+    pub(crate) const fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+
+    pub(crate) fn after(self, wait: Duration) -> Self {
+        let millis = u64::try_from(wait.as_millis()).unwrap_or(MAX_MILLIS);
+        Self::from_millis(self.0.saturating_add(millis))
+    }
+
+    /// `2026-11-20T09:23:10.559Z`, as ASCII: a formatter would cost more than the rest of an event.
+    pub(crate) fn rfc3339(self) -> [u8; 24] {
+        let (days, millis) = (self.0 / 86_400_000, self.0 % 86_400_000);
+        let (year, month, day) = civil(days);
+        let mut text = *b"0000-00-00T00:00:00.000Z";
+        for (end, mut value) in [
+            (3, year),
+            (6, month),
+            (9, day),
+            (12, millis / 3_600_000),
+            (15, millis / 60_000 % 60),
+            (18, millis / 1000 % 60),
+            (22, millis % 1000),
+        ] {
+            let mut at = end;
+            while value > 0 {
+                text[at] = b'0' + u8::try_from(value % 10).unwrap_or_default();
+                value /= 10;
+                at = at.saturating_sub(1);
+            }
+        }
+        text
+    }
 }
 
-pub(crate) fn rfc3339(at: SystemTime) -> String {
-    let since = at.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
-    let (year, month, day) = civil(days);
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    let millis = since.subsec_millis();
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(str::from_utf8(&self.rfc3339()).unwrap_or_default())
+    }
 }
 
-/// Days since 1970 to a date: Howard Hinnant's `civil_from_days`, for dates from 1970 on.
+impl serde::Serialize for Timestamp {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(str::from_utf8(&self.rfc3339()).unwrap_or_default())
+    }
+}
+
+/// Year, month and day of a day since 1970, in the proleptic Gregorian calendar.
+///
+/// The year is counted from March, so that the leap day is its last (Howard Hinnant's
+/// `civil_from_days`); an era is the 400 years after which the calendar repeats.
 const fn civil(days: u64) -> (u64, u64, u64) {
     let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    };
-    let year = year_of_era + era * 400 + (month <= 2) as u64;
-    (year, month, day)
+    let (era, day) = (shifted / 146_097, shifted % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day_of_year = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day_of_month = day_of_year - (153 * month + 2) / 5 + 1;
+    let civil_month = if month < 10 { month + 3 } else { month - 9 };
+    let civil_year = era * 400 + year + if civil_month <= 2 { 1 } else { 0 };
+    (civil_year, civil_month, day_of_month)
 }
 
 #[cfg(test)]
@@ -39,21 +98,48 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dates_are_right_at_the_edges() {
-        let cases = [
+    fn known_moments_are_written_as_date_writes_them() {
+        for (millis, text) in [
             (0, "1970-01-01T00:00:00.000Z"),
             (951_782_399_999, "2000-02-28T23:59:59.999Z"),
             (951_782_400_000, "2000-02-29T00:00:00.000Z"),
-            (1_709_251_199_001, "2024-02-29T23:59:59.001Z"),
-            (4_102_444_800_000, "2100-01-01T00:00:00.000Z"),
-            (4_107_542_399_000, "2100-02-28T23:59:59.000Z"),
+            (951_868_800_000, "2000-03-01T00:00:00.000Z"),
+            (1_795_166_590_559, "2026-11-20T09:23:10.559Z"),
             (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
-        ];
-        for (millis, expected) in cases {
-            assert_eq!(
-                rfc3339(UNIX_EPOCH + Duration::from_millis(millis)),
-                expected
-            );
+            (MAX_MILLIS, "9999-12-31T23:59:59.999Z"),
+            (u64::MAX, "9999-12-31T23:59:59.999Z"),
+        ] {
+            assert_eq!(Timestamp::from_millis(millis).to_string(), text);
         }
+    }
+
+    #[test]
+    fn every_day_of_four_centuries_follows_the_one_before() {
+        let mut last = civil(0);
+        for day in 1..146_097 {
+            let next = civil(day);
+            let leap = next.0 % 4 == 0 && (next.0 % 100 != 0 || next.0 % 400 == 0);
+            let length = match last.1 {
+                2 if leap => 29,
+                2 => 28,
+                4 | 6 | 9 | 11 => 30,
+                _ => 31,
+            };
+            let expected = match last {
+                (year, 12, 31) => (year + 1, 1, 1),
+                (year, month, day) if day == length => (year, month + 1, 1),
+                (year, month, day) => (year, month, day + 1),
+            };
+            assert_eq!(next, expected);
+            last = next;
+        }
+    }
+
+    #[test]
+    fn time_between_is_never_negative() {
+        let (a, b) = (Timestamp::from_millis(5), Timestamp::from_millis(9));
+        assert_eq!(b.since(a), Duration::from_millis(4));
+        assert_eq!(a.since(b), Duration::ZERO);
+        assert_eq!(a.after(Duration::from_millis(4)), b);
     }
 }

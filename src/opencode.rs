@@ -5,6 +5,8 @@
 
 mod client;
 mod error;
+pub(crate) mod sse;
+pub(crate) mod types;
 
 pub(crate) use self::client::Client;
 pub(crate) use self::error::CallError;

@@ -189,7 +189,7 @@ pub(super) fn render(error: &ApiError, response: &mut Response, request_id: &str
     let envelope = Envelope {
         error: &error.message,
         details: error.details.as_ref(),
-        timestamp: clock::now(),
+        timestamp: clock::Timestamp::now().to_string(),
         code: error.code,
         request_id,
     };

@@ -50,7 +50,7 @@ fn readiness(state: &State) -> Response {
     let body = NotReady {
         status: "not ready",
         error: &reason,
-        timestamp: clock::now(),
+        timestamp: clock::Timestamp::now().to_string(),
     };
     json(
         StatusCode::SERVICE_UNAVAILABLE,

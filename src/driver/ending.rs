@@ -1,0 +1,204 @@
+//! Whether a turn has ended, and how.
+//!
+//! `session.idle` alone proves nothing: it comes twice after an error or an abort, the first time before
+//! the last parts; it does not come at all when the agent is unknown; and an overflow of the context is an
+//! error in the middle of a turn that goes on. So on each sign of an end the driver asks for the facts, and
+//! [`decide`] judges them: the status map says whether the session works, and the last message of the
+//! turn says what came of it.
+
+use std::time::Duration;
+
+use crate::event::{Failure, FailureCode};
+use crate::opencode::types::{Message, MessageInfo, ProviderError, Role, SessionStatus};
+
+use super::translate::{End, classify};
+
+/// What is known about the root session when it seems to have ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Facts<'a> {
+    /// From `GET /session/status`; a session that is not listed is idle.
+    pub(crate) status: &'a SessionStatus,
+    /// The newest message of this turn, see [`last_of_turn`].
+    pub(crate) last: Option<&'a MessageInfo>,
+    /// What the session reported, see [`super::translate::Translator::turn_error`].
+    pub(crate) error: Option<&'a ProviderError>,
+    /// Whether the caller asked to stop. Then that is how the turn ended, whatever else came of it.
+    pub(crate) cancelled: bool,
+    /// How often [`Verdict::AskAgain`] was the answer since the last sign of an end.
+    pub(crate) asked: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It works; another sign will come.
+    NotYet,
+    /// It is idle, but its last message is not finished: ask after this long.
+    AskAgain(Duration),
+    Ended(End),
+}
+
+/// How long to wait before each further question, 5.5 s in all. An aborted command is killed after 3 s,
+/// and only then is its message finished.
+const PATIENCE: [Duration; 8] = {
+    let second = Duration::from_secs(1);
+    let ms = Duration::from_millis;
+    [ms(100), ms(200), ms(400), ms(800), second, second, second, second]
+};
+
+/// Judges the facts.
+pub(crate) fn decide(facts: &Facts<'_>) -> Verdict {
+    if *facts.status != SessionStatus::Idle {
+        return Verdict::NotYet;
+    }
+    let answer = facts.last.filter(|message| message.role == Role::Assistant);
+    let error = answer.and_then(|answer| answer.error.as_ref());
+    let finished = answer.is_some_and(|answer| {
+        error.is_some() || (answer.completed.is_some() && answer.finish.is_some())
+    });
+    // Without an answer there is nothing to wait for once the session said why.
+    let refused = answer.is_none() && facts.error.is_some();
+    if !finished && !refused
+        && let Some(wait) = usize::try_from(facts.asked).ok().and_then(|asked| PATIENCE.get(asked))
+    {
+        return Verdict::AskAgain(*wait);
+    }
+    if facts.cancelled {
+        return Verdict::Ended(End::Cancelled);
+    }
+    Verdict::Ended(match (error.or(facts.error), answer) {
+        (Some(error), _) => End::Failed(classify(error)),
+        (None, Some(answer)) if finished => {
+            End::Complete { finish_reason: answer.finish.clone() }
+        }
+        (None, Some(_)) => interrupted("the agent stopped in the middle of its answer"),
+        (None, None) => interrupted("the agent stopped without an answer"),
+    })
+}
+
+fn interrupted(error: &str) -> End {
+    End::Failed(Failure {
+        code: FailureCode::Interrupted,
+        error: error.to_owned(),
+        fatal: true,
+        retry_after: None,
+        resumable: Some(true),
+    })
+}
+
+/// The newest message after `before`, the newest one when the prompt was sent.
+pub(crate) fn last_of_turn<'a>(
+    messages: &'a [Message],
+    before: Option<&str>,
+) -> Option<&'a MessageInfo> {
+    // Ids sort in the order the messages were made.
+    let last = &messages.last()?.info;
+    before.is_none_or(|before| *last.id > *before).then_some(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(name: &str) -> ProviderError {
+        let (name, message) = (name.to_owned(), "it broke".to_owned());
+        ProviderError { name, message, status: None, retryable: false }
+    }
+
+    fn message(role: Role) -> MessageInfo {
+        MessageInfo {
+            id: "msg_2".into(),
+            session: "ses_1".into(),
+            role,
+            parent: None,
+            agent: None,
+            summary: false,
+            created: 1,
+            completed: None,
+            finish: None,
+            error: None,
+        }
+    }
+
+    fn answered(finish: &str) -> MessageInfo {
+        let (completed, finish) = (Some(2), Some(finish.to_owned()));
+        MessageInfo { completed, finish, ..message(Role::Assistant) }
+    }
+
+    fn facts(last: Option<&MessageInfo>) -> Facts<'_> {
+        let status = &SessionStatus::Idle;
+        Facts { status, last, error: None, cancelled: false, asked: 0 }
+    }
+
+    fn code(verdict: &Verdict) -> Option<FailureCode> {
+        match verdict {
+            Verdict::Ended(End::Failed(failure)) => Some(failure.code),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn a_session_that_works_has_not_ended_whatever_it_said() {
+        let (done, failed) = (answered("stop"), error("ContextOverflowError"));
+        let retry = SessionStatus::Retry { attempt: 1, message: String::new(), next: 0 };
+        for status in [SessionStatus::Busy, retry, SessionStatus::Other] {
+            let facts = facts(Some(&done));
+            let facts = Facts { status: &status, error: Some(&failed), cancelled: true, ..facts };
+            assert_eq!(decide(&facts), Verdict::NotYet);
+        }
+    }
+
+    #[test]
+    fn a_finished_answer_is_complete() {
+        for reason in ["stop", "length", "tool-calls"] {
+            let end = End::Complete { finish_reason: Some(reason.to_owned()) };
+            assert_eq!(decide(&facts(Some(&answered(reason)))), Verdict::Ended(end));
+        }
+    }
+
+    #[test]
+    fn a_failed_answer_is_its_error() {
+        let mut last = message(Role::Assistant);
+        last.error = Some(error("APIError"));
+        assert_eq!(code(&decide(&facts(Some(&last)))), Some(FailureCode::ProviderUnavailable));
+        last.error = Some(error("MessageAbortedError"));
+        assert_eq!(code(&decide(&facts(Some(&last)))), Some(FailureCode::Aborted));
+        let facts = Facts { cancelled: true, ..facts(Some(&last)) };
+        assert_eq!(decide(&facts), Verdict::Ended(End::Cancelled));
+    }
+
+    #[test]
+    fn an_error_without_any_answer_ends_at_once() {
+        let (user, failed) = (message(Role::User), error("UnknownError"));
+        for last in [None, Some(&user)] {
+            let facts = Facts { error: Some(&failed), ..facts(last) };
+            assert_eq!(code(&decide(&facts)), Some(FailureCode::AgentError));
+        }
+    }
+
+    #[test]
+    fn an_unfinished_answer_gets_time_but_not_for_ever() {
+        let mut overflowed = message(Role::Assistant);
+        overflowed.completed = Some(2);
+        for last in [None, Some(&message(Role::Assistant)), Some(&overflowed)] {
+            let mut waited = Duration::ZERO;
+            let mut facts = facts(last);
+            while let Verdict::AskAgain(wait) = decide(&facts) {
+                waited += wait;
+                facts.asked += 1;
+            }
+            assert_eq!(waited, Duration::from_millis(5500));
+            assert_eq!(code(&decide(&facts)), Some(FailureCode::Interrupted));
+            let cancelled = Facts { cancelled: true, ..facts };
+            assert_eq!(decide(&cancelled), Verdict::Ended(End::Cancelled));
+        }
+    }
+
+    #[test]
+    fn messages_of_an_earlier_turn_say_nothing() {
+        let messages = [Message { info: answered("stop"), parts: Vec::new() }];
+        assert!(last_of_turn(&messages, None).is_some());
+        assert!(last_of_turn(&messages, Some("msg_1")).is_some());
+        assert!(last_of_turn(&messages, Some("msg_2")).is_none());
+        assert!(last_of_turn(&[], None).is_none());
+    }
+}

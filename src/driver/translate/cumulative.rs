@@ -1,0 +1,239 @@
+//! New output out of repeated output.
+//!
+//! While a command runs, OpenCode sends all of its output again with every update, up to 30 000 UTF-16
+//! code units. Beyond, it sends `...`, an empty line and the last 30 000: a window that slides. The new
+//! text is what follows the longest overlap of the old window with the new one. A command that prints
+//! more than a window between two updates leaves a hole, which the piece says.
+
+/// What stands before a window that has slid.
+const SLID: &str = "...\n\n";
+
+/// The size of a window. Shorter text that begins with [`SLID`] is just text.
+const WINDOW: usize = 30_000;
+
+/// How a command with no output at all is shown.
+const NOTHING: &str = "(no output)";
+
+/// New text.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Piece {
+    pub(super) text: String,
+    /// Text before it was never seen.
+    pub(super) hole: bool,
+}
+
+/// The output of one command so far.
+#[derive(Debug, Default)]
+pub(super) struct Cumulative {
+    /// Bytes published.
+    total: usize,
+    /// The output seen last: all of it, or its window.
+    seen: String,
+    holes: bool,
+}
+
+// === impl Cumulative ===
+
+impl Cumulative {
+    /// The output as one update repeats it.
+    pub(super) fn advance(&mut self, output: String) -> Option<Piece> {
+        match window(&output) {
+            Some(window) => self.slide(window.to_owned()),
+            None => self.grow(output),
+        }
+    }
+
+    /// The last word on the output: the window once more and the result's text, which is longer.
+    pub(super) fn settle(&mut self, output: String, result: &Result) -> Option<Piece> {
+        if self.total == 0 && output == NOTHING {
+            return None;
+        }
+        let Some(window) = window(&output) else {
+            return self.grow(output);
+        };
+        if result.cut {
+            // The result's text is longer than the window, so it may reach back to what was seen.
+            let reached = overlap(self.seen.as_bytes(), window.as_bytes()) > 0;
+            return self.slide(if reached { window } else { &result.text }.to_owned());
+        }
+        match self.rest_of(&result.text) {
+            Some(rest) => self.publish(rest, false),
+            None => self.slide(window.to_owned()),
+        }
+    }
+
+    /// What follows the published text in the whole output, if the published text is its start.
+    fn rest_of(&self, whole: &str) -> Option<String> {
+        let (known, rest) = whole.split_at_checked(self.total)?;
+        (!self.holes && known.ends_with(&*self.seen)).then(|| rest.to_owned())
+    }
+
+    /// Nothing of it has slid away.
+    fn grow(&mut self, output: String) -> Option<Piece> {
+        if let Some(more) = output.strip_prefix(&*self.seen) {
+            let more = more.to_owned();
+            self.seen = output;
+            return self.publish(more, false);
+        }
+        if self.seen.starts_with(&*output) {
+            // An update from before.
+            return None;
+        }
+        self.slide(output)
+    }
+
+    fn slide(&mut self, window: String) -> Option<Piece> {
+        let known = overlap(self.seen.as_bytes(), window.as_bytes());
+        // The overlap ends where `seen` ends, so it ends between characters.
+        let more = window.get(known..).unwrap_or_default().to_owned();
+        self.seen = window;
+        self.publish(more, known == 0)
+    }
+
+    fn publish(&mut self, text: String, hole: bool) -> Option<Piece> {
+        if text.is_empty() {
+            return None;
+        }
+        self.total += text.len();
+        self.holes |= hole;
+        Some(Piece { text, hole })
+    }
+}
+
+fn window(output: &str) -> Option<&str> {
+    // Every code unit has at least a byte.
+    let window = output.strip_prefix(SLID).filter(|window| window.len() >= WINDOW)?;
+    // A window that begins inside a character begins with half of it.
+    Some(window.strip_prefix(char::REPLACEMENT_CHARACTER).unwrap_or(window))
+}
+
+/// The text of a command's result, without what OpenCode wrote around it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Result {
+    pub(super) text: String,
+    /// Its start is missing.
+    pub(super) cut: bool,
+    /// What OpenCode has to say about the end of the command.
+    pub(super) note: Option<String>,
+}
+
+// === impl Result ===
+
+impl Result {
+    pub(super) fn read(output: &str) -> Self {
+        let (mut text, mut note, mut cut) = (output, None, false);
+        if let Some(rest) = text.strip_suffix("\n</shell_metadata>")
+            && let Some((before, said)) = rest.rsplit_once("\n\n<shell_metadata>\n")
+        {
+            (text, note) = (before, Some(said.to_owned()));
+        }
+        if let Some(rest) = text.strip_prefix("...output truncated...\n\nFull output saved to: ")
+            && let Some((_, tail)) = rest.split_once("\n\n")
+        {
+            (text, cut) = (tail, true);
+        }
+        if text == NOTHING {
+            text = "";
+        }
+        Self { text: text.to_owned(), cut, note }
+    }
+}
+
+/// The length of the longest end of `old` that `new` begins with (Knuth, Morris and Pratt: linear, also
+/// for output that repeats itself, which is the usual kind of long output).
+fn overlap(old: &[u8], new: &[u8]) -> usize {
+    let new = new.get(..old.len()).unwrap_or(new);
+    let old = old.get(old.len() - new.len()..).unwrap_or(old);
+    let mut border = vec![0_u32; new.len()];
+    let step = |border: &[u32], mut length: usize, byte: u8| {
+        while length > 0 && (length == new.len() || new[length] != byte) {
+            length = border[length - 1] as usize;
+        }
+        if new.get(length) == Some(&byte) { length + 1 } else { 0 }
+    };
+    let mut length = 0;
+    for at in 1..new.len() {
+        length = step(&border, length, new[at]);
+        border[at] = u32::try_from(length).unwrap_or_default();
+    }
+    old.iter().fold(0, |length, &byte| step(&border, length, byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn piece(text: &str) -> Option<Piece> {
+        Some(Piece { text: text.to_owned(), hole: false })
+    }
+
+    #[test]
+    fn only_the_new_end_is_published() {
+        let mut output = Cumulative::default();
+        assert_eq!(output.advance(String::new()), None);
+        assert_eq!(output.advance("a\n".into()), piece("a\n"));
+        assert_eq!(output.advance("a\nä".into()), piece("ä"));
+        assert_eq!(output.advance("a\n".into()), None, "an update from before");
+        assert_eq!(output.settle("a\näb".into(), &Result::default()), piece("b"));
+    }
+
+    #[test]
+    fn a_command_without_output_publishes_nothing() {
+        let result = Result::read(NOTHING);
+        assert_eq!(Cumulative::default().settle(NOTHING.into(), &result), None);
+        assert_eq!(result.text, "");
+    }
+
+    #[test]
+    fn what_was_written_around_the_output_is_taken_off() {
+        let output = "before\n\n\n<shell_metadata>\ntimed out\n</shell_metadata>";
+        let (text, note) = ("before\n".to_owned(), Some("timed out".to_owned()));
+        assert_eq!(Result::read(output), Result { text, cut: false, note });
+        let output = "...output truncated...\n\nFull output saved to: /t/x\n\nthe\n\nend";
+        assert_eq!(
+            Result::read(output),
+            Result { text: "the\n\nend".into(), cut: true, note: None }
+        );
+    }
+
+    #[test]
+    fn a_burst_larger_than_the_window_is_a_hole() {
+        let lines = |from: usize, to: usize| -> String {
+            (from..to).map(|line| format!("{line:09}\n")).collect()
+        };
+        let mut output = Cumulative::default();
+        assert_eq!(output.advance(lines(0, 10)), piece(&lines(0, 10)));
+        let text = lines(9000, 12_000);
+        assert_eq!(output.advance(format!("{SLID}{text}")), Some(Piece { text, hole: true }));
+        let next = output.advance(format!("{SLID}{}", lines(9100, 12_100)));
+        assert_eq!(next, piece(&lines(12_000, 12_100)));
+    }
+
+    proptest! {
+        #[test]
+        fn the_overlap_is_the_longest(old in "[ab]{0,40}", new in "[ab]{0,40}") {
+            let slow = (0..=old.len().min(new.len())).rev()
+                .find(|&length| old.ends_with(&new[..length])).unwrap();
+            prop_assert_eq!(overlap(old.as_bytes(), new.as_bytes()), slow);
+        }
+
+        #[test]
+        fn pieces_of_distinct_lines_join_to_the_output(steps in prop::collection::vec(1_usize..600, 1..25)) {
+            let (mut all, mut line, mut joined) = (String::new(), 0, String::new());
+            let mut output = Cumulative::default();
+            let shown = |all: &str| match all.len().checked_sub(WINDOW) {
+                Some(from @ 1..) => format!("{SLID}{}", &all[from..]),
+                _ => all.to_owned(),
+            };
+            for step in steps {
+                for _ in 0..step { all += &format!("line {line:06}\n"); line += 1; }
+                let piece = output.advance(shown(&all)).unwrap();
+                prop_assert!(!piece.hole);
+                joined += &piece.text;
+            }
+            prop_assert_eq!(joined, all);
+        }
+    }
+}

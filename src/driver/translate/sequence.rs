@@ -1,0 +1,138 @@
+//! Where a session is in its sequence of durable events, and whether one is missing.
+//!
+//! A durable event comes twice: live, and at once its `sync` twin with the number. A number counts as
+//! seen only if the live event came before it: after a connection is made, the first thing heard may be a
+//! twin whose live event was lost. Once a number is missing, the place stays there until the history has
+//! told what is missing, and what was heard meanwhile is remembered as one run of numbers.
+
+/// The place in one session's sequence.
+#[derive(Debug, Default)]
+pub(super) struct Sequence {
+    /// Everything up to here is known.
+    seen: Option<u64>,
+    /// Whether a durable event came whose number is still to come.
+    unnumbered: bool,
+    gap: Option<Gap>,
+}
+
+#[derive(Debug)]
+struct Gap {
+    /// The first number after the missing ones.
+    end: u64,
+    /// The last of those that came after it without a further hole.
+    heard: Option<u64>,
+}
+
+// === impl Sequence ===
+
+impl Sequence {
+    pub(super) const fn seen(&self) -> Option<u64> {
+        self.seen
+    }
+
+    /// A durable event came.
+    pub(super) const fn event(&mut self) {
+        self.unnumbered = true;
+    }
+
+    /// Nothing more comes for what was heard on the old connection.
+    pub(super) const fn lost(&mut self) {
+        self.unnumbered = false;
+    }
+
+    /// Its number came. True if that shows, for the first time, that something is missing.
+    pub(super) fn number(&mut self, number: u64) -> bool {
+        let known = std::mem::take(&mut self.unnumbered);
+        let next = self.seen.map_or(number, |seen| seen.saturating_add(1));
+        if number < next {
+            return false;
+        }
+        if let Some(gap) = &mut self.gap {
+            let follows = number == gap.heard.map_or(gap.end, |heard| heard.saturating_add(1));
+            match (known, follows) {
+                (true, true) => gap.heard = Some(number),
+                (true, false) => *gap = Gap { end: number, heard: Some(number) },
+                (false, _) => *gap = Gap { end: number.saturating_add(1), heard: None },
+            }
+            return false;
+        }
+        match (known, number == next) {
+            (true, true) => {
+                self.seen = Some(number);
+                return false;
+            }
+            (true, false) => self.gap = Some(Gap { end: number, heard: Some(number) }),
+            (false, _) => self.gap = Some(Gap { end: number.saturating_add(1), heard: None }),
+        }
+        true
+    }
+
+    /// The history told the event of this number.
+    pub(super) fn recalled(&mut self, number: u64) {
+        self.seen = self.seen.max(Some(number));
+        if let Some(gap) = self.gap.take_if(|gap| number.saturating_add(1) >= gap.end) {
+            self.seen = self.seen.max(gap.heard);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn live(sequence: &mut Sequence, number: u64) -> bool {
+        sequence.event();
+        sequence.number(number)
+    }
+
+    #[test]
+    fn a_hole_is_told_once_and_mended_by_the_history() {
+        let mut sequence = Sequence::default();
+        assert!(!live(&mut sequence, 3));
+        assert!(!live(&mut sequence, 4));
+        assert!(live(&mut sequence, 7));
+        assert!(!live(&mut sequence, 8), "it is told already");
+        assert_eq!(sequence.seen(), Some(4));
+        sequence.recalled(5);
+        assert_eq!(sequence.seen(), Some(5));
+        sequence.recalled(6);
+        assert_eq!(sequence.seen(), Some(8), "what was heard meanwhile counts");
+        assert!(!live(&mut sequence, 9));
+    }
+
+    #[test]
+    fn a_number_without_its_event_is_a_hole() {
+        let mut sequence = Sequence::default();
+        live(&mut sequence, 0);
+        sequence.event();
+        sequence.lost();
+        assert!(sequence.number(1));
+        assert_eq!(sequence.seen(), Some(0));
+        sequence.recalled(1);
+        assert_eq!(sequence.seen(), Some(1));
+        assert!(!live(&mut sequence, 2));
+    }
+
+    proptest! {
+        /// Whatever is lost, a place that is claimed is one up to which all was heard or recalled.
+        #[test]
+        fn nothing_unheard_is_claimed(events in prop::collection::vec((any::<bool>(), any::<bool>(), any::<bool>()), 1..60)) {
+            let (mut sequence, mut heard) = (Sequence::default(), std::collections::BTreeSet::new());
+            live(&mut sequence, 0);
+            for (number, (event, twin, ask)) in (1..).zip(events) {
+                if event { sequence.event(); heard.insert(number); } else { sequence.lost(); }
+                if twin { sequence.number(number); } else { sequence.lost(); }
+                if ask {
+                    for missing in sequence.seen().unwrap() + 1..=number {
+                        heard.insert(missing);
+                        sequence.recalled(missing);
+                    }
+                    prop_assert_eq!(sequence.seen(), Some(number));
+                }
+                prop_assert!((1..=sequence.seen().unwrap()).all(|number| heard.contains(&number)));
+            }
+        }
+    }
+}

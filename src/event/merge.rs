@@ -1,0 +1,24 @@
+//! Small pieces of text that wait together become one event, before it gets an id.
+
+use super::{Body, Event};
+
+impl Event {
+    /// Appends `next` if a reader cannot tell the difference, else gives it back.
+    ///
+    /// Both must be text of the same source, and the result at most `max` bytes.
+    pub(crate) fn merge(&mut self, next: Self, max: usize) -> Option<Self> {
+        let (Body::Output(text), Body::Output(more)) = (&mut self.body, &next.body) else {
+            return Some(next);
+        };
+        let same = text.channel == more.channel
+            && text.source == more.source
+            && text.call_id == more.call_id
+            && self.agent == next.agent;
+        // A hole must stay where it is: before the first character of its event.
+        if !same || more.truncated || text.text.len() + more.text.len() > max {
+            return Some(next);
+        }
+        text.text.push_str(&more.text);
+        None
+    }
+}

@@ -1,0 +1,193 @@
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::shrink::{escaped_len, split};
+use super::*;
+
+fn event(body: Body) -> Event {
+    Event { at: Timestamp::from_millis(1_795_166_590_559), agent: None, body }
+}
+
+fn output(text: &str) -> Event {
+    event(Body::Output(Output {
+        channel: Channel::Stdout,
+        source: Source::Assistant,
+        text: text.to_owned(),
+        call_id: None,
+        truncated: false,
+    }))
+}
+
+fn raw(json: &str) -> Arc<RawValue> {
+    Arc::from(RawValue::from_string(json.to_owned()).unwrap())
+}
+
+fn call(args: &str) -> Event {
+    event(Body::ToolCall(ToolCall { tool: "bash".into(), call_id: "c1".into(), args: raw(args) }))
+}
+
+fn one(event: &Event) -> String {
+    let [encoded] = <[Encoded; 1]>::try_from(event.encode()).unwrap();
+    assert_eq!(encoded.kind, event.kind());
+    encoded.data
+}
+
+/// Every field of every kind, as a client sees it.
+#[test]
+fn the_vocabulary_is_what_the_contract_says() {
+    let result = |result, is_error| {
+        let (tool, call_id) = ("bash".into(), "c1".into());
+        Body::ToolResult(ToolResult {
+            tool,
+            call_id,
+            result,
+            is_error,
+            duration_ms: 3,
+            truncated: false,
+        })
+    };
+    let command = ResultBody::Command {
+        exit_code: None,
+        stdout: "a".into(),
+        stderr: String::new(),
+        note: Some("timed out".into()),
+    };
+    let bodies = [
+        Body::Status(Status {
+            status: State::Running,
+            progress: 40,
+            phase: Some(Phase::Compacting),
+            current_tool: Some("bash".into()),
+            reason: Some("why".into()),
+        }),
+        result(command, true),
+        result(ResultBody::Content { content: "x".into() }, false),
+        result(ResultBody::Output { output: "o".into(), title: Some("t".into()) }, false),
+        result(ResultBody::Error { error: "e".into() }, true),
+        Body::Error(Failure {
+            code: FailureCode::ProviderRetry,
+            error: "busy".into(),
+            fatal: false,
+            retry_after: Some(2),
+            resumable: Some(true),
+        }),
+        Body::Complete(Complete {
+            final_message: "done".into(),
+            files_modified: vec!["/w/a".into()],
+            finish_reason: Some("stop".into()),
+            ..Complete::default()
+        }),
+        Body::Permission(Permission {
+            request_id: "p".into(),
+            step: PermissionStep::Asked {
+                permission: "bash".into(),
+                patterns: vec!["rm *".into()],
+                always: Vec::new(),
+                metadata: Some(raw(r#"{"command":"rm x"}"#)),
+                call_id: Some("c1".into()),
+                deadline: Some(Timestamp::from_millis(0)),
+            },
+        }),
+        Body::Permission(Permission {
+            request_id: "p".into(),
+            step: PermissionStep::Answered { reply: "once".into() },
+        }),
+        Body::Question(Question {
+            request_id: "q".into(),
+            step: QuestionStep::Asked { questions: raw("[]"), call_id: None, deadline: None },
+        }),
+        Body::Question(Question { request_id: "q".into(), step: QuestionStep::Rejected }),
+        Body::Todo(vec![TodoItem {
+            content: "a".into(),
+            status: "pending".into(),
+            priority: "low".into(),
+        }]),
+    ];
+    let mut lines = vec![one(&output("hi")), one(&call(r#"{"command":"ls"}"#))];
+    lines.extend(bodies.map(|body| {
+        let event = event(body);
+        format!("{} {} {}", event.kind(), event.is_terminal(), one(&event))
+    }));
+    let agent = Agent { id: "s2".into(), name: "general".into(), parent: "s1".into() };
+    lines.push(one(&Event { agent: Some(Arc::new(agent)), ..output("from a subagent") }));
+    insta::assert_snapshot!(lines.join("\n"));
+}
+
+#[test]
+fn long_text_is_split_between_characters_and_nothing_is_lost() {
+    let text = "日本語 and \u{1} \"quotes\"\n".repeat(40_000);
+    let pieces = output(&text).encode();
+    assert!(pieces.len() > 3);
+    let mut joined = String::new();
+    for piece in &pieces {
+        assert!(piece.data.len() <= MAX_DATA);
+        let value: Value = serde_json::from_str(&piece.data).unwrap();
+        joined.push_str(value["text"].as_str().unwrap());
+    }
+    assert_eq!(joined, text);
+}
+
+#[test]
+fn another_large_event_is_cut_and_says_so() {
+    let args = json!({ "path": "/w/a", "content": "é".repeat(MAX_DATA), "list": vec![7; 300_000] });
+    let data = one(&call(&args.to_string()));
+    assert!(data.len() <= MAX_DATA, "{}", data.len());
+    let value: Value = serde_json::from_str(&data).unwrap();
+    assert_eq!(value["truncated"], json!(true));
+    assert_eq!(value["args"]["path"], json!("/w/a"));
+    assert!(value["args"]["content"].as_str().unwrap().starts_with("éé"));
+}
+
+#[test]
+fn json_nested_deeper_than_the_parser_goes_still_fits() {
+    let deep = format!("{}\"{}\"{}", "[".repeat(500), "x".repeat(MAX_DATA), "]".repeat(500));
+    assert_eq!(one(&call(&deep)), r#"{"truncated":true}"#);
+}
+
+#[test]
+fn only_text_of_one_source_merges() {
+    let mut first = output("a");
+    assert!(first.merge(output("b"), 10).is_none());
+    assert!(first.merge(call("{}"), 10).is_some());
+    let Body::Output(text) = output("c").body else { unreachable!() };
+    let reasoning = event(Body::Output(Output { source: Source::Reasoning, ..text.clone() }));
+    assert!(reasoning.is_reasoning());
+    assert!(first.merge(reasoning, 10).is_some());
+    let hole = event(Body::Output(Output { truncated: true, ..text }));
+    assert!(first.merge(hole, 10).is_some());
+    assert!(first.merge(output("too long for it"), 10).is_some());
+    assert_eq!(one(&first), one(&output("ab")));
+}
+
+#[test]
+fn only_these_end_a_turn() {
+    let failure = |fatal| {
+        let error = "x".to_owned();
+        let code = FailureCode::Timeout;
+        Body::Error(Failure { code, error, fatal, retry_after: None, resumable: None })
+    };
+    let status = |status| {
+        let (phase, current_tool, reason) = (None, None, None);
+        Body::Status(Status { status, progress: 0, phase, current_tool, reason })
+    };
+    assert!(event(failure(true)).is_terminal());
+    assert!(!event(failure(false)).is_terminal());
+    assert!(event(status(State::Cancelled)).is_terminal());
+    assert!(!event(status(State::Completed)).is_terminal());
+}
+
+proptest! {
+    #[test]
+    fn pieces_are_bounded_and_join_to_the_text(text in "\\PC{0,40}[\\x00-\\x20\"\\\\]{0,20}\\PC{0,40}", max in 6_usize..30) {
+        let pieces = split(&text, max);
+        prop_assert_eq!(pieces.concat(), &*text);
+        for piece in pieces {
+            prop_assert!(escaped_len(piece) <= max);
+        }
+    }
+
+    #[test]
+    fn the_counted_length_is_the_written_one(text in "[\\x00-\\x7f]{0,60}\\PC{0,20}") {
+        prop_assert_eq!(escaped_len(&text) + 2, serde_json::to_string(&text).unwrap().len());
+    }
+}
