@@ -1,0 +1,3 @@
+//! The child's protocol: the only place that knows OpenCode's JSON.
+
+pub(crate) mod config;
