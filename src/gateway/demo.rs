@@ -199,6 +199,3 @@ impl Message<'_> {
             .join("\n")
     }
 }
-
-#[cfg(test)]
-mod tests;

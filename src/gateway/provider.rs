@@ -226,6 +226,12 @@ impl Upstream {
         })
     }
 
+    /// The same provider in another dialect: for tests, which have no official address to call.
+    #[cfg(test)]
+    pub(super) fn speaking(self, dialect: Dialect) -> Self {
+        Self { dialect, ..self }
+    }
+
     pub(crate) const fn provider(&self) -> &'static Provider {
         self.provider
     }

@@ -61,6 +61,8 @@ pub(super) struct Relay {
     idle: Pin<Box<Sleep>>,
     last_progress: Instant,
     since_progress: usize,
+    /// What is said when everything before it has gone out.
+    ending: Option<RelayError>,
     done: bool,
 }
 
@@ -136,6 +138,7 @@ impl Relay {
             idle: Box::pin(tokio::time::sleep(idle_timeout)),
             last_progress: Instant::now(),
             since_progress: 0,
+            ending: None,
             done: false,
         }
     }
@@ -161,65 +164,72 @@ impl Relay {
         false
     }
 
-    fn stalled(&mut self) -> Result<Frame<Bytes>, RelayError> {
-        let message = format!(
-            "the provider's stream stalled: nothing came for {:?}",
-            self.idle_timeout
-        );
+    /// Breaks the answer off. The server drops what it has not written when a body fails, so it is given
+    /// one more chance to write.
+    fn break_off(&mut self, cx: &Context<'_>, error: RelayError) -> Polled {
+        self.ending = Some(error);
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn stalled(&mut self, cx: &Context<'_>) -> Polled {
+        let idle = self.idle_timeout;
+        let message = format!("the provider's stream stalled: nothing came for {idle:?}");
         self.call.broken("provider_stalled", message);
         if self.call.tap.as_ref().is_some_and(Tap::between_lines) {
-            let event = error::stall_event(self.dialect, self.idle_timeout);
-            return Ok(Frame::data(Bytes::from(event)));
+            self.done = true;
+            let event = error::stall_event(self.dialect, idle);
+            return Poll::Ready(Some(Ok(Frame::data(Bytes::from(event)))));
         }
-        Err(RelayError::Stalled)
+        self.break_off(cx, RelayError::Stalled)
+    }
+
+    fn passed(&mut self, cx: &mut Context<'_>, frame: Frame<Bytes>) -> Polled {
+        if let Some(data) = frame.data_ref() {
+            self.saw(data);
+        }
+        // A dripping provider always has something to pass, so the time is looked at here too.
+        if self.is_stalled(cx) {
+            self.stalled(cx)
+        } else {
+            Poll::Ready(Some(Ok(frame)))
+        }
     }
 }
+
+type Polled = Poll<Option<Result<Frame<Bytes>, RelayError>>>;
 
 impl Body for Relay {
     type Data = Bytes;
     type Error = RelayError;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, RelayError>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
         let this = &mut *self;
+        if let Some(error) = this.ending.take() {
+            this.done = true;
+            return Poll::Ready(Some(Err(error)));
+        }
         if this.done {
             return Poll::Ready(None);
         }
         if this.revoked.as_mut().poll(cx).is_ready() {
-            this.done = true;
-            return Poll::Ready(Some(Err(RelayError::Revoked)));
+            return this.break_off(cx, RelayError::Revoked);
         }
         match Pin::new(&mut this.answer).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
-                if let Some(data) = frame.data_ref() {
-                    this.saw(data);
-                }
-                // A provider that sends without pause must not outrun the idle check of a dripping one.
-                if this.is_stalled(cx) {
-                    this.done = true;
-                    return Poll::Ready(Some(this.stalled()));
-                }
-                Poll::Ready(Some(Ok(frame)))
-            }
+            Poll::Ready(Some(Ok(frame))) => this.passed(cx, frame),
             Poll::Ready(Some(Err(error))) => {
-                this.done = true;
                 this.call.broken(
                     "provider_broke_off",
                     format!("the provider's stream broke off: {error}"),
                 );
-                Poll::Ready(Some(Err(RelayError::Broken)))
+                this.break_off(cx, RelayError::Broken)
             }
             Poll::Ready(None) => {
                 this.done = true;
                 this.call.outcome(Outcome::Complete);
                 Poll::Ready(None)
             }
-            Poll::Pending if this.is_stalled(cx) => {
-                this.done = true;
-                Poll::Ready(Some(this.stalled()))
-            }
+            Poll::Pending if this.is_stalled(cx) => this.stalled(cx),
             Poll::Pending => Poll::Pending,
         }
     }

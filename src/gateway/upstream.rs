@@ -160,15 +160,13 @@ pub(super) fn explain(error: &reqwest::Error, host: &str) -> ForwardError {
     }
 }
 
-fn as_tls<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
-    if let Some(tls) = error.downcast_ref::<rustls::Error>() {
-        return Some(tls);
+/// The TLS error that this error is. An `io::Error` has the error it wraps as itself and not as its
+/// source, and connectors wrap more than once.
+fn as_tls<'a>(mut error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+    while let Some(wrapper) = error.downcast_ref::<std::io::Error>() {
+        error = wrapper.get_ref()?;
     }
-    // An `io::Error` has the error it wraps as itself, not as its source.
-    error
-        .downcast_ref::<std::io::Error>()
-        .and_then(std::io::Error::get_ref)?
-        .downcast_ref()
+    error.downcast_ref()
 }
 
 fn innermost(error: &dyn Error) -> String {

@@ -43,14 +43,14 @@ mod tls;
 #[path = "llm/turn.rs"]
 mod turn;
 
-pub use tls::Identity;
-pub use turn::{Part, Turn};
+pub(crate) use tls::Identity;
+pub(crate) use turn::Turn;
 
 use body::Pieces;
 
 /// Which dialect a call was made in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dialect {
+pub(crate) enum Dialect {
     Chat,
     Responses,
     Messages,
@@ -58,7 +58,7 @@ pub enum Dialect {
 
 /// What a call is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     Ordinary,
     Title,
     Compaction,
@@ -66,7 +66,7 @@ pub enum Kind {
 
 /// Whose calls a turn answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Scope {
+pub(crate) enum Scope {
     /// The last user message holds this text.
     Prompt(String),
     /// The call carries this key.
@@ -78,21 +78,21 @@ pub enum Scope {
 
 /// A call as it arrived.
 #[derive(Clone, Debug)]
-pub struct Recorded {
-    pub dialect: Dialect,
-    pub kind: Kind,
-    pub path: String,
-    pub headers: HeaderMap,
+pub(crate) struct Recorded {
+    pub(crate) dialect: Dialect,
+    pub(crate) kind: Kind,
+    pub(crate) path: String,
+    pub(crate) headers: HeaderMap,
     /// Without `Bearer`; empty if there was none.
-    pub key: String,
-    pub bytes: Bytes,
-    pub body: Value,
-    pub http2: bool,
+    pub(crate) key: String,
+    pub(crate) bytes: Bytes,
+    pub(crate) body: Value,
+    pub(crate) http2: bool,
 }
 
 /// The server. Dropping it ends it.
 #[derive(Debug)]
-pub struct Llm {
+pub(crate) struct Llm {
     addr: SocketAddr,
     scheme: &'static str,
     state: Arc<State>,
@@ -120,7 +120,7 @@ struct Script {
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// `unwrap` for helpers: a test fails by panicking.
-pub fn must<T, E: Debug>(result: Result<T, E>) -> T {
+pub(crate) fn must<T, E: Debug>(result: Result<T, E>) -> T {
     match result {
         Ok(value) => value,
         Err(error) => panic!("the scripted model: {error:?}"),
@@ -130,15 +130,15 @@ pub fn must<T, E: Debug>(result: Result<T, E>) -> T {
 // === impl Scope ===
 
 impl Scope {
-    pub fn key(key: &str) -> Self {
+    pub(crate) fn key(key: &str) -> Self {
         Self::Key(key.to_owned())
     }
 
-    pub fn model(model: &str) -> Self {
+    pub(crate) fn model(model: &str) -> Self {
         Self::Model(model.to_owned())
     }
 
-    pub fn prompt(piece: &str) -> Self {
+    pub(crate) fn prompt(piece: &str) -> Self {
         Self::Prompt(piece.to_owned())
     }
 
@@ -164,12 +164,12 @@ impl Scope {
 // === impl Recorded ===
 
 impl Recorded {
-    pub fn model(&self) -> &str {
+    pub(crate) fn model(&self) -> &str {
         self.body["model"].as_str().unwrap_or_default()
     }
 
     /// The names of the tools that were offered, sorted.
-    pub fn tools(&self) -> Vec<String> {
+    pub(crate) fn tools(&self) -> Vec<String> {
         let list = self.body["tools"].as_array().cloned().unwrap_or_default();
         let name = |tool: &Value| {
             tool["function"]["name"]
@@ -183,13 +183,13 @@ impl Recorded {
     }
 
     /// The limit under whichever name it came, with the name.
-    pub fn limit(&self) -> Option<(&'static str, u64)> {
+    pub(crate) fn limit(&self) -> Option<(&'static str, u64)> {
         ["max_tokens", "max_completion_tokens", "max_output_tokens"]
             .into_iter()
             .find_map(|name| self.body[name].as_u64().map(|limit| (name, limit)))
     }
 
-    pub fn system_text(&self) -> String {
+    pub(crate) fn system_text(&self) -> String {
         let messages = self.messages();
         let system = messages
             .iter()
@@ -206,7 +206,7 @@ impl Recorded {
             .join("\n")
     }
 
-    pub fn last_user_text(&self) -> String {
+    pub(crate) fn last_user_text(&self) -> String {
         let messages = self.messages();
         let user = messages
             .iter()
@@ -255,12 +255,12 @@ fn text_of(content: &Value) -> String {
 
 impl Llm {
     /// Plain HTTP.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::serve(None).await
     }
 
     /// HTTPS with `identity`'s certificate, HTTP/2 offered.
-    pub async fn start_tls(identity: &Identity) -> Self {
+    pub(crate) async fn start_tls(identity: &Identity) -> Self {
         Self::serve(Some(identity.acceptor())).await
     }
 
@@ -289,12 +289,12 @@ impl Llm {
         }
     }
 
-    pub const fn addr(&self) -> SocketAddr {
+    pub(crate) const fn addr(&self) -> SocketAddr {
         self.addr
     }
 
     /// What to give as `api_endpoint`. The certificate is for `localhost`.
-    pub fn base(&self) -> String {
+    pub(crate) fn base(&self) -> String {
         let host = if self.scheme == "https" {
             "localhost"
         } else {
@@ -304,11 +304,11 @@ impl Llm {
     }
 
     /// The next call, whoever makes it, is answered with `turn`.
-    pub fn reply(&self, turn: Turn) {
+    pub(crate) fn reply(&self, turn: Turn) {
         self.reply_to(Scope::Any, turn);
     }
 
-    pub fn reply_to(&self, scope: Scope, turn: Turn) {
+    pub(crate) fn reply_to(&self, scope: Scope, turn: Turn) {
         let mut script = self.state.script.lock();
         match script.queues.iter_mut().find(|(known, _)| *known == scope) {
             Some((_, queue)) => queue.push_back(turn),
@@ -320,28 +320,28 @@ impl Llm {
     }
 
     /// Calls that no queue answers get this, as often as they come.
-    pub fn reply_always(&self, turn: Turn) {
+    pub(crate) fn reply_always(&self, turn: Turn) {
         self.state.script.lock().always = Some(turn);
     }
 
     /// Compaction calls get this instead of a short summary.
-    pub fn on_compaction(&self, turn: Turn) {
+    pub(crate) fn on_compaction(&self, turn: Turn) {
         self.state.script.lock().compaction = Some(turn);
     }
 
-    pub fn requests(&self) -> Vec<Recorded> {
+    pub(crate) fn requests(&self) -> Vec<Recorded> {
         self.state.script.lock().requests.clone()
     }
 
     /// The only call there was.
-    pub fn single_request(&self) -> Recorded {
+    pub(crate) fn single_request(&self) -> Recorded {
         let mut requests = self.requests();
         assert_eq!(requests.len(), 1, "one call was expected");
         requests.remove(0)
     }
 
     /// Turns that nobody has asked for yet.
-    pub fn turns_left(&self) -> usize {
+    pub(crate) fn turns_left(&self) -> usize {
         self.state
             .script
             .lock()
@@ -352,17 +352,17 @@ impl Llm {
     }
 
     /// Waits until `count` calls have arrived.
-    pub async fn until_requests(&self, count: usize) {
+    pub(crate) async fn until_requests(&self, count: usize) {
         self.until(|script| script.requests.len() >= count).await;
     }
 
     /// Waits until `count` callers have hung up before their answer's end.
-    pub async fn until_cut(&self, count: usize) {
+    pub(crate) async fn until_cut(&self, count: usize) {
         self.until(|script| script.cut >= count).await;
     }
 
     /// Waits until no answer is under way.
-    pub async fn until_idle(&self) {
+    pub(crate) async fn until_idle(&self) {
         self.until(|script| script.answering == 0).await;
     }
 

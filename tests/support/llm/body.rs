@@ -17,6 +17,7 @@ pub(super) enum Piece {
     Repeat(Bytes, usize),
     Pause(Duration),
     Drop,
+    Dropped,
     Hang,
     Drip(Duration),
 }

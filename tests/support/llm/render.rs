@@ -23,7 +23,12 @@ pub(super) fn response(dialect: Dialect, turn: &Turn) -> (StatusCode, HeaderMap,
                 .as_ref()
                 .map(|text| Bytes::from(error(dialect, *status, text)));
             let body = said.unwrap_or_else(|| body.clone());
-            (*status, "application/json", vec![Piece::Data(body)])
+            let mut writer = Writer::new(dialect, None);
+            writer.pieces.push(Piece::Data(body));
+            for part in &turn.parts {
+                writer.part(part);
+            }
+            (*status, "application/json", writer.pieces)
         }
         Packing::Stream => (200, "text/event-stream", stream(dialect, turn)),
         Packing::Gzip => {

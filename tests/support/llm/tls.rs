@@ -11,7 +11,7 @@ use super::must;
 
 /// A certificate for `localhost`, and the authority that vouches for it.
 #[derive(Debug)]
-pub struct Identity {
+pub(crate) struct Identity {
     authority_pem: String,
     config: Arc<ServerConfig>,
 }
@@ -19,7 +19,7 @@ pub struct Identity {
 // === impl Identity ===
 
 impl Identity {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority = must(CertifiedIssuer::self_signed(
@@ -47,7 +47,7 @@ impl Identity {
     }
 
     /// What `EXTRA_CA_FILE` is to hold.
-    pub fn authority_pem(&self) -> &str {
+    pub(crate) fn authority_pem(&self) -> &str {
         &self.authority_pem
     }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 /// A part of an answer.
 #[derive(Clone, Debug)]
-pub enum Part {
+pub(crate) enum Part {
     Text(String),
     Reasoning(String),
     Tool {
@@ -47,7 +47,7 @@ pub(super) enum Packing {
 
 /// One call's answer: a stream of parts, or a fault.
 #[derive(Clone, Debug, Default)]
-pub struct Turn {
+pub(crate) struct Turn {
     pub(super) parts: Vec<Part>,
     pub(super) headers: Vec<(String, String)>,
     pub(super) usage: Option<Usage>,
@@ -69,12 +69,12 @@ pub(super) struct Usage {
 
 impl Turn {
     /// An answer that reports 100 input and 20 output tokens.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default().usage(100, 20, 0, 0)
     }
 
     /// A refusal in the dialect's shape.
-    pub fn error(status: u16, message: &str) -> Self {
+    pub(crate) fn error(status: u16, message: &str) -> Self {
         let packing = Packing::Plain(status, Bytes::new());
         Self {
             packing,
@@ -84,7 +84,7 @@ impl Turn {
     }
 
     /// Any status with any body, as they are.
-    pub fn plain(status: u16, body: impl Into<Bytes>) -> Self {
+    pub(crate) fn plain(status: u16, body: impl Into<Bytes>) -> Self {
         Self {
             packing: Packing::Plain(status, body.into()),
             ..Self::default()
@@ -92,12 +92,12 @@ impl Turn {
     }
 
     /// A redirect.
-    pub fn redirect(location: &str) -> Self {
+    pub(crate) fn redirect(location: &str) -> Self {
         Self::plain(307, "").header("location", location)
     }
 
     /// Nothing comes back, not even a status.
-    pub fn hang_before_headers() -> Self {
+    pub(crate) fn hang_before_headers() -> Self {
         Self {
             hangs: true,
             ..Self::default()
@@ -105,12 +105,12 @@ impl Turn {
     }
 
     #[must_use]
-    pub fn text(self, text: &str) -> Self {
+    pub(crate) fn text(self, text: &str) -> Self {
         self.part(Part::Text(text.to_owned()))
     }
 
     #[must_use]
-    pub fn reasoning(self, text: &str) -> Self {
+    pub(crate) fn reasoning(self, text: &str) -> Self {
         self.part(Part::Reasoning(text.to_owned()))
     }
 
@@ -119,7 +119,7 @@ impl Turn {
         clippy::needless_pass_by_value,
         reason = "callers write json!({…}) here"
     )]
-    pub fn tool(self, name: &str, arguments: Value) -> Self {
+    pub(crate) fn tool(self, name: &str, arguments: Value) -> Self {
         self.part(Part::Tool {
             name: name.to_owned(),
             arguments: arguments.to_string(),
@@ -128,7 +128,7 @@ impl Turn {
 
     /// A tool call with arguments that need not be JSON.
     #[must_use]
-    pub fn tool_raw(self, name: &str, arguments: &str) -> Self {
+    pub(crate) fn tool_raw(self, name: &str, arguments: &str) -> Self {
         self.part(Part::Tool {
             name: name.to_owned(),
             arguments: arguments.to_owned(),
@@ -137,12 +137,12 @@ impl Turn {
 
     /// The texts that follow come in `chunks` pieces (cut between characters), `delay` before each.
     #[must_use]
-    pub fn stream(self, chunks: usize, delay: Duration) -> Self {
+    pub(crate) fn stream(self, chunks: usize, delay: Duration) -> Self {
         self.part(Part::Stream { chunks, delay })
     }
 
     #[must_use]
-    pub fn flood(self, text: &str, times: usize) -> Self {
+    pub(crate) fn flood(self, text: &str, times: usize) -> Self {
         self.part(Part::Flood {
             text: text.to_owned(),
             times,
@@ -150,40 +150,40 @@ impl Turn {
     }
 
     #[must_use]
-    pub fn wait(self, delay: Duration) -> Self {
+    pub(crate) fn wait(self, delay: Duration) -> Self {
         self.part(Part::Wait(delay))
     }
 
     #[must_use]
-    pub fn raw(self, bytes: impl Into<Bytes>) -> Self {
+    pub(crate) fn raw(self, bytes: impl Into<Bytes>) -> Self {
         self.part(Part::Raw(bytes.into()))
     }
 
     /// The connection breaks here.
     #[must_use]
-    pub fn drop_here(self) -> Self {
+    pub(crate) fn drop_here(self) -> Self {
         self.part(Part::Drop)
     }
 
     /// Nothing more comes from here on.
     #[must_use]
-    pub fn hang_here(self) -> Self {
+    pub(crate) fn hang_here(self) -> Self {
         self.part(Part::Hang)
     }
 
     #[must_use]
-    pub fn drip_here(self, every: Duration) -> Self {
+    pub(crate) fn drip_here(self, every: Duration) -> Self {
         self.part(Part::Drip(every))
     }
 
     #[must_use]
-    pub fn header(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
 
     #[must_use]
-    pub fn usage(mut self, input: u64, output: u64, cached: u64, reasoning: u64) -> Self {
+    pub(crate) fn usage(mut self, input: u64, output: u64, cached: u64, reasoning: u64) -> Self {
         self.usage = Some(Usage {
             input,
             output,
@@ -195,14 +195,14 @@ impl Turn {
 
     /// A server that does not count.
     #[must_use]
-    pub fn without_usage(mut self) -> Self {
+    pub(crate) fn without_usage(mut self) -> Self {
         self.usage = None;
         self
     }
 
     /// The stream is sent compressed, asked for or not.
     #[must_use]
-    pub fn gzip(mut self) -> Self {
+    pub(crate) fn gzip(mut self) -> Self {
         self.packing = Packing::Gzip;
         self
     }
