@@ -188,6 +188,6 @@ impl Shared {
 
 #[cfg(test)]
 #[path = "../tests/support/llm.rs"]
-mod llm;
+pub(crate) mod llm;
 #[cfg(test)]
 mod tests;

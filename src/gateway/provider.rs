@@ -228,7 +228,7 @@ impl Upstream {
 
     /// The same provider in another dialect: for tests, which have no official address to call.
     #[cfg(test)]
-    pub(super) fn speaking(self, dialect: Dialect) -> Self {
+    pub(crate) fn speaking(self, dialect: Dialect) -> Self {
         Self { dialect, ..self }
     }
 

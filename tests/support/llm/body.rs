@@ -76,7 +76,14 @@ impl Body for Pieces {
                     continue;
                 }
                 Some(Piece::Drop) => {
-                    return Poll::Ready(Some(Err(std::io::Error::other("the script says drop"))));
+                    // The server drops what it has not written when a body fails: let it write.
+                    self.pieces.push_front(Piece::Dropped);
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Some(Piece::Dropped) => {
+                    let error = std::io::Error::other("the script says drop");
+                    return Poll::Ready(Some(Err(error)));
                 }
                 Some(Piece::Hang) => {
                     // Only the caller's hanging up ends this; the server then drops the body.
