@@ -22,8 +22,7 @@ impl Timestamp {
 
     /// The wall clock. A clock set before 1970 counts as 1970.
     pub(crate) fn now() -> Self {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Self::from_millis(u64::try_from(since.as_millis()).unwrap_or(MAX_MILLIS))
+        SystemTime::now().into()
     }
 
     pub(crate) const fn as_millis(self) -> u64 {
@@ -62,6 +61,13 @@ impl Timestamp {
             }
         }
         text
+    }
+}
+
+impl From<SystemTime> for Timestamp {
+    fn from(at: SystemTime) -> Self {
+        let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self::from_millis(u64::try_from(since.as_millis()).unwrap_or(MAX_MILLIS))
     }
 }
 

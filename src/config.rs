@@ -21,7 +21,7 @@ pub(crate) use self::settings::SETTINGS;
 
 use self::reader::Reader;
 use crate::text::plain;
-use crate::{engine, telemetry};
+use crate::{driver, engine, gateway, session, telemetry};
 
 /// Where the image keeps the engine's state.
 const IMAGE_DATA_DIR: &str = "/var/lib/opencode-sidecar";
@@ -35,19 +35,6 @@ pub(crate) enum Announce {
     Json,
 }
 
-/// Limits of the contract for sessions.
-#[derive(Clone, Copy, Debug)]
-#[expect(
-    dead_code,
-    reason = "the contract's names are checked before the routes that use them exist"
-)]
-pub(crate) struct Sessions {
-    pub(crate) timeout: Duration,
-    pub(crate) most: usize,
-    /// In characters.
-    pub(crate) max_prompt: usize,
-}
-
 /// Everything the program was told, checked.
 #[derive(Debug)]
 pub struct Config {
@@ -59,11 +46,13 @@ pub struct Config {
     pub(crate) announce: Announce,
     pub(crate) workspace: PathBuf,
     pub(crate) engine: engine::Config,
-    #[expect(
-        dead_code,
-        reason = "the contract's names are checked before the routes that use them exist"
-    )]
-    pub(crate) sessions: Sessions,
+    pub(crate) sessions: session::Config,
+    /// In characters.
+    pub(crate) max_prompt: usize,
+    pub(crate) driver: driver::Config,
+    pub(crate) gateway: gateway::Config,
+    /// Whether the provider `demo` may be used.
+    pub(crate) demo: bool,
     pub(crate) log: telemetry::Config,
     /// Sentences to log once logging works: settings that look misspelt.
     pub(crate) hints: Vec<String>,
@@ -128,11 +117,21 @@ impl Config {
             settings::OLD_OPENCODE_PORT
         };
         Ok(Self {
-            sessions: Sessions {
-                timeout: reader.required("SESSION_TIMEOUT", parse::duration)?,
+            sessions: session::Config {
                 most: reader.required("MAX_CONCURRENT_SESSIONS", parse::within(1..=1000))?,
-                max_prompt: reader.required("MAX_PROMPT_LENGTH", parse::within(1..=10_000_000))?,
+                retention: reader.required("SESSION_RETENTION", parse::duration)?,
             },
+            max_prompt: reader.required("MAX_PROMPT_LENGTH", parse::within(1..=10_000_000))?,
+            driver: driver::Config {
+                workspace: workspace.clone(),
+                turn_timeout: reader.required("SESSION_TIMEOUT", parse::duration)?,
+                engine_wait: reader.required("ENGINE_WAIT", parse::duration)?,
+                loop_limit: reader.required("TOOL_LOOP_LIMIT", parse::loop_limit)?,
+                stall_after: reader.required("STALL_AFTER", parse::duration)?,
+                instructions: reader.required("WORKSPACE_INSTRUCTIONS", parse::switch)?,
+            },
+            gateway: gateway_config(reader)?,
+            demo: reader.required("DEMO_MODEL", parse::switch)?,
             host: reader.required("HOST", parse::address)?,
             port: reader.required("PORT", parse::port)?,
             shared_secrets: SharedSecrets::read(reader)?,
@@ -177,6 +176,25 @@ impl Config {
             hints: reader.hints(),
         })
     }
+}
+
+fn gateway_config(reader: &Reader) -> Result<gateway::Config, ConfigError> {
+    let proxy = |name| reader.optional(name, |text| Some(text.to_owned()));
+    Ok(gateway::Config {
+        header_timeout: reader.required("MODEL_HEADER_TIMEOUT", parse::duration)?,
+        idle_timeout: reader.required("MODEL_IDLE_TIMEOUT", parse::duration)?,
+        max_retry_after: reader.required("MAX_RETRY_AFTER_SECS", parse::duration)?,
+        extra_ca_file: reader.optional("EXTRA_CA_FILE", parse::path)?,
+        proxy: gateway::ProxySettings {
+            https_proxy: proxy("HTTPS_PROXY")?,
+            http_proxy: proxy("HTTP_PROXY")?,
+            no_proxy: proxy("NO_PROXY")?,
+        },
+        default_budget: gateway::Budget {
+            max_total_tokens: reader.optional("MAX_TOTAL_TOKENS", parse::count(1_000_000_000_000))?,
+            max_calls: reader.optional("MAX_CALLS", parse::count(1_000_000_000))?,
+        },
+    })
 }
 
 /// `DATA_DIR`, made if it is missing. Without the setting: the image's place, else `./data`.

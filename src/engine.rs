@@ -24,15 +24,33 @@ mod shim;
 mod state;
 
 use std::ffi::OsString;
+use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::{Access, AtFlags, CWD, FlockOperation};
 
 pub(crate) use self::handle::{Answer, AskError, Handle, Status, spawn};
 pub(crate) use self::operation::Operation;
+pub(crate) use self::state::Snapshot;
 pub use self::shim::{NAME as SHIM, exec as shim};
+
+use crate::secret::Secret;
+
+/// What a child is told that nobody else may know. Made anew for every start.
+#[derive(Debug)]
+pub(crate) struct Briefing {
+    /// OpenCode's configuration, whole.
+    pub(crate) configuration: Secret,
+    /// What stands in it that must not show in the child's output.
+    pub(crate) token: Secret,
+}
+
+/// Where briefings come from. The engine asks; what they say is not its business.
+#[derive(Clone)]
+pub(crate) struct Briefings(Arc<dyn Fn() -> Briefing + Send + Sync>);
 
 /// What the engine was told.
 #[derive(Clone, Debug)]
@@ -52,6 +70,24 @@ pub(crate) struct Config {
     pub(crate) retry_interval: Duration,
     /// Variables the child gets as we got them: the allow-list is in `config`.
     pub(crate) passed_on: Vec<(String, OsString)>,
+}
+
+// === impl Briefings ===
+
+impl Briefings {
+    pub(crate) fn new(make: impl Fn() -> Briefing + Send + Sync + 'static) -> Self {
+        Self(Arc::new(make))
+    }
+
+    fn next(&self) -> Briefing {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Briefings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Briefings")
+    }
 }
 
 /// Why a data directory cannot be taken.

@@ -177,6 +177,10 @@ pub(crate) enum FailureCode {
     Interrupted,
     Timeout,
     ToolLoop,
+    /// What the session may spend is spent.
+    BudgetExceeded,
+    /// The provider says that the account has nothing left.
+    ProviderQuota,
     ShuttingDown,
     /// The agent's process died.
     EngineLost,
@@ -350,6 +354,8 @@ impl FailureCode {
             Self::Interrupted => "interrupted",
             Self::Timeout => "timeout",
             Self::ToolLoop => "tool_loop",
+            Self::BudgetExceeded => "budget_exceeded",
+            Self::ProviderQuota => "provider_quota",
             Self::ShuttingDown => "shutting_down",
             Self::EngineLost => "engine_lost",
             Self::AgentError => "agent_error",

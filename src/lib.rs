@@ -21,14 +21,19 @@ pub mod config;
 mod driver;
 mod engine;
 mod event;
+mod gateway;
 pub mod healthcheck;
 mod id;
+#[cfg(test)]
+mod live;
 mod opencode;
+mod provider;
 mod secret;
 mod session;
 mod shutdown;
 pub mod telemetry;
 mod text;
+mod tool;
 mod workspace;
 
 pub use app::{App, AppError, harden};

@@ -1,7 +1,88 @@
-//! What a session leaves behind while it runs: its log of events, and who may read it.
+//! What a session is: its record, its log of events, who may read it, and which may exist.
 //!
-//! Owns the event log with its cursors ([`log`]) and the number of streams one session serves
-//! ([`limits`]). Knows neither HTTP nor OpenCode.
+//! ```text
+//! api --create--> Registry --Seat--> driver         api --find--> Session --Command--> driver
+//!                                    driver --append--> log, --publish--> Status
+//! ```
+//!
+//! The [`Registry`] says whether a session may begin and hands a [`Seat`] to whoever drives it. The
+//! channel is the interface: this room knows neither HTTP nor OpenCode.
 
 pub(crate) mod limits;
 pub(crate) mod log;
+mod record;
+mod registry;
+mod seat;
+
+use std::time::Duration;
+
+pub(crate) use self::record::{Command, Problem, Session, Status};
+pub(crate) use self::registry::{Found, Registry};
+pub(crate) use self::seat::{Created, Seat};
+
+use crate::provider::Upstream;
+use crate::secret::Secret;
+use crate::tool::Tools;
+
+/// What sessions were told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Config {
+    /// Sessions that may be active at once.
+    pub(crate) most: usize,
+    /// How long a finished session can be asked for.
+    pub(crate) retention: Duration,
+}
+
+/// What a client asks for, checked.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    pub(crate) id: String,
+    pub(crate) prompt: String,
+    pub(crate) system_prompt: Option<String>,
+    pub(crate) model: Model,
+    /// `None`: every tool.
+    pub(crate) tools: Option<Tools>,
+    pub(crate) idempotency: Option<Idempotency>,
+}
+
+/// The model of a session, and what it may spend.
+#[derive(Clone, Debug)]
+pub(crate) struct Model {
+    pub(crate) upstream: Upstream,
+    pub(crate) name: String,
+    pub(crate) version: Option<String>,
+    pub(crate) key: Option<Secret>,
+    pub(crate) temperature: Option<f64>,
+    pub(crate) max_tokens: Option<u32>,
+    pub(crate) context_window: Option<u32>,
+    pub(crate) max_total_tokens: Option<u64>,
+    pub(crate) max_calls: Option<u64>,
+}
+
+/// A key by which the same request is known again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Idempotency {
+    pub(crate) key: String,
+    /// Of the whole body: the key with another body is a mistake.
+    pub(crate) digest: [u8; 32],
+}
+
+/// Why a session was not made. The texts are for the client.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum CreateError {
+    #[error("a session with this session_id exists already; choose another id")]
+    Duplicate,
+    #[error("{0} sessions are active, which is the most this sidecar runs (MAX_CONCURRENT_SESSIONS)")]
+    Full(usize),
+    #[error("this Idempotency-Key was used with another body; use a new key for a new request")]
+    KeyReused,
+    #[error("the session was cancelled before it had begun")]
+    Cancelled,
+    #[error("the sidecar is shutting down")]
+    ShuttingDown,
+    #[error("{0}")]
+    EngineUnavailable(String),
+    /// The child refused or did not answer; the text is for the log.
+    #[error("{0}")]
+    Failed(String),
+}

@@ -15,6 +15,8 @@ use tokio_util::task::TaskTracker;
 pub(crate) struct Shutdown {
     /// Leave in good order.
     pub(crate) drain: CancellationToken,
+    /// Turns that still run end now, and then the engine.
+    pub(crate) halt: CancellationToken,
     /// Leave now: no more waiting for anybody.
     pub(crate) hurry: CancellationToken,
     /// The child is gone and the last answers are out: background tasks end.

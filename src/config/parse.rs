@@ -39,6 +39,22 @@ pub(crate) fn within(range: std::ops::RangeInclusive<usize>) -> impl Fn(&str) ->
     move |text| text.parse().ok().filter(|n| range.contains(n))
 }
 
+pub(crate) fn count(most: u64) -> impl Fn(&str) -> Option<u64> {
+    move |text| text.parse().ok().filter(|n| (1..=most).contains(n))
+}
+
+pub(crate) fn loop_limit(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|n| *n <= 1000)
+}
+
+pub(crate) fn switch(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "on" | "true" | "1" | "yes" => Some(true),
+        "off" | "false" | "0" | "no" => Some(false),
+        _ => None,
+    }
+}
+
 pub(crate) fn path(text: &str) -> Option<PathBuf> {
     (!text.contains('\0')).then(|| PathBuf::from(text))
 }

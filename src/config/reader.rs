@@ -47,8 +47,12 @@ impl Reader {
             let flag = format!("--{}", name.to_ascii_lowercase().replace('_', "-"));
             return Some((flag, value.clone()));
         }
-        let value = self.environment.get(name)?.to_string_lossy().into_owned();
-        Some((name.to_owned(), value))
+        // Proxies are written in lower case as often as not.
+        let lower = name.to_ascii_lowercase();
+        let proxy = name.ends_with("_PROXY").then_some(lower.as_str());
+        let found = |name: &str| Some((name.to_owned(), self.environment.get(name)?));
+        let (name, value) = found(name).or_else(|| found(proxy?))?;
+        Some((name, value.to_string_lossy().into_owned()))
     }
 
     /// The value of `name` if it was given.

@@ -8,6 +8,7 @@
 pub(crate) enum Group {
     Server,
     Sessions,
+    Models,
     Engine,
     Logs,
 }
@@ -43,6 +44,8 @@ const fn setting(
         secret: false,
     }
 }
+
+const ON_OFF: &str = "on or off";
 
 const SECONDS: &str = "a duration such as 30, 30s, 500ms, 5m or 1h (a bare number is seconds)";
 
@@ -119,6 +122,111 @@ pub(crate) static SETTINGS: &[Setting] = &[
         Some("50000"),
         "a number of characters from 1 to 10000000",
         "Longest prompt and longest system prompt",
+    ),
+    setting(
+        Group::Sessions,
+        "SESSION_RETENTION",
+        Some("3600"),
+        SECONDS,
+        "How long a finished session can be asked for",
+    ),
+    setting(
+        Group::Sessions,
+        "ENGINE_WAIT",
+        Some("10"),
+        SECONDS,
+        "How long a new session waits for an engine that is not ready",
+    ),
+    setting(
+        Group::Sessions,
+        "TOOL_LOOP_LIMIT",
+        Some("10"),
+        "a number from 0 to 1000 (0 turns it off)",
+        "Same tool call with the same input, this many times in a row, that ends a turn",
+    ),
+    setting(
+        Group::Sessions,
+        "STALL_AFTER",
+        Some("30"),
+        SECONDS,
+        "Silence after which a running turn is reported as stalled",
+    ),
+    setting(
+        Group::Sessions,
+        "WORKSPACE_INSTRUCTIONS",
+        Some("on"),
+        ON_OFF,
+        "Whether the workspace's AGENTS.md (up to 64 KiB) is added to the system prompt",
+    ),
+    setting(
+        Group::Models,
+        "MODEL_HEADER_TIMEOUT",
+        Some("120"),
+        SECONDS,
+        "Longest a provider may take to begin its answer",
+    ),
+    setting(
+        Group::Models,
+        "MODEL_IDLE_TIMEOUT",
+        Some("120"),
+        SECONDS,
+        "Longest pause within a provider's answer",
+    ),
+    setting(
+        Group::Models,
+        "MAX_RETRY_AFTER_SECS",
+        Some("60"),
+        SECONDS,
+        "Longest wait a provider may ask for with Retry-After",
+    ),
+    setting(
+        Group::Models,
+        "MAX_TOTAL_TOKENS",
+        None,
+        "a number of tokens from 1 to 1000000000000",
+        "Tokens a session may spend, unless it brings its own limit; none: no limit",
+    ),
+    setting(
+        Group::Models,
+        "MAX_CALLS",
+        None,
+        "a number of calls from 1 to 1000000000",
+        "Model calls a session may make, unless it brings its own limit; none: no limit",
+    ),
+    setting(
+        Group::Models,
+        "EXTRA_CA_FILE",
+        None,
+        "the path of a PEM file",
+        "Certificates to trust besides the system's, for calls to providers",
+    ),
+    setting(
+        Group::Models,
+        "HTTPS_PROXY",
+        None,
+        "an address such as http://proxy:3128",
+        "Proxy for https calls to providers",
+    ),
+    setting(
+        Group::Models,
+        "HTTP_PROXY",
+        None,
+        "an address such as http://proxy:3128",
+        "Proxy for http calls to providers",
+    ),
+    setting(
+        Group::Models,
+        "NO_PROXY",
+        None,
+        "host names separated by commas",
+        "Hosts that are called without a proxy",
+    ),
+    setting(
+        Group::Models,
+        "DEMO_MODEL",
+        Some("off"),
+        ON_OFF,
+        "Whether the provider `demo` may be used: a script player that needs no key",
     ),
     setting(
         Group::Engine,
@@ -243,6 +351,7 @@ impl Group {
         match self {
             Self::Server => "Server",
             Self::Sessions => "Sessions",
+            Self::Models => "Models",
             Self::Engine => "Engine (the OpenCode child)",
             Self::Logs => "Logs",
         }

@@ -293,11 +293,11 @@ impl Actor {
 
     /// Cancel-safe: receiving from a channel and waiting for a token both are.
     fn interruption(&mut self) -> impl Future<Output = Interruption> {
-        let (wishes_rx, drain) = (&mut self.wishes_rx, &self.shutdown.drain);
+        let (wishes_rx, halt) = (&mut self.wishes_rx, &self.shutdown.halt);
         async move {
             tokio::select! {
                 biased;
-                () = drain.cancelled() => Interruption::Shutdown,
+                () = halt.cancelled() => Interruption::Shutdown,
                 wish = wishes_rx.recv() => wish.map_or(Interruption::Shutdown, Interruption::Wish),
             }
         }

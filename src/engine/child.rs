@@ -13,12 +13,12 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::Config;
+use super::{Briefings, Config};
 use super::environment::{self, Home};
-use super::nursery::{Nursery, pid_of};
+use super::nursery::{Nursery, Scope, pid_of};
 use super::output::{self, Tail};
 use super::state::Ready;
-use crate::opencode::{self, CallError, Client};
+use crate::opencode::{CallError, Client, NewSession};
 use crate::secret::Secret;
 use crate::workspace;
 
@@ -87,6 +87,7 @@ pub(super) struct Surroundings {
     pub(super) home: Home,
     pub(super) mark: String,
     pub(super) nursery: Nursery,
+    pub(super) briefings: Briefings,
     pub(super) tracker: TaskTracker,
 }
 
@@ -106,7 +107,7 @@ impl Child {
             }
         }
         let password = Secret::random();
-        let configuration = Secret::new(opencode::base_configuration());
+        let briefing = around.briefings.next();
         let command = environment::command(&around.config, &around.home, &around.mark, port);
         let mut process = around
             .nursery
@@ -118,7 +119,7 @@ impl Child {
 
         let (address_tx, address_rx) = watch::channel(None);
         let tail = Tail::default();
-        let secrets = vec![password.clone()];
+        let secrets = vec![password.clone(), briefing.token];
         if let Some(stdout) = process.stdout.take() {
             around
                 .tracker
@@ -141,7 +142,7 @@ impl Child {
             client: None,
         };
         child
-            .hand_over(&configuration)
+            .hand_over(&briefing.configuration)
             .await
             .map_err(StartError::Spawn)?;
         Ok(child)
@@ -263,7 +264,7 @@ impl Child {
 
 /// Ends what the child left behind.
 pub(super) async fn sweep(nursery: &Nursery) -> usize {
-    let swept = nursery.sweep().await;
+    let swept = nursery.sweep(Scope::Leftovers).await;
     if swept.killed > 0 {
         tracing::warn!(
             processes = swept.killed,
@@ -308,8 +309,13 @@ async fn warm_up(
     // No restart mends a missing mount, so this waits, and `/ready` names the mount meanwhile. A
     // closed channel is the program's end, where somebody drops this future.
     drop(workspace.wait_for(workspace::Checked::is_ok).await);
-    let session = client
-        .create_session(&config.workspace, "warm-up")
+    let new = NewSession {
+        directory: &config.workspace,
+        title: "warm-up",
+        rules: Vec::new(),
+        metadata: serde_json::Value::Null,
+    };
+    let session = client.create_session(&new)
         .await
         .map_err(StartError::WarmUp)?;
     client

@@ -48,31 +48,27 @@ impl Home {
         self.root.join(name)
     }
 
-    /// Makes the directories, and clears what the last start left in the temporary one: each start of
-    /// OpenCode unpacks a library of 5.6 MB there and never removes it. Blocking.
+    /// Makes the directories anew. Blocking.
+    ///
+    /// Two are emptied first. Each start of OpenCode unpacks a library of 5.6 MB into the temporary one
+    /// and never removes it. And the agent can write to the configuration folder, where a file would be
+    /// run by the next child.
     pub(super) fn prepare(&self) -> io::Result<()> {
-        let tmp = self.path("tmp");
-        match fs::remove_dir_all(&tmp) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+        let (tmp, config) = (self.path("tmp"), self.path("config"));
+        for stale in [&tmp, &config] {
+            match fs::remove_dir_all(stale) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
         }
-        let config = self.path("config/opencode");
         let private = |path: &Path| DirBuilder::new().recursive(true).mode(0o700).create(path);
-        for path in [
-            &tmp,
-            &self.path("home"),
-            &self.path("share"),
-            &self.path("state"),
-            &self.path("cache"),
-            &config,
-        ] {
+        for path in [&tmp, &self.path("home"), &self.path("share"), &self.path("state"), &self.path("cache")] {
             private(path)?;
         }
-        // A configuration folder that looks installed: otherwise the first request waits for an
-        // `npm install` that takes 70 s to give up without a network.
-        private(&config.join("node_modules"))?;
-        for (name, text) in opencode::CONFIG_FOLDER {
-            fs::write(config.join(name), text)?;
+        for (name, text) in opencode::config::folder() {
+            let file = config.join("opencode").join(name);
+            file.parent().map_or(Ok(()), private)?;
+            fs::write(file, text)?;
         }
         Ok(())
     }

@@ -11,10 +11,10 @@ use tokio_util::task::TaskTracker;
 use super::actor::Actor;
 use super::child::Surroundings;
 use super::environment::{self, Home};
-use super::nursery::Nursery;
+use super::nursery::{Nursery, Scope};
 use super::operation::{Admission, Operation};
 use super::state::Snapshot;
-use super::{Config, process_table};
+use super::{Briefings, Config, process_table};
 use crate::shutdown::Shutdown;
 use crate::workspace;
 
@@ -40,6 +40,7 @@ struct Shared {
     /// The lock covers "look and begin".
     current: Current,
     project_dir: String,
+    nursery: Nursery,
     shutdown: Shutdown,
 }
 
@@ -83,6 +84,7 @@ pub(crate) struct Status {
 /// Starts the nursery and the actor. What an earlier sidecar left behind is ended first.
 pub(crate) fn spawn(
     config: Config,
+    briefings: Briefings,
     workspace: workspace::Watch,
     shutdown: Shutdown,
     tracker: &TaskTracker,
@@ -96,8 +98,9 @@ pub(crate) fn spawn(
         home: Home::new(&config.data_dir),
         config,
         mark,
-        nursery,
+        nursery: nursery.clone(),
         tracker: tracker.clone(),
+        briefings,
     };
     tracker.spawn(Actor::new(around, workspace, wishes_rx, snapshot_tx, shutdown.clone()).run());
     let shared = Shared {
@@ -105,6 +108,7 @@ pub(crate) fn spawn(
         snapshot_rx,
         current: Arc::default(),
         project_dir,
+        nursery,
         shutdown,
     };
     Ok(Handle {
@@ -140,6 +144,17 @@ impl Handle {
             }),
             _ => Answer::Done(status),
         })
+    }
+
+    /// The latest state, to wait on.
+    pub(crate) fn watch(&self) -> watch::Receiver<Snapshot> {
+        self.shared.snapshot_rx.clone()
+    }
+
+    /// Ends the commands of these sessions of OpenCode, also those that left its process group. Returns
+    /// how many there were.
+    pub(crate) async fn end_tools(&self, sessions: Vec<String>) -> usize {
+        self.shared.nursery.sweep(Scope::Sessions(sessions)).await.killed
     }
 
     /// Why no work can be taken, if so. Cheap: probes ask this.

@@ -47,12 +47,21 @@ pub(super) struct Swept {
     pub(super) survived: usize,
 }
 
+/// Whom a sweep ends.
+#[derive(Debug)]
+pub(super) enum Scope {
+    /// Everything of ours that no living child accounts for.
+    Leftovers,
+    /// The commands of these sessions of OpenCode, wherever they hid.
+    Sessions(Vec<String>),
+}
+
 #[derive(Debug)]
 enum Request {
     Spawn(Box<Command>, oneshot::Sender<std::io::Result<Child>>),
     /// Tokio has waited for this child: its pid is no longer ours to leave alone.
     Disown(Pid),
-    Sweep(oneshot::Sender<Swept>),
+    Sweep(Scope, oneshot::Sender<Swept>),
     Reap,
 }
 
@@ -109,10 +118,10 @@ impl Nursery {
         status
     }
 
-    /// Kills and reaps everything of ours that no living child accounts for.
-    pub(super) async fn sweep(&self) -> Swept {
+    /// Kills everything in `scope`, and reaps what is ours to reap.
+    pub(super) async fn sweep(&self, scope: Scope) -> Swept {
         let (reply, answer) = oneshot::channel();
-        self.send(Request::Sweep(reply));
+        self.send(Request::Sweep(scope, reply));
         answer.await.unwrap_or_default()
     }
 
@@ -151,7 +160,7 @@ impl Thread {
                 Ok(Request::Disown(pid)) => {
                     self.children.remove(&pid);
                 }
-                Ok(Request::Sweep(reply)) => drop(reply.send(self.sweep())),
+                Ok(Request::Sweep(scope, reply)) => drop(reply.send(self.sweep(&scope))),
                 Ok(Request::Reap) | Err(RecvTimeoutError::Timeout) => self.reap(),
                 Err(RecvTimeoutError::Disconnected) => return,
             }
@@ -165,7 +174,7 @@ impl Thread {
             return;
         }
         let me = getpid();
-        for process in process_table::read(None) {
+        for process in process_table::read(&[]) {
             if process.zombie && process.parent == Some(me) && !self.children.contains(&process.pid)
             {
                 waitpid(Some(process.pid), WaitOptions::NOHANG).ok();
@@ -173,11 +182,11 @@ impl Thread {
         }
     }
 
-    fn sweep(&self) -> Swept {
+    fn sweep(&self, scope: &Scope) -> Swept {
         let deadline = Instant::now() + SWEEP_DEADLINE;
         let mut killed = HashSet::new();
         loop {
-            let left = self.leftovers();
+            let left = self.find(scope);
             if left.is_empty() || Instant::now() > deadline {
                 return Swept {
                     killed: killed.len(),
@@ -196,13 +205,20 @@ impl Thread {
         }
     }
 
-    fn leftovers(&self) -> Vec<Process> {
-        let all = process_table::read(Some(&self.mark));
-        let spared = all
-            .iter()
-            .map(|process| process.pid)
-            .find(|pid| self.children.contains(pid));
-        process_table::leftovers(&all, getpid(), spared)
+    fn find(&self, scope: &Scope) -> Vec<Process> {
+        let marks: Vec<String> = match scope {
+            Scope::Leftovers => vec![process_table::our_mark(&self.mark)],
+            Scope::Sessions(ids) => ids.iter().map(|id| process_table::session_mark(id)).collect(),
+        };
+        let all = process_table::read(&marks);
+        let found = match scope {
+            Scope::Leftovers => {
+                let spared = all.iter().map(|process| process.pid).find(|pid| self.children.contains(pid));
+                process_table::leftovers(&all, getpid(), spared)
+            }
+            Scope::Sessions(_) => process_table::marked(&all),
+        };
+        found
             .into_iter()
             // A zombie with another parent is that parent's to collect; it comes to us when that dies.
             .filter(|process| !process.zombie || process.parent == Some(getpid()))

@@ -19,9 +19,22 @@ pub(super) struct Process {
     pub(super) marked: bool,
 }
 
-/// All processes that can be seen. `mark` is the value of [`MARK`] that counts as ours; without it no
-/// mark is looked for, which spares a read for each.
-pub(super) fn read(mark: Option<&str>) -> Vec<Process> {
+/// The variable that our plugin gives to every command of the agent: OpenCode's id of its session.
+const SESSION_MARK: &str = "SIDECAR_SESSION";
+
+/// What marks every process of ours.
+pub(super) fn our_mark(value: &str) -> String {
+    format!("{MARK}={value}")
+}
+
+/// What marks the commands of one session.
+pub(super) fn session_mark(session: &str) -> String {
+    format!("{SESSION_MARK}={session}")
+}
+
+/// All processes that can be seen. Those with one of `marks` in their environment are marked; without
+/// marks no environment is read.
+pub(super) fn read(marks: &[String]) -> Vec<Process> {
     let Ok(entries) = fs::read_dir("/proc") else {
         return Vec::new();
     };
@@ -29,7 +42,7 @@ pub(super) fn read(mark: Option<&str>) -> Vec<Process> {
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .filter_map(Pid::from_raw)
         .filter_map(|pid| {
-            let marked = mark.is_some_and(|mark| carries(pid, mark));
+            let marked = !marks.is_empty() && carries(pid, marks);
             Some(Process {
                 marked,
                 ..one(pid)?
@@ -64,13 +77,21 @@ fn parse_stat(pid: Pid, stat: &str) -> Option<Process> {
     })
 }
 
-fn carries(pid: Pid, mark: &str) -> bool {
-    let wanted = format!("{MARK}={mark}");
+fn carries(pid: Pid, marks: &[String]) -> bool {
     fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero())).is_ok_and(|environ| {
         environ
             .split(|&byte| byte == 0)
-            .any(|pair| pair.starts_with(wanted.as_bytes()))
+            .any(|pair| marks.iter().any(|mark| mark.as_bytes() == pair))
     })
+}
+
+/// Everything that is marked, and what descends from it.
+pub(super) fn marked(all: &[Process]) -> Vec<Process> {
+    let mut members = HashSet::new();
+    for process in all.iter().filter(|process| process.marked) {
+        members.extend(family(all, process.pid));
+    }
+    all.iter().filter(|process| members.contains(&process.pid)).copied().collect()
 }
 
 /// Everything that descends from `me` or is marked, but not `me`, `spared` or what descends from
@@ -182,7 +203,7 @@ mod tests {
     #[test]
     fn we_find_ourselves() {
         let me = rustix::process::getpid();
-        assert!(read(None).iter().any(|process| process.pid == me));
+        assert!(read(&[]).iter().any(|process| process.pid == me));
         assert!(resident_bytes(me).unwrap() > 100_000);
     }
 }

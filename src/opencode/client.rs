@@ -1,14 +1,18 @@
 //! One method per call of OpenCode's API.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Deserialize;
+use reqwest::{Method, RequestBuilder};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
-use super::CallError;
+use super::error::root_cause;
+use super::types::{self, HistoryItem, Message, Statuses};
+use super::{CallError, Feed};
 use crate::secret::Secret;
 
 /// OpenCode's user name when it is told none.
@@ -20,6 +24,9 @@ const MAX_DETAIL: usize = 300;
 /// Creating the first session of a process boots OpenCode's engine: 0.1 to 0.5 s on an idle machine,
 /// many times that on a throttled one.
 const SESSION_DEADLINE: Duration = Duration::from_secs(20);
+
+/// Any other call: answered in milliseconds unless the child is busy.
+const CALL_DEADLINE: Duration = Duration::from_secs(5);
 
 /// How a child of one generation is called. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -40,6 +47,38 @@ pub(crate) struct Health {
 #[derive(Debug, Deserialize)]
 pub(crate) struct Session {
     pub(crate) id: String,
+}
+
+/// Body of `POST /session`.
+#[derive(Debug, Serialize)]
+pub(crate) struct NewSession<'a> {
+    #[serde(skip)]
+    pub(crate) directory: &'a Path,
+    /// With a title OpenCode does not ask a model for one.
+    pub(crate) title: &'a str,
+    /// The last rule that matches decides.
+    #[serde(rename = "permission", skip_serializing_if = "Vec::is_empty")]
+    pub(crate) rules: Vec<Rule>,
+    #[serde(skip_serializing_if = "serde_json::Value::is_null")]
+    pub(crate) metadata: serde_json::Value,
+}
+
+/// One rule about a permission of OpenCode.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Rule {
+    pub(crate) permission: &'static str,
+    pub(crate) pattern: &'static str,
+    pub(crate) action: &'static str,
+}
+
+/// One prompt.
+#[derive(Debug)]
+pub(crate) struct Prompt<'a> {
+    /// Provider and model of OpenCode's configuration. Always sent: a model that failed sticks otherwise.
+    pub(crate) model: (&'static str, &'static str),
+    pub(crate) text: &'a str,
+    /// Added to OpenCode's own system prompt, for this prompt only.
+    pub(crate) system: Option<&'a str>,
 }
 
 // === impl Client ===
@@ -74,7 +113,7 @@ impl Client {
         let health: Health = self
             .json(
                 call,
-                self.request(reqwest::Method::GET, "/global/health"),
+                self.request(Method::GET, "/global/health"),
                 deadline,
             )
             .await?;
@@ -88,35 +127,96 @@ impl Client {
         }
     }
 
-    pub(crate) async fn create_session(
-        &self,
-        directory: &Path,
-        title: &str,
-    ) -> Result<Session, CallError> {
+    pub(crate) async fn create_session(&self, new: &NewSession<'_>) -> Result<Session, CallError> {
         let request = self
-            .request(reqwest::Method::POST, "/session")
-            .query(&[("directory", directory.to_string_lossy())])
-            .json(&serde_json::json!({ "title": title }));
-        self.json("create a session", request, SESSION_DEADLINE)
-            .await
+            .request(Method::POST, "/session")
+            .query(&[("directory", new.directory.to_string_lossy())])
+            .json(new);
+        self.json("create a session", request, SESSION_DEADLINE).await
     }
 
     pub(crate) async fn delete_session(&self, id: &str) -> Result<(), CallError> {
-        let request = self.request(reqwest::Method::DELETE, &format!("/session/{id}"));
-        self.call("delete a session", request, SESSION_DEADLINE)
-            .await
-            .map(drop)
+        let request = self.request(Method::DELETE, &format!("/session/{id}"));
+        self.call("delete a session", request, SESSION_DEADLINE).await.map(drop)
+    }
+
+    /// Hands a prompt over. Success says only that it was taken: what comes of it is in the feed.
+    pub(crate) async fn prompt(&self, session: &str, prompt: &Prompt<'_>) -> Result<(), CallError> {
+        let (provider, model) = prompt.model;
+        let mut body = serde_json::json!({
+            "model": { "providerID": provider, "modelID": model },
+            "parts": [{ "type": "text", "text": prompt.text }],
+        });
+        if let (Some(system), Some(body)) = (prompt.system, body.as_object_mut()) {
+            body.insert("system".into(), system.into());
+        }
+        let request = self.request(Method::POST, &format!("/session/{session}/prompt_async")).json(&body);
+        self.call("hand over the prompt", request, SESSION_DEADLINE).await.map(drop)
+    }
+
+    pub(crate) async fn abort(&self, session: &str, deadline: Duration) -> Result<(), CallError> {
+        let request = self.request(Method::POST, &format!("/session/{session}/abort"));
+        self.call("abort a session", request, deadline).await.map(drop)
+    }
+
+    pub(crate) async fn messages(&self, session: &str) -> Result<Vec<Message>, CallError> {
+        let request = self.request(Method::GET, &format!("/session/{session}/message"));
+        self.typed("read the messages of a session", request, types::messages).await
+    }
+
+    pub(crate) async fn statuses(&self, directory: &Path) -> Result<Statuses, CallError> {
+        let request = self
+            .request(Method::GET, "/session/status")
+            .query(&[("directory", directory.to_string_lossy())]);
+        self.typed("read who is busy", request, types::statuses).await
+    }
+
+    /// The durable events after the given place of each session. A session that is not named is told
+    /// whole, so all that are known have to be.
+    pub(crate) async fn history(&self, places: &HashMap<String, u64>) -> Result<Vec<HistoryItem>, CallError> {
+        let request = self.request(Method::POST, "/sync/history").json(places);
+        self.typed("read the history", request, types::history).await
+    }
+
+    /// Says no to a permission nobody is there to give.
+    pub(crate) async fn reject_permission(&self, request: &str) -> Result<(), CallError> {
+        let body = serde_json::json!({ "reply": "reject" });
+        let request = self.request(Method::POST, &format!("/permission/{request}/reply")).json(&body);
+        self.call("reject a permission", request, CALL_DEADLINE).await.map(drop)
+    }
+
+    /// Dismisses a question nobody is there to answer.
+    pub(crate) async fn reject_question(&self, request: &str) -> Result<(), CallError> {
+        let request =
+            self.request(Method::POST, &format!("/question/{request}/reject")).json(&serde_json::json!({}));
+        self.call("reject a question", request, CALL_DEADLINE).await.map(drop)
+    }
+
+    /// Opens the stream of everything that happens in the child.
+    pub(crate) async fn feed(&self) -> Result<Feed, CallError> {
+        let call = "open the event stream";
+        let request = self.request(Method::GET, "/global/event").send();
+        let response = match tokio::time::timeout(CALL_DEADLINE, request).await {
+            Err(_) => return Err(CallError::Deadline { call, after: CALL_DEADLINE }),
+            Ok(Err(error)) => return Err(CallError::Connection { call, reason: root_cause(&error) }),
+            Ok(Ok(response)) => response,
+        };
+        if !response.status().is_success() {
+            let status = response.status().as_u16();
+            return Err(CallError::Status { call, status, body: String::new() });
+        }
+        Ok(Feed::new(response))
     }
 
     /// Ends everything that runs in the child, its tools too.
     pub(crate) async fn dispose(&self, deadline: Duration) -> Result<(), CallError> {
-        let request = self.request(reqwest::Method::POST, "/global/dispose");
+        let request = self.request(Method::POST, "/global/dispose");
         self.call("end what runs in it", request, deadline)
             .await
             .map(drop)
     }
 
-    fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.http
             .request(method, format!("{}{path}", self.base))
             .basic_auth(USER, Some(self.password.expose()))
@@ -125,7 +225,7 @@ impl Client {
     async fn json<T: DeserializeOwned>(
         &self,
         call: &'static str,
-        request: reqwest::RequestBuilder,
+        request: RequestBuilder,
         deadline: Duration,
     ) -> Result<T, CallError> {
         let body = self.call(call, request, deadline).await?;
@@ -135,10 +235,20 @@ impl Client {
         })
     }
 
+    async fn typed<T>(
+        &self,
+        call: &'static str,
+        request: RequestBuilder,
+        read: impl Fn(&[u8]) -> Result<T, types::DecodeError>,
+    ) -> Result<T, CallError> {
+        let body = self.call(call, request, CALL_DEADLINE).await?;
+        read(&body).map_err(|error| CallError::Body { call, reason: error.to_string() })
+    }
+
     async fn call(
         &self,
         call: &'static str,
-        request: reqwest::RequestBuilder,
+        request: RequestBuilder,
         deadline: Duration,
     ) -> Result<bytes::Bytes, CallError> {
         let exchange = async {
@@ -174,13 +284,4 @@ impl Client {
             body: detail.trim().to_owned(),
         })
     }
-}
-
-/// The innermost reason: "connection refused" says more than "error sending request".
-fn root_cause(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    crate::text::plain(&cause.to_string())
 }

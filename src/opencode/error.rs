@@ -38,3 +38,12 @@ fn detail(body: &str) -> String {
         format!(": {body}")
     }
 }
+
+/// The innermost reason: "connection refused" says more than "error sending request".
+pub(super) fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    crate::text::plain(&cause.to_string())
+}

@@ -48,6 +48,12 @@ pub(crate) struct EventLog {
     shared: Arc<Shared>,
 }
 
+impl std::fmt::Debug for EventLog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EventLog").field("last", &self.last_event_id()).finish()
+    }
+}
+
 struct Shared {
     epoch: Epoch,
     ring: Mutex<Ring>,

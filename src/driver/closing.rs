@@ -1,0 +1,67 @@
+//! How turns end that do not end by themselves, and what is found out last.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::translate::{Batch, End};
+use crate::event::{Body, Failure, FailureCode};
+use crate::gateway::Stop;
+
+/// The disk may take this long to say which files are there.
+const DISK: Duration = Duration::from_secs(1);
+
+pub(super) fn timeout(after: Duration) -> End {
+    let sentence = format!("the turn took longer than {} s (SESSION_TIMEOUT)", after.as_secs());
+    failed(FailureCode::Timeout, sentence, true)
+}
+
+pub(super) fn tool_loop(tool: &str, times: u32) -> End {
+    let sentence = format!("the agent called {tool} with the same input {times} times in a row (TOOL_LOOP_LIMIT)");
+    failed(FailureCode::ToolLoop, sentence, true)
+}
+
+pub(super) fn engine_lost() -> End {
+    failed(FailureCode::EngineLost, "the agent's process died during the turn".into(), true)
+}
+
+pub(super) fn shutting_down() -> End {
+    failed(FailureCode::ShuttingDown, "the sidecar is shutting down".into(), true)
+}
+
+pub(super) fn session_deleted() -> End {
+    failed(FailureCode::Aborted, "the agent's session was deleted during the turn".into(), false)
+}
+
+fn failed(code: FailureCode, error: String, resumable: bool) -> End {
+    End::Failed(Failure { code, error, fatal: true, retry_after: None, resumable: Some(resumable) })
+}
+
+/// The gateway knows better than OpenCode why the model was not called again.
+pub(super) fn refine(end: End, stop: Option<Stop>) -> End {
+    match (end, stop) {
+        (End::Failed(failure), Some(stop)) => {
+            let code = match stop {
+                Stop::BudgetExceeded => FailureCode::BudgetExceeded,
+                Stop::QuotaExhausted => FailureCode::ProviderQuota,
+                Stop::ProviderFailing => FailureCode::ProviderUnavailable,
+            };
+            End::Failed(Failure { code, ..failure })
+        }
+        (end, _) => end,
+    }
+}
+
+/// Notes which of the modified files are not there any more: a command may have removed what a tool
+/// wrote.
+pub(super) async fn note_deleted(batch: &mut Batch) {
+    for event in &mut batch.events {
+        let Body::Complete(complete) = &mut event.body else { continue };
+        let files = complete.files_modified.clone();
+        let look = tokio::task::spawn_blocking(move || {
+            files.into_iter().filter(|file| Path::new(file).symlink_metadata().is_err()).collect::<Vec<_>>()
+        });
+        if let Ok(Ok(gone)) = tokio::time::timeout(DISK, look).await {
+            complete.files_deleted = gone;
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! The connection to the child that runs now: how to call it, and one task that listens to it.
+//!
+//! A link lives as long as one generation of the child. A feed that breaks is opened again within it; a
+//! child that goes takes its link with it, and everybody who holds one sees that.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::switchboard::{Item, Switchboard};
+use crate::engine::Snapshot;
+use crate::id::Generation;
+use crate::opencode::Client;
+
+/// Between two attempts to open the feed of a child that runs.
+const REOPEN: Duration = Duration::from_millis(200);
+
+/// One child, as long as it lives.
+#[derive(Clone, Debug)]
+pub(super) struct Link {
+    pub(super) client: Client,
+    pub(super) generation: Generation,
+    /// Cancelled when this child is gone.
+    pub(super) lost: CancellationToken,
+}
+
+/// The present link, if there is one.
+pub(super) type Watch = watch::Receiver<Option<Link>>;
+
+/// Follows the engine until `stop`.
+pub(super) async fn keep(
+    mut engine: watch::Receiver<Snapshot>,
+    switchboard: Switchboard,
+    link_tx: watch::Sender<Option<Link>>,
+    stop: CancellationToken,
+) {
+    let follow = async {
+        loop {
+            let Some(link) = next(&mut engine).await else { return };
+            let generation = link.generation;
+            let over = engine.wait_for(|now| now.generation != generation || now.ready().is_none());
+            tokio::select! {
+                _ = over => {}
+                () = listen(&link, &switchboard, &link_tx) => {}
+            }
+            link_tx.send_replace(None);
+            link.lost.cancel();
+        }
+    };
+    stop.run_until_cancelled(follow).await;
+}
+
+/// Waits for a child that is ready. `None`: the engine has ended for good.
+async fn next(engine: &mut watch::Receiver<Snapshot>) -> Option<Link> {
+    let snapshot = engine.wait_for(|now| now.ready().is_some()).await.ok()?;
+    let client = snapshot.ready()?.client.clone();
+    Some(Link { client, generation: snapshot.generation, lost: CancellationToken::new() })
+}
+
+/// Reads the feed, and opens it again when it breaks. Ends only with the child.
+async fn listen(link: &Link, switchboard: &Switchboard, link_tx: &watch::Sender<Option<Link>>) {
+    loop {
+        match link.client.feed().await {
+            Err(error) => tracing::debug!(%error, "the engine's event stream is not open yet"),
+            Ok(mut feed) => {
+                if link_tx.borrow().is_some() {
+                    switchboard.tell_all(|| Item::Back).await;
+                } else {
+                    // Only now: what a prompt causes must not be missed.
+                    link_tx.send_replace(Some(link.clone()));
+                }
+                let error = loop {
+                    match feed.next().await {
+                        Ok(envelope) => switchboard.route(envelope.event).await,
+                        Err(error) => break error,
+                    }
+                };
+                tracing::warn!(%error, "lost the engine's event stream; opening it again");
+                switchboard.tell_all(|| Item::Lost).await;
+            }
+        }
+        tokio::time::sleep(REOPEN).await;
+    }
+}

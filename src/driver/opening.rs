@@ -1,0 +1,116 @@
+//! The first part of a turn: a session of OpenCode, a route through the gateway, the prompt.
+
+use std::time::{Duration, Instant};
+
+use super::Config;
+use super::dispatch::Surroundings;
+use super::instructions::system_prompt;
+use super::link::Link;
+use super::switchboard::Place;
+use crate::clock::Timestamp;
+use crate::gateway::{self, Grant, Route};
+use crate::opencode::{NewSession, Prompt, Rule};
+use crate::session::{CreateError, Request};
+use crate::tool::Tools;
+
+use super::translate::{Batch, Settings, Translator};
+
+/// The client gives up after 30 s; it gets an answer before that.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A turn that runs.
+pub(super) struct Opened {
+    pub(super) link: Link,
+    pub(super) remote_id: String,
+    pub(super) place: Place,
+    pub(super) grant: Grant,
+    pub(super) translator: Translator,
+    /// What the beginning of the turn has to publish.
+    pub(super) batch: Batch,
+}
+
+/// Begins the turn that `request` asks for.
+pub(super) async fn open(request: &Request, around: &Surroundings) -> Result<Opened, CreateError> {
+    let late = |_| CreateError::EngineUnavailable("the engine did not take the session in time".into());
+    tokio::time::timeout(DEADLINE, begin(request, around)).await.map_err(late)?
+}
+
+async fn begin(request: &Request, around: &Surroundings) -> Result<Opened, CreateError> {
+    let link = wait_for_link(around).await?;
+    let tools = request.tools.as_ref();
+    let new = NewSession {
+        directory: &around.config.workspace,
+        title: &request.id,
+        rules: rules(tools),
+        metadata: tools.map_or(serde_json::Value::Null, |tools| {
+            serde_json::json!({ "sidecar": { "tools": tools.list() } })
+        }),
+    };
+    let failed = |error: crate::opencode::CallError| CreateError::Failed(error.to_string());
+    let remote_id = link.client.create_session(&new).await.map_err(failed)?.id;
+
+    let place = around.switchboard.register(&remote_id);
+    let grant = around.gateway.register(route(request, &remote_id));
+    let mut translator = Translator::new(settings(&around.config, &remote_id));
+    let mut batch = Batch::default();
+    translator.begin_turn(Timestamp::now(), &mut batch);
+
+    let workspace = around.config.instructions.then_some(around.config.workspace.as_path());
+    let system = system_prompt(request.system_prompt.as_deref(), workspace).await;
+    let prompt = Prompt { model: grant.model_ref(), text: &request.prompt, system: system.as_deref() };
+    if let Err(error) = link.client.prompt(&remote_id, &prompt).await {
+        // Nobody will ask for it again. If this fails too, an empty session stays in the child.
+        drop(link.client.delete_session(&remote_id).await);
+        return Err(failed(error));
+    }
+    Ok(Opened { link, remote_id, place, grant, translator, batch })
+}
+
+/// The present child, or the next one if it comes soon.
+async fn wait_for_link(around: &Surroundings) -> Result<Link, CreateError> {
+    let mut links = around.links.clone();
+    let link = tokio::time::timeout(around.config.engine_wait, links.wait_for(Option::is_some)).await;
+    match link {
+        Ok(Ok(link)) => link.clone().ok_or(CreateError::ShuttingDown),
+        Ok(Err(_)) => Err(CreateError::ShuttingDown),
+        Err(_) => {
+            let reason = around.engine.not_ready(Instant::now());
+            Err(CreateError::EngineUnavailable(reason.unwrap_or_else(|| "engine starting".into())))
+        }
+    }
+}
+
+fn rules(tools: Option<&Tools>) -> Vec<Rule> {
+    let denied = match tools {
+        Some(tools) => tools.denied_permissions(),
+        None => Tools::all().denied_permissions(),
+    };
+    denied.into_iter().map(|permission| Rule { permission, pattern: "*", action: "deny" }).collect()
+}
+
+fn route(request: &Request, remote_id: &str) -> Route {
+    let model = &request.model;
+    Route {
+        session: remote_id.to_owned(),
+        upstream: model.upstream.clone(),
+        model: model.name.clone(),
+        model_version: model.version.clone(),
+        key: model.key.clone(),
+        temperature: model.temperature,
+        max_tokens: model.max_tokens,
+        context_window: model.context_window,
+        enabled_tools: request.tools.as_ref().map(Tools::list),
+        budget: gateway::Budget { max_total_tokens: model.max_total_tokens, max_calls: model.max_calls },
+        spent: gateway::Usage::default(),
+    }
+}
+
+fn settings(config: &Config, remote_id: &str) -> Settings {
+    Settings {
+        root: remote_id.to_owned(),
+        directory: config.workspace.to_string_lossy().into_owned(),
+        // Nobody is asked: a request for permission is refused at once.
+        ask_timeout: None,
+        loop_limit: config.loop_limit,
+    }
+}

@@ -1,0 +1,82 @@
+//! From a batch of the translator to the session's log and status.
+
+use std::time::Instant;
+
+use super::translate::Batch;
+use crate::event::{Body, Event, State};
+use crate::session::{Problem, Seat, Status};
+
+/// Small texts that wait together become one event up to this size.
+const MERGE: usize = 16 << 10;
+
+/// Publishes the events of `batch`, in order, and keeps the session's status in step.
+pub(super) fn publish(seat: &Seat, batch: &mut Batch) {
+    let mut waiting: Option<Event> = None;
+    for event in batch.events.drain(..) {
+        let next = match &mut waiting {
+            Some(before) => before.merge(event, MERGE),
+            None => Some(event),
+        };
+        if let Some(next) = next {
+            waiting.replace(next).map_or((), |event| append(seat, &event));
+        }
+    }
+    waiting.map_or((), |event| append(seat, &event));
+}
+
+fn append(seat: &Seat, event: &Event) {
+    let log = &seat.session.log;
+    // Before the log: whoever sees the terminal event and asks for the status finds the end.
+    seat.update(|status| note(status, event));
+    for piece in event.encode() {
+        if piece.terminal {
+            log.end_turn(piece.kind, &piece.data);
+        } else if piece.reasoning {
+            log.append_reasoning(piece.kind, &piece.data);
+        } else {
+            log.append(piece.kind, &piece.data);
+        }
+    }
+}
+
+/// What an event says about the session's status.
+fn note(status: &mut Status, event: &Event) {
+    status.last_activity = event.at;
+    match &event.body {
+        Body::Status(news) => {
+            // A turn counts as completed only with its `complete` event.
+            if news.status != State::Completed {
+                status.state = news.status;
+            }
+            status.progress = news.progress;
+            status.phase = news.phase;
+            status.current_tool.clone_from(&news.current_tool);
+            status.reason.clone_from(&news.reason);
+        }
+        Body::Complete(complete) => {
+            status.state = State::Completed;
+            status.progress = 100;
+            status.usage = complete.usage;
+            status.files_modified.clone_from(&complete.files_modified);
+        }
+        Body::Error(failure) if failure.fatal => {
+            status.state = State::Failed;
+            status.problem =
+                Some(Problem { code: failure.code.as_str(), sentence: failure.error.clone() });
+        }
+        Body::Output(_)
+        | Body::ToolCall(_)
+        | Body::ToolResult(_)
+        | Body::Error(_)
+        | Body::Permission(_)
+        | Body::Question(_)
+        | Body::Todo(_) => {}
+    }
+    if event.is_terminal() {
+        status.completed_at = Some(event.at);
+        status.ended = Some(Instant::now());
+        status.phase = None;
+        status.current_tool = None;
+        status.reason = None;
+    }
+}

@@ -1,0 +1,130 @@
+//! Which session an event of the child belongs to.
+//!
+//! A subagent is a session of OpenCode of its own; its events go to the session that started it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+use crate::opencode::types::Event;
+
+/// Events that wait for a session's driver. It empties the queue whenever it looks, so this is reached
+/// only while it asks the child what it missed.
+const QUEUE: usize = 4096;
+
+/// How long the feed waits for a driver whose queue is full. All sessions wait with it; past this the
+/// event is dropped, and the session finds out by the numbers of its durable events.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a session's driver hears of the child.
+#[derive(Debug)]
+pub(super) enum Item {
+    Event(Event),
+    /// The feed broke: from here on something may be missing.
+    Lost,
+    /// The feed is back; what was missed can be asked for.
+    Back,
+}
+
+/// A cheap clone.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Switchboard {
+    routes: Arc<Mutex<HashMap<String, Route>>>,
+}
+
+#[derive(Clone, Debug)]
+struct Route {
+    root: String,
+    items_tx: mpsc::Sender<Item>,
+}
+
+/// A session's place on the switchboard. Dropping it takes the session and its subagents off.
+#[derive(Debug)]
+pub(super) struct Place {
+    switchboard: Switchboard,
+    root: String,
+    pub(super) items_rx: mpsc::Receiver<Item>,
+}
+
+// === impl Switchboard ===
+
+impl Switchboard {
+    pub(super) fn register(&self, root: &str) -> Place {
+        let (items_tx, items_rx) = mpsc::channel(QUEUE);
+        let route = Route { root: root.to_owned(), items_tx };
+        self.routes.lock().insert(root.to_owned(), route);
+        Place { switchboard: self.clone(), root: root.to_owned(), items_rx }
+    }
+
+    /// Takes an event to its session. Those of nobody's are dropped; those of no session go to all.
+    pub(super) async fn route(&self, event: Event) {
+        if let Event::SessionCreated(info) | Event::SessionUpdated(info) = &event
+            && let Some(parent) = &info.parent
+        {
+            self.adopt(&info.id, parent);
+        }
+        let Some(session) = event.session() else {
+            if let Event::Disposed { directory } = event {
+                self.tell_all(|| Item::Event(Event::Disposed { directory: directory.clone() })).await;
+            }
+            return;
+        };
+        let items_tx = self.routes.lock().get(session).map(|route| route.items_tx.clone());
+        if let Some(items_tx) = items_tx {
+            deliver(&items_tx, Item::Event(event)).await;
+        }
+    }
+
+    pub(super) async fn tell_all(&self, item: impl Fn() -> Item) {
+        let routes = self.routes.lock();
+        let roots: Vec<_> = routes
+            .iter()
+            .filter(|(session, route)| **session == route.root)
+            .map(|(_, route)| route.items_tx.clone())
+            .collect();
+        drop(routes);
+        for items_tx in roots {
+            deliver(&items_tx, item()).await;
+        }
+    }
+
+    /// Sessions of OpenCode that are on the board.
+    pub(super) fn sessions(&self) -> Vec<String> {
+        self.routes.lock().keys().cloned().collect()
+    }
+
+    fn adopt(&self, child: &str, parent: &str) {
+        let mut routes = self.routes.lock();
+        if let Some(route) = routes.get(parent).cloned() {
+            routes.entry(child.to_owned()).or_insert(route);
+        }
+    }
+}
+
+async fn deliver(items_tx: &mpsc::Sender<Item>, item: Item) {
+    let Err(error) = items_tx.try_send(item) else { return };
+    if let mpsc::error::TrySendError::Full(item) = error
+        && items_tx.send_timeout(item, PATIENCE).await.is_err()
+    {
+        tracing::error!("a session does not take its events; one is dropped");
+    }
+}
+
+// === impl Place ===
+
+impl Place {
+    /// This session and its subagents.
+    pub(super) fn family(&self) -> Vec<String> {
+        let routes = self.switchboard.routes.lock();
+        routes.iter().filter(|(_, route)| route.root == self.root).map(|(session, _)| session.clone()).collect()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.switchboard.routes.lock().retain(|_, route| route.root != self.root);
+    }
+}

@@ -1,0 +1,191 @@
+//! The model gateway: the agent works with a key it can never see.
+//!
+//! ```text
+//! child --loopback, its own bearer--> server -> table (who is calling?) -> meter (may it?)
+//!       -> rewrite (model, limits, tools) -> forward --the session's key--> provider
+//! child <------- relay (chunk by chunk, counted as it passes) <------------ provider
+//! ```
+//!
+//! Owns: the loopback listener, the credentials of running turns (in memory only), the dialects of the
+//! providers, budgets and metering. Promises: a key is sent to its session's provider and nowhere else; a
+//! route lives as long as its [`Grant`]; every call ends, within the two timeouts of [`Config`] and with
+//! an error the child's client can read. Does not: publish events, retry faults (the child does, within
+//! bounds set here), translate between dialects, or keep anything on disk.
+
+mod class;
+mod demo;
+mod error;
+mod fix;
+mod forward;
+mod intake;
+mod meter;
+mod redact;
+mod refusal;
+mod relay;
+mod rewrite;
+mod scan;
+mod segments;
+mod server;
+mod table;
+mod upstream;
+mod usage;
+mod verdict;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::secret::Secret;
+use intake::Intake;
+
+pub(crate) use class::{CLASSES, Class};
+pub(crate) use error::stop_code;
+pub(crate) use meter::{Budget, LastError, Stop, Usage, Wait};
+pub(crate) use table::{Grant, Route, model_ref};
+pub(crate) use upstream::{ProxySettings, UpstreamError};
+pub(crate) use usage::Tokens;
+
+/// How long to wait, whom to trust, what may be spent.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    /// From the call to the provider's first word, second attempts included (`MODEL_HEADER_TIMEOUT`).
+    pub(crate) header_timeout: Duration,
+    /// Between two events of an answer (`MODEL_IDLE_TIMEOUT`).
+    pub(crate) idle_timeout: Duration,
+    /// OpenCode obeys any `Retry-After`, were it days (`MAX_RETRY_AFTER_SECS`).
+    pub(crate) max_retry_after: Duration,
+    /// Certificates to trust besides the system's (`EXTRA_CA_FILE`).
+    pub(crate) extra_ca_file: Option<PathBuf>,
+    pub(crate) proxy: ProxySettings,
+    /// For sessions that bring no budget of their own.
+    pub(crate) default_budget: Budget,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BindError {
+    #[error("open the model gateway's port")]
+    Listen(#[source] std::io::Error),
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
+}
+
+/// The listener, open but not yet served: the child may be told its address.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    listener: TcpListener,
+    addr: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+/// What the rest of the program holds.
+#[derive(Clone, Debug)]
+pub(crate) struct Handle {
+    shared: Arc<Shared>,
+}
+
+/// What every call needs.
+#[derive(Debug)]
+struct Shared {
+    config: Config,
+    /// The present child's; there is none before the first.
+    token: Mutex<Option<Secret>>,
+    table: Arc<table::Table>,
+    intake: Intake,
+    upstream: upstream::Lazy,
+}
+
+// === impl Bound ===
+
+impl Bound {
+    pub(crate) async fn bind(config: Config) -> Result<Self, BindError> {
+        let upstream = upstream::Lazy::new(config.extra_ca_file.as_ref(), &config.proxy)?;
+        let (listener, addr) = server::listen().await.map_err(BindError::Listen)?;
+        let shared = Shared {
+            config,
+            token: Mutex::new(None),
+            table: Arc::default(),
+            intake: Intake::new(),
+            upstream,
+        };
+        Ok(Self {
+            listener,
+            addr,
+            shared: Arc::new(shared),
+        })
+    }
+
+    pub(crate) const fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    pub(crate) fn handle(&self) -> Handle {
+        Handle {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+
+    /// Serves until `cancelled`; then what is under way is cut. Each connection is a task of `tracker`.
+    pub(crate) fn spawn(self, tracker: &TaskTracker, cancelled: CancellationToken) {
+        tracker.spawn(server::serve(
+            self.listener,
+            self.shared,
+            tracker.clone(),
+            cancelled,
+        ));
+    }
+}
+
+// === impl Handle ===
+
+impl Handle {
+    /// A fresh bearer for a new child. From here on the one before is refused.
+    pub(crate) fn new_child_token(&self) -> Secret {
+        let token = Secret::random();
+        *self.shared.token.lock() = Some(token.clone());
+        token
+    }
+
+    /// Lets a session call, as `route` says, until the [`Grant`] is dropped.
+    pub(crate) fn register(&self, route: Route) -> Grant {
+        self.shared
+            .table
+            .register(route, self.shared.config.default_budget)
+    }
+
+    /// `child` is a subagent of `parent` and calls as its root. Forgotten with the root's grant.
+    pub(crate) fn adopt(&self, child: &str, parent: &str) {
+        self.shared.table.adopt(child, parent);
+    }
+
+    /// How long the child's own clients must wait so that the gateway's timeouts come first.
+    pub(crate) fn child_timeout(&self) -> Duration {
+        self.shared
+            .config
+            .header_timeout
+            .max(self.shared.config.idle_timeout)
+            + CHILD_MARGIN
+    }
+}
+
+/// The child would answer its own timeout by calling again, without the gateway's sentence.
+const CHILD_MARGIN: Duration = Duration::from_secs(30);
+
+// === impl Shared ===
+
+impl Shared {
+    fn token(&self) -> Option<Secret> {
+        self.token.lock().clone()
+    }
+}
+
+#[cfg(test)]
+#[path = "../tests/support/llm.rs"]
+pub(crate) mod llm;
+#[cfg(test)]
+mod tests;

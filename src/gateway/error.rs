@@ -1,0 +1,283 @@
+//! Why a call was not answered by its provider, and how the child hears of it.
+//!
+//! The child reads errors in its dialect's own shape, and decides by status *and text* whether to call
+//! again: OpenCode repeats any 5xx, and any refusal whose text contains a number or words it takes for a
+//! passing fault (its list is [`RETRY_WORDS`] in the tests). So a refusal that is final is a 4xx and its
+//! sentence holds no number.
+
+use std::time::Duration;
+
+use http::StatusCode;
+
+use super::meter::{Denied, LastError, Stop};
+use crate::provider::Dialect;
+use super::scan::ScanError;
+
+/// A call that the gateway answers itself. By side: the child, the gateway, the provider.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ForwardError {
+    // Downstream
+    #[error("the call is larger than the gateway takes (32 MiB)")]
+    TooLarge,
+    #[error("the call cannot be read: {0}")]
+    BadBody(#[from] ScanError),
+    #[error("the call's body did not arrive in time")]
+    SlowBody,
+    #[error("the call's body was cut off")]
+    CutBody,
+
+    // Internal
+    #[error("no session is running under this id")]
+    UnknownSession,
+    #[error("the turn is over")]
+    Revoked,
+    #[error("{}", stop_sentence(*.0))]
+    Stopped(Stop),
+    #[error("the provider has already refused this very call")]
+    Repeated,
+    #[error("too many large calls at once")]
+    Crowded,
+    #[error("the gateway cannot make TLS connections: {0}")]
+    NoClient(String),
+    #[error("the session's api_key holds characters that no key has")]
+    BadKey,
+
+    // Upstream
+    #[error("the provider did not begin to answer within {}", seconds(*.0))]
+    HeaderTimeout(Duration),
+    #[error("the provider at {host} cannot be reached: {detail}")]
+    Unreachable { host: String, detail: String },
+    #[error("the provider's certificate is not trusted: {0}")]
+    Certificate(String),
+    #[error(
+        "the provider answered with a redirect, which is not followed because the key would go along"
+    )]
+    Redirect,
+    #[error("the provider compresses its answer in a way that was not asked for")]
+    Encoding,
+}
+
+/// How much may be said in a few words.
+fn seconds(duration: Duration) -> String {
+    format!("{} s", duration.as_secs_f64())
+}
+
+const fn stop_sentence(stop: Stop) -> &'static str {
+    match stop {
+        Stop::BudgetExceeded => "the session's budget is spent",
+        Stop::QuotaExhausted => "the provider says that the account's quota or credit is used up",
+        Stop::ProviderFailing => {
+            "the provider failed too often in a row; no more calls are made in this turn"
+        }
+    }
+}
+
+// === impl ForwardError ===
+
+impl ForwardError {
+    /// Stable, for programs; the child gets it as the error's type and code.
+    pub(super) const fn code(&self) -> &'static str {
+        match self {
+            Self::TooLarge => "call_too_large",
+            Self::BadBody(_) | Self::CutBody => "call_invalid",
+            Self::SlowBody => "call_timeout",
+            Self::UnknownSession => "session_unknown",
+            Self::Revoked => "session_ended",
+            Self::Stopped(stop) => stop_code(*stop),
+            Self::Repeated => "provider_refused",
+            Self::Crowded => "gateway_busy",
+            Self::NoClient(_) => "gateway_tls",
+            Self::BadKey => "key_invalid",
+            Self::HeaderTimeout(_) => "provider_timeout",
+            Self::Unreachable { .. } => "provider_unreachable",
+            Self::Certificate(_) => "provider_certificate",
+            Self::Redirect => "provider_redirect",
+            Self::Encoding => "provider_encoding",
+        }
+    }
+
+    pub(super) const fn status(&self) -> StatusCode {
+        match self {
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BadBody(_) | Self::CutBody | Self::SlowBody => StatusCode::BAD_REQUEST,
+            Self::UnknownSession | Self::Revoked | Self::BadKey => StatusCode::UNAUTHORIZED,
+            Self::Stopped(Stop::BudgetExceeded | Stop::QuotaExhausted) => {
+                StatusCode::PAYMENT_REQUIRED
+            }
+            Self::Stopped(Stop::ProviderFailing)
+            | Self::Repeated
+            | Self::NoClient(_)
+            | Self::Certificate(_)
+            | Self::Redirect
+            | Self::Encoding => StatusCode::FAILED_DEPENDENCY,
+            Self::Crowded => StatusCode::SERVICE_UNAVAILABLE,
+            Self::HeaderTimeout(_) => StatusCode::GATEWAY_TIMEOUT,
+            Self::Unreachable { .. } => StatusCode::BAD_GATEWAY,
+        }
+    }
+
+    /// Whether the provider let us down and may do better next time.
+    pub(super) const fn is_passing(&self) -> bool {
+        matches!(self, Self::HeaderTimeout(_) | Self::Unreachable { .. })
+    }
+
+    pub(super) fn last_error(&self) -> LastError {
+        LastError {
+            code: self.code(),
+            status: Some(self.status().as_u16()),
+            message: self.to_string(),
+        }
+    }
+
+    pub(super) fn body(&self, dialect: Dialect) -> String {
+        body(dialect, self.code(), &self.to_string())
+    }
+}
+
+impl From<Denied> for ForwardError {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Stopped(stop) => Self::Stopped(stop),
+            Denied::Repeated => Self::Repeated,
+        }
+    }
+}
+
+/// The code of a turn that ends for this reason.
+pub(crate) const fn stop_code(stop: Stop) -> &'static str {
+    match stop {
+        Stop::BudgetExceeded => "budget_exceeded",
+        Stop::QuotaExhausted => "provider_quota",
+        Stop::ProviderFailing => "provider_failing",
+    }
+}
+
+/// An error body in the shape the dialect's client reads.
+pub(super) fn body(dialect: Dialect, code: &str, message: &str) -> String {
+    let json = match dialect {
+        Dialect::Chat | Dialect::Responses => serde_json::json!({
+            "error": { "message": message, "type": code, "param": null, "code": code }
+        }),
+        Dialect::Messages => serde_json::json!({
+            "type": "error", "error": { "type": code, "message": message }
+        }),
+    };
+    json.to_string()
+}
+
+/// The same as the last event of a stream that had begun. The sentence says "stream timed out" because
+/// that is what OpenCode repeats a call for.
+pub(super) fn stall_event(dialect: Dialect, idle: Duration) -> String {
+    let message = format!(
+        "the provider's stream timed out: nothing came for {}",
+        seconds(idle)
+    );
+    let code = "provider_stalled";
+    match dialect {
+        Dialect::Chat => format!("\ndata: {}\n\n", body(dialect, code, &message)),
+        Dialect::Responses => {
+            // Two generations of clients read this event in two shapes.
+            let json = serde_json::json!({
+                "type": "error", "sequence_number": 0, "code": code, "message": message, "param": null,
+                "error": { "type": code, "code": code, "message": message, "param": null },
+            });
+            format!("\nevent: error\ndata: {json}\n\n")
+        }
+        Dialect::Messages => format!(
+            "\nevent: error\ndata: {}\n\n",
+            body(dialect, code, &message)
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What OpenCode 1.18.33 repeats a refusal for, wherever it stands in message or body.
+    const RETRY_WORDS: [&str; 40] = [
+        "429",
+        "500",
+        "502",
+        "503",
+        "504",
+        "524",
+        "rate increased too quickly",
+        "rate limit",
+        "rate-limit",
+        "rate_limit",
+        "too many requests",
+        "overloaded",
+        "service unavailable",
+        "service_unavailable",
+        "internal error",
+        "internal_error",
+        "internal server error",
+        "server error",
+        "server_error",
+        "provider returned error",
+        "terminated",
+        "fetch failed",
+        "failed to fetch",
+        "network error",
+        "upstream connect",
+        "connection error",
+        "connection refused",
+        "connection lost",
+        "socket hang up",
+        "reset before headers",
+        "getaddrinfo",
+        "econnreset",
+        "etimedout",
+        "request timeout",
+        "timed out",
+        "try your request again",
+        "retry your request",
+        "resource exhausted",
+        "try again later",
+        "at capacity",
+    ];
+
+    #[test]
+    fn opencode_does_not_repeat_a_final_refusal() {
+        let refusals = [
+            ForwardError::TooLarge,
+            ForwardError::CutBody,
+            ForwardError::SlowBody,
+            ForwardError::UnknownSession,
+            ForwardError::Revoked,
+            ForwardError::BadKey,
+            ForwardError::Stopped(Stop::BudgetExceeded),
+            ForwardError::Stopped(Stop::QuotaExhausted),
+            ForwardError::Stopped(Stop::ProviderFailing),
+            ForwardError::Repeated,
+            ForwardError::Certificate("UnknownIssuer".to_owned()),
+            ForwardError::Redirect,
+            ForwardError::Encoding,
+        ];
+        for error in refusals {
+            assert!(
+                error.status().is_client_error()
+                    && !matches!(error.status().as_u16(), 408 | 409 | 429)
+            );
+            for dialect in [Dialect::Chat, Dialect::Responses, Dialect::Messages] {
+                let body = error.body(dialect).to_ascii_lowercase();
+                let found = RETRY_WORDS.iter().find(|words| body.contains(**words));
+                assert_eq!(found, None, "{body}");
+            }
+        }
+    }
+
+    #[test]
+    fn errors_have_the_dialect_s_shape() {
+        let error = ForwardError::UnknownSession;
+        assert_eq!(
+            error.body(Dialect::Chat),
+            r#"{"error":{"code":"session_unknown","message":"no session is running under this id","param":null,"type":"session_unknown"}}"#
+        );
+        assert_eq!(
+            error.body(Dialect::Messages),
+            r#"{"error":{"message":"no session is running under this id","type":"session_unknown"},"type":"error"}"#
+        );
+    }
+}

@@ -1,0 +1,407 @@
+//! What one session's calls cost, what they wait for, and when there are to be no more.
+//!
+//! Owns the counters, the budget and the breaker of one route. Nothing here waits or knows HTTP: the
+//! forwarder says what happened and asks whether a call may be made.
+//!
+//! The breaker: a provider that failed [`FAILURES_IN_A_ROW`] times without one success in between is left
+//! alone for the rest of the turn, and so is one that says the account's quota is used up. OpenCode gives
+//! up a call after six failures, but a parent whose subagent failed would begin again, and again.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use parking_lot::Mutex;
+
+use super::usage::Tokens;
+
+/// What a session may spend. Absent: no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Budget {
+    /// Input and output of all calls together. A call that is running when it is spent runs to its end.
+    pub(crate) max_total_tokens: Option<u64>,
+    pub(crate) max_calls: Option<u64>,
+}
+
+/// What a session has spent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Usage {
+    /// Calls that reached a provider (or the demo model).
+    pub(crate) calls: u64,
+    /// Of these, calls made again because one before had failed.
+    pub(crate) retries: u64,
+    /// Calls whose answer gave no token counts: cut off, or a server that does not count.
+    pub(crate) unmetered_calls: u64,
+    pub(crate) tokens: Tokens,
+    /// From the call to the first byte of its answer, all calls together and the last one.
+    pub(crate) first_byte_total: Duration,
+    pub(crate) first_byte_last: Option<Duration>,
+    /// From the call to the end of its answer, all calls together.
+    pub(crate) duration_total: Duration,
+    pub(crate) last_error: Option<LastError>,
+}
+
+/// The last thing that went wrong, without any key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LastError {
+    /// Stable, for programs.
+    pub(crate) code: &'static str,
+    /// What the child was answered; `None` if its answer had begun.
+    pub(crate) status: Option<u16>,
+    /// For people.
+    pub(crate) message: String,
+}
+
+/// Why no more calls are made for a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// The turn is to end with code `budget_exceeded`.
+    BudgetExceeded,
+    /// The provider says that the account has nothing left.
+    QuotaExhausted,
+    /// The provider failed too often in a row.
+    ProviderFailing,
+}
+
+/// What a session's calls are doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// No call is under way.
+    Idle,
+    /// A call was sent and nothing has come back; it is given up at `deadline`.
+    Provider {
+        since: SystemTime,
+        deadline: SystemTime,
+    },
+    /// An answer is coming in.
+    Answering { since: SystemTime },
+    /// The provider asked to be left alone; the child calls again at about `until`.
+    Retry { until: SystemTime },
+}
+
+/// One failure less than this and OpenCode's own budget (six calls) could not be used up.
+const FAILURES_IN_A_ROW: u32 = 6;
+
+/// The counters of one route.
+#[derive(Debug)]
+pub(super) struct Meter {
+    budget: Budget,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    usage: Usage,
+    next_call: u64,
+    under_way: BTreeMap<u64, Wait>,
+    retry_at: Option<SystemTime>,
+    failures: u32,
+    stop: Option<Stop>,
+    /// The body of the last call that was refused for good.
+    refused: Option<u64>,
+}
+
+/// Names one call to its meter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct CallId(u64);
+
+/// How a call ended.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Complete,
+    /// The child hung up or the session ended: says nothing about the provider.
+    Cut,
+    /// Calling again may help.
+    Failed(LastError),
+    /// Calling again cannot help.
+    Refused(LastError),
+}
+
+// === impl Budget ===
+
+impl Budget {
+    /// The session's own limits, and the pod's where it has none.
+    pub(super) fn or(self, default: Self) -> Self {
+        Self {
+            max_total_tokens: self.max_total_tokens.or(default.max_total_tokens),
+            max_calls: self.max_calls.or(default.max_calls),
+        }
+    }
+
+    fn is_spent(self, usage: &Usage) -> bool {
+        self.max_calls.is_some_and(|max| usage.calls >= max)
+            || self
+                .max_total_tokens
+                .is_some_and(|max| usage.tokens.total() >= max)
+    }
+}
+
+// === impl Meter ===
+
+impl Meter {
+    /// `spent` counts against the budget: what earlier turns of the session used.
+    pub(super) fn new(budget: Budget, spent: Usage) -> Self {
+        let state = State {
+            usage: spent,
+            next_call: 0,
+            under_way: BTreeMap::new(),
+            retry_at: None,
+            failures: 0,
+            stop: None,
+            refused: None,
+        };
+        Self {
+            budget,
+            state: Mutex::new(state),
+        }
+    }
+
+    /// Begins a call, or says why there is to be none. `body` hashes what would be sent; it is asked only
+    /// after a refusal.
+    pub(super) fn begin(
+        &self,
+        deadline: SystemTime,
+        body: impl FnOnce() -> u64,
+    ) -> Result<CallId, Denied> {
+        let mut state = self.state.lock();
+        if let Some(stop) = state.stop {
+            return Err(Denied::Stopped(stop));
+        }
+        if self.budget.is_spent(&state.usage) {
+            state.stop = Some(Stop::BudgetExceeded);
+            return Err(Denied::Stopped(Stop::BudgetExceeded));
+        }
+        if let Some(refused) = state.refused {
+            if refused == body() {
+                return Err(Denied::Repeated);
+            }
+            state.refused = None;
+        }
+        let id = state.next_call;
+        state.next_call += 1;
+        state.usage.calls += 1;
+        state.usage.retries += u64::from(state.failures > 0);
+        state.retry_at = None;
+        state.under_way.insert(
+            id,
+            Wait::Provider {
+                since: SystemTime::now(),
+                deadline,
+            },
+        );
+        Ok(CallId(id))
+    }
+
+    /// The gateway itself calls once more.
+    pub(super) fn repeated(&self) {
+        let mut state = self.state.lock();
+        state.usage.calls += 1;
+        state.usage.retries += 1;
+    }
+
+    /// The provider has begun to answer.
+    pub(super) fn answering(&self, call: CallId) {
+        self.state.lock().under_way.insert(
+            call.0,
+            Wait::Answering {
+                since: SystemTime::now(),
+            },
+        );
+    }
+
+    pub(super) fn first_byte(&self, after: Duration) {
+        let mut state = self.state.lock();
+        state.usage.first_byte_total += after;
+        state.usage.first_byte_last = Some(after);
+    }
+
+    /// The provider asked not to be called before `until`.
+    pub(super) fn retry_at(&self, until: SystemTime) {
+        self.state.lock().retry_at = Some(until);
+    }
+
+    /// The provider will not answer any more in this turn.
+    pub(super) fn stop(&self, stop: Stop) {
+        self.state.lock().stop.get_or_insert(stop);
+    }
+
+    /// `body`, sent again, would be refused again.
+    pub(super) fn refused(&self, body: u64) {
+        self.state.lock().refused = Some(body);
+    }
+
+    pub(super) fn end(
+        &self,
+        call: CallId,
+        duration: Duration,
+        tokens: Option<Tokens>,
+        outcome: Outcome,
+    ) {
+        let mut state = self.state.lock();
+        let was = state.under_way.remove(&call.0);
+        state.usage.duration_total += duration;
+        match tokens {
+            Some(tokens) => state.usage.tokens.add(tokens),
+            None if matches!(was, Some(Wait::Answering { .. })) => state.usage.unmetered_calls += 1,
+            None => {}
+        }
+        match outcome {
+            Outcome::Complete => state.failures = 0,
+            Outcome::Cut => {}
+            Outcome::Refused(error) => state.usage.last_error = Some(error),
+            Outcome::Failed(error) => {
+                state.usage.last_error = Some(error);
+                state.failures += 1;
+                if state.failures >= FAILURES_IN_A_ROW {
+                    state.stop.get_or_insert(Stop::ProviderFailing);
+                }
+            }
+        }
+    }
+
+    pub(super) fn usage(&self) -> Usage {
+        self.state.lock().usage.clone()
+    }
+
+    pub(super) fn stopped(&self) -> Option<Stop> {
+        self.state.lock().stop
+    }
+
+    /// What to tell someone who asks why nothing happens.
+    pub(super) fn wait(&self) -> Wait {
+        let state = self.state.lock();
+        let answering = state
+            .under_way
+            .values()
+            .find(|wait| matches!(wait, Wait::Answering { .. }));
+        let idle = || match state.retry_at {
+            Some(until) if until > SystemTime::now() => Wait::Retry { until },
+            _ => Wait::Idle,
+        };
+        answering
+            .or_else(|| state.under_way.values().next())
+            .copied()
+            .unwrap_or_else(idle)
+    }
+}
+
+/// Why a call was not begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Denied {
+    Stopped(Stop),
+    /// OpenCode repeats refusals whose text looks to it like a passing fault ("500" in a number is
+    /// enough). The provider need not hear the same question again.
+    Repeated,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn meter(budget: Budget) -> Meter {
+        Meter::new(budget, Usage::default())
+    }
+
+    fn failure() -> Outcome {
+        Outcome::Failed(LastError {
+            code: "provider_error",
+            status: Some(503),
+            message: String::new(),
+        })
+    }
+
+    fn call(meter: &Meter, outcome: Outcome, tokens: Option<Tokens>) -> Result<(), Denied> {
+        let id = meter.begin(SystemTime::now(), || 0)?;
+        meter.answering(id);
+        meter.end(id, Duration::from_millis(2), tokens, outcome);
+        Ok(())
+    }
+
+    const FIFTY: Tokens = Tokens {
+        input: 30,
+        output: 20,
+        cached: 0,
+        reasoning: 0,
+    };
+
+    #[test]
+    fn a_token_budget_stops_the_call_after_the_one_that_spent_it() {
+        let meter = meter(Budget {
+            max_total_tokens: Some(100),
+            max_calls: None,
+        });
+        assert_eq!(call(&meter, Outcome::Complete, Some(FIFTY)), Ok(()));
+        assert_eq!(meter.stopped(), None);
+        assert_eq!(call(&meter, Outcome::Complete, Some(FIFTY)), Ok(()));
+        assert_eq!(
+            call(&meter, Outcome::Complete, None),
+            Err(Denied::Stopped(Stop::BudgetExceeded))
+        );
+        assert_eq!(meter.stopped(), Some(Stop::BudgetExceeded));
+        assert_eq!(meter.usage().tokens.total(), 100);
+    }
+
+    #[test]
+    fn what_earlier_turns_spent_counts() {
+        let spent = Usage {
+            calls: 2,
+            ..Usage::default()
+        };
+        let meter = Meter::new(
+            Budget {
+                max_calls: Some(3),
+                max_total_tokens: None,
+            },
+            spent,
+        );
+        assert_eq!(call(&meter, Outcome::Complete, None), Ok(()));
+        assert_eq!(
+            call(&meter, Outcome::Complete, None),
+            Err(Denied::Stopped(Stop::BudgetExceeded))
+        );
+    }
+
+    #[test]
+    fn six_failures_in_a_row_trip_the_breaker_and_a_success_forgives() {
+        let meter = meter(Budget::default());
+        for _ in 0..5 {
+            call(&meter, failure(), None).unwrap();
+        }
+        call(&meter, Outcome::Complete, Some(FIFTY)).unwrap();
+        for _ in 0..6 {
+            assert_eq!(meter.stopped(), None);
+            call(&meter, failure(), None).unwrap();
+        }
+        assert_eq!(
+            call(&meter, failure(), None),
+            Err(Denied::Stopped(Stop::ProviderFailing))
+        );
+        assert_eq!(meter.usage().calls, 12);
+        assert_eq!(meter.usage().retries, 10);
+        assert_eq!(meter.usage().unmetered_calls, 11);
+    }
+
+    #[test]
+    fn the_same_refused_body_is_not_sent_again_and_another_is() {
+        let meter = meter(Budget::default());
+        meter.refused(7);
+        assert_eq!(meter.begin(SystemTime::now(), || 7), Err(Denied::Repeated));
+        assert_eq!(meter.begin(SystemTime::now(), || 7), Err(Denied::Repeated));
+        assert!(meter.begin(SystemTime::now(), || 8).is_ok());
+        assert!(meter.begin(SystemTime::now(), || 7).is_ok());
+    }
+
+    #[test]
+    fn the_wait_follows_the_calls() {
+        let meter = meter(Budget::default());
+        assert_eq!(meter.wait(), Wait::Idle);
+        let deadline = SystemTime::now() + Duration::from_secs(5);
+        let id = meter.begin(deadline, || 0).unwrap();
+        assert!(matches!(meter.wait(), Wait::Provider { deadline: d, .. } if d == deadline));
+        meter.answering(id);
+        assert!(matches!(meter.wait(), Wait::Answering { .. }));
+        meter.end(id, Duration::ZERO, None, Outcome::Cut);
+        assert_eq!(meter.wait(), Wait::Idle);
+        meter.retry_at(deadline);
+        assert_eq!(meter.wait(), Wait::Retry { until: deadline });
+    }
+}

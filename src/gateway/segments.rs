@@ -1,0 +1,67 @@
+//! A request body in pieces that are slices of another one.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+/// A body in pieces. A clone shares the bytes, so that a second attempt costs no copy.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Segments {
+    pieces: VecDeque<Bytes>,
+    left: u64,
+}
+
+// === impl Segments ===
+
+impl Segments {
+    pub(super) fn push(&mut self, piece: Bytes) {
+        if !piece.is_empty() {
+            self.left += piece.len() as u64;
+            self.pieces.push_back(piece);
+        }
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.pieces.len()
+    }
+
+    #[cfg(test)]
+    pub(super) fn to_vec(&self) -> Vec<u8> {
+        self.pieces.iter().flatten().copied().collect()
+    }
+}
+
+impl From<Bytes> for Segments {
+    fn from(piece: Bytes) -> Self {
+        let mut segments = Self::default();
+        segments.push(piece);
+        segments
+    }
+}
+
+/// The length is exact, so the provider gets a `content-length`: some refuse chunked bodies.
+impl Body for Segments {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let piece = self.pieces.pop_front();
+        self.left -= piece.as_ref().map_or(0, |piece| piece.len() as u64);
+        Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}

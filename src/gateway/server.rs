@@ -1,0 +1,197 @@
+//! The listener: who may knock, and at which doors.
+//!
+//! ```text
+//! POST /compat/v1/chat/completions   POST /openai/v1/responses   POST /anthropic/v1/messages
+//! GET  /compat/v1/models             GET  /openai/v1/models      GET  /anthropic/v1/models
+//! ```
+//!
+//! Everything else is 404, and these without the bearer of the present child 403. One connection carries
+//! one call: over loopback a new connection costs microseconds, and a kept one could be closed by us at
+//! the moment the child writes to it.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::Shared;
+use super::class::CLASSES;
+use super::error;
+use super::forward;
+use super::intake;
+use crate::provider::Dialect;
+use super::refusal;
+use super::relay::Answer;
+
+/// Calls at one time, with their subagents. The next ones wait in the kernel's queue.
+const MAX_CONNECTIONS: usize = 512;
+/// A connection that does not say what it wants.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// After an error of `accept`, as when file descriptors are short.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Accepts until `cancelled`, then cuts what is open.
+pub(super) async fn serve(
+    listener: TcpListener,
+    shared: Arc<Shared>,
+    tracker: TaskTracker,
+    cancelled: CancellationToken,
+) {
+    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        // Both futures may be dropped at any time without loss.
+        let permit = tokio::select! {
+            () = cancelled.cancelled() => return,
+            permit = Arc::clone(&room).acquire_owned() => permit,
+        };
+        let accepted = tokio::select! {
+            () = cancelled.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let connection = converse(stream, Arc::clone(&shared));
+                let cancelled = cancelled.clone();
+                tracker.spawn(async move {
+                    tokio::select! {
+                        () = cancelled.cancelled() => {}
+                        () = connection => {}
+                    }
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the model gateway cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn converse(stream: TcpStream, shared: Arc<Shared>) {
+    // Best effort: without it a small chunk may wait for an acknowledgement.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "set TCP_NODELAY");
+    }
+    let service = service_fn(move |request| {
+        let shared = Arc::clone(&shared);
+        async move { Ok::<_, Infallible>(answer(&shared, request).await) }
+    });
+    let served = http1::Builder::new()
+        .keep_alive(false)
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+    if let Err(error) = served {
+        // The child hung up, or its session ended: neither is a fault.
+        tracing::debug!(%error, "a model call ended early");
+    }
+}
+
+async fn answer(shared: &Shared, request: Request<Incoming>) -> Response<Answer> {
+    let Some(door) = door(request.method(), request.uri().path()) else {
+        return plain(
+            StatusCode::NOT_FOUND,
+            Dialect::Chat,
+            "not_found",
+            "there is nothing here",
+        );
+    };
+    let (dialect, (head, body)) = (door.dialect(), request.into_parts());
+    if !is_child(shared, &head.headers) {
+        intake::ignore(body).await;
+        return plain(
+            StatusCode::FORBIDDEN,
+            dialect,
+            "forbidden",
+            "this is not for you",
+        );
+    }
+    match door {
+        Door::Models(_) => models(),
+        Door::Call(_) => forward::forward(shared, dialect, &head.headers, body).await,
+    }
+}
+
+/// What may be asked for.
+#[derive(Clone, Copy)]
+enum Door {
+    Call(Dialect),
+    Models(Dialect),
+}
+
+fn door(method: &Method, path: &str) -> Option<Door> {
+    match (method.as_str(), path) {
+        ("POST", "/compat/v1/chat/completions") => Some(Door::Call(Dialect::Chat)),
+        ("POST", "/openai/v1/responses") => Some(Door::Call(Dialect::Responses)),
+        ("POST", "/anthropic/v1/messages") => Some(Door::Call(Dialect::Messages)),
+        ("GET", "/compat/v1/models") => Some(Door::Models(Dialect::Chat)),
+        ("GET", "/openai/v1/models") => Some(Door::Models(Dialect::Responses)),
+        ("GET", "/anthropic/v1/models") => Some(Door::Models(Dialect::Messages)),
+        _ => None,
+    }
+}
+
+/// The child's clients send the token as their dialect sends keys.
+fn is_child(shared: &Shared, headers: &HeaderMap) -> bool {
+    let bearer = headers
+        .get(AUTHORIZATION)
+        .and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    let given = bearer.or_else(|| headers.get("x-api-key").map(HeaderValue::as_bytes));
+    let token = shared.token();
+    given.is_some_and(|given| token.is_some_and(|token| token.matches(given)))
+}
+
+fn models() -> Response<Answer> {
+    let list: Vec<_> = CLASSES
+        .iter()
+        .map(|class| serde_json::json!({ "id": class.id, "object": "model" }))
+        .collect();
+    json(
+        StatusCode::OK,
+        serde_json::json!({ "object": "list", "data": list }).to_string(),
+    )
+}
+
+fn plain(status: StatusCode, dialect: Dialect, code: &str, message: &str) -> Response<Answer> {
+    json(status, error::body(dialect, code, message))
+}
+
+fn json(status: StatusCode, body: String) -> Response<Answer> {
+    let mut response = Response::new(refusal::full(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        CONTENT_TYPE,
+        const { HeaderValue::from_static("application/json") },
+    );
+    response
+}
+
+// === impl Door ===
+
+impl Door {
+    const fn dialect(self) -> Dialect {
+        match self {
+            Self::Call(dialect) | Self::Models(dialect) => dialect,
+        }
+    }
+}
+
+/// Opens the port: 127.0.0.1, whichever is free.
+pub(super) async fn listen() -> std::io::Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await?;
+    let addr = listener.local_addr()?;
+    Ok((listener, addr))
+}

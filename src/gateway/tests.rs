@@ -1,0 +1,202 @@
+//! The gateway over real sockets, against the scripted provider.
+
+mod budgets;
+mod demo;
+mod doors;
+mod faults;
+mod forwarding;
+mod measure;
+mod streams;
+mod tls;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use reqwest::{Client, RequestBuilder};
+use serde_json::{Value, json};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use super::llm::Llm;
+use super::{
+    Bound, Budget, Config, Dialect, Grant, Handle, ProxySettings, Route, Upstream, Usage, upstream,
+};
+use crate::secret::Secret;
+
+const LONG: Duration = Duration::from_secs(20);
+const SHORT: Duration = Duration::from_millis(300);
+const DIALECTS: [Dialect; 3] = [Dialect::Chat, Dialect::Responses, Dialect::Messages];
+
+/// A gateway that is serving, and a child that knows its token.
+struct Rig {
+    handle: Handle,
+    addr: SocketAddr,
+    token: Secret,
+    client: Client,
+    _cancel: DropGuard,
+}
+
+fn config() -> Config {
+    Config {
+        header_timeout: LONG,
+        idle_timeout: LONG,
+        max_retry_after: Duration::from_secs(60),
+        extra_ca_file: None,
+        proxy: ProxySettings::default(),
+        default_budget: Budget::default(),
+    }
+}
+
+/// A route of the session `ses_a` with the key `KEY-A`.
+fn route(dialect: Dialect, base: &str) -> Route {
+    let provider = if dialect == Dialect::Messages {
+        "anthropic"
+    } else {
+        "custom"
+    };
+    let mut upstream = Upstream::resolve(provider, Some(base), true, true).unwrap();
+    if dialect == Dialect::Responses {
+        upstream = upstream.speaking(Dialect::Responses);
+    }
+    Route {
+        session: "ses_a".to_owned(),
+        upstream,
+        model: "real-model".to_owned(),
+        model_version: None,
+        key: Some(Secret::new("KEY-A")),
+        temperature: None,
+        max_tokens: None,
+        context_window: None,
+        enabled_tools: None,
+        budget: Budget::default(),
+        spent: Usage::default(),
+    }
+}
+
+fn path(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Chat => "compat/v1/chat/completions",
+        Dialect::Responses => "openai/v1/responses",
+        Dialect::Messages => "anthropic/v1/messages",
+    }
+}
+
+fn ask() -> Value {
+    json!({ "model": "auto-128k", "stream": true, "messages": [{ "role": "user", "content": "hello" }] })
+}
+
+// === impl Rig ===
+
+impl Rig {
+    async fn start() -> Self {
+        Self::with(config()).await
+    }
+
+    async fn with(config: Config) -> Self {
+        let bound = Bound::bind(config).await.unwrap();
+        let (handle, addr) = (bound.handle(), bound.addr());
+        let token = handle.new_child_token();
+        let cancel = CancellationToken::new();
+        bound.spawn(&TaskTracker::new(), cancel.clone());
+        let client = upstream::Lazy::new(None, &ProxySettings::default())
+            .unwrap()
+            .client()
+            .await
+            .unwrap()
+            .clone();
+        Self {
+            handle,
+            addr,
+            token,
+            client,
+            _cancel: cancel.drop_guard(),
+        }
+    }
+
+    /// A gateway whose two timeouts are short.
+    async fn hasty() -> Self {
+        Self::with(Config {
+            header_timeout: SHORT,
+            idle_timeout: SHORT,
+            ..config()
+        })
+        .await
+    }
+
+    fn register(&self, dialect: Dialect, llm: &Llm) -> Grant {
+        self.handle.register(route(dialect, &llm.base()))
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}/{path}", self.addr)
+    }
+
+    /// A call as the child makes it, without its body.
+    fn request(&self, dialect: Dialect, session: &str) -> RequestBuilder {
+        let request = self
+            .client
+            .post(self.url(path(dialect)))
+            .header("x-session-id", session);
+        match dialect {
+            Dialect::Messages => request.header("x-api-key", self.token.expose()),
+            Dialect::Chat | Dialect::Responses => request.bearer_auth(self.token.expose()),
+        }
+    }
+
+    async fn call(&self, dialect: Dialect) -> Answered {
+        self.send(self.request(dialect, "ses_a").body(ask().to_string()))
+            .await
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Answered {
+        let started = std::time::Instant::now();
+        let response = request.send().await.unwrap();
+        let status = response.status().as_u16();
+        let headers = response.headers().clone();
+        let (mut body, mut broken) = (Vec::new(), false);
+        let mut response = response;
+        loop {
+            match response.chunk().await {
+                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+                Ok(None) => break,
+                Err(_) => {
+                    broken = true;
+                    break;
+                }
+            }
+        }
+        let body = String::from_utf8(body).unwrap();
+        Answered {
+            status,
+            headers,
+            body,
+            broken,
+            took: started.elapsed(),
+        }
+    }
+}
+
+/// What came back.
+#[derive(Debug)]
+struct Answered {
+    status: u16,
+    headers: reqwest::header::HeaderMap,
+    body: String,
+    /// The connection broke before the end.
+    broken: bool,
+    took: Duration,
+}
+
+// === impl Answered ===
+
+impl Answered {
+    /// The error's type, in any dialect.
+    fn code(&self) -> String {
+        let body: Value =
+            serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("no JSON: {self:?}"));
+        body["error"]["type"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    }
+}

@@ -1,0 +1,168 @@
+//! What a provider's refusal means: pass it on, wait, or give up. Pure.
+
+use std::time::{Duration, SystemTime};
+
+use http::{HeaderMap, StatusCode};
+
+/// What to do with an answer that is no success.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Calling again may help; not before `after`, if the provider said so (capped).
+    Passing { after: Option<Duration> },
+    /// The account has nothing left: calling again cannot help in this turn.
+    Quota,
+    /// The call itself is wrong: the same one would be refused again.
+    Wrong,
+}
+
+/// How providers say that the money is gone. Rate limits use some of the same words, but say when to come back.
+const QUOTA: [&str; 9] = [
+    "insufficient_quota",
+    "exceeded your current quota",
+    "billing_hard_limit",
+    "billing_not_active",
+    "billing hard limit",
+    "credit balance is too low",
+    "insufficient credits",
+    "insufficient balance",
+    "payment required",
+];
+
+pub(super) fn judge(
+    status: StatusCode,
+    headers: &HeaderMap,
+    body: &str,
+    max_retry_after: Duration,
+    now: SystemTime,
+) -> Verdict {
+    let after = retry_after(headers, now);
+    let text = body.to_ascii_lowercase();
+    let says_when = after.is_some() || text.contains("retrydelay");
+    let says_quota = QUOTA.iter().any(|words| text.contains(words));
+    if status == StatusCode::PAYMENT_REQUIRED
+        || (status.is_client_error() && says_quota && !says_when)
+    {
+        return Verdict::Quota;
+    }
+    if status.is_server_error() || matches!(status.as_u16(), 408 | 409 | 425 | 429) {
+        return Verdict::Passing {
+            after: after.map(|after| after.min(max_retry_after)),
+        };
+    }
+    Verdict::Wrong
+}
+
+/// `retry-after-ms`, or `retry-after` in seconds or as a date. What cannot be read counts as absent.
+fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = |name: &str| {
+        headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .map(str::trim)
+    };
+    let number = |text: &str| {
+        text.parse::<f64>()
+            .ok()
+            .filter(|n| n.is_finite() && *n >= 0.0)
+    };
+    if let Some(ms) = text("retry-after-ms").and_then(number) {
+        return Duration::try_from_secs_f64(ms / 1000.0)
+            .ok()
+            .or(Some(Duration::MAX));
+    }
+    let value = text("retry-after")?;
+    if let Some(seconds) = number(value) {
+        return Duration::try_from_secs_f64(seconds)
+            .ok()
+            .or(Some(Duration::MAX));
+    }
+    let date = httpdate::parse_http_date(value).ok()?;
+    Some(date.duration_since(now).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CAP: Duration = Duration::from_secs(60);
+
+    fn verdict(status: u16, headers: &[(&'static str, &str)], body: &str) -> Verdict {
+        let headers = headers
+            .iter()
+            .map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap()));
+        judge(
+            StatusCode::from_u16(status).unwrap(),
+            &headers.collect(),
+            body,
+            CAP,
+            SystemTime::UNIX_EPOCH,
+        )
+    }
+
+    fn after(secs: f64) -> Verdict {
+        Verdict::Passing {
+            after: Some(Duration::from_secs_f64(secs)),
+        }
+    }
+
+    #[test]
+    fn waits_are_read_in_every_form_and_capped() {
+        assert_eq!(verdict(429, &[("retry-after", "2")], ""), after(2.0));
+        assert_eq!(verdict(429, &[("retry-after", "1.5")], ""), after(1.5));
+        assert_eq!(
+            verdict(429, &[("retry-after-ms", "250"), ("retry-after", "9")], ""),
+            after(0.25)
+        );
+        assert_eq!(
+            verdict(503, &[("retry-after", "Thu, 01 Jan 1970 00:00:30 GMT")], ""),
+            after(30.0)
+        );
+        for long in ["86400", "1e300", "Fri, 01 Jan 2100 00:00:00 GMT"] {
+            assert_eq!(
+                verdict(429, &[("retry-after", long)], ""),
+                after(60.0),
+                "{long}"
+            );
+        }
+        for odd in ["soon", "-1", "NaN", "inf"] {
+            assert_eq!(
+                verdict(429, &[("retry-after", odd)], ""),
+                Verdict::Passing { after: None },
+                "{odd}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_empty_account_is_not_a_rate_limit() {
+        let quota = r#"{"error":{"message":"You exceeded your current quota, please check your plan","code":"insufficient_quota"}}"#;
+        assert_eq!(verdict(429, &[], quota), Verdict::Quota);
+        assert_eq!(verdict(402, &[], ""), Verdict::Quota);
+        assert_eq!(
+            verdict(
+                400,
+                &[],
+                "Your credit balance is too low to access the Anthropic API"
+            ),
+            Verdict::Quota
+        );
+        // Google says the same words when only this minute's share is used up.
+        let minute = r#"[{"error":{"message":"You exceeded your current quota","details":[{"retryDelay":"12s"}]}}]"#;
+        assert_eq!(verdict(429, &[], minute), Verdict::Passing { after: None });
+        assert_eq!(verdict(429, &[("retry-after", "3")], quota), after(3.0));
+    }
+
+    #[test]
+    fn faults_pass_and_mistakes_do_not() {
+        for status in [408, 409, 425, 429, 500, 502, 503, 529] {
+            assert_eq!(
+                verdict(status, &[], ""),
+                Verdict::Passing { after: None },
+                "{status}"
+            );
+        }
+        for status in [400, 401, 403, 404, 413, 422] {
+            assert_eq!(verdict(status, &[], ""), Verdict::Wrong, "{status}");
+        }
+    }
+}

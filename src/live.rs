@@ -1,0 +1,372 @@
+//! The gateway and the child's configuration against the real OpenCode.
+//!
+//! One boot takes three to four seconds, so there are few of these tests and each proves much.
+
+mod child;
+
+use std::path::Path;
+use std::time::Duration;
+
+use futures_util::future::join3;
+use serde_json::{Value, json};
+
+use crate::gateway::llm::{Kind, Llm, Recorded, Scope, Turn};
+use crate::gateway::{
+    Budget, Config, Dialect, Grant, PROVIDERS, ProxySettings, Route, Stop, Upstream, Usage,
+};
+use crate::secret::Secret;
+use child::Child;
+
+fn config() -> Config {
+    Config {
+        header_timeout: Duration::from_secs(20),
+        // Short: a stream that hangs is part of these tests.
+        idle_timeout: Duration::from_secs(1),
+        max_retry_after: Duration::from_secs(1),
+        extra_ca_file: None,
+        proxy: ProxySettings::default(),
+        default_budget: Budget::default(),
+    }
+}
+
+/// What differs between the sessions.
+struct Plan {
+    dialect: Dialect,
+    key: &'static str,
+    model: &'static str,
+    temperature: f64,
+    max_tokens: u32,
+    tools: Option<&'static [&'static str]>,
+}
+
+fn plan(dialect: Dialect) -> Plan {
+    let (key, model) = match dialect {
+        Dialect::Chat => ("KEY-AAAA", "llama-99"),
+        Dialect::Responses => ("KEY-CCCC", "gpt-7-super"),
+        Dialect::Messages => ("KEY-BBBB", "claude-xyz"),
+    };
+    Plan {
+        dialect,
+        key,
+        model,
+        temperature: 0.5,
+        max_tokens: 500,
+        tools: None,
+    }
+}
+
+impl Plan {
+    fn route(&self, session: &str, base: &str) -> Route {
+        let provider = if self.dialect == Dialect::Messages {
+            "anthropic"
+        } else {
+            "custom"
+        };
+        let upstream = Upstream::resolve(provider, Some(base), true, true).unwrap();
+        Route {
+            session: session.to_owned(),
+            upstream: upstream.speaking(self.dialect),
+            model: self.model.to_owned(),
+            model_version: None,
+            key: Some(Secret::new(self.key)),
+            temperature: Some(self.temperature),
+            max_tokens: Some(self.max_tokens),
+            context_window: None,
+            enabled_tools: self
+                .tools
+                .map(|tools| tools.iter().map(|tool| (*tool).to_owned()).collect()),
+            budget: Budget::default(),
+            spent: Usage::default(),
+        }
+    }
+}
+
+/// A session of this plan, and its route.
+async fn open(child: &Child, plan: &Plan, base: &str) -> (String, Grant) {
+    let session = child.create_session(plan.tools).await;
+    let grant = child.gateway.register(plan.route(&session, base));
+    (session, grant)
+}
+
+#[tokio::test]
+async fn three_sessions_at_once_call_with_their_own_values() {
+    let llm = Llm::start().await;
+    let child = Child::start(config()).await;
+    let a = Plan {
+        temperature: 0.1,
+        max_tokens: 111,
+        tools: Some(&["bash", "edit", "task", "write"]),
+        ..plan(Dialect::Chat)
+    };
+    let b = Plan {
+        temperature: 0.9,
+        max_tokens: 999,
+        tools: Some(&["edit", "read", "write"]),
+        ..plan(Dialect::Messages)
+    };
+    let c = Plan {
+        temperature: 0.5,
+        max_tokens: 555,
+        tools: Some(&["bash"]),
+        ..plan(Dialect::Responses)
+    };
+
+    let delegate =
+        json!({ "description": "sub", "prompt": "the delegated work", "subagent_type": "general" });
+    llm.reply_to(
+        Scope::key(a.key),
+        Turn::new().text("I delegate.").tool("task", delegate),
+    );
+    let delegated = json!({ "command": "echo from-the-subagent", "description": "x" });
+    llm.reply_to(
+        Scope::prompt("the delegated work"),
+        Turn::new().tool("bash", delegated),
+    );
+    llm.reply_to(
+        Scope::prompt("the delegated work"),
+        Turn::new().text("delegated work done"),
+    );
+    llm.reply_to(Scope::key(a.key), Turn::new().text("A is done"));
+
+    llm.reply_to(
+        Scope::key(b.key),
+        Turn::new()
+            .reasoning("hm")
+            .tool("write", json!({ "filePath": "b.txt", "content": "from b" })),
+    );
+    llm.reply_to(Scope::key(b.key), Turn::new().text("B is done"));
+
+    let snoop =
+        "env; tr '\\0' '\\n' < /proc/self/environ; echo mark=$SIDECAR_CHILD_OF; echo end-of-snoop";
+    llm.reply_to(
+        Scope::model(c.model),
+        Turn::new()
+            .reasoning("hm")
+            .tool("bash", json!({ "command": snoop, "description": "x" })),
+    );
+    llm.reply_to(
+        Scope::model(c.model),
+        Turn::new().tool("write", json!({ "filePath": "c.txt", "content": "no" })),
+    );
+    llm.reply_to(Scope::model(c.model), Turn::new().text("C is done"));
+
+    let ((sa, ga), (sb, gb), (sc, gc)) = join3(
+        open(&child, &a, &llm.base()),
+        open(&child, &b, &llm.base()),
+        open(&child, &c, &llm.base()),
+    )
+    .await;
+    let (ra, rb, rc) = join3(
+        child.prompt(&sa, &ga, "go a"),
+        child.prompt(&sb, &gb, "go b"),
+        child.prompt(&sc, &gc, "go c"),
+    )
+    .await;
+    for (answer, text) in [(&ra, "A is done"), (&rb, "B is done"), (&rc, "C is done")] {
+        assert_eq!(last_text(answer), text, "{answer}");
+    }
+
+    let calls = llm.requests();
+    assert!(
+        calls.iter().all(|call| call.kind == Kind::Ordinary),
+        "no call but the agents' own"
+    );
+    assert_eq!((calls.len(), llm.turns_left()), (9, 0));
+    for plan in [&a, &b, &c] {
+        let own: Vec<_> = calls.iter().filter(|call| call.key == plan.key).collect();
+        assert!(!own.is_empty());
+        for call in own {
+            assert_call(plan, call, child.token.expose());
+        }
+    }
+    // The subagent may not do more than its parent.
+    let below: Vec<_> = calls
+        .iter()
+        .filter(|call| call.last_user_text().contains("the delegated work"))
+        .collect();
+    assert_eq!(below.len(), 2);
+    assert!(
+        below
+            .iter()
+            .all(|call| call.key == a.key && call.tools().contains(&"bash".to_owned()))
+    );
+    assert!(String::from_utf8_lossy(&below[1].bytes).contains("from-the-subagent"));
+    assert_eq!(
+        (ga.usage().calls, gb.usage().calls, gc.usage().calls),
+        (4, 2, 3)
+    );
+    assert_eq!(ga.usage().tokens.total(), 480);
+
+    assert_eq!(
+        std::fs::read_to_string(child.workspace().join("b.txt")).unwrap(),
+        "from b"
+    );
+    let of_c: Vec<_> = calls.iter().filter(|call| call.key == c.key).collect();
+    let after_snoop = String::from_utf8_lossy(&of_c[1].bytes).into_owned();
+    assert!(
+        after_snoop.contains("end-of-snoop") && after_snoop.contains("mark=marked"),
+        "{after_snoop}"
+    );
+    for hidden in [
+        child.token.expose(),
+        child.password.expose(),
+        "OPENCODE_CONFIG_CONTENT",
+        "OPENCODE_SERVER_PASSWORD",
+        "sidecar-secret",
+    ] {
+        assert!(!after_snoop.contains(hidden), "the shell sees {hidden}");
+    }
+    // The model asked for a tool that it was never offered.
+    assert!(
+        String::from_utf8_lossy(&of_c[2].bytes)
+            .contains("tool write is not enabled for this session")
+    );
+    assert!(!child.workspace().join("c.txt").exists());
+    for secret in [
+        a.key,
+        b.key,
+        c.key,
+        child.token.expose(),
+        child.password.expose(),
+    ] {
+        assert_nowhere(child.root(), secret);
+    }
+}
+
+fn assert_call(plan: &Plan, call: &Recorded, token: &str) {
+    assert_eq!(call.model(), plan.model);
+    assert_eq!(call.body["temperature"], plan.temperature);
+    assert_eq!(
+        call.limit().map(|(_, limit)| limit),
+        Some(plan.max_tokens.into())
+    );
+    let tools = call.tools();
+    assert!(
+        !tools.is_empty()
+            && tools
+                .iter()
+                .all(|tool| plan.tools.unwrap().contains(&tool.as_str())),
+        "{tools:?}"
+    );
+    assert!(!format!("{:?}", call.headers).contains(token));
+    assert!(!call.headers.contains_key("x-session-id"));
+}
+
+#[tokio::test]
+async fn the_demo_and_what_opencode_makes_of_our_errors() {
+    let llm = Llm::start().await;
+    let child = Child::start(config()).await;
+    assert!(PROVIDERS.iter().any(|provider| provider.name == "demo"));
+
+    // Twice in one workspace: the second time the file is there already.
+    for _ in 0..2 {
+        let session = child.create_session(None).await;
+        let upstream = Upstream::resolve("demo", None, false, true).unwrap();
+        let grant = child.gateway.register(Route {
+            upstream,
+            key: None,
+            ..plan(Dialect::Chat).route(&session, "http://x.test/v1")
+        });
+        let answer = child.prompt(&session, &grant, "show me").await;
+        assert!(
+            last_text(&answer).starts_with("That was the demo."),
+            "{answer}"
+        );
+        let written = std::fs::read_to_string(child.workspace().join("demo.md")).unwrap();
+        assert!(written.starts_with("# Demo"));
+        let log = child.messages(&session).await.to_string();
+        assert!(log.contains("This is a demo: no model is asked"));
+        assert!(!log.contains(r#""status":"error""#), "{log}");
+        assert_eq!(grant.usage().calls, 4);
+    }
+
+    // A stream that stalls is asked for again, in every dialect; so is a rate limit.
+    let stall = |dialect: Dialect| {
+        let (child, llm) = (&child, &llm);
+        async move {
+            let plan = plan(dialect);
+            llm.reply_to(Scope::key(plan.key), Turn::new().text("half").hang_here());
+            llm.reply_to(
+                Scope::key(plan.key),
+                Turn::error(429, "slow down").header("retry-after", "9999"),
+            );
+            llm.reply_to(Scope::key(plan.key), Turn::new().text("whole"));
+            let (session, grant) = open(child, &plan, &llm.base()).await;
+            let answer = child.prompt(&session, &grant, "go").await;
+            assert_eq!(last_text(&answer), "whole", "{dialect:?} {answer}");
+            assert_eq!(grant.usage().calls, 3);
+        }
+    };
+    join3(
+        stall(Dialect::Chat),
+        stall(Dialect::Responses),
+        stall(Dialect::Messages),
+    )
+    .await;
+
+    // A refusal for good ends the turn at once, in every dialect.
+    let refuse = |dialect: Dialect| {
+        let (child, llm) = (&child, &llm);
+        async move {
+            let plan = plan(dialect);
+            llm.reply_to(
+                Scope::key(plan.key),
+                Turn::new().tool("bash", json!({ "command": "true", "description": "x" })),
+            );
+            let session = child.create_session(None).await;
+            let budget = Budget {
+                max_calls: Some(1),
+                max_total_tokens: None,
+            };
+            let grant = child.gateway.register(Route {
+                budget,
+                ..plan.route(&session, &llm.base())
+            });
+            let before = llm.requests().len();
+            let answer = child.prompt(&session, &grant, "go").await;
+            assert_eq!(
+                answer["info"]["error"]["data"]["statusCode"], 402,
+                "{answer}"
+            );
+            assert_eq!(answer["info"]["error"]["data"]["isRetryable"], false);
+            assert!(
+                answer["info"]["error"]["data"]["message"]
+                    .as_str()
+                    .unwrap()
+                    .contains("budget is spent")
+            );
+            assert_eq!(grant.stopped(), Some(Stop::BudgetExceeded));
+            assert_eq!(llm.requests().len(), before + 1);
+        }
+    };
+    refuse(Dialect::Chat).await;
+    refuse(Dialect::Responses).await;
+    refuse(Dialect::Messages).await;
+}
+
+/// The last text of an answered prompt.
+fn last_text(answer: &Value) -> &str {
+    let parts = answer["parts"].as_array().map_or(&[][..], Vec::as_slice);
+    parts
+        .iter()
+        .rev()
+        .find_map(|part| part["text"].as_str())
+        .unwrap_or_default()
+}
+
+/// No file below `folder` holds `secret`.
+fn assert_nowhere(folder: &Path, secret: &str) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_symlink() {
+            continue;
+        }
+        if path.is_dir() {
+            assert_nowhere(&path, secret);
+        } else {
+            let bytes = std::fs::read(&path).unwrap_or_default();
+            let found = memchr::memmem::find(&bytes, secret.as_bytes()).is_some();
+            assert!(!found, "{} holds {secret}", path.display());
+        }
+    }
+}

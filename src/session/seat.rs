@@ -1,0 +1,74 @@
+//! What the driver gets for a session that may begin: where commands come from and results go to.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::registry::Registry;
+use super::{Command, CreateError, Request, Session, Status};
+use crate::clock::Timestamp;
+use crate::event::State;
+
+/// A session that runs, for the client who asked for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Created {
+    pub(crate) remote_id: String,
+    pub(crate) created_at: Timestamp,
+}
+
+/// The creation's outcome, once there is one.
+pub(super) type Outcome = Option<Result<Created, CreateError>>;
+
+/// The driver's side of a session. Dropping it before the session has begun refuses it.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    pub(crate) request: Request,
+    pub(crate) session: Arc<Session>,
+    pub(crate) commands_rx: mpsc::Receiver<Command>,
+    pub(super) status_tx: watch::Sender<Arc<Status>>,
+    pub(super) outcome_tx: watch::Sender<Outcome>,
+    pub(super) registry: Registry,
+}
+
+// === impl Seat ===
+
+impl Seat {
+    /// The session runs: its client may be told.
+    pub(crate) fn accept(&self, remote_id: &str) {
+        self.update(|status| {
+            status.state = State::Running;
+            status.remote_id = Some(remote_id.to_owned());
+        });
+        let created = Created { remote_id: remote_id.to_owned(), created_at: self.session.created_at };
+        self.outcome_tx.send_replace(Some(Ok(created)));
+    }
+
+    /// The session did not come about: its id is free again.
+    pub(crate) fn refuse(self, error: CreateError) {
+        self.give_up(error);
+    }
+
+    /// Changes what clients see of the session.
+    pub(crate) fn update(&self, change: impl FnOnce(&mut Status)) {
+        self.status_tx.send_modify(|status| change(Arc::make_mut(status)));
+    }
+
+    /// Cancelled when nobody can ask for the session any more.
+    pub(crate) fn removed(&self) -> CancellationToken {
+        self.session.removed.clone()
+    }
+
+    fn give_up(&self, error: CreateError) {
+        if self.outcome_tx.borrow().is_none() {
+            self.registry.forget(&self.session);
+            self.outcome_tx.send_replace(Some(Err(error)));
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.give_up(CreateError::Failed("the session's driver ended".into()));
+    }
+}

@@ -1,0 +1,109 @@
+//! The tools a session may use: OpenCode's names, the group names of the contract, and what of
+//! OpenCode's permissions follows from a list. Pure.
+
+use std::collections::BTreeSet;
+
+/// OpenCode's tools, each with the permission that governs it.
+const TOOLS: &[(&str, &str)] = &[
+    ("apply_patch", "edit"),
+    ("bash", "bash"),
+    ("edit", "edit"),
+    ("glob", "glob"),
+    ("grep", "grep"),
+    ("list", "list"),
+    ("read", "read"),
+    ("task", "task"),
+    ("todowrite", "todowrite"),
+    ("webfetch", "webfetch"),
+    ("websearch", "websearch"),
+    ("write", "edit"),
+];
+
+/// Names for several tools, as backends of the contract store them.
+const GROUPS: &[(&str, &[&str])] = &[
+    ("code_exec", &["bash"]),
+    ("file_ops", &["read", "write", "edit", "apply_patch", "glob", "grep", "list"]),
+    ("terminal", &["bash"]),
+    ("web_search", &["webfetch", "websearch"]),
+];
+
+/// Never offered, whatever a session asks for: `question` waits for a person, `skill` reads files of
+/// other programs.
+const NEVER: &[&str] = &["question", "skill"];
+
+/// A checked choice of tools.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Tools(BTreeSet<&'static str>);
+
+// === impl Tools ===
+
+impl Tools {
+    /// Every tool there is.
+    pub(crate) fn all() -> Self {
+        Self(TOOLS.iter().map(|(name, _)| *name).collect())
+    }
+
+    /// Tool and group names to tools. `Err` is the first name that is neither.
+    pub(crate) fn parse(names: &[String]) -> Result<Self, String> {
+        let mut chosen = BTreeSet::new();
+        for name in names {
+            let group = GROUPS.iter().find(|(group, _)| group == name).map(|(_, tools)| tools.to_vec());
+            let single = || TOOLS.iter().find(|(tool, _)| tool == name).map(|(tool, _)| vec![*tool]);
+            chosen.extend(group.or_else(single).ok_or_else(|| name.clone())?);
+        }
+        Ok(Self(chosen))
+    }
+
+    /// Every name that is accepted, for a message.
+    pub(crate) fn names() -> String {
+        let all = TOOLS.iter().map(|(name, _)| *name).chain(GROUPS.iter().map(|(name, _)| *name));
+        all.collect::<Vec<_>>().join(", ")
+    }
+
+    pub(crate) fn list(&self) -> Vec<String> {
+        self.0.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    /// OpenCode's permissions to refuse. A list of refusals and not "nothing but": a subagent inherits
+    /// only refusals, so with the other form it would have no tools at all.
+    pub(crate) fn denied_permissions(&self) -> Vec<&'static str> {
+        let allowed: BTreeSet<&str> =
+            TOOLS.iter().filter(|(tool, _)| self.0.contains(tool)).map(|(_, permission)| *permission).collect();
+        let all: BTreeSet<&'static str> = TOOLS.iter().map(|(_, permission)| *permission).collect();
+        all.into_iter().filter(|permission| !allowed.contains(permission)).chain(NEVER.iter().copied()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(names: &[&str]) -> Result<Tools, String> {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        Tools::parse(&names)
+    }
+
+    #[test]
+    fn groups_and_tools_mix_and_doubles_are_one() {
+        let tools = parse(&["terminal", "code_exec", "bash", "web_search"]).unwrap();
+        assert_eq!(tools.list(), ["bash", "webfetch", "websearch"]);
+    }
+
+    #[test]
+    fn an_unknown_name_is_given_back() {
+        assert_eq!(parse(&["bash", "hammer"]), Err("hammer".into()));
+        assert_eq!(parse(&["question"]), Err("question".into()));
+        assert!(Tools::names().starts_with("apply_patch, bash") && Tools::names().ends_with("web_search"));
+    }
+
+    #[test]
+    fn what_is_not_enabled_is_denied_by_its_permission() {
+        assert_eq!(parse(&["read", "write", "edit", "bash"]).unwrap().denied_permissions(), [
+            "glob", "grep", "list", "task", "todowrite", "webfetch", "websearch", "question", "skill"
+        ]);
+        // Writing without editing cannot be said by permissions: the plugin says it.
+        assert!(!parse(&["write"]).unwrap().denied_permissions().contains(&"edit"));
+        assert_eq!(Tools::all().denied_permissions(), ["question", "skill"]);
+        assert_eq!(parse(&[]).unwrap().denied_permissions().len(), 12);
+    }
+}
