@@ -70,8 +70,6 @@ pub(crate) struct Cursor {
 impl Cursor {
     pub(crate) fn open(log: &EventLog, asked: &Asked, view: View) -> Opening {
         let log = log.shared.clone();
-        // Before the head is read, so that no change of it can be missed.
-        let changes = log.head.subscribe();
         let (kept, head) = log.kept();
         let (at, gap) = resolve(asked, kept);
         if gap.is_none() && at == head.seq && head.idle && !view.follow {
@@ -79,7 +77,7 @@ impl Cursor {
                 last: log.epoch.at(at),
             };
         }
-        let change = ReusableBoxFuture::new(changed(changes));
+        let change = ReusableBoxFuture::new(changed(log.head.subscribe()));
         Opening::Reading {
             cursor: Self {
                 log,
@@ -103,6 +101,7 @@ impl Cursor {
             if let Some(step) = self.read() {
                 return Poll::Ready(step);
             }
+            // Looked at after `change` began to watch, so no change can fall between.
             self.head = *self.log.head.borrow();
             if self.head.seq > self.at {
                 continue;

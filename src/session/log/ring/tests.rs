@@ -61,6 +61,29 @@ fn live_readers_share_one_copy_of_what_is_new() {
 }
 
 #[test]
+fn a_reader_behind_the_shared_piece_gets_a_copy_from_its_own_place() {
+    let mut ring = ring(4096, 8 << 20);
+    for _ in 0..5 {
+        push(&mut ring, Shown::Always);
+    }
+    for after in [3, 1, 4, 0, 2] {
+        let expected = Read::Frames {
+            bytes: frames(after + 1..=5),
+            last: 5,
+        };
+        assert_eq!(ring.read(after, 5, EVERYTHING), expected);
+    }
+    push(&mut ring, Shown::Always);
+    assert_eq!(
+        ring.read(0, 6, EVERYTHING),
+        Read::Frames {
+            bytes: frames(1..=6),
+            last: 6
+        }
+    );
+}
+
+#[test]
 fn nothing_past_the_published_head_is_read() {
     let mut ring = ring(4096, 8 << 20);
     for _ in 0..5 {

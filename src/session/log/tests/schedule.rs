@@ -223,7 +223,7 @@ proptest! {
     fn any_schedule_gives_each_reader_an_ordered_run_or_a_gap(
         events in 8..40_usize,
         bytes in 500..20_000_usize,
-        acts in vec(act(), 1..300),
+        acts in vec(act(), 1..200),
     ) {
         let mut model = Model::new(Limits { events, bytes });
         for act in acts {
