@@ -17,12 +17,18 @@ const MAX_MILLIS: u64 = 253_402_300_799_999;
 
 impl Timestamp {
     pub(crate) const fn from_millis(millis: u64) -> Self {
-        Self(if millis > MAX_MILLIS { MAX_MILLIS } else { millis })
+        Self(if millis > MAX_MILLIS {
+            MAX_MILLIS
+        } else {
+            millis
+        })
     }
 
     /// The wall clock. A clock set before 1970 counts as 1970.
     pub(crate) fn now() -> Self {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let since = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
         Self::from_millis(u64::try_from(since.as_millis()).unwrap_or(MAX_MILLIS))
     }
 
@@ -118,7 +124,8 @@ mod tests {
         let mut last = civil(0);
         for day in 1..146_097 {
             let next = civil(day);
-            let leap = next.0 % 4 == 0 && (next.0 % 100 != 0 || next.0 % 400 == 0);
+            let every = |years| u64::is_multiple_of(next.0, years);
+            let leap = every(4) && (!every(100) || every(400));
             let length = match last.1 {
                 2 if leap => 29,
                 2 => 28,

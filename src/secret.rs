@@ -23,7 +23,10 @@ impl Secret {
     }
 
     /// 256 fresh random bits as 64 hexadecimal digits.
-    #[expect(clippy::expect_used, reason = "a Linux that cannot give random bytes cannot run us")]
+    #[expect(
+        clippy::expect_used,
+        reason = "a Linux that cannot give random bytes cannot run us"
+    )]
     pub(crate) fn random() -> Self {
         let mut bits = Zeroizing::new([0_u8; 32]);
         getrandom::fill(bits.as_mut_slice()).expect("the kernel gives random bytes");

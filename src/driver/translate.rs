@@ -20,13 +20,13 @@ mod files;
 mod progress;
 mod result;
 mod sequence;
+#[cfg(test)]
+mod tests;
 mod text;
 mod tool;
 mod turn;
-#[cfg(test)]
-mod tests;
 
-pub(crate) use failure::{classify, clean};
+pub(crate) use failure::classify;
 pub(crate) use turn::End;
 
 use std::collections::HashMap;
@@ -72,21 +72,51 @@ pub(crate) enum Signal {
     /// The root session failed: ask as well, because sometimes no idle follows.
     Failed,
     /// A message of the model is whole, or failed.
-    MessageDone { session: String, message: String },
+    MessageDone {
+        session: String,
+        message: String,
+    },
     /// A subagent began; its events and model calls belong to this session.
-    ChildCreated { session: String, parent: String },
-    PermissionAsked { request: String, session: String, deadline: Option<Timestamp> },
-    QuestionAsked { request: String, session: String, deadline: Option<Timestamp> },
-    Answered { request: String },
+    ChildCreated {
+        session: String,
+        parent: String,
+    },
+    PermissionAsked {
+        request: String,
+        session: String,
+        deadline: Option<Timestamp>,
+    },
+    QuestionAsked {
+        request: String,
+        session: String,
+        deadline: Option<Timestamp>,
+    },
+    Answered {
+        request: String,
+    },
     /// The provider is asked again at `until`.
-    Retrying { session: String, attempt: u64, until: Timestamp },
-    Compacted { session: String },
+    Retrying {
+        session: String,
+        attempt: u64,
+        until: Timestamp,
+    },
+    Compacted {
+        session: String,
+    },
     /// The loop guard: the same call, this many times in a row.
-    ToolRepeated { tool: Arc<str>, times: u32 },
+    ToolRepeated {
+        tool: Arc<str>,
+        times: u32,
+    },
     /// Durable events after `after` are missing: ask the history.
-    SequenceGap { session: String, after: Option<u64> },
+    SequenceGap {
+        session: String,
+        after: Option<u64>,
+    },
     /// A part's final text does not begin with what was published of it; nothing can mend that.
-    TextDiverged { part: String },
+    TextDiverged {
+        part: String,
+    },
     SessionDeleted,
     /// Every run in the session's directory was aborted.
     Disposed,
@@ -164,7 +194,9 @@ impl Translator {
 
     /// The known sessions and the last durable event seen of each: what `/sync/history` is asked with.
     pub(crate) fn sequences(&self) -> impl Iterator<Item = (&str, Option<u64>)> {
-        self.sessions.iter().map(|(id, session)| (&**id, session.sequence.seen()))
+        self.sessions
+            .iter()
+            .map(|(id, session)| (&**id, session.sequence.seen()))
     }
 
     /// Takes one live event.
@@ -234,9 +266,10 @@ impl Translator {
                 self.busy = false;
                 out.signals.push(Signal::Idle);
             }
-            oc::Event::SessionError { session: Some(session), error }
-                if session == self.settings.root =>
-            {
+            oc::Event::SessionError {
+                session: Some(session),
+                error,
+            } if session == self.settings.root => {
                 self.turn.error.get_or_insert(error);
                 out.signals.push(Signal::Failed);
             }
@@ -254,7 +287,11 @@ impl Translator {
             }
             oc::Event::PermissionAsked(ask) => self.permission_asked(ask, now, out),
             oc::Event::QuestionAsked(ask) => self.question_asked(ask, now, out),
-            oc::Event::PermissionReplied { session, request, reply } => {
+            oc::Event::PermissionReplied {
+                session,
+                request,
+                reply,
+            } => {
                 self.permission_replied(&session, request, reply, now, out);
             }
             oc::Event::QuestionReplied { session, request } => {
@@ -289,12 +326,18 @@ impl Translator {
             name: info.agent.unwrap_or_else(|| "subagent".to_owned()),
             parent: parent.clone(),
         };
-        let mut session = Session { agent: Some(Arc::new(agent)), ..Session::default() };
+        let mut session = Session {
+            agent: Some(Arc::new(agent)),
+            ..Session::default()
+        };
         if origin == Origin::Live {
             session.sequence.event();
         }
         self.sessions.insert(info.id.clone(), session);
-        out.signals.push(Signal::ChildCreated { session: info.id, parent });
+        out.signals.push(Signal::ChildCreated {
+            session: info.id,
+            parent,
+        });
     }
 
     /// A durable event, whose number comes next.
@@ -312,7 +355,9 @@ impl Translator {
     }
 
     fn sequence(&mut self, id: String, seq: u64, out: &mut Batch) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
         if session.sequence.number(seq) {
             let after = session.sequence.seen();
             out.signals.push(Signal::SequenceGap { session: id, after });
@@ -346,22 +391,50 @@ impl Translator {
         if matches!(self.parts.get(&part.id), Some(Part::Done)) {
             return;
         }
-        let oc::Part { id, session, message, time, kind } = part;
+        let oc::Part {
+            id,
+            session,
+            message,
+            time,
+            kind,
+        } = part;
         match kind {
             oc::PartKind::Text { text, ended } => {
-                let piece = text::Snapshot { session, message, text, ended, reasoning: false };
+                let piece = text::Snapshot {
+                    session,
+                    message,
+                    text,
+                    ended,
+                    reasoning: false,
+                };
                 self.snapshot(id, piece, origin, now, out);
             }
             oc::PartKind::Reasoning { text, ended } => {
-                let piece = text::Snapshot { session, message, text, ended, reasoning: true };
+                let piece = text::Snapshot {
+                    session,
+                    message,
+                    text,
+                    ended,
+                    reasoning: true,
+                };
                 self.snapshot(id, piece, origin, now, out);
             }
             oc::PartKind::Tool(tool) => {
-                self.tool(tool::Update { id, session, time, tool: *tool, origin }, now, out);
+                self.tool(
+                    tool::Update {
+                        id,
+                        session,
+                        time,
+                        tool: *tool,
+                        origin,
+                    },
+                    now,
+                    out,
+                );
             }
             oc::PartKind::StepStart => {
                 self.parts.insert(id, Part::Done);
-                self.step_start(message, now, out);
+                self.step_start(&message, now, out);
             }
             oc::PartKind::StepFinish(step) => {
                 self.parts.insert(id, Part::Done);
@@ -379,10 +452,16 @@ impl Translator {
     }
 
     fn agent(&self, session: &str) -> Option<Arc<Agent>> {
-        self.sessions.get(session).and_then(|session| session.agent.clone())
+        self.sessions
+            .get(session)
+            .and_then(|session| session.agent.clone())
     }
 
     fn event(&self, session: &str, now: Timestamp, body: Body) -> Event {
-        Event { at: now, agent: self.agent(session), body }
+        Event {
+            at: now,
+            agent: self.agent(session),
+            body,
+        }
     }
 }

@@ -102,9 +102,15 @@ impl Cumulative {
 
 fn window(output: &str) -> Option<&str> {
     // Every code unit has at least a byte.
-    let window = output.strip_prefix(SLID).filter(|window| window.len() >= WINDOW)?;
+    let window = output
+        .strip_prefix(SLID)
+        .filter(|window| window.len() >= WINDOW)?;
     // A window that begins inside a character begins with half of it.
-    Some(window.strip_prefix(char::REPLACEMENT_CHARACTER).unwrap_or(window))
+    Some(
+        window
+            .strip_prefix(char::REPLACEMENT_CHARACTER)
+            .unwrap_or(window),
+    )
 }
 
 /// The text of a command's result, without what OpenCode wrote around it.
@@ -135,7 +141,11 @@ impl Result {
         if text == NOTHING {
             text = "";
         }
-        Self { text: text.to_owned(), cut, note }
+        Self {
+            text: text.to_owned(),
+            cut,
+            note,
+        }
     }
 }
 
@@ -149,14 +159,19 @@ fn overlap(old: &[u8], new: &[u8]) -> usize {
         while length > 0 && (length == new.len() || new[length] != byte) {
             length = border[length - 1] as usize;
         }
-        if new.get(length) == Some(&byte) { length + 1 } else { 0 }
+        if new.get(length) == Some(&byte) {
+            length + 1
+        } else {
+            0
+        }
     };
     let mut length = 0;
     for at in 1..new.len() {
         length = step(&border, length, new[at]);
         border[at] = u32::try_from(length).unwrap_or_default();
     }
-    old.iter().fold(0, |length, &byte| step(&border, length, byte))
+    old.iter()
+        .fold(0, |length, &byte| step(&border, length, byte))
 }
 
 #[cfg(test)]
@@ -166,7 +181,10 @@ mod tests {
     use super::*;
 
     fn piece(text: &str) -> Option<Piece> {
-        Some(Piece { text: text.to_owned(), hole: false })
+        Some(Piece {
+            text: text.to_owned(),
+            hole: false,
+        })
     }
 
     #[test]
@@ -176,7 +194,10 @@ mod tests {
         assert_eq!(output.advance("a\n".into()), piece("a\n"));
         assert_eq!(output.advance("a\nä".into()), piece("ä"));
         assert_eq!(output.advance("a\n".into()), None, "an update from before");
-        assert_eq!(output.settle("a\näb".into(), &Result::default()), piece("b"));
+        assert_eq!(
+            output.settle("a\näb".into(), &Result::default()),
+            piece("b")
+        );
     }
 
     #[test]
@@ -190,11 +211,22 @@ mod tests {
     fn what_was_written_around_the_output_is_taken_off() {
         let output = "before\n\n\n<shell_metadata>\ntimed out\n</shell_metadata>";
         let (text, note) = ("before\n".to_owned(), Some("timed out".to_owned()));
-        assert_eq!(Result::read(output), Result { text, cut: false, note });
+        assert_eq!(
+            Result::read(output),
+            Result {
+                text,
+                cut: false,
+                note
+            }
+        );
         let output = "...output truncated...\n\nFull output saved to: /t/x\n\nthe\n\nend";
         assert_eq!(
             Result::read(output),
-            Result { text: "the\n\nend".into(), cut: true, note: None }
+            Result {
+                text: "the\n\nend".into(),
+                cut: true,
+                note: None
+            }
         );
     }
 
@@ -206,7 +238,10 @@ mod tests {
         let mut output = Cumulative::default();
         assert_eq!(output.advance(lines(0, 10)), piece(&lines(0, 10)));
         let text = lines(9000, 12_000);
-        assert_eq!(output.advance(format!("{SLID}{text}")), Some(Piece { text, hole: true }));
+        assert_eq!(
+            output.advance(format!("{SLID}{text}")),
+            Some(Piece { text, hole: true })
+        );
         let next = output.advance(format!("{SLID}{}", lines(9100, 12_100)));
         assert_eq!(next, piece(&lines(12_000, 12_100)));
     }
