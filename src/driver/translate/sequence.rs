@@ -75,13 +75,13 @@ impl Sequence {
                 self.gap = Some(Gap {
                     end: number,
                     heard: Some(number),
-                })
+                });
             }
             (false, _) => {
                 self.gap = Some(Gap {
                     end: number.saturating_add(1),
                     heard: None,
-                })
+                });
             }
         }
         true

@@ -251,7 +251,7 @@ mod tests {
             cuts in prop::collection::vec(1_usize..4, 1..20),
         ) {
             let quote = |units: &[u16]| {
-                let escaped: String = units.iter().map(|unit| format!("\\u{unit:04x}")).collect();
+                let escaped = units.iter().fold(String::new(), |text, unit| text + &format!("\\u{unit:04x}"));
                 format!("\"{escaped}\"")
             };
             let (mut rest, mut pieces) = (&units[..], Vec::new());

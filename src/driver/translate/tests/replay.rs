@@ -14,6 +14,8 @@ use crate::event::{Body, Event};
 use crate::opencode::sse::{Decoder, Frame, MAX_EVENT};
 use crate::opencode::types as oc;
 
+use super::shorten::{name_ids, shorten};
+
 /// The recordings in which the caller stopped the turn.
 const CANCELLED: [&str; 4] = [
     "cap_sub_abort",
@@ -42,7 +44,7 @@ impl Recording {
         let text = std::fs::read_to_string(format!("tests/recordings/{name}.jsonl")).unwrap();
         let created = text.split_once("\"created\":").unwrap().1.trim_start();
         let digits = created.find(|c: char| !c.is_ascii_digit()).unwrap();
-        let base: u64 = created[..digits].parse().unwrap();
+        let base: u64 = created.get(..digits).unwrap().parse().unwrap();
         let mut first = None;
         let lines: Vec<Line> = text
             .lines()
@@ -73,10 +75,11 @@ impl Recording {
     }
 
     pub(crate) fn stream(&self) -> String {
-        self.lines
-            .iter()
-            .map(|line| format!("data: {}\n\n", line.json))
-            .collect()
+        let mut stream = String::new();
+        for line in &self.lines {
+            write!(stream, "data: {}\n\n", line.json).unwrap();
+        }
+        stream
     }
 
     /// What `/sync/history` would answer: the durable twins.
@@ -292,52 +295,6 @@ fn copy(info: &oc::MessageInfo) -> oc::MessageInfo {
         finish: info.finish.clone(),
         error: info.error.clone(),
     }
-}
-
-/// Long texts by their ends and their length.
-fn shorten(value: &mut Value) {
-    match value {
-        Value::String(text) if text.len() > 400 => {
-            let start = &text[..text.floor_char_boundary(80)];
-            let end = &text[text.ceil_char_boundary(text.len() - 60)..];
-            *text = format!("{start}[{} bytes]{end}", text.len());
-        }
-        Value::Array(items) => items.iter_mut().for_each(shorten),
-        Value::Object(fields) => fields.values_mut().for_each(shorten),
-        _ => {}
-    }
-}
-
-/// OpenCode's ids by kind and order of appearance.
-fn name_ids(text: &str) -> String {
-    let mut names: HashMap<String, String> = HashMap::new();
-    let mut counts: HashMap<&str, usize> = HashMap::new();
-    let mut out = String::new();
-    let mut rest = text;
-    while let Some(at) = ["ses_", "msg_", "prt_", "per_", "que_"]
-        .iter()
-        .filter_map(|prefix| rest.find(prefix))
-        .min()
-    {
-        let (before, id) = rest.split_at(at);
-        let end = id[4..]
-            .find(|c: char| !c.is_ascii_alphanumeric())
-            .map_or(id.len(), |end| end + 4);
-        let (id, after) = id.split_at(end);
-        out.push_str(before);
-        if id.len() < 20 {
-            out.push_str(id);
-        } else {
-            let name = names.entry(id.to_owned()).or_insert_with(|| {
-                let count = counts.entry(&id[..3]).or_default();
-                *count += 1;
-                format!("{}{count}", &id[..4])
-            });
-            out.push_str(name);
-        }
-        rest = after;
-    }
-    out + rest
 }
 
 /// The frames of a stream that arrives in pieces of these sizes.

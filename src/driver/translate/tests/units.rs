@@ -1,121 +1,10 @@
 //! What no recording shows.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::clock::Timestamp;
-use crate::driver::translate::{Batch, End, Settings, Signal, Translator};
-use crate::event::Event;
-use crate::opencode::types as oc;
+use crate::driver::translate::Signal;
 
-const NOW: Timestamp = Timestamp::from_millis(1_000_000);
-
-struct Bench {
-    translator: Translator,
-    batch: Batch,
-}
-
-/// A turn of session `s`, with the user's message `m0` and the model's `m1` known.
-fn bench() -> Bench {
-    let settings = Settings {
-        root: "s".into(),
-        directory: "/w".into(),
-        ask_timeout: None,
-        loop_limit: 2,
-    };
-    let (mut translator, mut batch) = (Translator::new(settings), Batch::default());
-    translator.begin_turn(NOW, &mut batch);
-    let mut bench = Bench { translator, batch };
-    bench.live("message.updated", &json!({ "info": message("m0", "user") }));
-    bench.live(
-        "message.updated",
-        &json!({ "info": message("m1", "assistant") }),
-    );
-    bench.lines();
-    bench
-}
-
-fn message(id: &str, role: &str) -> Value {
-    json!({ "id": id, "sessionID": "s", "role": role, "time": { "created": 1 } })
-}
-
-fn text(id: &str, text: &str, ended: bool) -> Value {
-    let time = if ended {
-        json!({ "start": 1, "end": 2 })
-    } else {
-        json!({ "start": 1 })
-    };
-    json!({ "id": id, "messageID": "m1", "sessionID": "s", "type": "text", "text": text, "time": time })
-}
-
-fn tool(id: &str, status: &str, input: &Value, metadata: &Value) -> Value {
-    json!({ "id": id, "messageID": "m1", "sessionID": "s", "type": "tool", "tool": "bash",
-        "callID": format!("call-{id}"),
-        "state": { "status": status, "input": input, "metadata": metadata, "time": { "start": 999_000 } } })
-}
-
-impl Bench {
-    fn event(&mut self, kind: &str, properties: &Value) {
-        let json = json!({ "payload": { "type": kind, "properties": properties } });
-        let event = oc::decode(json.to_string().as_bytes()).unwrap().event;
-        self.translator.apply(event, NOW, &mut self.batch);
-    }
-
-    fn live(&mut self, kind: &str, properties: &Value) {
-        self.event(kind, properties);
-    }
-
-    fn part(&mut self, part: &Value) {
-        self.event("message.part.updated", &json!({ "part": part, "time": 5 }));
-    }
-
-    fn delta(&mut self, part: &str, delta: &str) {
-        // By hand, for halves of characters.
-        let json = format!(
-            r#"{{"payload":{{"type":"message.part.delta","properties":{{"sessionID":"s","messageID":"m1","partID":"{part}","field":"text","delta":"{delta}"}}}}}}"#
-        );
-        let event = oc::decode(json.as_bytes()).unwrap().event;
-        self.translator.apply(event, NOW, &mut self.batch);
-    }
-
-    fn list(&mut self, parts: &[Value]) {
-        let list = json!([{ "info": message("m1", "assistant"), "parts": parts }]);
-        for message in oc::messages(list.to_string().as_bytes()).unwrap() {
-            self.translator.apply_message(message, NOW, &mut self.batch);
-        }
-    }
-
-    fn number(&mut self, seq: u64) {
-        let json = json!({ "payload": { "type": "sync", "syncEvent": { "seq": seq, "aggregateID": "s" } } });
-        let event = oc::decode(json.to_string().as_bytes()).unwrap().event;
-        self.translator.apply(event, NOW, &mut self.batch);
-    }
-
-    fn finish(&mut self) {
-        self.translator
-            .finish(End::Cancelled, true, NOW, &mut self.batch);
-    }
-
-    /// What was published since the last call, one line each, without what is always the same.
-    fn lines(&mut self) -> Vec<String> {
-        let events = std::mem::take(&mut self.batch.events);
-        let lines = events.iter().flat_map(Event::encode).map(|encoded| {
-            let mut value: Value = serde_json::from_str(&encoded.data).unwrap();
-            let fields = value.as_object_mut().unwrap();
-            fields.remove("timestamp");
-            fields.remove("type");
-            format!("{} {value}", encoded.kind)
-        });
-        lines.collect()
-    }
-
-    fn signals(&mut self) -> Vec<Signal> {
-        std::mem::take(&mut self.batch.signals)
-    }
-}
-
-fn said(text: &str) -> String {
-    format!("output {}", json!({ "source": "assistant", "text": text }))
-}
+use super::bench::{NOW, bench, message, said, text, tool};
 
 #[test]
 fn deltas_with_a_hole_before_them_wait_for_the_final_text() {
@@ -176,7 +65,7 @@ fn text_of_an_unknown_message_waits_until_it_is_known_whose_it_is() {
         part["messageID"] = json!("m2");
         bench.part(&part);
         assert_eq!(bench.lines(), Vec::<String>::new());
-        bench.live("message.updated", &json!({ "info": message("m2", role) }));
+        bench.event("message.updated", &json!({ "info": message("m2", role) }));
         bench.finish();
         let mut lines = bench.lines();
         lines.pop();
@@ -294,9 +183,9 @@ fn a_retry_is_told_once_and_ends_with_the_next_attempt() {
     let mut bench = bench();
     let retry = json!({ "sessionID": "s",
         "status": { "type": "retry", "attempt": 1, "message": "busy at http://h/x", "next": 1_001_500 } });
-    bench.live("session.status", &retry);
-    bench.live("session.status", &retry);
-    bench.live(
+    bench.event("session.status", &retry);
+    bench.event("session.status", &retry);
+    bench.event(
         "session.status",
         &json!({ "sessionID": "s", "status": { "type": "busy" } }),
     );
@@ -314,8 +203,8 @@ fn a_retry_is_told_once_and_ends_with_the_next_attempt() {
 fn an_ask_is_told_once_and_closed_by_its_call() {
     let mut bench = bench();
     let ask = json!({ "id": "per", "sessionID": "s", "permission": "bash", "tool": { "callID": "call-p1" } });
-    bench.live("permission.asked", &ask);
-    bench.live("permission.asked", &ask);
+    bench.event("permission.asked", &ask);
+    bench.event("permission.asked", &ask);
     let asked = bench.lines();
     assert_eq!(asked.len(), 2, "{asked:?}");
     assert_eq!(
@@ -329,7 +218,7 @@ fn an_ask_is_told_once_and_closed_by_its_call() {
         r#"status {"progress":0,"status":"running"}"#
     );
     let replied = json!({ "sessionID": "s", "requestID": "per", "reply": "once" });
-    bench.live("permission.replied", &replied);
+    bench.event("permission.replied", &replied);
     assert_eq!(bench.lines(), Vec::<String>::new());
 }
 
@@ -355,9 +244,9 @@ fn a_subagent_of_a_subagent_belongs_to_the_root_and_a_stranger_does_not() {
     let mut bench = bench();
     let info =
         |id: &str, parent: &str| json!({ "info": { "id": id, "parentID": parent, "agent": "g" } });
-    bench.live("session.created", &info("c1", "s"));
-    bench.live("session.updated", &info("c2", "c1"));
-    bench.live("session.created", &info("x", "y"));
+    bench.event("session.created", &info("c1", "s"));
+    bench.event("session.updated", &info("c2", "c1"));
+    bench.event("session.created", &info("x", "y"));
     let child = |session: &str, parent: &str| Signal::ChildCreated {
         session: session.into(),
         parent: parent.into(),
@@ -365,8 +254,8 @@ fn a_subagent_of_a_subagent_belongs_to_the_root_and_a_stranger_does_not() {
     assert_eq!(bench.signals(), [child("c1", "s"), child("c2", "c1")]);
     assert!(bench.translator.owns("c2") && !bench.translator.owns("x"));
     let todos = |session: &str| json!({ "sessionID": session, "todos": [{ "content": "a", "status": "completed" }] });
-    bench.live("todo.updated", &todos("c2"));
-    bench.live("todo.updated", &todos("x"));
+    bench.event("todo.updated", &todos("c2"));
+    bench.event("todo.updated", &todos("x"));
     let agent = json!({ "id": "c2", "name": "g", "parent": "c1" });
     let items = json!([{ "content": "a", "status": "completed", "priority": "" }]);
     assert_eq!(
