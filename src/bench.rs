@@ -7,3 +7,9 @@ mod stream;
 #[cfg(test)]
 pub(crate) use self::stream::serve_connection;
 pub use self::stream::{StreamLog, StreamReader, serve_stream};
+
+// === bytes of the child to our events (benches/translate.rs) ===
+
+mod translate;
+
+pub use self::translate::{Count, Pipeline};

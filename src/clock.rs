@@ -17,7 +17,11 @@ const MAX_MILLIS: u64 = 253_402_300_799_999;
 
 impl Timestamp {
     pub(crate) const fn from_millis(millis: u64) -> Self {
-        Self(if millis > MAX_MILLIS { MAX_MILLIS } else { millis })
+        Self(if millis > MAX_MILLIS {
+            MAX_MILLIS
+        } else {
+            millis
+        })
     }
 
     /// The wall clock. A clock set before 1970 counts as 1970.
@@ -124,7 +128,8 @@ mod tests {
         let mut last = civil(0);
         for day in 1..146_097 {
             let next = civil(day);
-            let leap = next.0 % 4 == 0 && (next.0 % 100 != 0 || next.0 % 400 == 0);
+            let every = |years| u64::is_multiple_of(next.0, years);
+            let leap = every(4) && (!every(100) || every(400));
             let length = match last.1 {
                 2 if leap => 29,
                 2 => 28,

@@ -56,7 +56,7 @@ pub(crate) enum Body {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Status {
-    pub(crate) status: State,
+    pub(crate) state: State,
     /// 0 to 100, never less than before in the same turn.
     pub(crate) progress: u8,
     pub(crate) phase: Option<Phase>,
@@ -137,9 +137,16 @@ pub(crate) enum ResultBody {
         stderr: String,
         note: Option<String>,
     },
-    Content { content: String },
-    Output { output: String, title: Option<String> },
-    Error { error: String },
+    Content {
+        content: String,
+    },
+    Output {
+        output: String,
+        title: Option<String>,
+    },
+    Error {
+        error: String,
+    },
 }
 
 /// Something failed. A fatal one ends the turn.
@@ -233,7 +240,9 @@ pub(crate) enum PermissionStep {
         /// When silence becomes a no.
         deadline: Option<Timestamp>,
     },
-    Answered { reply: String },
+    Answered {
+        reply: String,
+    },
 }
 
 /// The agent asks the user.
@@ -284,14 +293,20 @@ impl Event {
         match &self.body {
             Body::Complete(_) => true,
             Body::Error(failure) => failure.fatal,
-            Body::Status(status) => matches!(status.status, State::Cancelled),
+            Body::Status(status) => matches!(status.state, State::Cancelled),
             _ => false,
         }
     }
 
     /// Whether a reader gets it only when it asked for reasoning.
     pub(crate) const fn is_reasoning(&self) -> bool {
-        matches!(&self.body, Body::Output(Output { source: Source::Reasoning, .. }))
+        matches!(
+            &self.body,
+            Body::Output(Output {
+                source: Source::Reasoning,
+                ..
+            })
+        )
     }
 }
 

@@ -42,7 +42,16 @@ pub(crate) enum Verdict {
 const PATIENCE: [Duration; 8] = {
     let second = Duration::from_secs(1);
     let ms = Duration::from_millis;
-    [ms(100), ms(200), ms(400), ms(800), second, second, second, second]
+    [
+        ms(100),
+        ms(200),
+        ms(400),
+        ms(800),
+        second,
+        second,
+        second,
+        second,
+    ]
 };
 
 /// Judges the facts.
@@ -57,8 +66,11 @@ pub(crate) fn decide(facts: &Facts<'_>) -> Verdict {
     });
     // Without an answer there is nothing to wait for once the session said why.
     let refused = answer.is_none() && facts.error.is_some();
-    if !finished && !refused
-        && let Some(wait) = usize::try_from(facts.asked).ok().and_then(|asked| PATIENCE.get(asked))
+    if !finished
+        && !refused
+        && let Some(wait) = usize::try_from(facts.asked)
+            .ok()
+            .and_then(|asked| PATIENCE.get(asked))
     {
         return Verdict::AskAgain(*wait);
     }
@@ -67,9 +79,9 @@ pub(crate) fn decide(facts: &Facts<'_>) -> Verdict {
     }
     Verdict::Ended(match (error.or(facts.error), answer) {
         (Some(error), _) => End::Failed(classify(error)),
-        (None, Some(answer)) if finished => {
-            End::Complete { finish_reason: answer.finish.clone() }
-        }
+        (None, Some(answer)) if finished => End::Complete {
+            finish_reason: answer.finish.clone(),
+        },
         (None, Some(_)) => interrupted("the agent stopped in the middle of its answer"),
         (None, None) => interrupted("the agent stopped without an answer"),
     })
@@ -92,7 +104,9 @@ pub(crate) fn last_of_turn<'a>(
 ) -> Option<&'a MessageInfo> {
     // Ids sort in the order the messages were made.
     let last = &messages.last()?.info;
-    before.is_none_or(|before| *last.id > *before).then_some(last)
+    before
+        .is_none_or(|before| *last.id > *before)
+        .then_some(last)
 }
 
 #[cfg(test)]
@@ -101,7 +115,12 @@ mod tests {
 
     fn error(name: &str) -> ProviderError {
         let (name, message) = (name.to_owned(), "it broke".to_owned());
-        ProviderError { name, message, status: None, retryable: false }
+        ProviderError {
+            name,
+            message,
+            status: None,
+            retryable: false,
+        }
     }
 
     fn message(role: Role) -> MessageInfo {
@@ -121,12 +140,22 @@ mod tests {
 
     fn answered(finish: &str) -> MessageInfo {
         let (completed, finish) = (Some(2), Some(finish.to_owned()));
-        MessageInfo { completed, finish, ..message(Role::Assistant) }
+        MessageInfo {
+            completed,
+            finish,
+            ..message(Role::Assistant)
+        }
     }
 
     fn facts(last: Option<&MessageInfo>) -> Facts<'_> {
         let status = &SessionStatus::Idle;
-        Facts { status, last, error: None, cancelled: false, asked: 0 }
+        Facts {
+            status,
+            last,
+            error: None,
+            cancelled: false,
+            asked: 0,
+        }
     }
 
     fn code(verdict: &Verdict) -> Option<FailureCode> {
@@ -139,10 +168,19 @@ mod tests {
     #[test]
     fn a_session_that_works_has_not_ended_whatever_it_said() {
         let (done, failed) = (answered("stop"), error("ContextOverflowError"));
-        let retry = SessionStatus::Retry { attempt: 1, message: String::new(), next: 0 };
+        let retry = SessionStatus::Retry {
+            attempt: 1,
+            message: String::new(),
+            next: 0,
+        };
         for status in [SessionStatus::Busy, retry, SessionStatus::Other] {
             let facts = facts(Some(&done));
-            let facts = Facts { status: &status, error: Some(&failed), cancelled: true, ..facts };
+            let facts = Facts {
+                status: &status,
+                error: Some(&failed),
+                cancelled: true,
+                ..facts
+            };
             assert_eq!(decide(&facts), Verdict::NotYet);
         }
     }
@@ -150,7 +188,9 @@ mod tests {
     #[test]
     fn a_finished_answer_is_complete() {
         for reason in ["stop", "length", "tool-calls"] {
-            let end = End::Complete { finish_reason: Some(reason.to_owned()) };
+            let end = End::Complete {
+                finish_reason: Some(reason.to_owned()),
+            };
             assert_eq!(decide(&facts(Some(&answered(reason)))), Verdict::Ended(end));
         }
     }
@@ -159,10 +199,19 @@ mod tests {
     fn a_failed_answer_is_its_error() {
         let mut last = message(Role::Assistant);
         last.error = Some(error("APIError"));
-        assert_eq!(code(&decide(&facts(Some(&last)))), Some(FailureCode::ProviderUnavailable));
+        assert_eq!(
+            code(&decide(&facts(Some(&last)))),
+            Some(FailureCode::ProviderUnavailable)
+        );
         last.error = Some(error("MessageAbortedError"));
-        assert_eq!(code(&decide(&facts(Some(&last)))), Some(FailureCode::Aborted));
-        let facts = Facts { cancelled: true, ..facts(Some(&last)) };
+        assert_eq!(
+            code(&decide(&facts(Some(&last)))),
+            Some(FailureCode::Aborted)
+        );
+        let facts = Facts {
+            cancelled: true,
+            ..facts(Some(&last))
+        };
         assert_eq!(decide(&facts), Verdict::Ended(End::Cancelled));
     }
 
@@ -170,7 +219,10 @@ mod tests {
     fn an_error_without_any_answer_ends_at_once() {
         let (user, failed) = (message(Role::User), error("UnknownError"));
         for last in [None, Some(&user)] {
-            let facts = Facts { error: Some(&failed), ..facts(last) };
+            let facts = Facts {
+                error: Some(&failed),
+                ..facts(last)
+            };
             assert_eq!(code(&decide(&facts)), Some(FailureCode::AgentError));
         }
     }
@@ -188,14 +240,20 @@ mod tests {
             }
             assert_eq!(waited, Duration::from_millis(5500));
             assert_eq!(code(&decide(&facts)), Some(FailureCode::Interrupted));
-            let cancelled = Facts { cancelled: true, ..facts };
+            let cancelled = Facts {
+                cancelled: true,
+                ..facts
+            };
             assert_eq!(decide(&cancelled), Verdict::Ended(End::Cancelled));
         }
     }
 
     #[test]
     fn messages_of_an_earlier_turn_say_nothing() {
-        let messages = [Message { info: answered("stop"), parts: Vec::new() }];
+        let messages = [Message {
+            info: answered("stop"),
+            parts: Vec::new(),
+        }];
         assert!(last_of_turn(&messages, None).is_some());
         assert!(last_of_turn(&messages, Some("msg_1")).is_some());
         assert!(last_of_turn(&messages, Some("msg_2")).is_none());

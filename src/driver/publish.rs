@@ -45,8 +45,8 @@ fn note(status: &mut Status, event: &Event) {
     match &event.body {
         Body::Status(news) => {
             // A turn counts as completed only with its `complete` event.
-            if news.status != State::Completed {
-                status.state = news.status;
+            if news.state != State::Completed {
+                status.state = news.state;
             }
             status.progress = news.progress;
             status.phase = news.phase;

@@ -79,16 +79,15 @@ impl Switchboard {
     }
 
     pub(super) async fn tell_all(&self, item: impl Fn() -> Item) {
-        let routes = self.routes.lock();
-        let roots: Vec<_> = routes
-            .iter()
-            .filter(|(session, route)| **session == route.root)
-            .map(|(_, route)| route.items_tx.clone())
-            .collect();
-        drop(routes);
-        for items_tx in roots {
+        for items_tx in self.roots() {
             deliver(&items_tx, item()).await;
         }
+    }
+
+    fn roots(&self) -> Vec<mpsc::Sender<Item>> {
+        let routes = self.routes.lock();
+        let roots = routes.iter().filter(|(session, route)| **session == route.root);
+        roots.map(|(_, route)| route.items_tx.clone()).collect()
     }
 
     /// Sessions of OpenCode that are on the board.

@@ -15,18 +15,19 @@
 //! number of parts of the session (about 100 bytes each), so that no part is ever published twice.
 
 mod cumulative;
+mod dispatch;
 mod failure;
 mod files;
 mod progress;
 mod result;
 mod sequence;
+#[cfg(test)]
+mod tests;
 mod text;
 mod tool;
 mod turn;
-#[cfg(test)]
-mod tests;
 
-pub(crate) use failure::{classify, clean};
+pub(crate) use failure::classify;
 pub(crate) use turn::End;
 
 use std::collections::HashMap;
@@ -72,21 +73,51 @@ pub(crate) enum Signal {
     /// The root session failed: ask as well, because sometimes no idle follows.
     Failed,
     /// A message of the model is whole, or failed.
-    MessageDone { session: String, message: String },
+    MessageDone {
+        session: String,
+        message: String,
+    },
     /// A subagent began; its events and model calls belong to this session.
-    ChildCreated { session: String, parent: String },
-    PermissionAsked { request: String, session: String, deadline: Option<Timestamp> },
-    QuestionAsked { request: String, session: String, deadline: Option<Timestamp> },
-    Answered { request: String },
+    ChildCreated {
+        session: String,
+        parent: String,
+    },
+    PermissionAsked {
+        request: String,
+        session: String,
+        deadline: Option<Timestamp>,
+    },
+    QuestionAsked {
+        request: String,
+        session: String,
+        deadline: Option<Timestamp>,
+    },
+    Answered {
+        request: String,
+    },
     /// The provider is asked again at `until`.
-    Retrying { session: String, attempt: u64, until: Timestamp },
-    Compacted { session: String },
+    Retrying {
+        session: String,
+        attempt: u64,
+        until: Timestamp,
+    },
+    Compacted {
+        session: String,
+    },
     /// The loop guard: the same call, this many times in a row.
-    ToolRepeated { tool: Arc<str>, times: u32 },
+    ToolRepeated {
+        tool: Arc<str>,
+        times: u32,
+    },
     /// Durable events after `after` are missing: ask the history.
-    SequenceGap { session: String, after: Option<u64> },
+    SequenceGap {
+        session: String,
+        after: Option<u64>,
+    },
     /// A part's final text does not begin with what was published of it; nothing can mend that.
-    TextDiverged { part: String },
+    TextDiverged {
+        part: String,
+    },
     SessionDeleted,
     /// Every run in the session's directory was aborted.
     Disposed,
@@ -164,7 +195,9 @@ impl Translator {
 
     /// The known sessions and the last durable event seen of each: what `/sync/history` is asked with.
     pub(crate) fn sequences(&self) -> impl Iterator<Item = (&str, Option<u64>)> {
-        self.sessions.iter().map(|(id, session)| (&**id, session.sequence.seen()))
+        self.sessions
+            .iter()
+            .map(|(id, session)| (&**id, session.sequence.seen()))
     }
 
     /// Takes one live event.
@@ -209,180 +242,17 @@ impl Translator {
         }
     }
 
-    fn take(&mut self, event: oc::Event, origin: Origin, now: Timestamp, out: &mut Batch) {
-        let published = out.events.len();
-        match event.session() {
-            Some(session) if !self.owns(session) => self.adopt(event, origin, out),
-            _ => {
-                self.count(&event, origin);
-                self.dispatch(event, origin, now, out);
-            }
-        }
-        if !self.turn.running() {
-            out.events.truncate(published);
-        }
-    }
-
-    fn dispatch(&mut self, event: oc::Event, origin: Origin, now: Timestamp, out: &mut Batch) {
-        match event {
-            oc::Event::Delta(delta) => self.delta(delta, now, out),
-            oc::Event::Part(part) => self.part(part, origin, now, out),
-            oc::Event::Message(info) => self.message(info, now, out),
-            oc::Event::Sync { session, seq } => self.sequence(session, seq, out),
-            oc::Event::Status { session, status } => self.status(session, status, now, out),
-            oc::Event::Idle { session } if session == self.settings.root => {
-                self.busy = false;
-                out.signals.push(Signal::Idle);
-            }
-            oc::Event::SessionError { session: Some(session), error }
-                if session == self.settings.root =>
-            {
-                self.turn.error.get_or_insert(error);
-                out.signals.push(Signal::Failed);
-            }
-            oc::Event::Compacted { session } => {
-                self.compacting(&session, false, now, out);
-                out.signals.push(Signal::Compacted { session });
-            }
-            oc::Event::SessionDeleted { session } if session == self.settings.root => {
-                out.signals.push(Signal::SessionDeleted);
-            }
-            oc::Event::Disposed { directory } => {
-                if directory.is_none_or(|directory| directory == self.settings.directory) {
-                    out.signals.push(Signal::Disposed);
-                }
-            }
-            oc::Event::PermissionAsked(ask) => self.permission_asked(ask, now, out),
-            oc::Event::QuestionAsked(ask) => self.question_asked(ask, now, out),
-            oc::Event::PermissionReplied { session, request, reply } => {
-                self.permission_replied(&session, request, reply, now, out);
-            }
-            oc::Event::QuestionReplied { session, request } => {
-                self.question_closed(&session, request, true, now, out);
-            }
-            oc::Event::QuestionRejected { session, request } => {
-                self.question_closed(&session, request, false, now, out);
-            }
-            oc::Event::Todos { session, todos } => self.todos(&session, todos, now, out),
-            // A subagent's end is told by the result of the tool that called it.
-            oc::Event::Idle { .. }
-            | oc::Event::SessionError { .. }
-            | oc::Event::SessionDeleted { .. }
-            | oc::Event::SessionCreated(_)
-            | oc::Event::SessionUpdated(_)
-            | oc::Event::Connected
-            | oc::Event::Heartbeat
-            | oc::Event::Unknown { .. } => {}
-        }
-    }
-
-    /// An unknown session whose parent is known is a subagent; all else is not ours.
-    fn adopt(&mut self, event: oc::Event, origin: Origin, out: &mut Batch) {
-        let (oc::Event::SessionCreated(info) | oc::Event::SessionUpdated(info)) = event else {
-            return;
-        };
-        let Some(parent) = info.parent.filter(|parent| self.owns(parent)) else {
-            return;
-        };
-        let agent = Agent {
-            id: info.id.clone(),
-            name: info.agent.unwrap_or_else(|| "subagent".to_owned()),
-            parent: parent.clone(),
-        };
-        let mut session = Session { agent: Some(Arc::new(agent)), ..Session::default() };
-        if origin == Origin::Live {
-            session.sequence.event();
-        }
-        self.sessions.insert(info.id.clone(), session);
-        out.signals.push(Signal::ChildCreated { session: info.id, parent });
-    }
-
-    /// A durable event, whose number comes next.
-    fn count(&mut self, event: &oc::Event, origin: Origin) {
-        let (oc::Event::Message(oc::MessageInfo { session, .. })
-        | oc::Event::Part(oc::Part { session, .. })
-        | oc::Event::SessionCreated(oc::SessionInfo { id: session, .. })
-        | oc::Event::SessionUpdated(oc::SessionInfo { id: session, .. })) = event
-        else {
-            return;
-        };
-        if let (Origin::Live, Some(session)) = (origin, self.sessions.get_mut(session)) {
-            session.sequence.event();
-        }
-    }
-
-    fn sequence(&mut self, id: String, seq: u64, out: &mut Batch) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        if session.sequence.number(seq) {
-            let after = session.sequence.seen();
-            out.signals.push(Signal::SequenceGap { session: id, after });
-        }
-    }
-
-    fn message(&mut self, info: oc::MessageInfo, now: Timestamp, out: &mut Batch) {
-        let message = self.messages.entry(info.id.clone()).or_default();
-        let assistant = info.role == oc::Role::Assistant;
-        let first = message.shown.is_none();
-        let shown = *message.shown.insert(assistant && !info.summary);
-        let done = assistant && (info.completed.is_some() || info.error.is_some());
-        if done && !std::mem::replace(&mut message.done, true) {
-            let (session, message) = (info.session.clone(), info.id.clone());
-            out.signals.push(Signal::MessageDone { session, message });
-        }
-        if !first {
-            return;
-        }
-        if assistant && info.session == self.settings.root {
-            // The agent goes on: what failed before was not the end.
-            self.turn.error = info.error;
-        }
-        if shown {
-            self.compacting(&info.session, false, now, out);
-        }
-        self.reveal(&info.id, shown, now, out);
-    }
-
-    fn part(&mut self, part: oc::Part, origin: Origin, now: Timestamp, out: &mut Batch) {
-        if matches!(self.parts.get(&part.id), Some(Part::Done)) {
-            return;
-        }
-        let oc::Part { id, session, message, time, kind } = part;
-        match kind {
-            oc::PartKind::Text { text, ended } => {
-                let piece = text::Snapshot { session, message, text, ended, reasoning: false };
-                self.snapshot(id, piece, origin, now, out);
-            }
-            oc::PartKind::Reasoning { text, ended } => {
-                let piece = text::Snapshot { session, message, text, ended, reasoning: true };
-                self.snapshot(id, piece, origin, now, out);
-            }
-            oc::PartKind::Tool(tool) => {
-                self.tool(tool::Update { id, session, time, tool: *tool, origin }, now, out);
-            }
-            oc::PartKind::StepStart => {
-                self.parts.insert(id, Part::Done);
-                self.step_start(message, now, out);
-            }
-            oc::PartKind::StepFinish(step) => {
-                self.parts.insert(id, Part::Done);
-                self.turn.add_usage(&step);
-            }
-            oc::PartKind::Patch { files } => {
-                self.turn.files.patched(files.iter().map(String::as_str));
-            }
-            oc::PartKind::Compaction => {
-                self.parts.insert(id, Part::Done);
-                self.compacting(&session, true, now, out);
-            }
-            oc::PartKind::Other => {}
-        }
-    }
-
     fn agent(&self, session: &str) -> Option<Arc<Agent>> {
-        self.sessions.get(session).and_then(|session| session.agent.clone())
+        self.sessions
+            .get(session)
+            .and_then(|session| session.agent.clone())
     }
 
     fn event(&self, session: &str, now: Timestamp, body: Body) -> Event {
-        Event { at: now, agent: self.agent(session), body }
+        Event {
+            at: now,
+            agent: self.agent(session),
+            body,
+        }
     }
 }

@@ -53,7 +53,12 @@ impl Event {
                 ..*output
             };
             let body = Body::Output(piece);
-            Self { at: self.at, agent: self.agent.clone(), body }.encode_within(max)
+            Self {
+                at: self.at,
+                agent: self.agent.clone(),
+                body,
+            }
+            .encode_within(max)
         });
         pieces.collect()
     }
@@ -120,7 +125,7 @@ fn truncated<M: SerializeMap>(map: &mut M, truncated: bool) -> Result<(), M::Err
 
 impl Status {
     fn entries<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
-        map.serialize_entry("status", self.status.as_str())?;
+        map.serialize_entry("status", self.state.as_str())?;
         map.serialize_entry("progress", &self.progress)?;
         some(map, "phase", self.phase.map(super::Phase::as_str))?;
         some(map, "current_tool", self.current_tool.as_deref())?;
@@ -161,7 +166,12 @@ impl Serialize for ResultBody {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         match self {
-            Self::Command { exit_code, stdout, stderr, note } => {
+            Self::Command {
+                exit_code,
+                stdout,
+                stderr,
+                note,
+            } => {
                 map.serialize_entry("exit_code", exit_code)?;
                 map.serialize_entry("stdout", stdout)?;
                 map.serialize_entry("stderr", stderr)?;
@@ -217,7 +227,14 @@ impl Permission {
     fn entries<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
         map.serialize_entry("request_id", &self.request_id)?;
         match &self.step {
-            PermissionStep::Asked { permission, patterns, always, metadata, call_id, deadline } => {
+            PermissionStep::Asked {
+                permission,
+                patterns,
+                always,
+                metadata,
+                call_id,
+                deadline,
+            } => {
                 map.serialize_entry("state", "asked")?;
                 map.serialize_entry("permission", permission)?;
                 map.serialize_entry("patterns", patterns)?;
@@ -238,7 +255,11 @@ impl Question {
     fn entries<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
         map.serialize_entry("request_id", &self.request_id)?;
         match &self.step {
-            QuestionStep::Asked { questions, call_id, deadline } => {
+            QuestionStep::Asked {
+                questions,
+                call_id,
+                deadline,
+            } => {
                 map.serialize_entry("state", "asked")?;
                 map.serialize_entry("questions", &**questions)?;
                 some(map, "call_id", call_id.as_deref())?;

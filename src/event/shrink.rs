@@ -10,7 +10,7 @@ pub(super) fn escaped_len(text: &str) -> usize {
     text.bytes().map(escaped_byte).sum()
 }
 
-/// As serde_json writes it.
+/// As `serde_json` writes it.
 const fn escaped_byte(byte: u8) -> usize {
     match byte {
         b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0C => 2,
@@ -63,14 +63,20 @@ fn cut(value: &mut Value, limit: usize) {
         }
         Value::Array(items) => {
             items.truncate(limit / 8);
-            items.iter_mut().for_each(|item| cut(item, limit));
+            for item in items {
+                cut(item, limit);
+            }
         }
         Value::Object(fields) => {
             while fields.len() > (limit / 8).max(16) {
-                let Some(last) = fields.keys().next_back().cloned() else { break };
+                let Some(last) = fields.keys().next_back().cloned() else {
+                    break;
+                };
                 fields.remove(&last);
             }
-            fields.values_mut().for_each(|field| cut(field, limit));
+            for field in fields.values_mut() {
+                cut(field, limit);
+            }
         }
         _ => {}
     }

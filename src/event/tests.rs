@@ -5,7 +5,11 @@ use super::shrink::{escaped_len, split};
 use super::*;
 
 fn event(body: Body) -> Event {
-    Event { at: Timestamp::from_millis(1_795_166_590_559), agent: None, body }
+    Event {
+        at: Timestamp::from_millis(1_795_166_590_559),
+        agent: None,
+        body,
+    }
 }
 
 fn output(text: &str) -> Event {
@@ -23,7 +27,11 @@ fn raw(json: &str) -> Arc<RawValue> {
 }
 
 fn call(args: &str) -> Event {
-    event(Body::ToolCall(ToolCall { tool: "bash".into(), call_id: "c1".into(), args: raw(args) }))
+    event(Body::ToolCall(ToolCall {
+        tool: "bash".into(),
+        call_id: "c1".into(),
+        args: raw(args),
+    }))
 }
 
 fn one(event: &Event) -> String {
@@ -33,6 +41,7 @@ fn one(event: &Event) -> String {
 }
 
 /// Every field of every kind, as a client sees it.
+#[expect(clippy::too_many_lines, reason = "one list of all kinds")]
 #[test]
 fn the_vocabulary_is_what_the_contract_says() {
     let result = |result, is_error| {
@@ -54,15 +63,26 @@ fn the_vocabulary_is_what_the_contract_says() {
     };
     let bodies = [
         Body::Status(Status {
-            status: State::Running,
+            state: State::Running,
             progress: 40,
             phase: Some(Phase::Compacting),
             current_tool: Some("bash".into()),
             reason: Some("why".into()),
         }),
         result(command, true),
-        result(ResultBody::Content { content: "x".into() }, false),
-        result(ResultBody::Output { output: "o".into(), title: Some("t".into()) }, false),
+        result(
+            ResultBody::Content {
+                content: "x".into(),
+            },
+            false,
+        ),
+        result(
+            ResultBody::Output {
+                output: "o".into(),
+                title: Some("t".into()),
+            },
+            false,
+        ),
         result(ResultBody::Error { error: "e".into() }, true),
         Body::Error(Failure {
             code: FailureCode::ProviderRetry,
@@ -90,13 +110,22 @@ fn the_vocabulary_is_what_the_contract_says() {
         }),
         Body::Permission(Permission {
             request_id: "p".into(),
-            step: PermissionStep::Answered { reply: "once".into() },
+            step: PermissionStep::Answered {
+                reply: "once".into(),
+            },
         }),
         Body::Question(Question {
             request_id: "q".into(),
-            step: QuestionStep::Asked { questions: raw("[]"), call_id: None, deadline: None },
+            step: QuestionStep::Asked {
+                questions: raw("[]"),
+                call_id: None,
+                deadline: None,
+            },
         }),
-        Body::Question(Question { request_id: "q".into(), step: QuestionStep::Rejected }),
+        Body::Question(Question {
+            request_id: "q".into(),
+            step: QuestionStep::Rejected,
+        }),
         Body::Todo(vec![TodoItem {
             content: "a".into(),
             status: "pending".into(),
@@ -108,8 +137,15 @@ fn the_vocabulary_is_what_the_contract_says() {
         let event = event(body);
         format!("{} {} {}", event.kind(), event.is_terminal(), one(&event))
     }));
-    let agent = Agent { id: "s2".into(), name: "general".into(), parent: "s1".into() };
-    lines.push(one(&Event { agent: Some(Arc::new(agent)), ..output("from a subagent") }));
+    let agent = Agent {
+        id: "s2".into(),
+        name: "general".into(),
+        parent: "s1".into(),
+    };
+    lines.push(one(&Event {
+        agent: Some(Arc::new(agent)),
+        ..output("from a subagent")
+    }));
     insta::assert_snapshot!(lines.join("\n"));
 }
 
@@ -140,7 +176,12 @@ fn another_large_event_is_cut_and_says_so() {
 
 #[test]
 fn json_nested_deeper_than_the_parser_goes_still_fits() {
-    let deep = format!("{}\"{}\"{}", "[".repeat(500), "x".repeat(MAX_DATA), "]".repeat(500));
+    let deep = format!(
+        "{}\"{}\"{}",
+        "[".repeat(500),
+        "x".repeat(MAX_DATA),
+        "]".repeat(500)
+    );
     assert_eq!(one(&call(&deep)), r#"{"truncated":true}"#);
 }
 
@@ -149,11 +190,19 @@ fn only_text_of_one_source_merges() {
     let mut first = output("a");
     assert!(first.merge(output("b"), 10).is_none());
     assert!(first.merge(call("{}"), 10).is_some());
-    let Body::Output(text) = output("c").body else { unreachable!() };
-    let reasoning = event(Body::Output(Output { source: Source::Reasoning, ..text.clone() }));
+    let Body::Output(text) = output("c").body else {
+        unreachable!()
+    };
+    let reasoning = event(Body::Output(Output {
+        source: Source::Reasoning,
+        ..text.clone()
+    }));
     assert!(reasoning.is_reasoning());
     assert!(first.merge(reasoning, 10).is_some());
-    let hole = event(Body::Output(Output { truncated: true, ..text }));
+    let hole = event(Body::Output(Output {
+        truncated: true,
+        ..text
+    }));
     assert!(first.merge(hole, 10).is_some());
     assert!(first.merge(output("too long for it"), 10).is_some());
     assert_eq!(one(&first), one(&output("ab")));
@@ -164,11 +213,23 @@ fn only_these_end_a_turn() {
     let failure = |fatal| {
         let error = "x".to_owned();
         let code = FailureCode::Timeout;
-        Body::Error(Failure { code, error, fatal, retry_after: None, resumable: None })
+        Body::Error(Failure {
+            code,
+            error,
+            fatal,
+            retry_after: None,
+            resumable: None,
+        })
     };
-    let status = |status| {
+    let status = |state| {
         let (phase, current_tool, reason) = (None, None, None);
-        Body::Status(Status { status, progress: 0, phase, current_tool, reason })
+        Body::Status(Status {
+            state,
+            progress: 0,
+            phase,
+            current_tool,
+            reason,
+        })
     };
     assert!(event(failure(true)).is_terminal());
     assert!(!event(failure(false)).is_terminal());
@@ -190,4 +251,49 @@ proptest! {
     fn the_counted_length_is_the_written_one(text in "[\\x00-\\x7f]{0,60}\\PC{0,20}") {
         prop_assert_eq!(escaped_len(&text) + 2, serde_json::to_string(&text).unwrap().len());
     }
+}
+
+/// Part of the contract: adding a word is an addition, changing one breaks a client.
+#[test]
+fn every_word_of_the_contract() {
+    use FailureCode as Code;
+    let codes = [
+        Code::ProviderRetry,
+        Code::ProviderAuth,
+        Code::ProviderRateLimited,
+        Code::ProviderUnavailable,
+        Code::ProviderError,
+        Code::ModelNotFound,
+        Code::ContextOverflow,
+        Code::OutputLength,
+        Code::Aborted,
+        Code::Interrupted,
+        Code::Timeout,
+        Code::ToolLoop,
+        Code::ShuttingDown,
+        Code::EngineLost,
+        Code::AgentError,
+        Code::Internal,
+    ];
+    let states = [
+        State::Pending,
+        State::Running,
+        State::WaitingInput,
+        State::Completed,
+        State::Failed,
+        State::Cancelled,
+    ];
+    let phases = [Phase::ProviderRetry, Phase::Compacting, Phase::Stalled];
+    let words = [
+        codes.map(FailureCode::as_str).join(" "),
+        states.map(State::as_str).join(" "),
+        phases.map(Phase::as_str).join(" "),
+        [Channel::Stdout, Channel::Stderr]
+            .map(Channel::as_str)
+            .join(" "),
+        [Source::Assistant, Source::Tool, Source::Reasoning]
+            .map(Source::as_str)
+            .join(" "),
+    ];
+    insta::assert_snapshot!(words.join("\n"));
 }

@@ -75,7 +75,6 @@ impl Decoder {
     }
 
     /// The next whole event, if all its bytes are here.
-    #[expect(clippy::should_implement_trait, reason = "the frame borrows from the decoder")]
     pub(crate) fn next(&mut self) -> Option<Frame<'_>> {
         if self.lines == 0 && self.joined.capacity() > KEEP {
             self.joined = Vec::new();
@@ -113,7 +112,11 @@ impl Decoder {
             line = line.strip_prefix("\u{feff}".as_bytes()).unwrap_or(line);
         }
         line = line.strip_suffix(b"\r").unwrap_or(line);
-        let line_end = if self.buffer[..end].ends_with(b"\r") { end - 1 } else { end };
+        let line_end = if self.buffer[..end].ends_with(b"\r") {
+            end - 1
+        } else {
+            end
+        };
         if line.is_empty() {
             return match std::mem::take(&mut self.lines) {
                 0 => None,
@@ -154,7 +157,9 @@ impl Decoder {
             Place::Buffer { at, length } => &self.buffer[at..at + length],
         };
         if data.len() > self.max_event {
-            return Frame::Oversize { bytes: data.len() as u64 };
+            return Frame::Oversize {
+                bytes: data.len() as u64,
+            };
         }
         Frame::Data(data)
     }
@@ -178,6 +183,7 @@ impl Decoder {
 }
 
 /// Where the data of a finished event lies.
+#[derive(Clone, Copy)]
 enum Place {
     Joined,
     Buffer { at: usize, length: usize },
@@ -215,12 +221,16 @@ mod tests {
 
     fn text(stream: &str) -> Vec<String> {
         let frames = decode(MAX_EVENT, &[stream.as_bytes()]);
-        frames.into_iter().map(|frame| String::from_utf8(frame.unwrap()).unwrap()).collect()
+        frames
+            .into_iter()
+            .map(|frame| String::from_utf8(frame.unwrap()).unwrap())
+            .collect()
     }
 
     #[test]
     fn only_data_lines_make_events() {
-        let stream = "\u{feff}data: a\n\n: comment\n\nid: 7\nevent: x\ndata:b\r\n\r\nretry: 1\n\ndata\n\n";
+        let stream =
+            "\u{feff}data: a\n\n: comment\n\nid: 7\nevent: x\ndata:b\r\n\r\nretry: 1\n\ndata\n\n";
         assert_eq!(text(stream), ["a", "b", ""]);
     }
 
@@ -241,7 +251,10 @@ mod tests {
             let pieces: Vec<&[u8]> = long.as_bytes().chunks(size).collect();
             let frames = decode(40, &pieces);
             assert_eq!(frames.len(), 2, "{size}");
-            assert!(frames[0].as_ref().is_err_and(|&bytes| bytes >= 100), "{size}");
+            assert!(
+                frames[0].as_ref().is_err_and(|&bytes| bytes >= 100),
+                "{size}"
+            );
             assert_eq!(frames[1], Ok(b"ok".to_vec()), "{size}");
         }
     }

@@ -8,10 +8,10 @@
 
 mod decode;
 mod part;
-mod text;
-mod wire;
 #[cfg(test)]
 mod tests;
+mod text;
+mod wire;
 
 pub(crate) use decode::{DecodeError, HistoryItem, Statuses, decode, history, messages, statuses};
 pub(crate) use part::{Part, PartKind, StepFinish, ToolMetadata, ToolPart, ToolState, ToolStatus};
@@ -29,27 +29,59 @@ pub(crate) enum Event {
     Connected,
     Heartbeat,
     /// The place of the event before in its session's sequence, from 0 without holes.
-    Sync { session: String, seq: u64 },
+    Sync {
+        session: String,
+        seq: u64,
+    },
     SessionCreated(SessionInfo),
     SessionUpdated(SessionInfo),
-    SessionDeleted { session: String },
-    Status { session: String, status: SessionStatus },
-    Idle { session: String },
-    SessionError { session: Option<String>, error: ProviderError },
-    Compacted { session: String },
+    SessionDeleted {
+        session: String,
+    },
+    Status {
+        session: String,
+        status: SessionStatus,
+    },
+    Idle {
+        session: String,
+    },
+    SessionError {
+        session: Option<String>,
+        error: ProviderError,
+    },
+    Compacted {
+        session: String,
+    },
     Message(MessageInfo),
     Part(Part),
     Delta(Delta),
     PermissionAsked(PermissionAsked),
-    PermissionReplied { session: String, request: String, reply: String },
+    PermissionReplied {
+        session: String,
+        request: String,
+        reply: String,
+    },
     QuestionAsked(QuestionAsked),
-    QuestionReplied { session: String, request: String },
-    QuestionRejected { session: String, request: String },
-    Todos { session: String, todos: Vec<Todo> },
+    QuestionReplied {
+        session: String,
+        request: String,
+    },
+    QuestionRejected {
+        session: String,
+        request: String,
+    },
+    Todos {
+        session: String,
+        todos: Vec<Todo>,
+    },
     /// Every run of this directory, or of all, was aborted.
-    Disposed { directory: Option<String> },
+    Disposed {
+        directory: Option<String>,
+    },
     /// Nobody here needs it.
-    Unknown { kind: String },
+    Unknown {
+        kind: String,
+    },
 }
 
 /// An event and the directory it happened in.
@@ -72,7 +104,11 @@ pub(crate) enum SessionStatus {
     Idle,
     Busy,
     /// The provider failed, and will be asked again at `next` (milliseconds since 1970).
-    Retry { attempt: u64, message: String, next: u64 },
+    Retry {
+        attempt: u64,
+        message: String,
+        next: u64,
+    },
     /// A word of a later version. Whatever it means, it is not idle.
     Other,
 }
@@ -115,7 +151,7 @@ pub(crate) struct Delta {
     pub(crate) part: String,
     /// The field that grows; `text` for text and for reasoning.
     pub(crate) field: String,
-    pub(crate) delta: Text,
+    pub(crate) more: Text,
 }
 
 /// What went wrong, as OpenCode tells it. The message may hold anything the provider or the gateway

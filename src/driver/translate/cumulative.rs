@@ -11,6 +11,9 @@ const SLID: &str = "...\n\n";
 /// The size of a window. Shorter text that begins with [`SLID`] is just text.
 const WINDOW: usize = 30_000;
 
+/// How much of a window is looked for first.
+const PROBE: usize = 64;
+
 /// How a command with no output at all is shown.
 const NOTHING: &str = "(no output)";
 
@@ -102,9 +105,15 @@ impl Cumulative {
 
 fn window(output: &str) -> Option<&str> {
     // Every code unit has at least a byte.
-    let window = output.strip_prefix(SLID).filter(|window| window.len() >= WINDOW)?;
+    let window = output
+        .strip_prefix(SLID)
+        .filter(|window| window.len() >= WINDOW)?;
     // A window that begins inside a character begins with half of it.
-    Some(window.strip_prefix(char::REPLACEMENT_CHARACTER).unwrap_or(window))
+    Some(
+        window
+            .strip_prefix(char::REPLACEMENT_CHARACTER)
+            .unwrap_or(window),
+    )
 }
 
 /// The text of a command's result, without what OpenCode wrote around it.
@@ -135,48 +144,80 @@ impl Result {
         if text == NOTHING {
             text = "";
         }
-        Self { text: text.to_owned(), cut, note }
+        Self {
+            text: text.to_owned(),
+            cut,
+            note,
+        }
     }
 }
 
-/// The length of the longest end of `old` that `new` begins with (Knuth, Morris and Pratt: linear, also
-/// for output that repeats itself, which is the usual kind of long output).
+/// The length of the longest end of `old` that `new` begins with.
 fn overlap(old: &[u8], new: &[u8]) -> usize {
     let new = new.get(..old.len()).unwrap_or(new);
     let old = old.get(old.len() - new.len()..).unwrap_or(old);
+    // Where `new` begins for the first time is nearly always right, and nothing can be longer.
+    if let Some(start) = new.get(..PROBE)
+        && let Some(at) = memchr::memmem::find(old, start)
+        && let Some(end) = old.get(at..)
+        && new.starts_with(end)
+    {
+        return end.len();
+    }
+    longest_border(old, new)
+}
+
+/// The same by Knuth, Morris and Pratt: linear also for output that nearly repeats itself.
+fn longest_border(old: &[u8], new: &[u8]) -> usize {
     let mut border = vec![0_u32; new.len()];
     let step = |border: &[u32], mut length: usize, byte: u8| {
         while length > 0 && (length == new.len() || new[length] != byte) {
             length = border[length - 1] as usize;
         }
-        if new.get(length) == Some(&byte) { length + 1 } else { 0 }
+        if new.get(length) == Some(&byte) {
+            length + 1
+        } else {
+            0
+        }
     };
     let mut length = 0;
     for at in 1..new.len() {
         length = step(&border, length, new[at]);
         border[at] = u32::try_from(length).unwrap_or_default();
     }
-    old.iter().fold(0, |length, &byte| step(&border, length, byte))
+    old.iter()
+        .fold(0, |length, &byte| step(&border, length, byte))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write;
+
     use proptest::prelude::*;
 
     use super::*;
 
-    fn piece(text: &str) -> Option<Piece> {
-        Some(Piece { text: text.to_owned(), hole: false })
+    /// New text that continues what was published.
+    macro_rules! piece {
+        ($text:expr) => {
+            Some(Piece {
+                text: String::from($text),
+                hole: false,
+            })
+        };
     }
 
     #[test]
     fn only_the_new_end_is_published() {
         let mut output = Cumulative::default();
         assert_eq!(output.advance(String::new()), None);
-        assert_eq!(output.advance("a\n".into()), piece("a\n"));
-        assert_eq!(output.advance("a\nä".into()), piece("ä"));
+        assert_eq!(output.advance("a\n".into()), piece!("a\n"));
+        assert_eq!(output.advance("a\nä".into()), piece!("ä"));
         assert_eq!(output.advance("a\n".into()), None, "an update from before");
-        assert_eq!(output.settle("a\näb".into(), &Result::default()), piece("b"));
+        assert_eq!(
+            output.settle("a\näb".into(), &Result::default()),
+            piece!("b")
+        );
     }
 
     #[test]
@@ -190,33 +231,61 @@ mod tests {
     fn what_was_written_around_the_output_is_taken_off() {
         let output = "before\n\n\n<shell_metadata>\ntimed out\n</shell_metadata>";
         let (text, note) = ("before\n".to_owned(), Some("timed out".to_owned()));
-        assert_eq!(Result::read(output), Result { text, cut: false, note });
+        assert_eq!(
+            Result::read(output),
+            Result {
+                text,
+                cut: false,
+                note
+            }
+        );
         let output = "...output truncated...\n\nFull output saved to: /t/x\n\nthe\n\nend";
         assert_eq!(
             Result::read(output),
-            Result { text: "the\n\nend".into(), cut: true, note: None }
+            Result {
+                text: "the\n\nend".into(),
+                cut: true,
+                note: None
+            }
         );
     }
 
     #[test]
     fn a_burst_larger_than_the_window_is_a_hole() {
         let lines = |from: usize, to: usize| -> String {
-            (from..to).map(|line| format!("{line:09}\n")).collect()
+            let mut text = String::new();
+            for line in from..to {
+                writeln!(text, "{line:09}").unwrap();
+            }
+            text
         };
         let mut output = Cumulative::default();
-        assert_eq!(output.advance(lines(0, 10)), piece(&lines(0, 10)));
+        assert_eq!(output.advance(lines(0, 10)), piece!(lines(0, 10)));
         let text = lines(9000, 12_000);
-        assert_eq!(output.advance(format!("{SLID}{text}")), Some(Piece { text, hole: true }));
+        assert_eq!(
+            output.advance(format!("{SLID}{text}")),
+            Some(Piece { text, hole: true })
+        );
         let next = output.advance(format!("{SLID}{}", lines(9100, 12_100)));
-        assert_eq!(next, piece(&lines(12_000, 12_100)));
+        assert_eq!(next, piece!(lines(12_000, 12_100)));
     }
 
     proptest! {
         #[test]
         fn the_overlap_is_the_longest(old in "[ab]{0,40}", new in "[ab]{0,40}") {
+            let (old, new) = (old.as_bytes(), new.as_bytes());
             let slow = (0..=old.len().min(new.len())).rev()
                 .find(|&length| old.ends_with(&new[..length])).unwrap();
-            prop_assert_eq!(overlap(old.as_bytes(), new.as_bytes()), slow);
+            prop_assert_eq!(overlap(old, new), slow);
+        }
+
+        #[test]
+        fn the_quick_way_and_the_sure_way_agree(text in "(ab{0,2}|[a-d]){150,400}", from in 0_usize..120, more in "[a-d]{0,90}") {
+            let new = format!("{}{more}", text.get(from..).unwrap());
+            let (old, new) = (text.as_bytes(), new.as_bytes());
+            let both = new.get(..old.len()).unwrap_or(new);
+            let end = old.get(old.len() - both.len()..).unwrap();
+            prop_assert_eq!(overlap(old, new), longest_border(end, both));
         }
 
         #[test]
@@ -224,11 +293,11 @@ mod tests {
             let (mut all, mut line, mut joined) = (String::new(), 0, String::new());
             let mut output = Cumulative::default();
             let shown = |all: &str| match all.len().checked_sub(WINDOW) {
-                Some(from @ 1..) => format!("{SLID}{}", &all[from..]),
+                Some(from @ 1..) => format!("{SLID}{}", all.get(from..).unwrap()),
                 _ => all.to_owned(),
             };
             for step in steps {
-                for _ in 0..step { all += &format!("line {line:06}\n"); line += 1; }
+                for _ in 0..step { writeln!(all, "line {line:06}").unwrap(); line += 1; }
                 let piece = output.advance(shown(&all)).unwrap();
                 prop_assert!(!piece.hole);
                 joined += &piece.text;

@@ -9,7 +9,9 @@ use crate::opencode::types::ProviderError;
 const MAX_MESSAGE: usize = 500;
 
 /// How keys begin, at the providers we know.
-const KEYS: [&str; 8] = ["sk-", "pk-", "gsk_", "xai-", "AIza", "ghp_", "Bearer ", "Basic "];
+const KEYS: [&str; 8] = [
+    "sk-", "pk-", "gsk_", "xai-", "AIza", "ghp_", "Bearer ", "Basic ",
+];
 
 /// The failure that ends a turn on this error.
 pub(crate) fn classify(error: &ProviderError) -> Failure {
@@ -34,13 +36,26 @@ pub(crate) fn classify(error: &ProviderError) -> Failure {
         text => text,
     };
     // A turn that failed leaves the conversation as it was; what can never work is not worth a retry.
-    let hopeless = matches!(code, Code::ProviderAuth | Code::ModelNotFound | Code::ContextOverflow);
-    Failure { code, error, fatal: true, retry_after: None, resumable: Some(!hopeless) }
+    let hopeless = matches!(
+        code,
+        Code::ProviderAuth | Code::ModelNotFound | Code::ContextOverflow
+    );
+    Failure {
+        code,
+        error,
+        fatal: true,
+        retry_after: None,
+        resumable: Some(!hopeless),
+    }
 }
 
 /// One line of it, without addresses and keys.
 pub(crate) fn clean(message: &str) -> String {
-    let line = message.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+    let line = message
+        .lines()
+        .map(str::trim)
+        .find(|line| !line.is_empty())
+        .unwrap_or_default();
     let mut text = String::with_capacity(line.len().min(MAX_MESSAGE));
     let mut rest = line;
     while let Some(first) = rest.chars().next() {
@@ -48,7 +63,10 @@ pub(crate) fn clean(message: &str) -> String {
             text.push('…');
             break;
         }
-        let at_word = text.chars().next_back().is_none_or(|before| !before.is_alphanumeric());
+        let at_word = text
+            .chars()
+            .next_back()
+            .is_none_or(|before| !before.is_alphanumeric());
         if let Some((length, shown)) = at_word.then(|| private(rest)).flatten() {
             text.push_str(shown);
             rest = rest.get(length..).unwrap_or_default();
@@ -63,7 +81,8 @@ pub(crate) fn clean(message: &str) -> String {
 /// If `text` begins with something private: how long it is and what to show instead.
 fn private(text: &str) -> Option<(usize, &'static str)> {
     let starts = |prefix: &str| {
-        text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+        text.get(..prefix.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
     };
     let word = |from: usize| {
         let rest = text.get(from..).unwrap_or_default();
@@ -88,13 +107,31 @@ mod tests {
     #[test]
     fn addresses_keys_and_stack_traces_stay_inside() {
         for (said, shown) in [
-            ("overloaded at http://10.0.0.1/secret, sorry", "overloaded at [address], sorry"),
-            ("connect ECONNREFUSED 127.0.0.1:14103", "connect ECONNREFUSED [address]"),
-            ("Incorrect API key provided: sk-proj-abc123.", "Incorrect API key provided: [key]"),
+            (
+                "overloaded at http://10.0.0.1/secret, sorry",
+                "overloaded at [address], sorry",
+            ),
+            (
+                "connect ECONNREFUSED 127.0.0.1:14103",
+                "connect ECONNREFUSED [address]",
+            ),
+            (
+                "Incorrect API key provided: sk-proj-abc123.",
+                "Incorrect API key provided: [key]",
+            ),
             ("got \"Bearer abcdef\" here", "got \"[key]\" here"),
-            ("UnknownError: x\n    at <anonymous> (/$bunfs/root/c.js:1)", "UnknownError: x"),
-            ("a task-list for risk-averse people", "a task-list for risk-averse people"),
-            ("Model not found: gw/claude-3-5-sonnet-20241022.", "Model not found: gw/claude-3-5-sonnet-20241022."),
+            (
+                "UnknownError: x\n    at <anonymous> (/$bunfs/root/c.js:1)",
+                "UnknownError: x",
+            ),
+            (
+                "a task-list for risk-averse people",
+                "a task-list for risk-averse people",
+            ),
+            (
+                "Model not found: gw/claude-3-5-sonnet-20241022.",
+                "Model not found: gw/claude-3-5-sonnet-20241022.",
+            ),
             ("\n\t日本 \u{7}x", "日本  x"),
         ] {
             assert_eq!(clean(said), shown);
@@ -106,16 +143,46 @@ mod tests {
     fn the_code_says_whose_fault_it_is() {
         let code = |name: &str, message: &str, status| {
             let (name, message) = (name.to_owned(), message.to_owned());
-            classify(&ProviderError { name, message, status, retryable: false }).code
+            classify(&ProviderError {
+                name,
+                message,
+                status,
+                retryable: false,
+            })
+            .code
         };
         assert_eq!(code("APIError", "no", Some(401)), FailureCode::ProviderAuth);
-        assert_eq!(code("APIError", "no", Some(429)), FailureCode::ProviderRateLimited);
-        assert_eq!(code("APIError", "no", Some(503)), FailureCode::ProviderUnavailable);
-        assert_eq!(code("APIError", "Connection reset", None), FailureCode::ProviderUnavailable);
-        assert_eq!(code("APIError", "no", Some(400)), FailureCode::ProviderError);
-        assert_eq!(code("UnknownError", "Model not found: a/b.", None), FailureCode::ModelNotFound);
-        assert_eq!(code("UnknownError", "Agent not found", None), FailureCode::AgentError);
-        assert_eq!(code("MessageAbortedError", "Aborted", None), FailureCode::Aborted);
-        assert_eq!(code("ContextOverflowError", "", None), FailureCode::ContextOverflow);
+        assert_eq!(
+            code("APIError", "no", Some(429)),
+            FailureCode::ProviderRateLimited
+        );
+        assert_eq!(
+            code("APIError", "no", Some(503)),
+            FailureCode::ProviderUnavailable
+        );
+        assert_eq!(
+            code("APIError", "Connection reset", None),
+            FailureCode::ProviderUnavailable
+        );
+        assert_eq!(
+            code("APIError", "no", Some(400)),
+            FailureCode::ProviderError
+        );
+        assert_eq!(
+            code("UnknownError", "Model not found: a/b.", None),
+            FailureCode::ModelNotFound
+        );
+        assert_eq!(
+            code("UnknownError", "Agent not found", None),
+            FailureCode::AgentError
+        );
+        assert_eq!(
+            code("MessageAbortedError", "Aborted", None),
+            FailureCode::Aborted
+        );
+        assert_eq!(
+            code("ContextOverflowError", "", None),
+            FailureCode::ContextOverflow
+        );
     }
 }

@@ -33,7 +33,9 @@ impl Files {
         match tool {
             "write" | "edit" => {
                 let input = state.input.as_deref().and_then(|input| {
-                    serde_json::from_str(input.get()).map(|target: Target| target.path).ok()
+                    serde_json::from_str(input.get())
+                        .map(|target: Target| target.path)
+                        .ok()
                 });
                 if let Some(path) = state.metadata.file.clone().or(input) {
                     self.by_tools.insert(path, false);
@@ -60,10 +62,22 @@ impl Files {
     pub(super) fn list(&self, directory: &str, patches: bool) -> (Vec<String>, Vec<String>) {
         let mut all = BTreeMap::new();
         if patches {
-            all.extend(self.by_patches.iter().map(|path| (absolute(directory, path), false)));
+            all.extend(
+                self.by_patches
+                    .iter()
+                    .map(|path| (absolute(directory, path), false)),
+            );
         }
-        all.extend(self.by_tools.iter().map(|(path, gone)| (absolute(directory, path), *gone)));
-        let gone = all.iter().filter(|(_, gone)| **gone).map(|(path, _)| path.clone()).collect();
+        all.extend(
+            self.by_tools
+                .iter()
+                .map(|(path, gone)| (absolute(directory, path), *gone)),
+        );
+        let gone = all
+            .iter()
+            .filter(|(_, gone)| **gone)
+            .map(|(path, _)| path.clone())
+            .collect();
         (all.into_keys().collect(), gone)
     }
 }
@@ -97,6 +111,9 @@ mod tests {
         let (changed, gone): (Vec<String>, Vec<String>) =
             (all(&["a.txt", "b.txt"]), all(&["a.txt"]));
         assert_eq!(files.list("/w", false), (changed, gone.clone()));
-        assert_eq!(files.list("/w", true), (all(&["a.txt", "b.txt", "c.txt"]), gone));
+        assert_eq!(
+            files.list("/w", true),
+            (all(&["a.txt", "b.txt", "c.txt"]), gone)
+        );
     }
 }

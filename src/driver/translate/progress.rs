@@ -34,10 +34,14 @@ struct Ask {
 // === impl Progress ===
 
 impl Progress {
-    pub(super) fn status(&self, status: State) -> Status {
+    pub(super) fn status(&self, state: State) -> Status {
         Status {
-            status,
-            progress: if status == State::Completed { 100 } else { self.percent },
+            state,
+            progress: if state == State::Completed {
+                100
+            } else {
+                self.percent
+            },
             phase: self.phase,
             current_tool: self.tools.last().map(|(_, tool)| tool.clone()),
             reason: self.reason.clone(),
@@ -47,7 +51,11 @@ impl Progress {
     /// The status now, if it is news.
     fn news(&mut self) -> Option<Status> {
         let waiting = !self.asks.is_empty();
-        let status = self.status(if waiting { State::WaitingInput } else { State::Running });
+        let status = self.status(if waiting {
+            State::WaitingInput
+        } else {
+            State::Running
+        });
         if self.published.as_ref() == Some(&status) {
             return None;
         }
@@ -80,10 +88,11 @@ impl Progress {
     fn todos(&mut self, todos: &[oc::Todo]) {
         let count = |word| todos.iter().filter(|todo| todo.status == word).count();
         let total = todos.len() - count("cancelled");
-        if total > 0 {
-            let percent = u8::try_from(count("completed") * 100 / total).unwrap_or(ALMOST);
-            self.percent = self.percent.max(percent.min(ALMOST));
-        }
+        let percent = (count("completed") * 100)
+            .checked_div(total)
+            .unwrap_or_default();
+        let percent = u8::try_from(percent).unwrap_or(ALMOST).min(ALMOST);
+        self.percent = self.percent.max(percent);
     }
 
     /// Remembers a request; false if it is known.
@@ -91,7 +100,10 @@ impl Progress {
         if self.asks.iter().any(|ask| ask.request == request) {
             return false;
         }
-        self.asks.push(Ask { request: request.to_owned(), call: call.map(str::to_owned) });
+        self.asks.push(Ask {
+            request: request.to_owned(),
+            call: call.map(str::to_owned),
+        });
         true
     }
 
@@ -107,20 +119,21 @@ impl Progress {
 impl Translator {
     pub(super) fn publish_status(&mut self, now: Timestamp, out: &mut Batch) {
         if let Some(status) = self.turn.progress.news() {
-            out.events.push(Event { at: now, agent: None, body: Body::Status(status) });
+            out.events.push(Event {
+                at: now,
+                agent: None,
+                body: Body::Status(status),
+            });
         }
     }
 
     /// Says that nothing was heard for too long, or with nothing, that something was again.
-    pub(crate) fn set_stalled(
-        &mut self,
-        reason: Option<String>,
-        now: Timestamp,
-        out: &mut Batch,
-    ) {
+    pub(crate) fn set_stalled(&mut self, reason: Option<String>, now: Timestamp, out: &mut Batch) {
         let phase = self.turn.progress.phase;
         if self.turn.running() && (reason.is_some() || phase == Some(Phase::Stalled)) {
-            self.turn.progress.set_phase(reason.is_some().then_some(Phase::Stalled), reason);
+            self.turn
+                .progress
+                .set_phase(reason.is_some().then_some(Phase::Stalled), reason);
             self.publish_status(now, out);
         }
     }
@@ -134,7 +147,9 @@ impl Translator {
     ) {
         let phase = self.turn.progress.phase == Some(Phase::Compacting);
         if session == self.settings.root && phase != begins {
-            self.turn.progress.set_phase(begins.then_some(Phase::Compacting), None);
+            self.turn
+                .progress
+                .set_phase(begins.then_some(Phase::Compacting), None);
             self.publish_status(now, out);
         }
     }
@@ -149,7 +164,11 @@ impl Translator {
         let root = id == self.settings.root;
         let retrying = self.turn.progress.phase == Some(Phase::ProviderRetry);
         match status {
-            oc::SessionStatus::Retry { attempt, message, next } => {
+            oc::SessionStatus::Retry {
+                attempt,
+                message,
+                next,
+            } => {
                 self.retry(id, (attempt, next), &message, now, out);
             }
             oc::SessionStatus::Busy | oc::SessionStatus::Other if root => {
@@ -174,7 +193,9 @@ impl Translator {
         now: Timestamp,
         out: &mut Batch,
     ) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
         if session.retry.replace(retry) == Some(retry) {
             return;
         }
@@ -191,10 +212,16 @@ impl Translator {
         out.events.push(self.event(&id, now, Body::Error(failure)));
         if id == self.settings.root {
             let reason = format!("attempt {attempt} failed: {error}");
-            self.turn.progress.set_phase(Some(Phase::ProviderRetry), Some(reason));
+            self.turn
+                .progress
+                .set_phase(Some(Phase::ProviderRetry), Some(reason));
             self.publish_status(now, out);
         }
-        out.signals.push(Signal::Retrying { session: id, attempt, until });
+        out.signals.push(Signal::Retrying {
+            session: id,
+            attempt,
+            until,
+        });
     }
 
     pub(super) fn todos(
@@ -213,7 +240,8 @@ impl Translator {
             status: todo.status,
             priority: todo.priority,
         });
-        out.events.push(self.event(session, now, Body::Todo(items.collect())));
+        out.events
+            .push(self.event(session, now, Body::Todo(items.collect())));
         if root {
             self.publish_status(now, out);
         }
@@ -237,11 +265,18 @@ impl Translator {
             call_id: ask.call,
             deadline,
         };
-        let body = Body::Permission(Permission { request_id: ask.id.clone(), step });
+        let body = Body::Permission(Permission {
+            request_id: ask.id.clone(),
+            step,
+        });
         out.events.push(self.event(&ask.session, now, body));
         self.publish_status(now, out);
         let (request, session) = (ask.id, ask.session);
-        out.signals.push(Signal::PermissionAsked { request, session, deadline });
+        out.signals.push(Signal::PermissionAsked {
+            request,
+            session,
+            deadline,
+        });
     }
 
     pub(super) fn question_asked(
@@ -255,12 +290,23 @@ impl Translator {
         }
         let deadline = self.settings.ask_timeout.map(|wait| now.after(wait));
         let questions = Arc::from(ask.questions);
-        let step = QuestionStep::Asked { questions, call_id: ask.call, deadline };
-        let body = Body::Question(Question { request_id: ask.id.clone(), step });
+        let step = QuestionStep::Asked {
+            questions,
+            call_id: ask.call,
+            deadline,
+        };
+        let body = Body::Question(Question {
+            request_id: ask.id.clone(),
+            step,
+        });
         out.events.push(self.event(&ask.session, now, body));
         self.publish_status(now, out);
         let (request, session) = (ask.id, ask.session);
-        out.signals.push(Signal::QuestionAsked { request, session, deadline });
+        out.signals.push(Signal::QuestionAsked {
+            request,
+            session,
+            deadline,
+        });
     }
 
     pub(super) fn permission_replied(
@@ -272,7 +318,10 @@ impl Translator {
         out: &mut Batch,
     ) {
         let step = PermissionStep::Answered { reply };
-        let body = Body::Permission(Permission { request_id: request.clone(), step });
+        let body = Body::Permission(Permission {
+            request_id: request.clone(),
+            step,
+        });
         self.answered(session, request, body, now, out);
     }
 
@@ -284,8 +333,15 @@ impl Translator {
         now: Timestamp,
         out: &mut Batch,
     ) {
-        let step = if answered { QuestionStep::Answered } else { QuestionStep::Rejected };
-        let body = Body::Question(Question { request_id: request.clone(), step });
+        let step = if answered {
+            QuestionStep::Answered
+        } else {
+            QuestionStep::Rejected
+        };
+        let body = Body::Question(Question {
+            request_id: request.clone(),
+            step,
+        });
         self.answered(session, request, body, now, out);
     }
 

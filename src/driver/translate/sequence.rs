@@ -51,8 +51,18 @@ impl Sequence {
             let follows = number == gap.heard.map_or(gap.end, |heard| heard.saturating_add(1));
             match (known, follows) {
                 (true, true) => gap.heard = Some(number),
-                (true, false) => *gap = Gap { end: number, heard: Some(number) },
-                (false, _) => *gap = Gap { end: number.saturating_add(1), heard: None },
+                (true, false) => {
+                    *gap = Gap {
+                        end: number,
+                        heard: Some(number),
+                    }
+                }
+                (false, _) => {
+                    *gap = Gap {
+                        end: number.saturating_add(1),
+                        heard: None,
+                    }
+                }
             }
             return false;
         }
@@ -61,8 +71,18 @@ impl Sequence {
                 self.seen = Some(number);
                 return false;
             }
-            (true, false) => self.gap = Some(Gap { end: number, heard: Some(number) }),
-            (false, _) => self.gap = Some(Gap { end: number.saturating_add(1), heard: None }),
+            (true, false) => {
+                self.gap = Some(Gap {
+                    end: number,
+                    heard: Some(number),
+                });
+            }
+            (false, _) => {
+                self.gap = Some(Gap {
+                    end: number.saturating_add(1),
+                    heard: None,
+                });
+            }
         }
         true
     }

@@ -1,8 +1,10 @@
 //! Every recording of the real OpenCode, through the decoder and the translator.
 
+mod bench;
 mod healing;
 mod mutation;
 mod replay;
+mod shorten;
 mod units;
 
 use replay::{Recording, run};

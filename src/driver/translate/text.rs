@@ -54,12 +54,18 @@ impl TextPart {
     /// None of it while it is not known to be for the client.
     pub(super) fn give_up(&mut self, now: Timestamp) -> Option<Event> {
         let held = std::mem::take(&mut self.held);
-        let source = self.source.filter(|_| !held.is_empty() && self.waiting.is_none())?;
+        let source = self
+            .source
+            .filter(|_| !held.is_empty() && self.waiting.is_none())?;
         Some(event(self.agent.clone(), source, held, true, now))
     }
 
     fn source(snapshot: &Snapshot) -> Source {
-        if snapshot.reasoning { Source::Reasoning } else { Source::Assistant }
+        if snapshot.reasoning {
+            Source::Reasoning
+        } else {
+            Source::Assistant
+        }
     }
 }
 
@@ -70,8 +76,18 @@ fn event(
     truncated: bool,
     now: Timestamp,
 ) -> Event {
-    let output = Output { channel: Channel::Stdout, source, text, call_id: None, truncated };
-    Event { at: now, agent, body: Body::Output(output) }
+    let output = Output {
+        channel: Channel::Stdout,
+        source,
+        text,
+        call_id: None,
+        truncated,
+    };
+    Event {
+        at: now,
+        agent,
+        body: Body::Output(output),
+    }
 }
 
 // === impl Translator ===
@@ -87,19 +103,26 @@ impl Translator {
             Some(_) => return,
             None => {
                 let agent = self.agent(&delta.session);
-                let part = TextPart { message: delta.message, agent, ..TextPart::default() };
-                let entry = self.parts.entry(delta.part).or_insert(Part::Text(Box::new(part)));
+                let part = TextPart {
+                    message: delta.message,
+                    agent,
+                    ..TextPart::default()
+                };
+                let entry = self
+                    .parts
+                    .entry(delta.part)
+                    .or_insert(Part::Text(Box::new(part)));
                 let Part::Text(part) = entry else { return };
                 part
             }
         };
-        let text = delta.delta.continue_from(&mut part.half);
+        let text = delta.more.continue_from(&mut part.half);
         match part.source {
+            _ if text.is_empty() => {}
             Some(source) if part.live => {
-                if !text.is_empty() {
-                    part.published.push_str(&text);
-                    out.events.push(event(part.agent.clone(), source, text, false, now));
-                }
+                part.published.push_str(&text);
+                out.events
+                    .push(event(part.agent.clone(), source, text, false, now));
             }
             _ if part.held.len() + text.len() <= MAX_HELD => part.held.push_str(&text),
             _ => {}
@@ -114,7 +137,10 @@ impl Translator {
         now: Timestamp,
         out: &mut Batch,
     ) {
-        let shown = self.messages.get(&snapshot.message).and_then(|message| message.shown);
+        let shown = self
+            .messages
+            .get(&snapshot.message)
+            .and_then(|message| message.shown);
         if shown == Some(false) {
             // What the user wrote, or a summary for the model itself.
             self.parts.insert(id, Part::Done);
@@ -125,7 +151,12 @@ impl Translator {
             let message = snapshot.message.clone();
             // Only one whose beginning is seen can be followed from delta to delta.
             let live = origin == Origin::Live && snapshot.text.is_empty() && shown.is_some();
-            Part::Text(Box::new(TextPart { message, agent, live, ..TextPart::default() }))
+            Part::Text(Box::new(TextPart {
+                message,
+                agent,
+                live,
+                ..TextPart::default()
+            }))
         });
         let Part::Text(part) = entry else { return };
         part.source = Some(TextPart::source(&snapshot));
@@ -145,7 +176,13 @@ impl Translator {
             Some("") => {}
             Some(more) => {
                 let source = part.source.unwrap_or(Source::Assistant);
-                out.events.push(event(part.agent.clone(), source, more.to_owned(), false, now));
+                out.events.push(event(
+                    part.agent.clone(),
+                    source,
+                    more.to_owned(),
+                    false,
+                    now,
+                ));
             }
             None if part.published.starts_with(&*text) => {}
             None => out.signals.push(Signal::TextDiverged { part: id.clone() }),
@@ -181,12 +218,12 @@ impl Translator {
     }
 
     /// A second step in one message: the first one failed, and its text is not part of the answer.
-    pub(super) fn step_start(&mut self, message: String, now: Timestamp, out: &mut Batch) {
-        let state = self.messages.entry(message.clone()).or_default();
+    pub(super) fn step_start(&mut self, message: &str, now: Timestamp, out: &mut Batch) {
+        let state = self.messages.entry(message.to_owned()).or_default();
         state.steps += 1;
         if state.steps > 1 {
-            self.turn.restart_message(&message);
-            self.give_up_texts(Some(&message), now, out);
+            self.turn.restart_message(message);
+            self.give_up_texts(Some(message), now, out);
         }
     }
 
@@ -203,6 +240,7 @@ impl Translator {
         }
         // Ids sort in the order the parts were made.
         given_up.sort_by(|(a, _), (b, _)| a.cmp(b));
-        out.events.extend(given_up.into_iter().map(|(_, event)| event));
+        out.events
+            .extend(given_up.into_iter().map(|(_, event)| event));
     }
 }

@@ -7,9 +7,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::clock::Timestamp;
-use crate::event::{
-    Agent, Body, Channel, Event, Output, ResultBody, Source, ToolCall, ToolResult,
-};
+use crate::event::{Agent, Body, Channel, Event, Output, ResultBody, Source, ToolCall, ToolResult};
 use crate::opencode::types as oc;
 
 use super::cumulative::{Cumulative, Piece};
@@ -56,7 +54,11 @@ impl ToolRun {
             call_id: Some(self.call.clone()),
             truncated: hole,
         };
-        Some(Event { at: now, agent: self.agent.clone(), body: Body::Output(output) })
+        Some(Event {
+            at: now,
+            agent: self.agent.clone(),
+            body: Body::Output(output),
+        })
     }
 
     fn duration_ms(&self, end: Option<u64>, now: Timestamp) -> u64 {
@@ -76,14 +78,26 @@ impl ToolRun {
             duration_ms: self.duration_ms(end, now),
             truncated: outcome.truncated,
         };
-        Event { at: now, agent: self.agent.clone(), body: Body::ToolResult(body) }
+        Event {
+            at: now,
+            agent: self.agent.clone(),
+            body: Body::ToolResult(body),
+        }
     }
 
     /// The result of a call the turn ended under.
     fn interrupted(&self, now: Timestamp) -> Event {
         let error = "the tool was interrupted before it finished".to_owned();
         let body = ResultBody::Error { error };
-        self.result(result::Outcome { body, is_error: true, truncated: false }, None, now)
+        self.result(
+            result::Outcome {
+                body,
+                is_error: true,
+                truncated: false,
+            },
+            None,
+            now,
+        )
     }
 }
 
@@ -91,10 +105,23 @@ impl ToolRun {
 
 impl Translator {
     pub(super) fn tool(&mut self, update: Update, now: Timestamp, out: &mut Batch) {
-        let Update { id, session, time, tool, origin } = update;
-        let oc::ToolPart { tool: name, call, state } = tool;
+        let Update {
+            id,
+            session,
+            time,
+            tool,
+            origin,
+        } = update;
+        let oc::ToolPart {
+            tool: name,
+            call,
+            state,
+        } = tool;
         let entry = self.parts.entry(id.clone()).or_insert_with(|| {
-            let agent = self.sessions.get(&session).and_then(|session| session.agent.clone());
+            let agent = self
+                .sessions
+                .get(&session)
+                .and_then(|session| session.agent.clone());
             Part::Tool(Box::new(ToolRun {
                 session,
                 agent,
@@ -142,7 +169,9 @@ impl Translator {
         now: Timestamp,
         out: &mut Batch,
     ) {
-        let Some(Part::Tool(run)) = self.parts.get_mut(id) else { return };
+        let Some(Part::Tool(run)) = self.parts.get_mut(id) else {
+            return;
+        };
         if std::mem::replace(&mut run.called, true) {
             return;
         }
@@ -159,8 +188,16 @@ impl Translator {
         let args = RawValue::from_string(input.to_owned()).unwrap_or_default();
         let (tool, call_id, args) = (run.tool.clone(), run.call.clone(), Arc::from(args));
         let (session, agent) = (run.session.clone(), run.agent.clone());
-        let body = Body::ToolCall(ToolCall { tool: tool.clone(), call_id: call_id.clone(), args });
-        out.events.push(Event { at: now, agent, body });
+        let body = Body::ToolCall(ToolCall {
+            tool: tool.clone(),
+            call_id: call_id.clone(),
+            args,
+        });
+        out.events.push(Event {
+            at: now,
+            agent,
+            body,
+        });
         self.open_tools.push(id.to_owned());
         if session == self.settings.root {
             self.turn.progress.tool_began(call_id, tool.clone());
@@ -171,7 +208,9 @@ impl Translator {
 
     /// Counts the same call in a row, per session.
     fn guard(&mut self, session: &str, tool: Arc<str>, input: &str, out: &mut Batch) {
-        let Some(session) = self.sessions.get_mut(session) else { return };
+        let Some(session) = self.sessions.get_mut(session) else {
+            return;
+        };
         let mut hasher = DefaultHasher::new();
         (&*tool, input).hash(&mut hasher);
         let hash = hasher.finish();
@@ -230,10 +269,12 @@ impl Translator {
 
     /// The calls without a result, oldest first: what a turn that ends now would interrupt.
     pub(crate) fn open_calls(&self) -> impl Iterator<Item = &str> {
-        self.open_tools.iter().filter_map(|id| match self.parts.get(id) {
-            Some(Part::Tool(run)) => Some(&*run.call),
-            _ => None,
-        })
+        self.open_tools
+            .iter()
+            .filter_map(|id| match self.parts.get(id) {
+                Some(Part::Tool(run)) => Some(&*run.call),
+                _ => None,
+            })
     }
 }
 

@@ -86,7 +86,10 @@ impl Turn {
 impl Translator {
     /// A prompt is about to be sent: what follows belongs to its turn.
     pub(crate) fn begin_turn(&mut self, now: Timestamp, out: &mut Batch) {
-        self.turn = Turn { began: Some(now), ..Turn::default() };
+        self.turn = Turn {
+            began: Some(now),
+            ..Turn::default()
+        };
         for session in self.sessions.values_mut() {
             (session.retry, session.last_call) = (None, None);
         }
@@ -106,19 +109,42 @@ impl Translator {
         let body = match end {
             End::Complete { finish_reason } => {
                 let status = self.turn.progress.status(State::Completed);
-                let status = crate::event::Status { phase: None, reason: None, ..status };
-                out.events.push(Event { at: now, agent: None, body: Body::Status(status) });
+                let status = crate::event::Status {
+                    phase: None,
+                    reason: None,
+                    ..status
+                };
+                out.events.push(Event {
+                    at: now,
+                    agent: None,
+                    body: Body::Status(status),
+                });
                 let (files_modified, files_deleted) = self.files(alone);
                 let complete = self.turn.complete(finish_reason, now);
-                Body::Complete(Complete { files_modified, files_deleted, ..complete })
+                Body::Complete(Complete {
+                    files_modified,
+                    files_deleted,
+                    ..complete
+                })
             }
-            End::Failed(failure) => Body::Error(Failure { fatal: true, ..failure }),
+            End::Failed(failure) => Body::Error(Failure {
+                fatal: true,
+                ..failure
+            }),
             End::Cancelled => {
                 let status = self.turn.progress.status(State::Cancelled);
-                Body::Status(crate::event::Status { phase: None, reason: None, ..status })
+                Body::Status(crate::event::Status {
+                    phase: None,
+                    reason: None,
+                    ..status
+                })
             }
         };
-        out.events.push(Event { at: now, agent: None, body });
+        out.events.push(Event {
+            at: now,
+            agent: None,
+            body,
+        });
         self.turn.began = None;
     }
 

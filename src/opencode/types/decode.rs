@@ -19,9 +19,17 @@ pub(crate) enum DecodeError {
     #[error("read the envelope of an event")]
     Envelope(#[source] serde_json::Error),
     #[error("read an event of type {kind}")]
-    Body { kind: String, #[source] source: serde_json::Error },
+    Body {
+        kind: String,
+        #[source]
+        source: serde_json::Error,
+    },
     #[error("read the list of {what}")]
-    List { what: &'static str, #[source] source: serde_json::Error },
+    List {
+        what: &'static str,
+        #[source]
+        source: serde_json::Error,
+    },
 }
 
 /// What `GET /session/status` says; a session that is not in it is idle.
@@ -44,14 +52,24 @@ pub(crate) fn decode(frame: &[u8]) -> Result<Envelope, DecodeError> {
         (Some(payload), _) => payload,
         (None, kind) => {
             let kind = kind.unwrap_or_default();
-            WirePayload { kind, properties: wire.properties, sync: None }
+            WirePayload {
+                kind,
+                properties: wire.properties,
+                sync: None,
+            }
         }
     };
     if let Some(sync) = payload.sync {
-        let event = Event::Sync { session: sync.session, seq: sync.seq };
+        let event = Event::Sync {
+            session: sync.session,
+            seq: sync.seq,
+        };
         return Ok(Envelope { directory, event });
     }
-    let event = event(&payload.kind, payload.properties.map_or("{}", RawValue::get))?;
+    let event = event(
+        &payload.kind,
+        payload.properties.map_or("{}", RawValue::get),
+    )?;
     Ok(Envelope { directory, event })
 }
 
@@ -64,8 +82,14 @@ pub(crate) fn history(body: &[u8]) -> Result<Vec<HistoryItem>, DecodeError> {
         // "message.part.updated.1": the number is the version of the shape.
         let kind = item.kind.strip_suffix(".1").unwrap_or(&item.kind);
         let event = event(kind, item.data.get());
-        let event = event.unwrap_or_else(|_| Event::Unknown { kind: item.kind.to_string() });
-        HistoryItem { session: item.aggregate_id, seq: item.seq, event }
+        let event = event.unwrap_or_else(|_| Event::Unknown {
+            kind: item.kind.to_string(),
+        });
+        HistoryItem {
+            session: item.aggregate_id,
+            seq: item.seq,
+            event,
+        }
     });
     Ok(items.collect())
 }
@@ -75,7 +99,11 @@ pub(crate) fn messages(body: &[u8]) -> Result<Vec<Message>, DecodeError> {
     let messages: Vec<WireMessage<'_>> = list("messages", body)?;
     let messages = messages.into_iter().map(|message| Message {
         info: message.info.into_info(),
-        parts: message.parts.into_iter().map(|part| part.into_part(None)).collect(),
+        parts: message
+            .parts
+            .into_iter()
+            .map(|part| part.into_part(None))
+            .collect(),
     });
     Ok(messages.collect())
 }
@@ -83,7 +111,10 @@ pub(crate) fn messages(body: &[u8]) -> Result<Vec<Message>, DecodeError> {
 /// Reads the answer of `GET /session/status`.
 pub(crate) fn statuses(body: &[u8]) -> Result<Statuses, DecodeError> {
     let statuses: HashMap<String, WireStatus> = list("statuses", body)?;
-    Ok(statuses.into_iter().map(|(session, status)| (session, status.into_status())).collect())
+    Ok(statuses
+        .into_iter()
+        .map(|(session, status)| (session, status.into_status()))
+        .collect())
 }
 
 fn list<'a, T: Deserialize<'a>>(what: &'static str, body: &'a [u8]) -> Result<T, DecodeError> {
@@ -91,7 +122,10 @@ fn list<'a, T: Deserialize<'a>>(what: &'static str, body: &'a [u8]) -> Result<T,
 }
 
 fn event(kind: &str, body: &str) -> Result<Event, DecodeError> {
-    parse(kind, body).map_err(|source| DecodeError::Body { kind: kind.to_owned(), source })
+    parse(kind, body).map_err(|source| DecodeError::Body {
+        kind: kind.to_owned(),
+        source,
+    })
 }
 
 fn parse(kind: &str, body: &str) -> Result<Event, serde_json::Error> {
@@ -101,45 +135,71 @@ fn parse(kind: &str, body: &str) -> Result<Event, serde_json::Error> {
             let wire: WirePartUpdated<'_> = serde_json::from_str(body)?;
             Event::Part(wire.part.into_part(wire.time))
         }
-        "message.updated" => {
-            Event::Message(serde_json::from_str::<WireMessageUpdated>(body)?.info.into_info())
-        }
+        "message.updated" => Event::Message(
+            serde_json::from_str::<WireMessageUpdated>(body)?
+                .info
+                .into_info(),
+        ),
         "session.created" => Event::SessionCreated(session_info(body)?),
         "session.updated" => Event::SessionUpdated(session_info(body)?),
-        "session.deleted" => Event::SessionDeleted { session: session_info(body)?.id },
+        "session.deleted" => Event::SessionDeleted {
+            session: session_info(body)?.id,
+        },
         "session.status" => {
             let wire: WireSessionStatus = serde_json::from_str(body)?;
-            Event::Status { session: wire.session, status: wire.status.into_status() }
+            Event::Status {
+                session: wire.session,
+                status: wire.status.into_status(),
+            }
         }
-        "session.idle" => Event::Idle { session: session(body)? },
-        "session.compacted" => Event::Compacted { session: session(body)? },
+        "session.idle" => Event::Idle {
+            session: session(body)?,
+        },
+        "session.compacted" => Event::Compacted {
+            session: session(body)?,
+        },
         "session.error" => {
             let wire: WireSessionError = serde_json::from_str(body)?;
             let error = wire.error.unwrap_or_default().into_error();
-            Event::SessionError { session: wire.session, error }
+            Event::SessionError {
+                session: wire.session,
+                error,
+            }
         }
         "permission.asked" => serde_json::from_str::<WirePermission<'_>>(body)?.into_event(),
         "permission.replied" => {
             let wire: WireReplied = serde_json::from_str(body)?;
             let reply = wire.reply.unwrap_or_default();
-            Event::PermissionReplied { session: wire.session, request: wire.request, reply }
+            Event::PermissionReplied {
+                session: wire.session,
+                request: wire.request,
+                reply,
+            }
         }
         "question.asked" => serde_json::from_str::<WireQuestion<'_>>(body)?.into_event(),
         "question.replied" => {
             let wire: WireReplied = serde_json::from_str(body)?;
-            Event::QuestionReplied { session: wire.session, request: wire.request }
+            Event::QuestionReplied {
+                session: wire.session,
+                request: wire.request,
+            }
         }
         "question.rejected" => {
             let wire: WireReplied = serde_json::from_str(body)?;
-            Event::QuestionRejected { session: wire.session, request: wire.request }
+            Event::QuestionRejected {
+                session: wire.session,
+                request: wire.request,
+            }
         }
         "todo.updated" => serde_json::from_str::<WireTodos>(body)?.into_event(),
-        "server.instance.disposed" | "global.disposed" => {
-            Event::Disposed { directory: serde_json::from_str::<WireDisposed>(body)?.directory }
-        }
+        "server.instance.disposed" | "global.disposed" => Event::Disposed {
+            directory: serde_json::from_str::<WireDisposed>(body)?.directory,
+        },
         "server.connected" => Event::Connected,
         "server.heartbeat" => Event::Heartbeat,
-        _ => Event::Unknown { kind: kind.to_owned() },
+        _ => Event::Unknown {
+            kind: kind.to_owned(),
+        },
     })
 }
 
@@ -150,5 +210,10 @@ fn session(body: &str) -> Result<String, serde_json::Error> {
 fn session_info(body: &str) -> Result<SessionInfo, serde_json::Error> {
     let info = serde_json::from_str::<WireSessionUpdated>(body)?.info;
     let title = info.title.map(Text::into_whole);
-    Ok(SessionInfo { id: info.id, parent: info.parent, agent: info.agent, title })
+    Ok(SessionInfo {
+        id: info.id,
+        parent: info.parent,
+        agent: info.agent,
+        title,
+    })
 }

@@ -21,13 +21,21 @@ pub(crate) struct Part {
 
 #[derive(Debug)]
 pub(crate) enum PartKind {
-    Text { text: Text, ended: bool },
-    Reasoning { text: Text, ended: bool },
+    Text {
+        text: Text,
+        ended: bool,
+    },
+    Reasoning {
+        text: Text,
+        ended: bool,
+    },
     Tool(Box<ToolPart>),
     StepStart,
     StepFinish(StepFinish),
     /// Files that differ since the step began, by whomever.
-    Patch { files: Vec<String> },
+    Patch {
+        files: Vec<String>,
+    },
     Compaction,
     Other,
 }
@@ -69,8 +77,6 @@ pub(crate) struct ToolMetadata {
     /// Absent in a result: the command did not exit by itself.
     pub(crate) exit: Option<i64>,
     pub(crate) truncated: bool,
-    /// Where the full output is kept.
-    pub(crate) output_path: Option<String>,
     /// The text of a file without line numbers.
     pub(crate) file_text: Option<Text>,
     /// `write`: the file it wrote.
@@ -171,8 +177,6 @@ struct WireMetadata<'a> {
     exit: Option<&'a RawValue>,
     #[serde(borrow)]
     truncated: Option<&'a RawValue>,
-    #[serde(rename = "outputPath", borrow)]
-    output_path: Option<&'a RawValue>,
     #[serde(borrow)]
     display: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -211,11 +215,19 @@ impl WirePart<'_> {
                 cache_write: self.tokens.cache.write,
                 cost: self.cost,
             }),
-            ("patch", ..) => PartKind::Patch { files: read(self.files).unwrap_or_default() },
+            ("patch", ..) => PartKind::Patch {
+                files: read(self.files).unwrap_or_default(),
+            },
             ("compaction", ..) => PartKind::Compaction,
             _ => PartKind::Other,
         };
-        Part { id: self.id, session: self.session, message: self.message, time, kind }
+        Part {
+            id: self.id,
+            session: self.session,
+            message: self.message,
+            time,
+            kind,
+        }
     }
 }
 
@@ -229,7 +241,9 @@ impl WireState<'_> {
             output: self.output,
             error: self.error,
             title: self.title.map(Text::into_whole),
-            metadata: read::<WireMetadata<'_>>(self.metadata).unwrap_or_default().into_metadata(),
+            metadata: read::<WireMetadata<'_>>(self.metadata)
+                .unwrap_or_default()
+                .into_metadata(),
             start: self.time.start,
             end: self.time.end,
         }
@@ -246,7 +260,6 @@ impl WireMetadata<'_> {
             output: read(self.output),
             exit: read(self.exit),
             truncated: cut || read(self.truncated).unwrap_or_default(),
-            output_path: read(self.output_path),
             file_text: display.and_then(|display| display.text),
             file: read(self.filepath),
             files: read(self.files).unwrap_or_default(),

@@ -61,12 +61,20 @@ impl Text {
     }
 
     fn from_utf8(body: impl Into<String>) -> Self {
-        Self { low: None, body: body.into(), high: None }
+        Self {
+            low: None,
+            body: body.into(),
+            high: None,
+        }
     }
 
     /// From WTF-8, which is UTF-8 that may hold lone surrogates as three bytes `ED A0..BF xx`.
     fn from_wtf8(mut bytes: &[u8]) -> Self {
-        let mut text = Self { low: None, body: String::with_capacity(bytes.len()), high: None };
+        let mut text = Self {
+            low: None,
+            body: String::with_capacity(bytes.len()),
+            high: None,
+        };
         loop {
             let error = match str::from_utf8(bytes) {
                 Ok(rest) => {
@@ -76,10 +84,13 @@ impl Text {
                 Err(error) => error,
             };
             let (valid, rest) = bytes.split_at(error.valid_up_to());
-            text.body.push_str(str::from_utf8(valid).unwrap_or_default());
+            text.body
+                .push_str(str::from_utf8(valid).unwrap_or_default());
             let [0xED, b @ 0xA0..=0xBF, c, after @ ..] = rest else {
                 text.body.push(REPLACEMENT);
-                bytes = rest.get(error.error_len().unwrap_or(rest.len())..).unwrap_or_default();
+                bytes = rest
+                    .get(error.error_len().unwrap_or(rest.len())..)
+                    .unwrap_or_default();
                 continue;
             };
             let half = 0xD000 | (u16::from(b & 0x3F) << 6) | u16::from(c & 0x3F);
@@ -128,7 +139,10 @@ impl Visitor<'_> for TextVisitor {
 }
 
 fn join(high: u16, low: u16) -> char {
-    char::decode_utf16([high, low]).next().and_then(Result::ok).unwrap_or(REPLACEMENT)
+    char::decode_utf16([high, low])
+        .next()
+        .and_then(Result::ok)
+        .unwrap_or(REPLACEMENT)
 }
 
 /// JSON whose strings hold no lone surrogate: strict readers, and our own, refuse one.
@@ -192,14 +206,20 @@ mod tests {
 
     #[test]
     fn plain_and_escaped_text_is_itself() {
-        assert_eq!(parse(r#""a\n日\u00e9\ud83d\ude00""#).into_whole(), "a\n日é😀");
+        assert_eq!(
+            parse(r#""a\n日\u00e9\ud83d\ude00""#).into_whole(),
+            "a\n日é😀"
+        );
         assert!(parse(r#""""#).is_empty());
     }
 
     #[test]
     fn a_character_cut_in_two_joins_again() {
         assert_eq!(joined(&[r#""a\ud83d""#, r#""\ude00b""#]), "a😀b");
-        assert_eq!(joined(&[r#""\ud83d""#, r#""\ude00\ud83d""#, r#""\ude00""#]), "😀😀");
+        assert_eq!(
+            joined(&[r#""\ud83d""#, r#""\ude00\ud83d""#, r#""\ude00""#]),
+            "😀😀"
+        );
     }
 
     #[test]
@@ -213,8 +233,14 @@ mod tests {
     #[test]
     fn json_is_mended_only_where_it_must_be() {
         assert_eq!(mend_json(r#"{"a":"\ud83d\ude00 \\ud83d \"\u0041"}"#), None);
-        assert_eq!(mend_json(r#"["\ud83dx","\ude00"]"#).unwrap(), r#"["\ufffdx","\ufffd"]"#);
-        assert_eq!(mend_json(r#""\ud83d\ud83d\ude00""#).unwrap(), r#""\ufffd\ud83d\ude00""#);
+        assert_eq!(
+            mend_json(r#"["\ud83dx","\ude00"]"#).unwrap(),
+            r#"["\ufffdx","\ufffd"]"#
+        );
+        assert_eq!(
+            mend_json(r#""\ud83d\ud83d\ude00""#).unwrap(),
+            r#""\ufffd\ud83d\ude00""#
+        );
         assert_eq!(mend_json("\"\\"), None);
     }
 
@@ -225,7 +251,7 @@ mod tests {
             cuts in prop::collection::vec(1_usize..4, 1..20),
         ) {
             let quote = |units: &[u16]| {
-                let escaped: String = units.iter().map(|unit| format!("\\u{unit:04x}")).collect();
+                let escaped = units.iter().fold(String::new(), |text, unit| text + &format!("\\u{unit:04x}"));
                 format!("\"{escaped}\"")
             };
             let (mut rest, mut pieces) = (&units[..], Vec::new());

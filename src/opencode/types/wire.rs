@@ -249,8 +249,20 @@ pub(super) struct WireDisposed {
 
 impl WireDelta {
     pub(super) fn into_event(self) -> Event {
-        let Self { session, message, part, field, delta } = self;
-        Event::Delta(Delta { session, message, part, field, delta })
+        let Self {
+            session,
+            message,
+            part,
+            field,
+            delta: more,
+        } = self;
+        Event::Delta(Delta {
+            session,
+            message,
+            part,
+            field,
+            more,
+        })
     }
 }
 
@@ -358,6 +370,9 @@ impl WireTodos {
             status: todo.status,
             priority: todo.priority,
         });
-        Event::Todos { session: self.session, todos: todos.collect() }
+        Event::Todos {
+            session: self.session,
+            todos: todos.collect(),
+        }
     }
 }

@@ -30,6 +30,12 @@ struct Ledger {
 
 // === impl Budget ===
 
+impl std::fmt::Debug for Budget {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Budget").field("used", &self.used()).finish_non_exhaustive()
+    }
+}
+
 impl Budget {
     pub(crate) fn new(limit: usize) -> Self {
         Self(Arc::new(Ledger {

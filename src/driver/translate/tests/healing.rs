@@ -47,7 +47,10 @@ fn seen(player: &Player) -> Seen {
 
 /// All that was durable in the first `lines`, from the beginning: what is known is skipped.
 fn recall(player: &mut Player, recording: &Recording, lines: usize) {
-    let before = Recording { lines: recording.lines[..lines].to_vec(), ..recording.clone() };
+    let before = Recording {
+        lines: recording.lines[..lines].to_vec(),
+        ..recording.clone()
+    };
     let now = recording.lines[lines - 1].at;
     for item in before.history() {
         player.notice(&item.event, now);
@@ -66,7 +69,10 @@ fn play_with_loss(recording: &Recording, lost: std::ops::Range<usize>) -> Player
     let now = recording.lines[lost.end - 1].at;
     player.translator.feed_lost();
     recall(&mut player, recording, lost.end);
-    let before = Recording { lines: recording.lines[..lost.end].to_vec(), ..recording.clone() };
+    let before = Recording {
+        lines: recording.lines[..lost.end].to_vec(),
+        ..recording.clone()
+    };
     player.reread_status(&before, now);
     let mut known = player.signals.len();
     for (index, line) in recording.lines.iter().enumerate().skip(lost.end) {
@@ -84,13 +90,18 @@ fn play_with_loss(recording: &Recording, lost: std::ops::Range<usize>) -> Player
 /// Whether `part` is `whole` with some characters left out.
 fn is_subsequence(part: &str, whole: &str) -> bool {
     let mut whole = whole.chars();
-    part.chars().all(|wanted| whole.any(|character| character == wanted))
+    part.chars()
+        .all(|wanted| whole.any(|character| character == wanted))
 }
 
 /// Those whose history is whole and which are one turn.
 fn healable() -> impl Strategy<Value = &'static str> {
     let without = ["cap_tenmb", "cap_two_turns", "viii_compaction_auto"];
-    let names: Vec<_> = RECORDINGS.iter().copied().filter(|name| !without.contains(name)).collect();
+    let names: Vec<_> = RECORDINGS
+        .iter()
+        .copied()
+        .filter(|name| !without.contains(name))
+        .collect();
     prop::sample::select(names)
 }
 
@@ -133,7 +144,11 @@ proptest! {
 #[test]
 fn one_byte_at_a_time_is_the_same_stream() {
     let recording = Recording::read("cap_emoji");
-    let lines: Vec<_> = recording.lines.iter().map(|line| line.json.clone().into_bytes()).collect();
+    let lines: Vec<_> = recording
+        .lines
+        .iter()
+        .map(|line| line.json.clone().into_bytes())
+        .collect();
     assert_eq!(frames(recording.stream().as_bytes(), &[1]), lines);
 }
 
@@ -152,7 +167,10 @@ fn the_whole_history_again_publishes_nothing() {
         }
         let repeated: Vec<_> = batch.events.iter().map(crate::event::Event::kind).collect();
         // A compaction phase is a status of the turn that is replayed into; it is no repetition.
-        assert!(repeated.iter().all(|kind| *kind == "status"), "{name}: {repeated:?}");
+        assert!(
+            repeated.iter().all(|kind| *kind == "status"),
+            "{name}: {repeated:?}"
+        );
     }
 }
 

@@ -76,15 +76,27 @@ fn play(recording: &Recording, frames: &[Vec<u8>]) -> usize {
     for encoded in batch.events.iter().flat_map(crate::event::Event::encode) {
         assert!(encoded.data.len() <= MAX_DATA);
         assert!(!encoded.data.contains('\n'));
-        assert!(serde_json::from_str::<Value>(&encoded.data).unwrap().is_object());
+        assert!(
+            serde_json::from_str::<Value>(&encoded.data)
+                .unwrap()
+                .is_object()
+        );
     }
-    batch.events.iter().filter(|event| event.is_terminal()).count()
+    batch
+        .events
+        .iter()
+        .filter(|event| event.is_terminal())
+        .count()
 }
 
 /// Small ones, so that many cases fit.
 fn small() -> impl Strategy<Value = &'static str> {
     let large = ["cap_tenmb", "cap_slide", "cap_big", "cap_oneline"];
-    let names: Vec<_> = RECORDINGS.iter().copied().filter(|name| !large.contains(name)).collect();
+    let names: Vec<_> = RECORDINGS
+        .iter()
+        .copied()
+        .filter(|name| !large.contains(name))
+        .collect();
     prop::sample::select(names)
 }
 

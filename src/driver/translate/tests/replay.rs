@@ -10,12 +10,19 @@ use serde_json::value::RawValue;
 use crate::clock::Timestamp;
 use crate::driver::ending::{Facts, Verdict, decide};
 use crate::driver::translate::{Batch, Settings, Signal, Translator};
-use crate::event::{Body, Event, Source};
+use crate::event::{Body, Event};
 use crate::opencode::sse::{Decoder, Frame, MAX_EVENT};
 use crate::opencode::types as oc;
 
+use super::shorten::{name_ids, shorten};
+
 /// The recordings in which the caller stopped the turn.
-const CANCELLED: [&str; 4] = ["cap_sub_abort", "hang_llm", "vii_a_abort_stream", "vii_b_abort_bash"];
+const CANCELLED: [&str; 4] = [
+    "cap_sub_abort",
+    "hang_llm",
+    "vii_a_abort_stream",
+    "vii_b_abort_bash",
+];
 
 #[derive(Clone)]
 pub(crate) struct Recording {
@@ -37,27 +44,42 @@ impl Recording {
         let text = std::fs::read_to_string(format!("tests/recordings/{name}.jsonl")).unwrap();
         let created = text.split_once("\"created\":").unwrap().1.trim_start();
         let digits = created.find(|c: char| !c.is_ascii_digit()).unwrap();
-        let base: u64 = created[..digits].parse().unwrap();
+        let base: u64 = created.get(..digits).unwrap().parse().unwrap();
         let mut first = None;
         let lines: Vec<Line> = text
             .lines()
             .map(|line| {
                 // Each line begins with the time, which the real stream does not have.
-                let (time, rest) = line.strip_prefix("{\"t\": ").unwrap().split_once(", ").unwrap();
+                let (time, rest) = line
+                    .strip_prefix("{\"t\": ")
+                    .unwrap()
+                    .split_once(", ")
+                    .unwrap();
                 let time: f64 = time.parse().unwrap();
                 let after = Duration::from_secs_f64(time - *first.get_or_insert(time));
-                Line { at: Timestamp::from_millis(base).after(after), json: format!("{{{rest}") }
+                Line {
+                    at: Timestamp::from_millis(base).after(after),
+                    json: format!("{{{rest}"),
+                }
             })
             .collect();
         let root = lines.iter().find_map(|line| {
             let event = oc::decode(line.json.as_bytes()).unwrap().event;
             event.session().map(str::to_owned)
         });
-        Self { name: name.to_owned(), lines, root: root.unwrap() }
+        Self {
+            name: name.to_owned(),
+            lines,
+            root: root.unwrap(),
+        }
     }
 
     pub(crate) fn stream(&self) -> String {
-        self.lines.iter().map(|line| format!("data: {}\n\n", line.json)).collect()
+        let mut stream = String::new();
+        for line in &self.lines {
+            write!(stream, "data: {}\n\n", line.json).unwrap();
+        }
+        stream
     }
 
     /// What `/sync/history` would answer: the durable twins.
@@ -65,8 +87,14 @@ impl Recording {
         let twins = self.lines.iter().filter_map(|line| {
             let (_, twin) = line.json.split_once("\"syncEvent\"")?;
             let (_, twin) = twin.split_once(':')?;
-            let twin = serde_json::Deserializer::from_str(twin).into_iter::<&RawValue>().next()?;
-            Some(twin.unwrap().get().replacen("\"aggregateID\"", "\"aggregate_id\"", 1))
+            let twin = serde_json::Deserializer::from_str(twin)
+                .into_iter::<&RawValue>()
+                .next()?;
+            Some(
+                twin.unwrap()
+                    .get()
+                    .replacen("\"aggregateID\"", "\"aggregate_id\"", 1),
+            )
         });
         let body = format!("[{}]", twins.collect::<Vec<_>>().join(","));
         oc::history(body.as_bytes()).unwrap()
@@ -139,7 +167,10 @@ impl Player {
         self.notice(&event, now);
         let mut batch = Batch::default();
         self.translator.apply(event, now, &mut batch);
-        let ask = batch.signals.iter().any(|s| matches!(s, Signal::Idle | Signal::Failed));
+        let ask = batch
+            .signals
+            .iter()
+            .any(|s| matches!(s, Signal::Idle | Signal::Failed));
         self.take(batch);
         if ask {
             self.asked = 0;
@@ -203,7 +234,8 @@ impl Player {
     }
 
     pub(crate) fn take(&mut self, batch: Batch) {
-        self.signals_at.extend(batch.signals.iter().map(|_| self.events.len()));
+        self.signals_at
+            .extend(batch.signals.iter().map(|_| self.events.len()));
         self.signals.extend(batch.signals);
         self.events.extend(batch.events);
     }
@@ -214,20 +246,16 @@ impl Player {
         for event in &self.events {
             if let Body::Output(output) = &event.body {
                 let agent = event.agent.as_ref().map(|agent| agent.id.clone());
-                let by = output.call_id.as_deref().unwrap_or(output.source.as_str()).to_owned();
+                let by = output
+                    .call_id
+                    .as_deref()
+                    .unwrap_or(output.source.as_str())
+                    .to_owned();
                 let text: &mut String = texts.entry((agent.unwrap_or_default(), by)).or_default();
                 text.push_str(&output.text);
             }
         }
         texts
-    }
-
-    pub(crate) fn text(&self, source: Source) -> String {
-        let outputs = self.events.iter().filter_map(|event| match &event.body {
-            Body::Output(output) if output.source == source => Some(output.text.as_str()),
-            _ => None,
-        });
-        outputs.collect()
     }
 
     pub(crate) fn transcript(&self) -> String {
@@ -237,7 +265,9 @@ impl Player {
             while let Some((signal, _)) = signals.next_if(|(_, at)| **at == index) {
                 writeln!(text, "          -> {signal:?}").unwrap();
             }
-            let Some(event) = self.events.get(index) else { break };
+            let Some(event) = self.events.get(index) else {
+                break;
+            };
             let after = event.at.since(self.began).as_secs_f64();
             for encoded in event.encode() {
                 let mut value: Value = serde_json::from_str(&encoded.data).unwrap();
@@ -267,50 +297,6 @@ fn copy(info: &oc::MessageInfo) -> oc::MessageInfo {
     }
 }
 
-/// Long texts by their ends and their length.
-fn shorten(value: &mut Value) {
-    match value {
-        Value::String(text) if text.len() > 400 => {
-            let start = &text[..text.floor_char_boundary(80)];
-            let end = &text[text.ceil_char_boundary(text.len() - 60)..];
-            *text = format!("{start}[{} bytes]{end}", text.len());
-        }
-        Value::Array(items) => items.iter_mut().for_each(shorten),
-        Value::Object(fields) => fields.values_mut().for_each(shorten),
-        _ => {}
-    }
-}
-
-/// OpenCode's ids by kind and order of appearance.
-fn name_ids(text: &str) -> String {
-    let mut names: HashMap<String, String> = HashMap::new();
-    let mut counts: HashMap<&str, usize> = HashMap::new();
-    let mut out = String::new();
-    let mut rest = text;
-    while let Some(at) = ["ses_", "msg_", "prt_", "per_", "que_"]
-        .iter()
-        .filter_map(|prefix| rest.find(prefix))
-        .min()
-    {
-        let (before, id) = rest.split_at(at);
-        let end = id[4..].find(|c: char| !c.is_ascii_alphanumeric()).map_or(id.len(), |end| end + 4);
-        let (id, after) = id.split_at(end);
-        out.push_str(before);
-        if id.len() < 20 {
-            out.push_str(id);
-        } else {
-            let name = names.entry(id.to_owned()).or_insert_with(|| {
-                let count = counts.entry(&id[..3]).or_default();
-                *count += 1;
-                format!("{}{count}", &id[..4])
-            });
-            out.push_str(name);
-        }
-        rest = after;
-    }
-    out + rest
-}
-
 /// The frames of a stream that arrives in pieces of these sizes.
 pub(crate) fn frames(stream: &[u8], sizes: &[usize]) -> Vec<Vec<u8>> {
     let mut decoder = Decoder::new(MAX_EVENT);
@@ -322,7 +308,9 @@ pub(crate) fn frames(stream: &[u8], sizes: &[usize]) -> Vec<Vec<u8>> {
         let (piece, after) = rest.split_at((*size).min(rest.len()));
         decoder.push(piece);
         while let Some(frame) = decoder.next() {
-            let Frame::Data(data) = frame else { panic!("no recorded event is too long") };
+            let Frame::Data(data) = frame else {
+                panic!("no recorded event is too long")
+            };
             frames.push(data.to_vec());
         }
         rest = after;
