@@ -18,8 +18,8 @@ mod error;
 mod fix;
 mod forward;
 mod intake;
-mod meter;
-mod provider;
+pub(crate) mod meter;
+pub(crate) mod provider;
 mod redact;
 mod refusal;
 mod relay;
@@ -45,11 +45,11 @@ use tokio_util::task::TaskTracker;
 use crate::secret::Secret;
 use intake::Intake;
 
-pub(crate) use class::{CLASSES, Class};
+pub(crate) use class::CLASSES;
 pub(crate) use error::stop_code;
-pub(crate) use meter::{Budget, LastError, Stop, Usage, Wait};
-pub(crate) use provider::{Dialect, PROVIDERS, Provider, ResolveError, Upstream};
-pub(crate) use table::{Grant, Route, model_ref};
+pub(crate) use meter::{Budget, Stop, Usage, Wait};
+pub(crate) use provider::{Dialect, Upstream};
+pub(crate) use table::{Grant, Route};
 pub(crate) use upstream::{ProxySettings, UpstreamError};
 pub(crate) use usage::Tokens;
 
@@ -187,6 +187,7 @@ impl Shared {
 }
 
 #[cfg(test)]
+#[expect(dead_code, reason = "the black-box tests use the rest of it")]
 #[path = "../tests/support/llm.rs"]
 pub(crate) mod llm;
 #[cfg(test)]

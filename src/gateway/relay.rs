@@ -85,7 +85,7 @@ impl Call {
     }
 
     pub(super) fn answering(&mut self, tap: Tap) {
-        self.entry.meter.answering(self.id);
+        self.entry.meter.answering(&self.id);
         self.tap = Some(tap);
     }
 
@@ -115,7 +115,7 @@ impl Drop for Call {
         let outcome = self.outcome.take().unwrap_or(Outcome::Cut);
         self.entry
             .meter
-            .end(self.id, self.started.elapsed(), tokens, outcome);
+            .end(&self.id, self.started.elapsed(), tokens, outcome);
     }
 }
 
