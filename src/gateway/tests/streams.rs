@@ -177,3 +177,25 @@ async fn an_answer_that_is_no_stream_is_counted_too() {
     assert_eq!(rig.call(Dialect::Chat).await.status, 200);
     assert_eq!(grant.usage().tokens.total(), 10);
 }
+
+#[tokio::test]
+async fn a_burst_of_small_and_large_chunks_arrives_byte_for_byte() {
+    let (rig, llm) = (Rig::start().await, Llm::start().await);
+    let _grant = rig.register(Dialect::Chat, &llm);
+    let mut stream = String::new();
+    let mut turn = Turn::plain(200, "").header("content-type", "text/event-stream");
+    for n in 0..3_000 {
+        let padding = if n % 100 == 0 { 20_000 } else { n % 50 };
+        let event = format!("data: {{\"n\":{n},\"x\":\"{}\"}}\n\n", "é".repeat(padding));
+        stream += &event;
+        turn = turn.raw(event);
+    }
+    llm.reply(turn.drop_here());
+    let answered = rig.call(Dialect::Chat).await;
+    assert!(
+        answered.broken && answered.body == stream,
+        "{} of {}",
+        answered.body.len(),
+        stream.len()
+    );
+}
