@@ -6,6 +6,11 @@
 //! | `GET /ready` | work can be taken; 503 says why not |
 //! | `GET /engine/status` | everything about the child |
 //! | `POST /engine/start`, `/engine/stop`, `/engine/restart` | move it |
+//! | `POST /sessions` | begin a session |
+//! | `GET /sessions` | all of them, newest first |
+//! | `GET /sessions/{id}/stream` | what happens in it |
+//! | `GET /sessions/{id}/status` | how it is |
+//! | `POST /sessions/{id}/stop`, `DELETE /sessions/{id}` | end it |
 //!
 //! Handlers check, call and convert; they hold no rules. Errors are made in [`error`] only, and no
 //! module below knows a status code. OpenCode and the disk are out of reach from here.
@@ -20,6 +25,7 @@ pub(crate) mod preface;
 mod probes;
 mod router;
 mod server;
+mod sessions;
 pub(crate) mod stream;
 
 use std::sync::Arc;
@@ -27,6 +33,7 @@ use std::sync::Arc;
 pub(crate) use self::server::Bound;
 
 use crate::config::SharedSecrets;
+use crate::session::Registry;
 use crate::shutdown::Shutdown;
 use crate::workspace;
 
@@ -37,7 +44,18 @@ pub(crate) struct State {
     pub(crate) workspace: workspace::Watch,
     pub(crate) secrets: SharedSecrets,
     pub(crate) shutdown: Shutdown,
+    pub(crate) registry: Registry,
+    pub(crate) rules: Rules,
+}
+
+/// What requests are held to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
     pub(crate) max_body_bytes: usize,
+    /// In characters.
+    pub(crate) max_prompt: usize,
+    /// Whether the provider `demo` may be used.
+    pub(crate) demo: bool,
 }
 
 type Shared = axum::extract::State<Arc<State>>;

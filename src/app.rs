@@ -14,10 +14,14 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::{Announce, Config, Renewal, SharedSecrets};
 use crate::shutdown::Shutdown;
-use crate::{api, engine, workspace};
+use crate::opencode::config::{Model, Settings, content};
+use crate::{api, driver, engine, gateway, session, workspace};
 
 /// How long connections may take to finish their request once everything else is over.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
+/// What the engine's ladder may take, from the end of the last turn to the sweep.
+const LADDER: Duration = Duration::from_secs(8);
 
 /// How often a secret file is looked at.
 const RENEWAL: Duration = Duration::from_secs(2);
@@ -95,20 +99,29 @@ impl App {
         let shutdown = Shutdown::listen(&tracker, config.drain_timeout)
             .map_err(|error| AppError::System("listen for signals", error))?;
         let workspace = workspace::spawn(&config.workspace, &tracker, shutdown.gone.clone());
-        let engine = engine::spawn(config.engine, workspace.clone(), shutdown.clone(), &tracker)
+        let gateway = gateway::Bound::bind(config.gateway).await.map_err(|error| AppError::Usage(error.to_string()))?;
+        let briefings = briefings(gateway.addr(), gateway.handle());
+        let engine = engine::spawn(config.engine, briefings, workspace.clone(), shutdown.clone(), &tracker)
             .map_err(|error| AppError::System("start the engine's keeper", error))?;
+        let (registry, seats_rx) = session::Registry::new(config.sessions, shutdown.drain.clone());
+        let seats = (registry.clone(), seats_rx);
+        driver::spawn(config.driver, engine.clone(), gateway.handle(), seats, shutdown.clone(), &tracker);
+        gateway.spawn(&tracker, shutdown.gone.clone());
+        tracker.spawn(registry.clone().clean(shutdown.gone.clone()));
         tracker.spawn(renew(config.shared_secrets.clone(), shutdown.gone.clone()));
 
         let state = api::State {
             engine: engine.clone(),
+            registry: registry.clone(),
             workspace,
             secrets: config.shared_secrets,
             shutdown: shutdown.clone(),
-            max_body_bytes: config.max_body_bytes,
+            rules: api::Rules { max_body_bytes: config.max_body_bytes, max_prompt: config.max_prompt, demo: config.demo },
         };
         let close = CancellationToken::new();
         connections.spawn(bound.serve(state, close.clone(), connections.clone()));
 
+        drain(&shutdown, &registry, config.drain_timeout).await;
         engine.ended().await;
         close.cancel();
         connections.close();
@@ -132,6 +145,29 @@ impl App {
         tracing::info!("bye");
         Ok(())
     }
+}
+
+/// Waits for the signal, lets running turns finish for a while, and ends the rest.
+async fn drain(shutdown: &Shutdown, registry: &session::Registry, drain_timeout: Duration) {
+    shutdown.drain.cancelled().await;
+    let patience = drain_timeout.checked_sub(LADDER).unwrap_or(drain_timeout / 4);
+    tokio::select! {
+        () = registry.idle() => {}
+        () = tokio::time::sleep(patience) => tracing::warn!("turns still run; ending them"),
+        () = shutdown.hurry.cancelled() => {}
+    }
+    shutdown.halt.cancel();
+}
+
+/// What a child is told at its start: the gateway's address and a token that dies with the child.
+fn briefings(address: SocketAddr, gateway: gateway::Handle) -> engine::Briefings {
+    engine::Briefings::new(move || {
+        let token = gateway.new_child_token();
+        let models = gateway::CLASSES.map(|class| Model { id: class.id, context: class.context, output: class.output });
+        let timeout = gateway.child_timeout();
+        let settings = Settings { gateway: address, token: &token, models: &models, timeout };
+        engine::Briefing { configuration: content(&settings), token }
+    })
 }
 
 /// Tells the address on stdout: for a person, or for whoever started us and reads one line.

@@ -186,9 +186,9 @@ fn gateway_config(reader: &Reader) -> Result<gateway::Config, ConfigError> {
         max_retry_after: reader.required("MAX_RETRY_AFTER_SECS", parse::duration)?,
         extra_ca_file: reader.optional("EXTRA_CA_FILE", parse::path)?,
         proxy: gateway::ProxySettings {
-            https_proxy: proxy("HTTPS_PROXY")?,
-            http_proxy: proxy("HTTP_PROXY")?,
-            no_proxy: proxy("NO_PROXY")?,
+            https: proxy("HTTPS_PROXY")?,
+            http: proxy("HTTP_PROXY")?,
+            except: proxy("NO_PROXY")?,
         },
         default_budget: gateway::Budget {
             max_total_tokens: reader.optional("MAX_TOTAL_TOKENS", parse::count(1_000_000_000_000))?,

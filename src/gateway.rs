@@ -18,7 +18,7 @@ mod error;
 mod fix;
 mod forward;
 mod intake;
-mod meter;
+pub(crate) mod meter;
 mod redact;
 mod refusal;
 mod relay;
@@ -44,10 +44,10 @@ use tokio_util::task::TaskTracker;
 use crate::secret::Secret;
 use intake::Intake;
 
-pub(crate) use class::{CLASSES, Class};
+pub(crate) use class::CLASSES;
 pub(crate) use error::stop_code;
-pub(crate) use meter::{Budget, LastError, Stop, Usage, Wait};
-pub(crate) use table::{Grant, Route, model_ref};
+pub(crate) use meter::{Budget, Stop, Usage, Wait};
+pub(crate) use table::{Grant, Route};
 pub(crate) use upstream::{ProxySettings, UpstreamError};
 pub(crate) use usage::Tokens;
 
@@ -185,6 +185,7 @@ impl Shared {
 }
 
 #[cfg(test)]
+#[expect(dead_code, reason = "the black-box tests use the rest of it")]
 #[path = "../tests/support/llm.rs"]
 pub(crate) mod llm;
 #[cfg(test)]

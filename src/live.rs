@@ -11,17 +11,15 @@ use futures_util::future::join3;
 use serde_json::{Value, json};
 
 use crate::gateway::llm::{Kind, Llm, Recorded, Scope, Turn};
-use crate::gateway::{
-    Budget, Config, Dialect, Grant, PROVIDERS, ProxySettings, Route, Stop, Upstream, Usage,
-};
+use crate::gateway::{Budget, Config, Dialect, Grant, ProxySettings, Route, Stop, Upstream, Usage};
 use crate::secret::Secret;
 use child::Child;
 
 fn config() -> Config {
     Config {
         header_timeout: Duration::from_secs(20),
-        // Short: a stream that hangs is part of these tests.
-        idle_timeout: Duration::from_secs(1),
+        // Short, because a stream that hangs is part of these tests; long enough for a busy machine.
+        idle_timeout: Duration::from_secs(3),
         max_retry_after: Duration::from_secs(1),
         extra_ca_file: None,
         proxy: ProxySettings::default(),
@@ -88,6 +86,43 @@ async fn open(child: &Child, plan: &Plan, base: &str) -> (String, Grant) {
     (session, grant)
 }
 
+/// A delegates, B writes, C looks for secrets and then asks for a tool that it was never offered.
+fn script(llm: &Llm, [a, b, c]: [&Plan; 3]) {
+    let bash = |command: &str| json!({ "command": command, "description": "x" });
+    let delegate =
+        json!({ "description": "sub", "prompt": "the delegated work", "subagent_type": "general" });
+    llm.reply_to(
+        Scope::key(a.key),
+        Turn::new().text("I delegate.").tool("task", delegate),
+    );
+    let below = Scope::prompt("the delegated work");
+    llm.reply_to(
+        below.clone(),
+        Turn::new().tool("bash", bash("echo from-the-subagent")),
+    );
+    llm.reply_to(below, Turn::new().text("delegated work done"));
+    llm.reply_to(Scope::key(a.key), Turn::new().text("A is done"));
+
+    let write = |path: &str, content: &str| json!({ "filePath": path, "content": content });
+    let written = Turn::new()
+        .reasoning("hm")
+        .tool("write", write("b.txt", "from b"));
+    llm.reply_to(Scope::key(b.key), written);
+    llm.reply_to(Scope::key(b.key), Turn::new().text("B is done"));
+
+    let snoop =
+        "env; tr '\\0' '\\n' < /proc/self/environ; echo mark=$SIDECAR_CHILD_OF; echo end-of-snoop";
+    llm.reply_to(
+        Scope::model(c.model),
+        Turn::new().reasoning("hm").tool("bash", bash(snoop)),
+    );
+    llm.reply_to(
+        Scope::model(c.model),
+        Turn::new().tool("write", write("c.txt", "no")),
+    );
+    llm.reply_to(Scope::model(c.model), Turn::new().text("C is done"));
+}
+
 #[tokio::test]
 async fn three_sessions_at_once_call_with_their_own_values() {
     let llm = Llm::start().await;
@@ -105,66 +140,33 @@ async fn three_sessions_at_once_call_with_their_own_values() {
         ..plan(Dialect::Messages)
     };
     let c = Plan {
-        temperature: 0.5,
         max_tokens: 555,
         tools: Some(&["bash"]),
         ..plan(Dialect::Responses)
     };
+    script(&llm, [&a, &b, &c]);
 
-    let delegate =
-        json!({ "description": "sub", "prompt": "the delegated work", "subagent_type": "general" });
-    llm.reply_to(
-        Scope::key(a.key),
-        Turn::new().text("I delegate.").tool("task", delegate),
+    let base = llm.base();
+    let opened = join3(
+        open(&child, &a, &base),
+        open(&child, &b, &base),
+        open(&child, &c, &base),
     );
-    let delegated = json!({ "command": "echo from-the-subagent", "description": "x" });
-    llm.reply_to(
-        Scope::prompt("the delegated work"),
-        Turn::new().tool("bash", delegated),
-    );
-    llm.reply_to(
-        Scope::prompt("the delegated work"),
-        Turn::new().text("delegated work done"),
-    );
-    llm.reply_to(Scope::key(a.key), Turn::new().text("A is done"));
-
-    llm.reply_to(
-        Scope::key(b.key),
-        Turn::new()
-            .reasoning("hm")
-            .tool("write", json!({ "filePath": "b.txt", "content": "from b" })),
-    );
-    llm.reply_to(Scope::key(b.key), Turn::new().text("B is done"));
-
-    let snoop =
-        "env; tr '\\0' '\\n' < /proc/self/environ; echo mark=$SIDECAR_CHILD_OF; echo end-of-snoop";
-    llm.reply_to(
-        Scope::model(c.model),
-        Turn::new()
-            .reasoning("hm")
-            .tool("bash", json!({ "command": snoop, "description": "x" })),
-    );
-    llm.reply_to(
-        Scope::model(c.model),
-        Turn::new().tool("write", json!({ "filePath": "c.txt", "content": "no" })),
-    );
-    llm.reply_to(Scope::model(c.model), Turn::new().text("C is done"));
-
-    let ((sa, ga), (sb, gb), (sc, gc)) = join3(
-        open(&child, &a, &llm.base()),
-        open(&child, &b, &llm.base()),
-        open(&child, &c, &llm.base()),
-    )
-    .await;
-    let (ra, rb, rc) = join3(
+    let ((sa, ga), (sb, gb), (sc, gc)) = opened.await;
+    let prompts = join3(
         child.prompt(&sa, &ga, "go a"),
         child.prompt(&sb, &gb, "go b"),
         child.prompt(&sc, &gc, "go c"),
-    )
-    .await;
+    );
+    let (ra, rb, rc) = prompts.await;
     for (answer, text) in [(&ra, "A is done"), (&rb, "B is done"), (&rc, "C is done")] {
         assert_eq!(last_text(answer), text, "{answer}");
     }
+    assert_eq!(
+        (ga.usage().calls, gb.usage().calls, gc.usage().calls),
+        (4, 2, 3)
+    );
+    assert_eq!(ga.usage().tokens.total(), 480);
 
     let calls = llm.requests();
     assert!(
@@ -179,48 +181,12 @@ async fn three_sessions_at_once_call_with_their_own_values() {
             assert_call(plan, call, child.token.expose());
         }
     }
-    // The subagent may not do more than its parent.
-    let below: Vec<_> = calls
-        .iter()
-        .filter(|call| call.last_user_text().contains("the delegated work"))
-        .collect();
-    assert_eq!(below.len(), 2);
-    assert!(
-        below
-            .iter()
-            .all(|call| call.key == a.key && call.tools().contains(&"bash".to_owned()))
-    );
-    assert!(String::from_utf8_lossy(&below[1].bytes).contains("from-the-subagent"));
-    assert_eq!(
-        (ga.usage().calls, gb.usage().calls, gc.usage().calls),
-        (4, 2, 3)
-    );
-    assert_eq!(ga.usage().tokens.total(), 480);
-
+    assert_delegated(&a, &calls);
     assert_eq!(
         std::fs::read_to_string(child.workspace().join("b.txt")).unwrap(),
         "from b"
     );
-    let of_c: Vec<_> = calls.iter().filter(|call| call.key == c.key).collect();
-    let after_snoop = String::from_utf8_lossy(&of_c[1].bytes).into_owned();
-    assert!(
-        after_snoop.contains("end-of-snoop") && after_snoop.contains("mark=marked"),
-        "{after_snoop}"
-    );
-    for hidden in [
-        child.token.expose(),
-        child.password.expose(),
-        "OPENCODE_CONFIG_CONTENT",
-        "OPENCODE_SERVER_PASSWORD",
-        "sidecar-secret",
-    ] {
-        assert!(!after_snoop.contains(hidden), "the shell sees {hidden}");
-    }
-    // The model asked for a tool that it was never offered.
-    assert!(
-        String::from_utf8_lossy(&of_c[2].bytes)
-            .contains("tool write is not enabled for this session")
-    );
+    assert_kept_from_the_shell(&child, &c, &calls);
     assert!(!child.workspace().join("c.txt").exists());
     for secret in [
         a.key,
@@ -240,108 +206,152 @@ fn assert_call(plan: &Plan, call: &Recorded, token: &str) {
         call.limit().map(|(_, limit)| limit),
         Some(plan.max_tokens.into())
     );
-    let tools = call.tools();
+    let (tools, enabled) = (call.tools(), plan.tools.unwrap());
     assert!(
-        !tools.is_empty()
-            && tools
-                .iter()
-                .all(|tool| plan.tools.unwrap().contains(&tool.as_str())),
+        !tools.is_empty() && tools.iter().all(|tool| enabled.contains(&tool.as_str())),
         "{tools:?}"
     );
     assert!(!format!("{:?}", call.headers).contains(token));
     assert!(!call.headers.contains_key("x-session-id"));
 }
 
+/// The subagent worked with its parent's key and within its parent's tools.
+fn assert_delegated(plan: &Plan, calls: &[Recorded]) {
+    let below: Vec<_> = calls
+        .iter()
+        .filter(|call| call.last_user_text().contains("the delegated work"))
+        .collect();
+    assert_eq!(below.len(), 2);
+    assert!(
+        below
+            .iter()
+            .all(|call| call.key == plan.key && call.tools().contains(&"bash".to_owned()))
+    );
+    assert!(String::from_utf8_lossy(&below[1].bytes).contains("from-the-subagent"));
+}
+
+/// The shell showed no secret, and a tool that is not enabled did not run.
+fn assert_kept_from_the_shell(child: &Child, plan: &Plan, calls: &[Recorded]) {
+    let own: Vec<_> = calls
+        .iter()
+        .filter(|call| call.key == plan.key)
+        .map(|call| String::from_utf8_lossy(&call.bytes).into_owned())
+        .collect();
+    assert!(
+        own[1].contains("end-of-snoop") && own[1].contains("mark=marked"),
+        "{}",
+        own[1]
+    );
+    let names = [
+        "OPENCODE_CONFIG_CONTENT",
+        "OPENCODE_SERVER_PASSWORD",
+        "sidecar-secret",
+    ];
+    for hidden in names
+        .into_iter()
+        .chain([child.token.expose(), child.password.expose()])
+    {
+        assert!(!own[1].contains(hidden), "the shell sees {hidden}");
+    }
+    assert!(
+        own[2].contains("tool write is not enabled for this session"),
+        "{}",
+        own[2]
+    );
+}
+
 #[tokio::test]
-async fn the_demo_and_what_opencode_makes_of_our_errors() {
+async fn the_demo_plays_and_opencode_understands_our_errors() {
     let llm = Llm::start().await;
     let child = Child::start(config()).await;
-    assert!(PROVIDERS.iter().any(|provider| provider.name == "demo"));
-
     // Twice in one workspace: the second time the file is there already.
-    for _ in 0..2 {
-        let session = child.create_session(None).await;
-        let upstream = Upstream::resolve("demo", None, false, true).unwrap();
-        let grant = child.gateway.register(Route {
-            upstream,
-            key: None,
-            ..plan(Dialect::Chat).route(&session, "http://x.test/v1")
-        });
-        let answer = child.prompt(&session, &grant, "show me").await;
-        assert!(
-            last_text(&answer).starts_with("That was the demo."),
-            "{answer}"
-        );
-        let written = std::fs::read_to_string(child.workspace().join("demo.md")).unwrap();
-        assert!(written.starts_with("# Demo"));
-        let log = child.messages(&session).await.to_string();
-        assert!(log.contains("This is a demo: no model is asked"));
-        assert!(!log.contains(r#""status":"error""#), "{log}");
-        assert_eq!(grant.usage().calls, 4);
-    }
-
-    // A stream that stalls is asked for again, in every dialect; so is a rate limit.
-    let stall = |dialect: Dialect| {
-        let (child, llm) = (&child, &llm);
-        async move {
-            let plan = plan(dialect);
-            llm.reply_to(Scope::key(plan.key), Turn::new().text("half").hang_here());
-            llm.reply_to(
-                Scope::key(plan.key),
-                Turn::error(429, "slow down").header("retry-after", "9999"),
-            );
-            llm.reply_to(Scope::key(plan.key), Turn::new().text("whole"));
-            let (session, grant) = open(child, &plan, &llm.base()).await;
-            let answer = child.prompt(&session, &grant, "go").await;
-            assert_eq!(last_text(&answer), "whole", "{dialect:?} {answer}");
-            assert_eq!(grant.usage().calls, 3);
-        }
-    };
+    play_the_demo(&child).await;
+    play_the_demo(&child).await;
+    let (chat, responses, messages) = (Dialect::Chat, Dialect::Responses, Dialect::Messages);
     join3(
-        stall(Dialect::Chat),
-        stall(Dialect::Responses),
-        stall(Dialect::Messages),
+        recover(&child, &llm, chat),
+        recover(&child, &llm, responses),
+        recover(&child, &llm, messages),
     )
     .await;
+    join3(
+        refuse(&child, &llm, chat),
+        refuse(&child, &llm, responses),
+        refuse(&child, &llm, messages),
+    )
+    .await;
+}
 
-    // A refusal for good ends the turn at once, in every dialect.
-    let refuse = |dialect: Dialect| {
-        let (child, llm) = (&child, &llm);
-        async move {
-            let plan = plan(dialect);
-            llm.reply_to(
-                Scope::key(plan.key),
-                Turn::new().tool("bash", json!({ "command": "true", "description": "x" })),
-            );
-            let session = child.create_session(None).await;
-            let budget = Budget {
-                max_calls: Some(1),
-                max_total_tokens: None,
-            };
-            let grant = child.gateway.register(Route {
-                budget,
-                ..plan.route(&session, &llm.base())
-            });
-            let before = llm.requests().len();
-            let answer = child.prompt(&session, &grant, "go").await;
-            assert_eq!(
-                answer["info"]["error"]["data"]["statusCode"], 402,
-                "{answer}"
-            );
-            assert_eq!(answer["info"]["error"]["data"]["isRetryable"], false);
-            assert!(
-                answer["info"]["error"]["data"]["message"]
-                    .as_str()
-                    .unwrap()
-                    .contains("budget is spent")
-            );
-            assert_eq!(grant.stopped(), Some(Stop::BudgetExceeded));
-            assert_eq!(llm.requests().len(), before + 1);
-        }
+async fn play_the_demo(child: &Child) {
+    let session = child.create_session(None).await;
+    let upstream = Upstream::resolve("demo", None, false, true).unwrap();
+    let route = plan(Dialect::Chat).route(&session, "http://x.test/v1");
+    let grant = child.gateway.register(Route {
+        upstream,
+        key: None,
+        ..route
+    });
+    let answer = child.prompt(&session, &grant, "show me").await;
+    assert!(
+        last_text(&answer).starts_with("That was the demo."),
+        "{answer}"
+    );
+    let written = std::fs::read_to_string(child.workspace().join("demo.md")).unwrap();
+    assert!(written.starts_with("# Demo"));
+    let log = child.messages(&session).await.to_string();
+    assert!(log.contains("This is a demo: no model is asked"));
+    assert!(!log.contains(r#""status":"error""#), "{log}");
+    assert_eq!(grant.usage().calls, 4);
+}
+
+/// A stream that stalls and a rate limit are asked again.
+async fn recover(child: &Child, llm: &Llm, dialect: Dialect) {
+    let plan = plan(dialect);
+    llm.reply_to(Scope::key(plan.key), Turn::new().text("half").hang_here());
+    llm.reply_to(
+        Scope::key(plan.key),
+        Turn::error(429, "slow down").header("retry-after", "9999"),
+    );
+    llm.reply_to(Scope::key(plan.key), Turn::new().text("whole"));
+    let (session, grant) = open(child, &plan, &llm.base()).await;
+    let answer = child.prompt(&session, &grant, "go").await;
+    assert_eq!(last_text(&answer), "whole", "{dialect:?} {answer}");
+    assert_eq!(grant.usage().calls, 3);
+}
+
+/// A refusal for good ends the turn at once.
+async fn refuse(child: &Child, llm: &Llm, dialect: Dialect) {
+    let plan = plan(dialect);
+    let nothing = json!({ "command": "true", "description": "x" });
+    llm.reply_to(Scope::key(plan.key), Turn::new().tool("bash", nothing));
+    let session = child.create_session(None).await;
+    let budget = Budget {
+        max_calls: Some(1),
+        max_total_tokens: None,
     };
-    refuse(Dialect::Chat).await;
-    refuse(Dialect::Responses).await;
-    refuse(Dialect::Messages).await;
+    let grant = child.gateway.register(Route {
+        budget,
+        ..plan.route(&session, &llm.base())
+    });
+    let of_this_key = || {
+        llm.requests()
+            .iter()
+            .filter(|call| call.key == plan.key)
+            .count()
+    };
+    let before = of_this_key();
+    let answer = child.prompt(&session, &grant, "go").await;
+    let error = &answer["info"]["error"]["data"];
+    assert_eq!(error["statusCode"], 402, "{answer}");
+    assert_eq!(error["isRetryable"], false);
+    assert!(
+        error["message"]
+            .as_str()
+            .unwrap()
+            .contains("budget is spent")
+    );
+    assert_eq!(grant.stopped(), Some(Stop::BudgetExceeded));
+    assert_eq!(of_this_key(), before + 1);
 }
 
 /// The last text of an answered prompt.

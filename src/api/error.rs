@@ -12,8 +12,11 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use super::stream::StreamError;
 use crate::clock;
 use crate::engine::AskError;
+use crate::session::CreateError;
+
 
 /// The kinds of error, part of the contract: `code` in every body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -24,7 +27,11 @@ pub(crate) enum ErrorCode {
     NotFound,
     MethodNotAllowed,
     Conflict,
+    Gone,
     PayloadTooLarge,
+    IdempotencyMismatch,
+    TooManyStreams,
+    TooManySessions,
     EngineUnavailable,
     ShuttingDown,
     Internal,
@@ -68,7 +75,11 @@ impl ErrorCode {
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::Conflict,
+        Self::Gone,
         Self::PayloadTooLarge,
+        Self::IdempotencyMismatch,
+        Self::TooManyStreams,
+        Self::TooManySessions,
         Self::EngineUnavailable,
         Self::ShuttingDown,
         Self::Internal,
@@ -81,8 +92,13 @@ impl ErrorCode {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Conflict => StatusCode::CONFLICT,
+            Self::Gone => StatusCode::GONE,
+            Self::IdempotencyMismatch => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::TooManyStreams => StatusCode::TOO_MANY_REQUESTS,
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::EngineUnavailable | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooManySessions | Self::EngineUnavailable | Self::ShuttingDown => {
+                StatusCode::SERVICE_UNAVAILABLE
+            },
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -168,6 +184,34 @@ impl From<AskError> for ApiError {
     }
 }
 
+impl From<CreateError> for ApiError {
+    fn from(error: CreateError) -> Self {
+        let message = error.to_string();
+        let later = |code, message| Self { retry_after_secs: Some(5), ..Self::new(code, message) };
+        match error {
+            CreateError::Duplicate | CreateError::Cancelled => Self::new(ErrorCode::Conflict, message),
+            CreateError::Full(_) => later(ErrorCode::TooManySessions, message),
+            CreateError::KeyReused => Self::new(ErrorCode::IdempotencyMismatch, message),
+            CreateError::ShuttingDown => later(ErrorCode::ShuttingDown, message),
+            CreateError::EngineUnavailable(_) => later(ErrorCode::EngineUnavailable, message),
+            CreateError::Failed(cause) => Self::internal(cause),
+        }
+    }
+}
+
+impl From<StreamError> for ApiError {
+    fn from(error: StreamError) -> Self {
+        let message = error.to_string();
+        match error {
+            StreamError::TooManyStreams { retry_after } => {
+                let retry_after_secs = Some(retry_after.as_secs());
+                Self { retry_after_secs, ..Self::new(ErrorCode::TooManyStreams, message) }
+            }
+            StreamError::Gap(_) => Self::new(ErrorCode::Conflict, message),
+        }
+    }
+}
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = self.code.status().into_response();
@@ -223,7 +267,11 @@ mod tests {
             "404 \"not_found\"",
             "405 \"method_not_allowed\"",
             "409 \"conflict\"",
+            "410 \"gone\"",
             "413 \"payload_too_large\"",
+            "422 \"idempotency_mismatch\"",
+            "429 \"too_many_streams\"",
+            "503 \"too_many_sessions\"",
             "503 \"engine_unavailable\"",
             "503 \"shutting_down\"",
             "500 \"internal\"",

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::{State, engine, middleware, probes};
+use super::{State, engine, middleware, probes, sessions};
 
 pub(super) fn router(state: Arc<State>) -> Router {
     let open = Router::new()
@@ -21,9 +21,14 @@ pub(super) fn router(state: Arc<State>) -> Router {
         .route("/engine/start", post(engine::start))
         .route("/engine/stop", post(engine::stop))
         .route("/engine/restart", post(engine::restart))
+        .route("/sessions", get(sessions::list).post(sessions::create))
+        .route("/sessions/{id}", delete(sessions::stop))
+        .route("/sessions/{id}/stop", post(sessions::stop))
+        .route("/sessions/{id}/status", get(sessions::status))
+        .route("/sessions/{id}/stream", get(sessions::follow))
         // What does not exist is guarded too: without a token nobody learns which routes there are.
         .fallback(middleware::no_route)
-        .layer(DefaultBodyLimit::max(state.max_body_bytes))
+        .layer(DefaultBodyLimit::max(state.rules.max_body_bytes))
         .layer(from_fn_with_state(state.clone(), middleware::authenticate));
 
     let all = open

@@ -17,8 +17,8 @@ use axum::http::{Method, Request, Response};
 use axum::routing::future::RouteFuture;
 use futures_util::future::Either;
 use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -26,6 +26,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service as _;
 
+use super::patience::{PATIENCE, Patient};
+use super::preface::{self, Version};
 use super::{State, middleware, probes, router};
 
 /// More than all streams of all sessions need; past it a new connection is closed at once.
@@ -34,6 +36,13 @@ const MAX_CONNECTIONS: usize = 4096;
 /// How long a request head may take. It also ends idle connections, so it is longer than the 90 s
 /// after which Go's client drops one itself: whoever closes first spares the other a failed POST.
 const HEAD_TIMEOUT: Duration = Duration::from_mins(2);
+
+/// A request head, and the read buffer of a connection.
+const MAX_HEAD: usize = 64 * 1024;
+const MAX_HEAD_LIST: u32 = 64 * 1024;
+
+/// An HTTP/2 client that is gone without a word is noticed by the second ping it leaves unanswered.
+const PING: Duration = Duration::from_secs(30);
 
 /// After "too many open files" there is nothing to do but wait for one to close.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -90,15 +99,6 @@ impl Bound {
             router: router::router(state.clone()),
             state,
         };
-        let mut builder = auto::Builder::new(TokioExecutor::new());
-        builder
-            .http1()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIMEOUT);
-        builder
-            .http2()
-            .timer(TokioTimer::new())
-            .keep_alive_interval(HEAD_TIMEOUT);
         let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         while let Some(accepted) = stop.run_until_cancelled(self.listener.accept()).await {
             let stream = match accepted {
@@ -116,34 +116,48 @@ impl Bound {
                 );
                 continue;
             };
-            let (builder, service, stop) = (builder.clone(), service.clone(), stop.clone());
+            let (service, stop) = (service.clone(), stop.clone());
             tracker.spawn(async move {
-                connection(stream, &builder, service, stop).await;
+                connection(stream, service, stop).await;
                 drop(permit);
             });
         }
     }
 }
 
-async fn connection(
-    stream: TcpStream,
-    builder: &auto::Builder<TokioExecutor>,
-    service: Edge,
-    stop: CancellationToken,
-) {
-    // Small events must not wait for a full packet. A socket that refuses is about to fail anyway.
-    drop(stream.set_nodelay(true));
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+async fn connection(stream: TcpStream, service: Edge, stop: CancellationToken) {
+    let speaks = stop.run_until_cancelled(preface::peek(&stream, HEAD_TIMEOUT)).await;
+    let Some(Ok(version)) = speaks else { return };
+    let Ok(socket) = Patient::accept(stream, PATIENCE).map(TokioIo::new) else { return };
+    // Clients leave as they like; that is no fault of ours.
+    let ended = match version {
+        Version::Http1 => {
+            let mut builder = http1::Builder::new();
+            builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(MAX_HEAD);
+            let mut connection = pin!(builder.serve_connection(socket, service));
+            tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = stop.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            }
+        }
+        Version::Http2 => {
+            let mut builder = http2::Builder::new(TokioExecutor::new());
+            builder.timer(TokioTimer::new()).keep_alive_interval(PING).max_header_list_size(MAX_HEAD_LIST);
+            let mut connection = pin!(builder.serve_connection(socket, service));
+            tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = stop.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            }
         }
     };
     if let Err(error) = ended {
-        // Clients leave as they like; that is not a fault of ours.
-        tracing::debug!(error, "a connection ended early");
+        tracing::debug!(%error, "a connection ended early");
     }
 }
 

@@ -76,7 +76,7 @@ struct Function {
 }
 
 /// Answers a call of chat completions.
-pub(super) fn answer(body: &Bytes, played: &Played) -> Response<Answer> {
+pub(super) fn answer(body: &Bytes, once: &Played) -> Response<Answer> {
     let Ok(ask) = serde_json::from_slice::<Ask<'_>>(body) else {
         return fault(
             StatusCode::BAD_REQUEST,
@@ -92,7 +92,7 @@ pub(super) fn answer(body: &Bytes, played: &Played) -> Response<Answer> {
             retry_after,
             message,
         } = step
-            && played.first_time(turn, index)
+            && once.first_time(turn, index)
         {
             return fault(*status, *retry_after, message);
         }
@@ -100,7 +100,7 @@ pub(super) fn answer(body: &Bytes, played: &Played) -> Response<Answer> {
     let mut player = Player::new(turn, body.len());
     for (index, step) in steps.into_iter().enumerate() {
         let broken = matches!(step, Step::Drop | Step::Hang);
-        if broken && !played.first_time(turn, index) {
+        if broken && !once.first_time(turn, index) {
             continue;
         }
         player.play(step);

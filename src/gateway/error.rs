@@ -2,7 +2,7 @@
 //!
 //! The child reads errors in its dialect's own shape, and decides by status *and text* whether to call
 //! again: OpenCode repeats any 5xx, and any refusal whose text contains a number or words it takes for a
-//! passing fault (its list is [`RETRY_WORDS`] in the tests). So a refusal that is final is a 4xx and its
+//! passing fault (the tests hold its list). So a refusal that is final is a 4xx and its
 //! sentence holds no number.
 
 use std::time::Duration;

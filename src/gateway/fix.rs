@@ -51,7 +51,7 @@ pub(super) struct Fixes {
 #[derive(Deserialize)]
 struct Refusal {
     error: Option<Detail>,
-    /// Mistral, FastAPI and others without an envelope.
+    /// Mistral and others without an envelope.
     #[serde(default)]
     message: Option<String>,
 }

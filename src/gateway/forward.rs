@@ -76,13 +76,15 @@ where
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     // The body first: a child that is still sending would not read an early answer.
     let Received { body, room } = shared.intake.receive(body).await?;
-    let entry = text("x-session-id")
-        .and_then(|session| shared.table.find(session, text("x-parent-session-id")))
+    let caller = text("x-session-id").ok_or(ForwardError::UnknownSession)?;
+    let entry = shared
+        .table
+        .find(caller, text("x-parent-session-id"))
         .filter(|entry| entry.route.upstream.dialect() == dialect)
         .ok_or(ForwardError::UnknownSession)?;
 
     let deadline = SystemTime::now() + shared.config.header_timeout;
-    let id = entry.meter.begin(deadline, || hash(&body))?;
+    let id = entry.meter.begin(caller, deadline, || hash(&body))?;
     let call = Call::new(Arc::clone(&entry), id, Instant::now());
     let exchange = Exchange {
         shared,

@@ -23,7 +23,7 @@ const UNIT: usize = 1024;
 /// A child that sends more than it may is heard out this far, so that it reads our answer.
 const MAX_IGNORED: usize = 4 * MAX_BODY;
 /// Over loopback, from memory: seconds would do.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 /// Bounds all bodies together.
 #[derive(Debug)]

@@ -3,11 +3,13 @@
 //! Owns the counters, the budget and the breaker of one route. Nothing here waits or knows HTTP: the
 //! forwarder says what happened and asks whether a call may be made.
 //!
-//! The breaker: a provider that failed [`FAILURES_IN_A_ROW`] times without one success in between is left
-//! alone for the rest of the turn, and so is one that says the account's quota is used up. OpenCode gives
-//! up a call after six failures, but a parent whose subagent failed would begin again, and again.
+//! The breaker: a provider that failed one caller [`FAILURES_IN_A_ROW`] times, while nobody else of the
+//! family had a success, is left alone for the rest of the turn, and so is one that says the account's
+//! quota is used up. OpenCode gives up a call after six failures, but a parent whose subagent failed would
+//! begin again, and again. Callers are counted apart so that parallel subagents do not use up each
+//! other's patience.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
@@ -78,8 +80,11 @@ pub(crate) enum Wait {
     Retry { until: SystemTime },
 }
 
-/// One failure less than this and OpenCode's own budget (six calls) could not be used up.
+/// As many calls as OpenCode makes for one step. Fewer, and its own patience could not be used up.
 const FAILURES_IN_A_ROW: u32 = 6;
+
+/// Callers that are counted apart; the others share one count.
+const MAX_CALLERS: usize = 64;
 
 /// The counters of one route.
 #[derive(Debug)]
@@ -94,15 +99,20 @@ struct State {
     next_call: u64,
     under_way: BTreeMap<u64, Wait>,
     retry_at: Option<SystemTime>,
-    failures: u32,
+    /// Since the last success, by caller.
+    failures: HashMap<String, u32>,
     stop: Option<Stop>,
     /// The body of the last call that was refused for good.
     refused: Option<u64>,
 }
 
 /// Names one call to its meter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct CallId(u64);
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct CallId {
+    number: u64,
+    /// The session's own id or a subagent's.
+    caller: String,
+}
 
 /// How a call ended.
 #[derive(Debug)]
@@ -145,7 +155,7 @@ impl Meter {
             next_call: 0,
             under_way: BTreeMap::new(),
             retry_at: None,
-            failures: 0,
+            failures: HashMap::new(),
             stop: None,
             refused: None,
         };
@@ -159,6 +169,7 @@ impl Meter {
     /// after a refusal.
     pub(super) fn begin(
         &self,
+        caller: &str,
         deadline: SystemTime,
         body: impl FnOnce() -> u64,
     ) -> Result<CallId, Denied> {
@@ -176,19 +187,22 @@ impl Meter {
             }
             state.refused = None;
         }
-        let id = state.next_call;
+        let number = state.next_call;
         state.next_call += 1;
         state.usage.calls += 1;
-        state.usage.retries += u64::from(state.failures > 0);
+        state.usage.retries += u64::from(state.failures.contains_key(caller));
         state.retry_at = None;
         state.under_way.insert(
-            id,
+            number,
             Wait::Provider {
                 since: SystemTime::now(),
                 deadline,
             },
         );
-        Ok(CallId(id))
+        Ok(CallId {
+            number,
+            caller: caller.to_owned(),
+        })
     }
 
     /// The gateway itself calls once more.
@@ -199,9 +213,9 @@ impl Meter {
     }
 
     /// The provider has begun to answer.
-    pub(super) fn answering(&self, call: CallId) {
+    pub(super) fn answering(&self, call: &CallId) {
         self.state.lock().under_way.insert(
-            call.0,
+            call.number,
             Wait::Answering {
                 since: SystemTime::now(),
             },
@@ -231,13 +245,13 @@ impl Meter {
 
     pub(super) fn end(
         &self,
-        call: CallId,
+        call: &CallId,
         duration: Duration,
         tokens: Option<Tokens>,
         outcome: Outcome,
     ) {
         let mut state = self.state.lock();
-        let was = state.under_way.remove(&call.0);
+        let was = state.under_way.remove(&call.number);
         state.usage.duration_total += duration;
         match tokens {
             Some(tokens) => state.usage.tokens.add(tokens),
@@ -245,13 +259,23 @@ impl Meter {
             None => {}
         }
         match outcome {
-            Outcome::Complete => state.failures = 0,
+            Outcome::Complete => state.failures.clear(),
             Outcome::Cut => {}
             Outcome::Refused(error) => state.usage.last_error = Some(error),
             Outcome::Failed(error) => {
                 state.usage.last_error = Some(error);
-                state.failures += 1;
-                if state.failures >= FAILURES_IN_A_ROW {
+                let apart =
+                    state.failures.len() < MAX_CALLERS || state.failures.contains_key(&call.caller);
+                let failures = state
+                    .failures
+                    .entry(if apart {
+                        call.caller.clone()
+                    } else {
+                        String::new()
+                    })
+                    .or_default();
+                *failures += 1;
+                if *failures >= FAILURES_IN_A_ROW {
                     state.stop.get_or_insert(Stop::ProviderFailing);
                 }
             }
@@ -294,114 +318,4 @@ pub(super) enum Denied {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn meter(budget: Budget) -> Meter {
-        Meter::new(budget, Usage::default())
-    }
-
-    fn failure() -> Outcome {
-        Outcome::Failed(LastError {
-            code: "provider_error",
-            status: Some(503),
-            message: String::new(),
-        })
-    }
-
-    fn call(meter: &Meter, outcome: Outcome, tokens: Option<Tokens>) -> Result<(), Denied> {
-        let id = meter.begin(SystemTime::now(), || 0)?;
-        meter.answering(id);
-        meter.end(id, Duration::from_millis(2), tokens, outcome);
-        Ok(())
-    }
-
-    const FIFTY: Tokens = Tokens {
-        input: 30,
-        output: 20,
-        cached: 0,
-        reasoning: 0,
-    };
-
-    #[test]
-    fn a_token_budget_stops_the_call_after_the_one_that_spent_it() {
-        let meter = meter(Budget {
-            max_total_tokens: Some(100),
-            max_calls: None,
-        });
-        assert_eq!(call(&meter, Outcome::Complete, Some(FIFTY)), Ok(()));
-        assert_eq!(meter.stopped(), None);
-        assert_eq!(call(&meter, Outcome::Complete, Some(FIFTY)), Ok(()));
-        assert_eq!(
-            call(&meter, Outcome::Complete, None),
-            Err(Denied::Stopped(Stop::BudgetExceeded))
-        );
-        assert_eq!(meter.stopped(), Some(Stop::BudgetExceeded));
-        assert_eq!(meter.usage().tokens.total(), 100);
-    }
-
-    #[test]
-    fn what_earlier_turns_spent_counts() {
-        let spent = Usage {
-            calls: 2,
-            ..Usage::default()
-        };
-        let meter = Meter::new(
-            Budget {
-                max_calls: Some(3),
-                max_total_tokens: None,
-            },
-            spent,
-        );
-        assert_eq!(call(&meter, Outcome::Complete, None), Ok(()));
-        assert_eq!(
-            call(&meter, Outcome::Complete, None),
-            Err(Denied::Stopped(Stop::BudgetExceeded))
-        );
-    }
-
-    #[test]
-    fn six_failures_in_a_row_trip_the_breaker_and_a_success_forgives() {
-        let meter = meter(Budget::default());
-        for _ in 0..5 {
-            call(&meter, failure(), None).unwrap();
-        }
-        call(&meter, Outcome::Complete, Some(FIFTY)).unwrap();
-        for _ in 0..6 {
-            assert_eq!(meter.stopped(), None);
-            call(&meter, failure(), None).unwrap();
-        }
-        assert_eq!(
-            call(&meter, failure(), None),
-            Err(Denied::Stopped(Stop::ProviderFailing))
-        );
-        assert_eq!(meter.usage().calls, 12);
-        assert_eq!(meter.usage().retries, 10);
-        assert_eq!(meter.usage().unmetered_calls, 11);
-    }
-
-    #[test]
-    fn the_same_refused_body_is_not_sent_again_and_another_is() {
-        let meter = meter(Budget::default());
-        meter.refused(7);
-        assert_eq!(meter.begin(SystemTime::now(), || 7), Err(Denied::Repeated));
-        assert_eq!(meter.begin(SystemTime::now(), || 7), Err(Denied::Repeated));
-        assert!(meter.begin(SystemTime::now(), || 8).is_ok());
-        assert!(meter.begin(SystemTime::now(), || 7).is_ok());
-    }
-
-    #[test]
-    fn the_wait_follows_the_calls() {
-        let meter = meter(Budget::default());
-        assert_eq!(meter.wait(), Wait::Idle);
-        let deadline = SystemTime::now() + Duration::from_secs(5);
-        let id = meter.begin(deadline, || 0).unwrap();
-        assert!(matches!(meter.wait(), Wait::Provider { deadline: d, .. } if d == deadline));
-        meter.answering(id);
-        assert!(matches!(meter.wait(), Wait::Answering { .. }));
-        meter.end(id, Duration::ZERO, None, Outcome::Cut);
-        assert_eq!(meter.wait(), Wait::Idle);
-        meter.retry_at(deadline);
-        assert_eq!(meter.wait(), Wait::Retry { until: deadline });
-    }
-}
+mod tests;

@@ -56,7 +56,7 @@ impl Refusal {
         let cut = loop {
             match timeout_at(deadline, rest.frame()).await {
                 Ok(Some(Ok(frame))) => {
-                    body.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data))
+                    body.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
                 }
                 Ok(None) => break false,
                 Ok(Some(Err(_))) | Err(_) => break true,

@@ -3,13 +3,16 @@
 //! Ends with the provider's end; with the child's (dropping it drops the provider's connection); with the
 //! session's; and when nothing worth the name comes for the idle timeout. A byte now and then is nothing:
 //! only a finished line, or [`PROGRESS_BYTES`], counts as progress.
+//!
+//! Small chunks that are waiting together go on as one: nothing is delayed, and a burst of thousands costs
+//! a few writes. Large ones are passed as they are.
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame};
 use http_body_util::combinators::UnsyncBoxBody;
 use tokio::time::{Instant, Sleep};
@@ -27,6 +30,10 @@ pub(super) type Answer = UnsyncBoxBody<Bytes, BoxError>;
 
 /// So much is progress even without the end of a line.
 const PROGRESS_BYTES: usize = 1024;
+/// A chunk this large is passed as it is.
+const JOIN_BELOW: usize = 4 * 1024;
+/// Smaller ones are joined up to this.
+const JOIN_UP_TO: usize = 16 * 1024;
 
 /// Why the child's answer breaks off. It sees a closed connection.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +68,8 @@ pub(super) struct Relay {
     idle: Pin<Box<Sleep>>,
     last_progress: Instant,
     since_progress: usize,
+    /// What came right behind the chunk that was passed last.
+    behind: Option<Received>,
     /// What is said when everything before it has gone out.
     ending: Option<RelayError>,
     done: bool,
@@ -85,7 +94,7 @@ impl Call {
     }
 
     pub(super) fn answering(&mut self, tap: Tap) {
-        self.entry.meter.answering(self.id);
+        self.entry.meter.answering(&self.id);
         self.tap = Some(tap);
     }
 
@@ -115,7 +124,7 @@ impl Drop for Call {
         let outcome = self.outcome.take().unwrap_or(Outcome::Cut);
         self.entry
             .meter
-            .end(self.id, self.started.elapsed(), tokens, outcome);
+            .end(&self.id, self.started.elapsed(), tokens, outcome);
     }
 }
 
@@ -138,6 +147,7 @@ impl Relay {
             idle: Box::pin(tokio::time::sleep(idle_timeout)),
             last_progress: Instant::now(),
             since_progress: 0,
+            behind: None,
             ending: None,
             done: false,
         }
@@ -184,19 +194,76 @@ impl Relay {
         self.break_off(cx, RelayError::Stalled)
     }
 
-    fn passed(&mut self, cx: &mut Context<'_>, frame: Frame<Bytes>) -> Polled {
-        if let Some(data) = frame.data_ref() {
-            self.saw(data);
+    /// The next chunk of the answer. Trailers have no place in what the child reads.
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Received> {
+        loop {
+            match ready!(Pin::new(&mut self.answer).poll_frame(cx)) {
+                None => return Poll::Ready(None),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        return Poll::Ready(Some(Ok(data)));
+                    }
+                }
+            }
         }
-        // A dripping provider always has something to pass, so the time is looked at here too.
-        if self.is_stalled(cx) {
-            self.stalled(cx)
+    }
+
+    /// `first` and the small chunks that are waiting behind it.
+    fn join(&mut self, cx: &mut Context<'_>, first: Bytes) -> Bytes {
+        let mut joined = BytesMut::new();
+        while first.len() < JOIN_BELOW && joined.len() < JOIN_UP_TO {
+            match self.poll_data(cx) {
+                Poll::Ready(Some(Ok(next))) if next.len() < JOIN_BELOW => {
+                    if joined.is_empty() {
+                        joined.reserve(JOIN_UP_TO + JOIN_BELOW);
+                        joined.extend_from_slice(&first);
+                    }
+                    joined.extend_from_slice(&next);
+                }
+                Poll::Ready(behind) => {
+                    self.behind = Some(behind);
+                    break;
+                }
+                Poll::Pending => break,
+            }
+        }
+        if joined.is_empty() {
+            first
         } else {
-            Poll::Ready(Some(Ok(frame)))
+            joined.freeze()
+        }
+    }
+
+    fn pass(&mut self, cx: &mut Context<'_>, received: Received) -> Polled {
+        match received {
+            Some(Ok(first)) => {
+                let data = self.join(cx, first);
+                self.saw(&data);
+                // A dripping provider always has something to pass, so the time is looked at here too.
+                if self.is_stalled(cx) {
+                    self.stalled(cx)
+                } else {
+                    Poll::Ready(Some(Ok(Frame::data(data))))
+                }
+            }
+            Some(Err(error)) => {
+                self.call.broken(
+                    "provider_broke_off",
+                    format!("the provider's stream broke off: {error}"),
+                );
+                self.break_off(cx, RelayError::Broken)
+            }
+            None => {
+                self.done = true;
+                self.call.outcome(Outcome::Complete);
+                Poll::Ready(None)
+            }
         }
     }
 }
 
+type Received = Option<Result<Bytes, BoxError>>;
 type Polled = Poll<Option<Result<Frame<Bytes>, RelayError>>>;
 
 impl Body for Relay {
@@ -215,20 +282,11 @@ impl Body for Relay {
         if this.revoked.as_mut().poll(cx).is_ready() {
             return this.break_off(cx, RelayError::Revoked);
         }
-        match Pin::new(&mut this.answer).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => this.passed(cx, frame),
-            Poll::Ready(Some(Err(error))) => {
-                this.call.broken(
-                    "provider_broke_off",
-                    format!("the provider's stream broke off: {error}"),
-                );
-                this.break_off(cx, RelayError::Broken)
-            }
-            Poll::Ready(None) => {
-                this.done = true;
-                this.call.outcome(Outcome::Complete);
-                Poll::Ready(None)
-            }
+        if let Some(behind) = this.behind.take() {
+            return this.pass(cx, behind);
+        }
+        match this.poll_data(cx) {
+            Poll::Ready(received) => this.pass(cx, received),
             Poll::Pending if this.is_stalled(cx) => this.stalled(cx),
             Poll::Pending => Poll::Pending,
         }

@@ -85,11 +85,6 @@ const MAX_MEMBERS: usize = 1024;
 /// Models whose ways are remembered. Past that the memory starts anew and costs one 400 per model.
 const MAX_FIXES: usize = 256;
 
-/// What to send to OpenCode as `model{providerID, modelID}`.
-pub(crate) fn model_ref(route: &Route) -> (&'static str, &'static str) {
-    (route.upstream.dialect().provider_id(), class_of(route).id)
-}
-
 fn class_of(route: &Route) -> Class {
     let local = route.upstream.provider().name == "local";
     class::choose(route.context_window, &route.model, local)
@@ -237,9 +232,10 @@ impl Grant {
         self.entry.meter.wait()
     }
 
-    /// See [`model_ref`].
+    /// What to send to OpenCode as `model{providerID, modelID}`.
     pub(crate) fn model_ref(&self) -> (&'static str, &'static str) {
-        model_ref(&self.entry.route)
+        let route = &self.entry.route;
+        (route.upstream.dialect().provider_id(), class_of(route).id)
     }
 }
 

@@ -40,7 +40,7 @@ fn config() -> Config {
     Config {
         header_timeout: LONG,
         idle_timeout: LONG,
-        max_retry_after: Duration::from_secs(60),
+        max_retry_after: Duration::from_mins(1),
         extra_ca_file: None,
         proxy: ProxySettings::default(),
         default_budget: Budget::default(),

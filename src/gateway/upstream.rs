@@ -21,9 +21,12 @@ use super::error::ForwardError;
 /// The values of the proxy variables; only `config` reads the environment.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ProxySettings {
-    pub(crate) https_proxy: Option<String>,
-    pub(crate) http_proxy: Option<String>,
-    pub(crate) no_proxy: Option<String>,
+    /// `HTTPS_PROXY`
+    pub(crate) https: Option<String>,
+    /// `HTTP_PROXY`
+    pub(crate) http: Option<String>,
+    /// `NO_PROXY`: what is called directly; this machine always is.
+    pub(crate) except: Option<String>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -126,17 +129,17 @@ fn proxies(settings: &ProxySettings) -> Result<Vec<Proxy>, UpstreamError> {
     // What runs on this machine is never behind a proxy.
     let local = "localhost,127.0.0.0/8,::1";
     let no_proxy = settings
-        .no_proxy
+        .except
         .as_ref()
         .map_or_else(|| local.to_owned(), |list| format!("{list},{local}"));
     let given = |value: &Option<String>| value.clone().filter(|value| !value.trim().is_empty());
     let mut proxies = Vec::new();
-    if let Some(url) = given(&settings.https_proxy) {
+    if let Some(url) = given(&settings.https) {
         proxies.push(Proxy::https(url).map_err(|_| UpstreamError::Proxy {
             name: "HTTPS_PROXY",
         })?);
     }
-    if let Some(url) = given(&settings.http_proxy) {
+    if let Some(url) = given(&settings.http) {
         proxies.push(Proxy::http(url).map_err(|_| UpstreamError::Proxy { name: "HTTP_PROXY" })?);
     }
     Ok(proxies

@@ -84,7 +84,7 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
 mod tests {
     use super::*;
 
-    const CAP: Duration = Duration::from_secs(60);
+    const CAP: Duration = Duration::from_mins(1);
 
     fn verdict(status: u16, headers: &[(&'static str, &str)], body: &str) -> Verdict {
         let headers = headers

@@ -36,7 +36,7 @@ const SWITCHES: [&str; 8] = [
 const BOOT: Duration = Duration::from_secs(30);
 /// A connection made the moment it begins to listen is never answered.
 const PROBE: Duration = Duration::from_millis(250);
-const TURN: Duration = Duration::from_secs(60);
+const TURN: Duration = Duration::from_mins(1);
 
 /// A running child. Dropping it kills it.
 pub(super) struct Child {

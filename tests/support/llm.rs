@@ -20,15 +20,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use parking_lot::Mutex;
-use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -36,6 +34,8 @@ use tokio_util::task::TaskTracker;
 
 #[path = "llm/body.rs"]
 mod body;
+#[path = "llm/call.rs"]
+mod call;
 #[path = "llm/render.rs"]
 mod render;
 #[path = "llm/tls.rs"]
@@ -43,52 +43,11 @@ mod tls;
 #[path = "llm/turn.rs"]
 mod turn;
 
+pub(crate) use call::{Dialect, Kind, Recorded, Scope};
 pub(crate) use tls::Identity;
 pub(crate) use turn::Turn;
 
 use body::Pieces;
-
-/// Which dialect a call was made in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Dialect {
-    Chat,
-    Responses,
-    Messages,
-}
-
-/// What a call is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Ordinary,
-    Title,
-    Compaction,
-}
-
-/// Whose calls a turn answers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Scope {
-    /// The last user message holds this text.
-    Prompt(String),
-    /// The call carries this key.
-    Key(String),
-    /// The call asks for this model.
-    Model(String),
-    Any,
-}
-
-/// A call as it arrived.
-#[derive(Clone, Debug)]
-pub(crate) struct Recorded {
-    pub(crate) dialect: Dialect,
-    pub(crate) kind: Kind,
-    pub(crate) path: String,
-    pub(crate) headers: HeaderMap,
-    /// Without `Bearer`; empty if there was none.
-    pub(crate) key: String,
-    pub(crate) bytes: Bytes,
-    pub(crate) body: Value,
-    pub(crate) http2: bool,
-}
 
 /// The server. Dropping it ends it.
 #[derive(Debug)]
@@ -125,130 +84,6 @@ pub(crate) fn must<T, E: Debug>(result: Result<T, E>) -> T {
         Ok(value) => value,
         Err(error) => panic!("the scripted model: {error:?}"),
     }
-}
-
-// === impl Scope ===
-
-impl Scope {
-    pub(crate) fn key(key: &str) -> Self {
-        Self::Key(key.to_owned())
-    }
-
-    pub(crate) fn model(model: &str) -> Self {
-        Self::Model(model.to_owned())
-    }
-
-    pub(crate) fn prompt(piece: &str) -> Self {
-        Self::Prompt(piece.to_owned())
-    }
-
-    fn fits(&self, call: &Recorded) -> bool {
-        match self {
-            Self::Prompt(piece) => call.last_user_text().contains(piece),
-            Self::Key(key) => call.key == *key,
-            Self::Model(model) => call.model() == model,
-            Self::Any => true,
-        }
-    }
-
-    const fn rank(&self) -> u8 {
-        match self {
-            Self::Prompt(_) => 0,
-            Self::Key(_) => 1,
-            Self::Model(_) => 2,
-            Self::Any => 3,
-        }
-    }
-}
-
-// === impl Recorded ===
-
-impl Recorded {
-    pub(crate) fn model(&self) -> &str {
-        self.body["model"].as_str().unwrap_or_default()
-    }
-
-    /// The names of the tools that were offered, sorted.
-    pub(crate) fn tools(&self) -> Vec<String> {
-        let list = self.body["tools"].as_array().cloned().unwrap_or_default();
-        let name = |tool: &Value| {
-            tool["function"]["name"]
-                .as_str()
-                .or(tool["name"].as_str())
-                .map(str::to_owned)
-        };
-        let mut names: Vec<String> = list.iter().filter_map(name).collect();
-        names.sort();
-        names
-    }
-
-    /// The limit under whichever name it came, with the name.
-    pub(crate) fn limit(&self) -> Option<(&'static str, u64)> {
-        ["max_tokens", "max_completion_tokens", "max_output_tokens"]
-            .into_iter()
-            .find_map(|name| self.body[name].as_u64().map(|limit| (name, limit)))
-    }
-
-    pub(crate) fn system_text(&self) -> String {
-        let messages = self.messages();
-        let system = messages
-            .iter()
-            .filter(|m| matches!(m["role"].as_str(), Some("system" | "developer")));
-        let inline: Vec<String> = system.map(|message| text_of(&message["content"])).collect();
-        let apart = [
-            text_of(&self.body["system"]),
-            text_of(&self.body["instructions"]),
-        ];
-        inline
-            .into_iter()
-            .chain(apart)
-            .collect::<Vec<_>>()
-            .join("\n")
-    }
-
-    pub(crate) fn last_user_text(&self) -> String {
-        let messages = self.messages();
-        let user = messages
-            .iter()
-            .rev()
-            .filter(|message| message["role"] == "user");
-        user.map(|message| text_of(&message["content"]))
-            .find(|text| !text.is_empty())
-            .unwrap_or_default()
-    }
-
-    fn messages(&self) -> &[Value] {
-        let list = self.body["messages"]
-            .as_array()
-            .or(self.body["input"].as_array());
-        list.map_or(&[], Vec::as_slice)
-    }
-
-    fn classify(&self) -> Kind {
-        if self.system_text().contains("title generator") {
-            return Kind::Title;
-        }
-        let asked = self.last_user_text().to_lowercase();
-        let system = self.system_text().to_lowercase();
-        let summing =
-            |text: &str| text.contains("summar") || text.contains("continuing our conversation");
-        if self.tools().is_empty() && (summing(&asked) || summing(&system)) {
-            return Kind::Compaction;
-        }
-        Kind::Ordinary
-    }
-}
-
-/// The text of a message's content, a string or a list of parts.
-fn text_of(content: &Value) -> String {
-    let parts = content.as_array().map_or(&[][..], Vec::as_slice);
-    let texts = parts.iter().filter_map(|part| part["text"].as_str());
-    content
-        .as_str()
-        .into_iter()
-        .chain(texts)
-        .collect::<Vec<_>>()
-        .join("\n")
 }
 
 // === impl Llm ===
@@ -310,13 +145,12 @@ impl Llm {
 
     pub(crate) fn reply_to(&self, scope: Scope, turn: Turn) {
         let mut script = self.state.script.lock();
-        match script.queues.iter_mut().find(|(known, _)| *known == scope) {
-            Some((_, queue)) => queue.push_back(turn),
-            None => {
-                script.queues.push((scope, VecDeque::from([turn])));
-                script.queues.sort_by_key(|(scope, _)| scope.rank());
-            }
+        if let Some((_, queue)) = script.queues.iter_mut().find(|(known, _)| *known == scope) {
+            queue.push_back(turn);
+            return;
         }
+        script.queues.push((scope, VecDeque::from([turn])));
+        script.queues.sort_by_key(|(scope, _)| scope.rank());
     }
 
     /// Calls that no queue answers get this, as often as they come.
@@ -400,11 +234,11 @@ impl State {
                 .clone()
                 .unwrap_or_else(|| Turn::new().text("Summary: work was done.")),
             Kind::Ordinary => {
-                let fitting = script
+                let mut fitting = script
                     .queues
                     .iter_mut()
                     .filter(|(scope, _)| scope.fits(&call));
-                let queued = fitting.filter_map(|(_, queue)| queue.pop_front()).next();
+                let queued = fitting.find_map(|(_, queue)| queue.pop_front());
                 queued.or_else(|| script.always.clone()).unwrap_or_else(|| {
                     let said = format!(
                         "the scripted model has no turn left for {:?} {:?}",
@@ -452,7 +286,7 @@ async fn accept(
             let service = service_fn(move |request| answer(Arc::clone(&state), request));
             let server = auto::Builder::new(TokioExecutor::new());
             // How a connection ends is the caller's business; what it got is in the record.
-            let served = ended.run_until_cancelled(async {
+            let conversation = async {
                 match tls {
                     None => server
                         .serve_connection(TokioIo::new(stream), service)
@@ -466,8 +300,11 @@ async fn accept(
                         Err(_) => false,
                     },
                 }
-            });
-            served.await.unwrap_or_default()
+            };
+            ended
+                .run_until_cancelled(conversation)
+                .await
+                .unwrap_or_default()
         });
     }
 }
@@ -482,33 +319,8 @@ async fn answer(
         .await
         .map(http_body_util::Collected::to_bytes)
         .unwrap_or_default();
-    let path = head.uri.path().to_owned();
-    let dialect = match path.rsplit('/').next() {
-        Some("responses") => Dialect::Responses,
-        Some("messages") => Dialect::Messages,
-        _ => Dialect::Chat,
-    };
-    let header = |name: &str| {
-        head.headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default()
-    };
-    let key = header("authorization")
-        .strip_prefix("Bearer ")
-        .unwrap_or(header("x-api-key"))
-        .to_owned();
-    let mut call = Recorded {
-        dialect,
-        kind: Kind::Ordinary,
-        path,
-        key,
-        body: serde_json::from_slice(&bytes).unwrap_or_default(),
-        bytes,
-        http2: head.version == http::Version::HTTP_2,
-        headers: head.headers,
-    };
-    call.kind = call.classify();
+    let call = Recorded::new(head, bytes);
+    let dialect = call.dialect;
     let turn = state.next_turn(call);
     let guard = Answering {
         state: Arc::clone(&state),

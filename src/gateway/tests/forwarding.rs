@@ -236,10 +236,10 @@ async fn a_proxy_is_used_as_it_was_given() {
     let llm = Llm::start().await;
     llm.reply_always(Turn::new().text("hi"));
     let proxy = format!("http://{}", llm.addr());
-    let proxies = |no_proxy: Option<&str>| ProxySettings {
-        http_proxy: Some(proxy.clone()),
-        https_proxy: None,
-        no_proxy: no_proxy.map(str::to_owned),
+    let proxies = |except: Option<&str>| ProxySettings {
+        http: Some(proxy.clone()),
+        https: None,
+        except: except.map(str::to_owned),
     };
     let rig = Rig::with(Config {
         proxy: proxies(None),

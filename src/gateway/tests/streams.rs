@@ -104,12 +104,11 @@ async fn a_stream_that_stalls_ends_with_an_error_the_client_can_read() {
         llm.reply(Turn::new().text("half").hang_here());
         let answered = rig.call(dialect).await;
         assert!(!answered.broken && answered.took < LONG);
-        let last = answered
+        let events = answered
             .body
             .lines()
-            .rfind(|line| line.starts_with("data:"))
-            .unwrap();
-        let event: Value = serde_json::from_str(&last[5..]).unwrap();
+            .filter_map(|line| line.strip_prefix("data:"));
+        let event: Value = serde_json::from_str(events.collect::<Vec<_>>().pop().unwrap()).unwrap();
         assert_eq!(event["error"]["type"], "provider_stalled", "{event}");
         assert_eq!(grant.usage().last_error.unwrap().code, "provider_stalled");
     }
@@ -130,17 +129,23 @@ async fn a_stream_that_drips_without_ever_saying_anything_is_given_up() {
 
 #[tokio::test]
 async fn a_slow_stream_that_says_something_is_not_given_up() {
-    let (rig, llm) = (Rig::hasty().await, Llm::start().await);
+    let idle_timeout = Duration::from_secs(1);
+    let rig = Rig::with(Config {
+        idle_timeout,
+        ..config()
+    })
+    .await;
+    let llm = Llm::start().await;
     let _grant = rig.register(Dialect::Chat, &llm);
-    // Four times as long as the idle timeout in all.
+    // Longer than the idle timeout in all, far shorter from one word to the next.
     llm.reply(
         Turn::new()
-            .stream(12, SHORT / 3)
+            .stream(12, idle_timeout / 8)
             .text("a long and slow answer"),
     );
     let answered = rig.call(Dialect::Chat).await;
     assert!(!answered.broken && answered.body.contains("[DONE]"));
-    assert!(answered.took > SHORT * 3);
+    assert!(answered.took > idle_timeout);
 }
 
 #[tokio::test]
@@ -171,4 +176,26 @@ async fn an_answer_that_is_no_stream_is_counted_too() {
     ));
     assert_eq!(rig.call(Dialect::Chat).await.status, 200);
     assert_eq!(grant.usage().tokens.total(), 10);
+}
+
+#[tokio::test]
+async fn a_burst_of_small_and_large_chunks_arrives_byte_for_byte() {
+    let (rig, llm) = (Rig::start().await, Llm::start().await);
+    let _grant = rig.register(Dialect::Chat, &llm);
+    let mut stream = String::new();
+    let mut turn = Turn::plain(200, "").header("content-type", "text/event-stream");
+    for n in 0..3_000 {
+        let padding = if n % 100 == 0 { 20_000 } else { n % 50 };
+        let event = format!("data: {{\"n\":{n},\"x\":\"{}\"}}\n\n", "é".repeat(padding));
+        stream += &event;
+        turn = turn.raw(event);
+    }
+    llm.reply(turn.drop_here());
+    let answered = rig.call(Dialect::Chat).await;
+    assert!(
+        answered.broken && answered.body == stream,
+        "{} of {}",
+        answered.body.len(),
+        stream.len()
+    );
 }

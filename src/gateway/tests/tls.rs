@@ -79,7 +79,7 @@ async fn a_wrong_setting_is_known_at_start() {
         "{error}"
     );
     let proxy = ProxySettings {
-        https_proxy: Some("::".to_owned()),
+        https: Some("::".to_owned()),
         ..ProxySettings::default()
     };
     let error = bind(Config { proxy, ..config() }).await.unwrap_err();

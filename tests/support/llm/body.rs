@@ -24,7 +24,7 @@ pub(super) enum Piece {
 
 #[derive(Debug)]
 pub(super) struct Pieces {
-    pieces: VecDeque<Piece>,
+    left: VecDeque<Piece>,
     pause: Option<Pin<Box<Sleep>>>,
     /// Counts the answer until it goes.
     guard: Answering,
@@ -35,7 +35,7 @@ pub(super) struct Pieces {
 impl Pieces {
     pub(super) fn new(pieces: Vec<Piece>, guard: Answering) -> Self {
         Self {
-            pieces: pieces.into(),
+            left: pieces.into(),
             pause: None,
             guard,
         }
@@ -59,7 +59,7 @@ impl Body for Pieces {
                 ready!(pause.as_mut().poll(cx));
                 self.pause = None;
             }
-            let data = match self.pieces.pop_front() {
+            let data = match self.left.pop_front() {
                 None => {
                     self.guard.complete = true;
                     return Poll::Ready(None);
@@ -67,8 +67,7 @@ impl Body for Pieces {
                 Some(Piece::Data(data)) => data,
                 Some(Piece::Repeat(_, 0)) => continue,
                 Some(Piece::Repeat(data, times)) => {
-                    self.pieces
-                        .push_front(Piece::Repeat(data.clone(), times - 1));
+                    self.left.push_front(Piece::Repeat(data.clone(), times - 1));
                     data
                 }
                 Some(Piece::Pause(delay)) => {
@@ -77,7 +76,7 @@ impl Body for Pieces {
                 }
                 Some(Piece::Drop) => {
                     // The server drops what it has not written when a body fails: let it write.
-                    self.pieces.push_front(Piece::Dropped);
+                    self.left.push_front(Piece::Dropped);
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
@@ -87,11 +86,11 @@ impl Body for Pieces {
                 }
                 Some(Piece::Hang) => {
                     // Only the caller's hanging up ends this; the server then drops the body.
-                    self.pieces.push_front(Piece::Hang);
+                    self.left.push_front(Piece::Hang);
                     return Poll::Pending;
                 }
                 Some(Piece::Drip(every)) => {
-                    self.pieces.push_front(Piece::Drip(every));
+                    self.left.push_front(Piece::Drip(every));
                     self.rest(every);
                     Bytes::from_static(b":")
                 }

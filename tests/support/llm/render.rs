@@ -150,7 +150,7 @@ impl Writer {
             Part::Tool { name, arguments } => self.tool(name, arguments),
             Part::Flood { text, times } => self.flood(text, *times),
             Part::Stream { chunks, delay } => {
-                (self.chunks, self.delay) = ((*chunks).max(1), *delay)
+                (self.chunks, self.delay) = ((*chunks).max(1), *delay);
             }
             Part::Wait(delay) => self.pieces.push(Piece::Pause(*delay)),
             Part::Raw(bytes) => self.pieces.push(Piece::Data(bytes.clone())),

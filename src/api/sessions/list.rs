@@ -1,0 +1,54 @@
+//! `GET /sessions`: all that are kept, the newest first, a page at a time.
+
+use axum::Json;
+use axum::extract::State;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::Query;
+use serde::{Deserialize, Serialize};
+
+use super::response::StatusResponse;
+use crate::api::Shared;
+use crate::api::error::ApiError;
+
+const DEFAULT_LIMIT: usize = 50;
+const MAX_LIMIT: usize = 500;
+
+const STATES: &[&str] = &["pending", "running", "waiting_input", "completed", "failed", "cancelled"];
+
+#[derive(Debug, Deserialize)]
+pub(in crate::api) struct ListQuery {
+    status: Option<String>,
+    limit: Option<usize>,
+    /// `next_cursor` of the page before.
+    cursor: Option<u64>,
+}
+
+/// One page.
+#[derive(Debug, Serialize)]
+pub(in crate::api) struct ListResponse {
+    sessions: Vec<StatusResponse>,
+    /// Asks for the next page; null on the last.
+    next_cursor: Option<String>,
+}
+
+pub(in crate::api) async fn list(
+    State(state): Shared,
+    query: Result<Query<ListQuery>, QueryRejection>,
+) -> Result<Json<ListResponse>, ApiError> {
+    let Query(query) = query.map_err(|error| ApiError::invalid("query", &error.body_text()))?;
+    let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
+    if !(1..=MAX_LIMIT).contains(&limit) {
+        return Err(ApiError::invalid("limit", &format!("must be from 1 to {MAX_LIMIT}")));
+    }
+    let wanted = query.status.as_deref();
+    if wanted.is_some_and(|wanted| !STATES.contains(&wanted)) {
+        return Err(ApiError::invalid("status", &format!("must be one of {}", STATES.join(", "))));
+    }
+    let fits = |state: &str| wanted.is_none_or(|wanted| wanted == state);
+    let mut all = state.registry.list(query.cursor).into_iter();
+    let mut page: Vec<_> = all.by_ref().filter(|(_, session)| fits(session.status().state.as_str())).take(limit).collect();
+    let more = all.any(|(_, session)| fits(session.status().state.as_str()));
+    let next_cursor = page.last().filter(|_| more).map(|(number, _)| number.to_string());
+    let sessions = page.drain(..).map(|(_, session)| StatusResponse::new(&session)).collect();
+    Ok(Json(ListResponse { sessions, next_cursor }))
+}

@@ -1,0 +1,166 @@
+//! The body of `POST /sessions`, checked field by field. The first mistake is named by its path.
+
+use axum::http::HeaderMap;
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+
+use crate::api::Rules;
+use crate::api::error::ApiError;
+use crate::api::extract::parse;
+use crate::provider::{PROVIDERS, ResolveError, Upstream};
+use crate::secret::Secret;
+use crate::session::{Idempotency, Model, Request};
+use crate::tool::Tools;
+
+const MAX_ID: usize = 128;
+const MAX_NAME: usize = 256;
+const MAX_KEY: usize = 16 * 1024;
+const MAX_IDEMPOTENCY_KEY: usize = 255;
+
+#[derive(Deserialize)]
+struct Body {
+    session_id: String,
+    prompt: String,
+    model_config: ModelConfig,
+    #[serde(default)]
+    system_prompt: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct ModelConfig {
+    provider: String,
+    model: String,
+    #[serde(default)]
+    api_key: Option<String>,
+    #[serde(default)]
+    temperature: Option<f64>,
+    #[serde(default)]
+    max_tokens: Option<i64>,
+    #[serde(default)]
+    enabled_tools: Option<Vec<String>>,
+    #[serde(default)]
+    model_version: Option<String>,
+    #[serde(default)]
+    api_endpoint: Option<String>,
+    #[serde(default)]
+    context_window: Option<i64>,
+    #[serde(default)]
+    max_total_tokens: Option<i64>,
+    #[serde(default)]
+    max_calls: Option<i64>,
+}
+
+/// The request that a body and its headers make.
+pub(super) fn check(body: &[u8], headers: &HeaderMap, rules: &Rules) -> Result<Request, ApiError> {
+    let parsed: Body = parse(body)?;
+    session_id(&parsed.session_id)?;
+    text("prompt", &parsed.prompt, rules.max_prompt)?;
+    if parsed.prompt.trim().is_empty() {
+        return Err(ApiError::invalid("prompt", "must not be empty"));
+    }
+    let system_prompt = parsed.system_prompt.filter(|text| !text.trim().is_empty());
+    if let Some(system_prompt) = &system_prompt {
+        text("system_prompt", system_prompt, rules.max_prompt)?;
+    }
+    let tools = tools(parsed.model_config.enabled_tools.as_deref())?;
+    Ok(Request {
+        id: parsed.session_id,
+        prompt: parsed.prompt,
+        system_prompt,
+        model: model(parsed.model_config, rules.demo)?,
+        tools,
+        idempotency: idempotency(headers, body)?,
+    })
+}
+
+/// The contract's ids are UUIDs; anything else that is harmless in a path is taken too.
+fn session_id(id: &str) -> Result<(), ApiError> {
+    let harmless = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    if (1..=MAX_ID).contains(&id.len()) && id.bytes().all(harmless) && !id.starts_with('.') {
+        return Ok(());
+    }
+    Err(ApiError::invalid("session_id", "must be a UUID, or 1 to 128 of the characters A-Z a-z 0-9 - _ ."))
+}
+
+fn text(field: &str, text: &str, most: usize) -> Result<(), ApiError> {
+    let length = text.chars().count();
+    if length > most {
+        let reason = format!("has {length} characters, and at most {most} are accepted (MAX_PROMPT_LENGTH)");
+        return Err(ApiError::invalid(field, &reason));
+    }
+    Ok(())
+}
+
+fn model(config: ModelConfig, demo: bool) -> Result<Model, ApiError> {
+    let key = config.api_key.unwrap_or_default();
+    if key.len() > MAX_KEY || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(field("api_key", "must be one word of at most 16384 printable ASCII characters"));
+    }
+    let endpoint = config.api_endpoint.as_deref();
+    let upstream = Upstream::resolve(&config.provider, endpoint, !key.is_empty(), demo).map_err(|e| unresolved(&e))?;
+    if config.model.trim().is_empty() || config.model.len() > MAX_NAME {
+        return Err(field("model", "must have 1 to 256 characters"));
+    }
+    if config.model_version.as_ref().is_some_and(|version| version.len() > MAX_NAME) {
+        return Err(field("model_version", "must have at most 256 characters"));
+    }
+    if config.temperature.is_some_and(|temperature| !(0.0..=2.0).contains(&temperature)) {
+        return Err(field("temperature", "must be from 0 to 2"));
+    }
+    Ok(Model {
+        upstream,
+        name: config.model.trim().to_owned(),
+        version: config.model_version.filter(|version| !version.trim().is_empty()),
+        key: (!key.is_empty()).then(|| Secret::new(key)),
+        temperature: config.temperature,
+        max_tokens: whole("max_tokens", config.max_tokens, 128_000)?,
+        context_window: whole("context_window", config.context_window, 10_000_000)?,
+        max_total_tokens: whole("max_total_tokens", config.max_total_tokens, 1_000_000_000_000)?,
+        max_calls: whole("max_calls", config.max_calls, 1_000_000_000)?,
+    })
+}
+
+/// A number from 1 to `most`.
+fn whole<T: TryFrom<i64>>(name: &str, value: Option<i64>, most: i64) -> Result<Option<T>, ApiError> {
+    let refused = || field(name, &format!("must be a whole number from 1 to {most}"));
+    match value {
+        None => Ok(None),
+        Some(value) if !(1..=most).contains(&value) => Err(refused()),
+        Some(value) => T::try_from(value).map(Some).map_err(|_| refused()),
+    }
+}
+
+fn tools(names: Option<&[String]>) -> Result<Option<Tools>, ApiError> {
+    let Some(names) = names else { return Ok(None) };
+    let unknown = |name| field("enabled_tools", &format!("{name:?} is no tool; the tools are {}", Tools::names()));
+    Tools::parse(names).map(Some).map_err(unknown)
+}
+
+fn unresolved(error: &ResolveError) -> ApiError {
+    let reason = error.to_string();
+    match error {
+        ResolveError::UnknownProvider(_) => {
+            let names: Vec<&str> = PROVIDERS.iter().map(|provider| provider.name).collect();
+            field("provider", &format!("{reason}; the providers are {}", names.join(", ")))
+        }
+        ResolveError::DemoOff => field("provider", &reason),
+        ResolveError::KeyMissing(_) => field("api_key", &reason),
+        ResolveError::EndpointMissing(_)
+        | ResolveError::EndpointInvalid
+        | ResolveError::EndpointCredentials
+        | ResolveError::EndpointQuery => field("api_endpoint", &reason),
+    }
+}
+
+fn field(name: &str, reason: &str) -> ApiError {
+    ApiError::invalid(&format!("model_config.{name}"), reason)
+}
+
+fn idempotency(headers: &HeaderMap, body: &[u8]) -> Result<Option<Idempotency>, ApiError> {
+    let Some(key) = headers.get("idempotency-key") else { return Ok(None) };
+    let key = key.to_str().unwrap_or_default().trim();
+    if key.is_empty() || key.len() > MAX_IDEMPOTENCY_KEY {
+        return Err(ApiError::invalid("Idempotency-Key", "must have 1 to 255 printable ASCII characters"));
+    }
+    Ok(Some(Idempotency { key: key.to_owned(), digest: Sha256::digest(body).into() }))
+}

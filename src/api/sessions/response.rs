@@ -1,0 +1,139 @@
+//! What clients get to read about a session.
+
+use serde::Serialize;
+
+use crate::clock::Timestamp;
+use crate::event::{State, Usage};
+use crate::session::{Created, Session, Status};
+
+/// 201 of `POST /sessions`.
+#[derive(Debug, Serialize)]
+pub(in crate::api) struct CreatedResponse {
+    session_id: String,
+    remote_session_id: String,
+    status: &'static str,
+    created_at: Timestamp,
+    stream_url: String,
+    /// The place before the first event: a stream from here misses nothing.
+    last_event_id: String,
+}
+
+/// 200 of `GET /sessions/{id}/status`.
+#[derive(Debug, Serialize)]
+pub(in crate::api) struct StatusResponse {
+    session_id: String,
+    status: &'static str,
+    created_at: Timestamp,
+    last_activity: Timestamp,
+    progress: u8,
+    current_tool: Option<String>,
+    remote_session_id: Option<String>,
+    completed_at: Option<Timestamp>,
+    error: Option<ProblemBody>,
+    turn: u32,
+    phase: Option<&'static str>,
+    reason: Option<String>,
+    usage: UsageBody,
+    last_event_id: String,
+    files_modified: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct ProblemBody {
+    code: &'static str,
+    error: String,
+}
+
+#[derive(Debug, Serialize)]
+struct UsageBody {
+    input_tokens: u64,
+    output_tokens: u64,
+    reasoning_tokens: u64,
+    cache_read_tokens: u64,
+    cache_write_tokens: u64,
+    cost: f64,
+}
+
+/// 200 of `POST /sessions/{id}/stop` and `DELETE /sessions/{id}`.
+#[derive(Debug, Serialize)]
+pub(in crate::api) struct CancelledResponse {
+    session_id: String,
+    /// `cancelled`, or how it had ended before.
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cancelled_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    completed_at: Option<Timestamp>,
+}
+
+// === impl CreatedResponse ===
+
+impl CreatedResponse {
+    pub(super) fn new(session: &Session, created: Created) -> Self {
+        Self {
+            stream_url: format!("/sessions/{}/stream", session.id),
+            session_id: session.id.clone(),
+            remote_session_id: created.remote_id,
+            status: State::Running.as_str(),
+            created_at: created.created_at,
+            last_event_id: session.log.last_event_id().epoch.at(0).to_string(),
+        }
+    }
+}
+
+// === impl StatusResponse ===
+
+impl StatusResponse {
+    pub(super) fn new(session: &Session) -> Self {
+        let status = session.status();
+        Self {
+            session_id: session.id.clone(),
+            status: status.state.as_str(),
+            created_at: session.created_at,
+            last_activity: status.last_activity,
+            progress: status.progress,
+            current_tool: status.current_tool.as_deref().map(str::to_owned),
+            remote_session_id: status.remote_id.clone(),
+            completed_at: status.completed_at,
+            error: status
+                .problem
+                .as_ref()
+                .map(|problem| ProblemBody { code: problem.code, error: problem.sentence.clone() }),
+            turn: status.turn,
+            phase: status.phase.map(crate::event::Phase::as_str),
+            reason: status.reason.clone(),
+            usage: UsageBody::new(status.usage),
+            last_event_id: session.log.last_event_id().to_string(),
+            files_modified: status.files_modified.clone(),
+        }
+    }
+}
+
+// === impl UsageBody ===
+
+impl UsageBody {
+    const fn new(usage: Usage) -> Self {
+        Self {
+            input_tokens: usage.input_tokens,
+            output_tokens: usage.output_tokens,
+            reasoning_tokens: usage.reasoning_tokens,
+            cache_read_tokens: usage.cache_read_tokens,
+            cache_write_tokens: usage.cache_write_tokens,
+            cost: usage.cost,
+        }
+    }
+}
+
+// === impl CancelledResponse ===
+
+impl CancelledResponse {
+    pub(super) fn new(session: &Session, status: &Status) -> Self {
+        let cancelled = status.state == State::Cancelled;
+        Self {
+            session_id: session.id.clone(),
+            status: status.state.as_str(),
+            cancelled_at: status.completed_at.filter(|_| cancelled),
+            completed_at: status.completed_at.filter(|_| !cancelled),
+        }
+    }
+}
