@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Announce, Config, Renewal, SharedSecrets};
-use crate::shutdown::Shutdown;
 use crate::opencode::config::{Model, Settings, content};
+use crate::shutdown::Shutdown;
 use crate::{api, driver, engine, gateway, session, workspace};
 
 /// How long connections may take to finish their request once everything else is over.
@@ -99,13 +99,28 @@ impl App {
         let shutdown = Shutdown::listen(&tracker, config.drain_timeout)
             .map_err(|error| AppError::System("listen for signals", error))?;
         let workspace = workspace::spawn(&config.workspace, &tracker, shutdown.gone.clone());
-        let gateway = gateway::Bound::bind(config.gateway).await.map_err(|error| AppError::Usage(error.to_string()))?;
+        let gateway = gateway::Bound::bind(config.gateway)
+            .await
+            .map_err(|error| AppError::Usage(error.to_string()))?;
         let briefings = briefings(gateway.addr(), gateway.handle());
-        let engine = engine::spawn(config.engine, briefings, workspace.clone(), shutdown.clone(), &tracker)
-            .map_err(|error| AppError::System("start the engine's keeper", error))?;
+        let engine = engine::spawn(
+            config.engine,
+            briefings,
+            workspace.clone(),
+            shutdown.clone(),
+            &tracker,
+        )
+        .map_err(|error| AppError::System("start the engine's keeper", error))?;
         let (registry, seats_rx) = session::Registry::new(config.sessions, shutdown.drain.clone());
         let seats = (registry.clone(), seats_rx);
-        driver::spawn(config.driver, engine.clone(), gateway.handle(), seats, shutdown.clone(), &tracker);
+        driver::spawn(
+            config.driver,
+            engine.clone(),
+            gateway.handle(),
+            seats,
+            shutdown.clone(),
+            &tracker,
+        );
         gateway.spawn(&tracker, shutdown.gone.clone());
         tracker.spawn(registry.clone().clean(shutdown.gone.clone()));
         tracker.spawn(renew(config.shared_secrets.clone(), shutdown.gone.clone()));
@@ -116,7 +131,11 @@ impl App {
             workspace,
             secrets: config.shared_secrets,
             shutdown: shutdown.clone(),
-            rules: api::Rules { max_body_bytes: config.max_body_bytes, max_prompt: config.max_prompt, demo: config.demo },
+            rules: api::Rules {
+                max_body_bytes: config.max_body_bytes,
+                max_prompt: config.max_prompt,
+                demo: config.demo,
+            },
         };
         let close = CancellationToken::new();
         connections.spawn(bound.serve(state, close.clone(), connections.clone()));
@@ -150,7 +169,9 @@ impl App {
 /// Waits for the signal, lets running turns finish for a while, and ends the rest.
 async fn drain(shutdown: &Shutdown, registry: &session::Registry, drain_timeout: Duration) {
     shutdown.drain.cancelled().await;
-    let patience = drain_timeout.checked_sub(LADDER).unwrap_or(drain_timeout / 4);
+    let patience = drain_timeout
+        .checked_sub(LADDER)
+        .unwrap_or(drain_timeout / 4);
     tokio::select! {
         () = registry.idle() => {}
         () = tokio::time::sleep(patience) => tracing::warn!("turns still run; ending them"),
@@ -163,10 +184,22 @@ async fn drain(shutdown: &Shutdown, registry: &session::Registry, drain_timeout:
 fn briefings(address: SocketAddr, gateway: gateway::Handle) -> engine::Briefings {
     engine::Briefings::new(move || {
         let token = gateway.new_child_token();
-        let models = gateway::CLASSES.map(|class| Model { id: class.id, context: class.context, output: class.output });
+        let models = gateway::CLASSES.map(|class| Model {
+            id: class.id,
+            context: class.context,
+            output: class.output,
+        });
         let timeout = gateway.child_timeout();
-        let settings = Settings { gateway: address, token: &token, models: &models, timeout };
-        engine::Briefing { configuration: content(&settings), token }
+        let settings = Settings {
+            gateway: address,
+            token: &token,
+            models: &models,
+            timeout,
+        };
+        engine::Briefing {
+            configuration: content(&settings),
+            token,
+        }
     })
 }
 

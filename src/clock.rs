@@ -70,7 +70,9 @@ impl Timestamp {
 
 impl From<SystemTime> for Timestamp {
     fn from(at: SystemTime) -> Self {
-        let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let since = at
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
         Self::from_millis(u64::try_from(since.as_millis()).unwrap_or(MAX_MILLIS))
     }
 }

@@ -191,7 +191,8 @@ fn gateway_config(reader: &Reader) -> Result<gateway::Config, ConfigError> {
             except: proxy("NO_PROXY")?,
         },
         default_budget: gateway::Budget {
-            max_total_tokens: reader.optional("MAX_TOTAL_TOKENS", parse::count(1_000_000_000_000))?,
+            max_total_tokens: reader
+                .optional("MAX_TOTAL_TOKENS", parse::count(1_000_000_000_000))?,
             max_calls: reader.optional("MAX_CALLS", parse::count(1_000_000_000))?,
         },
     })

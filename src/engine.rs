@@ -34,8 +34,8 @@ use rustix::fs::{Access, AtFlags, CWD, FlockOperation};
 
 pub(crate) use self::handle::{Answer, AskError, Handle, Status, spawn};
 pub(crate) use self::operation::Operation;
-pub(crate) use self::state::Snapshot;
 pub use self::shim::{NAME as SHIM, exec as shim};
+pub(crate) use self::state::Snapshot;
 
 use crate::secret::Secret;
 

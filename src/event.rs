@@ -11,6 +11,7 @@ mod shrink;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
 pub(crate) use encode::Encoded;
 
 use std::sync::Arc;
@@ -100,6 +101,13 @@ pub(crate) struct Output {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Channel {
     Stdout,
+    #[cfg_attr(
+        not(test),
+        expect(
+            dead_code,
+            reason = "of the contract; OpenCode joins both outputs of a command"
+        )
+    )]
     Stderr,
 }
 
@@ -193,7 +201,6 @@ pub(crate) enum FailureCode {
     EngineLost,
     /// Anything else in the agent.
     AgentError,
-    Internal,
 }
 
 /// A turn that ended well.
@@ -374,7 +381,6 @@ impl FailureCode {
             Self::ShuttingDown => "shutting_down",
             Self::EngineLost => "engine_lost",
             Self::AgentError => "agent_error",
-            Self::Internal => "internal",
         }
     }
 }

@@ -45,10 +45,12 @@ use crate::secret::Secret;
 use intake::Intake;
 
 pub(crate) use class::CLASSES;
+#[cfg(test)]
 pub(crate) use error::stop_code;
 pub(crate) use meter::{Budget, Stop, Usage, Wait};
 pub(crate) use table::{Grant, Route};
 pub(crate) use upstream::{ProxySettings, UpstreamError};
+#[cfg(test)]
 pub(crate) use usage::Tokens;
 
 /// How long to wait, whom to trust, what may be spent.

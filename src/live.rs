@@ -11,7 +11,8 @@ use futures_util::future::join3;
 use serde_json::{Value, json};
 
 use crate::gateway::llm::{Kind, Llm, Recorded, Scope, Turn};
-use crate::gateway::{Budget, Config, Dialect, Grant, ProxySettings, Route, Stop, Upstream, Usage};
+use crate::gateway::{Budget, Config, Grant, ProxySettings, Route, Stop, Usage};
+use crate::provider::{Dialect, Upstream};
 use crate::secret::Secret;
 use child::Child;
 

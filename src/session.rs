@@ -16,7 +16,7 @@ mod seat;
 
 use std::time::Duration;
 
-pub(crate) use self::record::{Command, Problem, Session, Status};
+pub(crate) use self::record::{Calls, Command, Problem, Session, Status};
 pub(crate) use self::registry::{Found, Registry};
 pub(crate) use self::seat::{Created, Seat};
 
@@ -72,7 +72,9 @@ pub(crate) struct Idempotency {
 pub(crate) enum CreateError {
     #[error("a session with this session_id exists already; choose another id")]
     Duplicate,
-    #[error("{0} sessions are active, which is the most this sidecar runs (MAX_CONCURRENT_SESSIONS)")]
+    #[error(
+        "{0} sessions are active, which is the most this sidecar runs (MAX_CONCURRENT_SESSIONS)"
+    )]
     Full(usize),
     #[error("this Idempotency-Key was used with another body; use a new key for a new request")]
     KeyReused,

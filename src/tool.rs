@@ -22,7 +22,18 @@ const TOOLS: &[(&str, &str)] = &[
 /// Names for several tools, as backends of the contract store them.
 const GROUPS: &[(&str, &[&str])] = &[
     ("code_exec", &["bash"]),
-    ("file_ops", &["read", "write", "edit", "apply_patch", "glob", "grep", "list"]),
+    (
+        "file_ops",
+        &[
+            "read",
+            "write",
+            "edit",
+            "apply_patch",
+            "glob",
+            "grep",
+            "list",
+        ],
+    ),
     ("terminal", &["bash"]),
     ("web_search", &["webfetch", "websearch"]),
 ];
@@ -47,8 +58,16 @@ impl Tools {
     pub(crate) fn parse(names: &[String]) -> Result<Self, String> {
         let mut chosen = BTreeSet::new();
         for name in names {
-            let group = GROUPS.iter().find(|(group, _)| group == name).map(|(_, tools)| tools.to_vec());
-            let single = || TOOLS.iter().find(|(tool, _)| tool == name).map(|(tool, _)| vec![*tool]);
+            let group = GROUPS
+                .iter()
+                .find(|(group, _)| group == name)
+                .map(|(_, tools)| tools.to_vec());
+            let single = || {
+                TOOLS
+                    .iter()
+                    .find(|(tool, _)| tool == name)
+                    .map(|(tool, _)| vec![*tool])
+            };
             chosen.extend(group.or_else(single).ok_or_else(|| name.clone())?);
         }
         Ok(Self(chosen))
@@ -56,7 +75,10 @@ impl Tools {
 
     /// Every name that is accepted, for a message.
     pub(crate) fn names() -> String {
-        let all = TOOLS.iter().map(|(name, _)| *name).chain(GROUPS.iter().map(|(name, _)| *name));
+        let all = TOOLS
+            .iter()
+            .map(|(name, _)| *name)
+            .chain(GROUPS.iter().map(|(name, _)| *name));
         all.collect::<Vec<_>>().join(", ")
     }
 
@@ -67,10 +89,16 @@ impl Tools {
     /// OpenCode's permissions to refuse. A list of refusals and not "nothing but": a subagent inherits
     /// only refusals, so with the other form it would have no tools at all.
     pub(crate) fn denied_permissions(&self) -> Vec<&'static str> {
-        let allowed: BTreeSet<&str> =
-            TOOLS.iter().filter(|(tool, _)| self.0.contains(tool)).map(|(_, permission)| *permission).collect();
+        let allowed: BTreeSet<&str> = TOOLS
+            .iter()
+            .filter(|(tool, _)| self.0.contains(tool))
+            .map(|(_, permission)| *permission)
+            .collect();
         let all: BTreeSet<&'static str> = TOOLS.iter().map(|(_, permission)| *permission).collect();
-        all.into_iter().filter(|permission| !allowed.contains(permission)).chain(NEVER.iter().copied()).collect()
+        all.into_iter()
+            .filter(|permission| !allowed.contains(permission))
+            .chain(NEVER.iter().copied())
+            .collect()
     }
 }
 
@@ -93,16 +121,37 @@ mod tests {
     fn an_unknown_name_is_given_back() {
         assert_eq!(parse(&["bash", "hammer"]), Err("hammer".into()));
         assert_eq!(parse(&["question"]), Err("question".into()));
-        assert!(Tools::names().starts_with("apply_patch, bash") && Tools::names().ends_with("web_search"));
+        assert!(
+            Tools::names().starts_with("apply_patch, bash")
+                && Tools::names().ends_with("web_search")
+        );
     }
 
     #[test]
     fn what_is_not_enabled_is_denied_by_its_permission() {
-        assert_eq!(parse(&["read", "write", "edit", "bash"]).unwrap().denied_permissions(), [
-            "glob", "grep", "list", "task", "todowrite", "webfetch", "websearch", "question", "skill"
-        ]);
+        assert_eq!(
+            parse(&["read", "write", "edit", "bash"])
+                .unwrap()
+                .denied_permissions(),
+            [
+                "glob",
+                "grep",
+                "list",
+                "task",
+                "todowrite",
+                "webfetch",
+                "websearch",
+                "question",
+                "skill"
+            ]
+        );
         // Writing without editing cannot be said by permissions: the plugin says it.
-        assert!(!parse(&["write"]).unwrap().denied_permissions().contains(&"edit"));
+        assert!(
+            !parse(&["write"])
+                .unwrap()
+                .denied_permissions()
+                .contains(&"edit")
+        );
         assert_eq!(Tools::all().denied_permissions(), ["question", "skill"]);
         assert_eq!(parse(&[]).unwrap().denied_permissions().len(), 12);
     }

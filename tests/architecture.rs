@@ -20,7 +20,18 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("text", &[]),
     ("workspace", &[]),
     ("telemetry", &["config"]),
+    ("provider", &[]),
+    ("tool", &[]),
+    ("event", &["clock"]),
     ("opencode", &["secret", "text"]),
+    ("gateway", &["provider", "secret"]),
+    ("session", &["clock", "event", "provider", "secret", "tool"]),
+    (
+        "driver",
+        &[
+            "clock", "engine", "event", "gateway", "id", "opencode", "session", "shutdown", "tool",
+        ],
+    ),
     (
         "engine",
         &[
@@ -35,11 +46,47 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     (
         "api",
-        &["clock", "config", "engine", "shutdown", "text", "workspace"],
+        &[
+            "clock",
+            "config",
+            "engine",
+            "event",
+            "provider",
+            "secret",
+            "session",
+            "shutdown",
+            "text",
+            "tool",
+            "workspace",
+        ],
     ),
-    ("config", &["engine", "secret", "telemetry", "text"]),
+    (
+        "config",
+        &[
+            "driver",
+            "engine",
+            "gateway",
+            "secret",
+            "session",
+            "telemetry",
+            "text",
+        ],
+    ),
     ("healthcheck", &["config", "text"]),
-    ("app", &["api", "config", "engine", "shutdown", "workspace"]),
+    (
+        "app",
+        &[
+            "api",
+            "config",
+            "driver",
+            "engine",
+            "gateway",
+            "opencode",
+            "session",
+            "shutdown",
+            "workspace",
+        ],
+    ),
 ];
 
 /// A file past this is asked to explain itself; tests beside the code do not count.
@@ -125,7 +172,8 @@ fn imports_run_one_way() {
     let mut faults = Vec::new();
     for path in sources() {
         let room = room(&path);
-        if room == "main" || room == "lib" {
+        // `bench` and `live` are doors for measuring and testing.
+        if matches!(room.as_str(), "main" | "lib" | "bench" | "live") {
             continue;
         }
         let Some(allowed) = allowed.get(room.as_str()) else {

@@ -17,7 +17,6 @@ use crate::clock;
 use crate::engine::AskError;
 use crate::session::CreateError;
 
-
 /// The kinds of error, part of the contract: `code` in every body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -98,7 +97,7 @@ impl ErrorCode {
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooManySessions | Self::EngineUnavailable | Self::ShuttingDown => {
                 StatusCode::SERVICE_UNAVAILABLE
-            },
+            }
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -187,9 +186,14 @@ impl From<AskError> for ApiError {
 impl From<CreateError> for ApiError {
     fn from(error: CreateError) -> Self {
         let message = error.to_string();
-        let later = |code, message| Self { retry_after_secs: Some(5), ..Self::new(code, message) };
+        let later = |code, message| Self {
+            retry_after_secs: Some(5),
+            ..Self::new(code, message)
+        };
         match error {
-            CreateError::Duplicate | CreateError::Cancelled => Self::new(ErrorCode::Conflict, message),
+            CreateError::Duplicate | CreateError::Cancelled => {
+                Self::new(ErrorCode::Conflict, message)
+            }
             CreateError::Full(_) => later(ErrorCode::TooManySessions, message),
             CreateError::KeyReused => Self::new(ErrorCode::IdempotencyMismatch, message),
             CreateError::ShuttingDown => later(ErrorCode::ShuttingDown, message),
@@ -205,7 +209,10 @@ impl From<StreamError> for ApiError {
         match error {
             StreamError::TooManyStreams { retry_after } => {
                 let retry_after_secs = Some(retry_after.as_secs());
-                Self { retry_after_secs, ..Self::new(ErrorCode::TooManyStreams, message) }
+                Self {
+                    retry_after_secs,
+                    ..Self::new(ErrorCode::TooManyStreams, message)
+                }
             }
             StreamError::Gap(_) => Self::new(ErrorCode::Conflict, message),
         }

@@ -40,7 +40,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let path = Path::<String>::from_request_parts(parts, state).await;
-        path.map(|Path(id)| Self(id)).map_err(|_| ApiError::invalid("session_id", "is not UTF-8"))
+        path.map(|Path(id)| Self(id))
+            .map_err(|_| ApiError::invalid("session_id", "is not UTF-8"))
     }
 }
 

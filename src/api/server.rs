@@ -126,14 +126,21 @@ impl Bound {
 }
 
 async fn connection(stream: TcpStream, service: Edge, stop: CancellationToken) {
-    let speaks = stop.run_until_cancelled(preface::peek(&stream, HEAD_TIMEOUT)).await;
+    let speaks = stop
+        .run_until_cancelled(preface::peek(&stream, HEAD_TIMEOUT))
+        .await;
     let Some(Ok(version)) = speaks else { return };
-    let Ok(socket) = Patient::accept(stream, PATIENCE).map(TokioIo::new) else { return };
+    let Ok(socket) = Patient::accept(stream, PATIENCE).map(TokioIo::new) else {
+        return;
+    };
     // Clients leave as they like; that is no fault of ours.
     let ended = match version {
         Version::Http1 => {
             let mut builder = http1::Builder::new();
-            builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(MAX_HEAD);
+            builder
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD_TIMEOUT)
+                .max_buf_size(MAX_HEAD);
             let mut connection = pin!(builder.serve_connection(socket, service));
             tokio::select! {
                 ended = connection.as_mut() => ended,
@@ -145,7 +152,10 @@ async fn connection(stream: TcpStream, service: Edge, stop: CancellationToken) {
         }
         Version::Http2 => {
             let mut builder = http2::Builder::new(TokioExecutor::new());
-            builder.timer(TokioTimer::new()).keep_alive_interval(PING).max_header_list_size(MAX_HEAD_LIST);
+            builder
+                .timer(TokioTimer::new())
+                .keep_alive_interval(PING)
+                .max_header_list_size(MAX_HEAD_LIST);
             let mut connection = pin!(builder.serve_connection(socket, service));
             tokio::select! {
                 ended = connection.as_mut() => ended,

@@ -41,7 +41,12 @@ pub(super) async fn create(
         *response.status_mut() = StatusCode::CREATED;
         return Ok((location, response).into_response());
     }
-    Ok((StatusCode::CREATED, location, Json(CreatedResponse::new(&session, created))).into_response())
+    Ok((
+        StatusCode::CREATED,
+        location,
+        Json(CreatedResponse::new(&session, created)),
+    )
+        .into_response())
 }
 
 pub(super) async fn follow(
@@ -51,15 +56,25 @@ pub(super) async fn follow(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let session = find(&state, &id)?;
-    Ok(stream(&session.log, &session.slots, &StreamRequest::read(&uri, &headers))?)
+    Ok(stream(
+        &session.log,
+        &session.slots,
+        &StreamRequest::read(&uri, &headers),
+    )?)
 }
 
-pub(super) async fn status(State(state): Shared, Id(id): Id) -> Result<Json<StatusResponse>, ApiError> {
+pub(super) async fn status(
+    State(state): Shared,
+    Id(id): Id,
+) -> Result<Json<StatusResponse>, ApiError> {
     let session = find(&state, &id)?;
     Ok(Json(StatusResponse::new(&session)))
 }
 
-pub(super) async fn stop(State(state): Shared, Id(id): Id) -> Result<Json<CancelledResponse>, ApiError> {
+pub(super) async fn stop(
+    State(state): Shared,
+    Id(id): Id,
+) -> Result<Json<CancelledResponse>, ApiError> {
     let session = find(&state, &id)?;
     match tokio::time::timeout(CANCEL, session.cancel()).await {
         Ok(status) => Ok(Json(CancelledResponse::new(&session, &status))),
@@ -70,14 +85,23 @@ pub(super) async fn stop(State(state): Shared, Id(id): Id) -> Result<Json<Cancel
 fn find(state: &super::State, id: &str) -> Result<Arc<Session>, ApiError> {
     match state.registry.find(id) {
         Found::Here(session) => Ok(session),
-        Found::Gone => Err(ApiError::new(ErrorCode::Gone, "this session is over and its events are deleted")),
-        Found::Unknown => Err(ApiError::new(ErrorCode::NotFound, "there is no session with this id")),
+        Found::Gone => Err(ApiError::new(
+            ErrorCode::Gone,
+            "this session is over and its events are deleted",
+        )),
+        Found::Unknown => Err(ApiError::new(
+            ErrorCode::NotFound,
+            "there is no session with this id",
+        )),
     }
 }
 
 /// Whether the client wants to follow at once. A list that also takes JSON is no such wish.
 fn wants_stream(headers: &HeaderMap) -> bool {
-    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let accept = headers
+        .get(ACCEPT)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     accept.contains("text/event-stream") && !accept.contains("json")
 }
 

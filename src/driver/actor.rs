@@ -72,7 +72,11 @@ pub(super) async fn run(mut seat: Seat, around: Surroundings) {
         }
     };
     let remote_id = opened.remote_id.clone();
-    tracing::info!(session.id = seat.session.id, session.remote_id = remote_id, "session running");
+    tracing::info!(
+        session.id = seat.session.id,
+        session.remote_id = remote_id,
+        "session running"
+    );
     seat.accept(&remote_id);
     let seat = Turn::new(seat, around.clone(), opened).drive().await;
     park(seat, &around, &remote_id).await;
@@ -131,7 +135,14 @@ struct Turn {
 
 impl Turn {
     fn new(seat: Seat, around: Surroundings, opened: Opened) -> Self {
-        let Opened { link, remote_id, place, grant, translator, batch } = opened;
+        let Opened {
+            link,
+            remote_id,
+            place,
+            grant,
+            translator,
+            batch,
+        } = opened;
         let now = Instant::now();
         Self {
             presence: around.crowd.enter(),
@@ -189,7 +200,10 @@ impl Turn {
         let mut taken = 0;
         while let Some(item) = next {
             match item {
-                Item::Event(event) => self.translator.apply(event, Timestamp::now(), &mut self.batch),
+                Item::Event(event) => {
+                    self.translator
+                        .apply(*event, Timestamp::now(), &mut self.batch);
+                }
                 Item::Lost => self.translator.feed_lost(),
                 Item::Back => {
                     self.begin_resync();
@@ -197,7 +211,11 @@ impl Turn {
                 }
             }
             taken += 1;
-            next = if taken < AT_ONCE { self.place.items_rx.try_recv().ok() } else { None };
+            next = if taken < AT_ONCE {
+                self.place.items_rx.try_recv().ok()
+            } else {
+                None
+            };
         }
         self.heard();
         self.heed_signals()
@@ -206,7 +224,8 @@ impl Turn {
     fn heard(&mut self) {
         self.last_heard = Instant::now();
         if std::mem::take(&mut self.stalled) {
-            self.translator.set_stalled(None, Timestamp::now(), &mut self.batch);
+            self.translator
+                .set_stalled(None, Timestamp::now(), &mut self.batch);
         }
     }
 
@@ -218,10 +237,16 @@ impl Turn {
                     self.asked = 0;
                     self.inquire(Duration::ZERO);
                 }
-                Signal::ChildCreated { session, parent } => self.around.gateway.adopt(&session, &parent),
+                Signal::ChildCreated { session, parent } => {
+                    self.around.gateway.adopt(&session, &parent);
+                }
                 Signal::ToolRepeated { tool, times } => self.stop(closing::tool_loop(&tool, times)),
                 Signal::SequenceGap { session, after } => {
-                    tracing::warn!(session.remote_id = session, after, "events were missed; asking for them");
+                    tracing::warn!(
+                        session.remote_id = session,
+                        after,
+                        "events were missed; asking for them"
+                    );
                     self.begin_resync();
                 }
                 Signal::SessionDeleted => end = Some(closing::session_deleted()),
@@ -235,7 +260,10 @@ impl Turn {
                     self.run_errand(async move { client.reject_question(&request).await });
                 }
                 Signal::TextDiverged { part } => {
-                    tracing::warn!(part, "the final text of a part differs from what was streamed of it");
+                    tracing::warn!(
+                        part,
+                        "the final text of a part differs from what was streamed of it"
+                    );
                 }
                 Signal::Busy
                 | Signal::MessageDone { .. }
@@ -282,7 +310,10 @@ impl Turn {
             // Also what left the process group of its command.
             let escaped = engine.end_tools(family).await;
             if escaped > 0 {
-                tracing::info!(processes = escaped, "ended what the turn's commands left behind");
+                tracing::info!(
+                    processes = escaped,
+                    "ended what the turn's commands left behind"
+                );
             }
             find_out(&link, &remote_id, &workspace).await
         }));
@@ -345,8 +376,11 @@ impl Turn {
     }
 
     fn begin_resync(&mut self) {
-        let family: Vec<(String, Option<u64>)> =
-            self.translator.sequences().map(|(id, seen)| (id.to_owned(), seen)).collect();
+        let family: Vec<(String, Option<u64>)> = self
+            .translator
+            .sequences()
+            .map(|(id, seen)| (id.to_owned(), seen))
+            .collect();
         let mut others = self.around.switchboard.sessions();
         others.retain(|id| !family.iter().any(|(ours, _)| ours == id));
         self.resync = Some(Box::pin(resync::ask(self.link.clone(), family, others)));
@@ -382,21 +416,44 @@ impl Turn {
         let tool = self.seat.session.status().current_tool.clone();
         let reason = match (self.grant.as_ref().map(Grant::wait), tool) {
             (Some(Wait::Provider { deadline, .. }), _) => {
-                format!("waiting for the model provider until {}", Timestamp::from(deadline))
+                format!(
+                    "waiting for the model provider until {}",
+                    Timestamp::from(deadline)
+                )
             }
             (Some(Wait::Retry { until }), _) => {
-                format!("the model provider is asked again at {}", Timestamp::from(until))
+                format!(
+                    "the model provider is asked again at {}",
+                    Timestamp::from(until)
+                )
             }
-            (Some(Wait::Answering { .. }), _) => "the model's answer comes in, but the engine says nothing".into(),
-            (_, Some(tool)) => format!("the tool {tool} is running and has said nothing for {} s", silence.as_secs()),
-            _ => format!("nothing was heard from the engine for {} s", silence.as_secs()),
+            (Some(Wait::Answering { .. }), _) => {
+                "the model's answer comes in, but the engine says nothing".into()
+            }
+            (_, Some(tool)) => format!(
+                "the tool {tool} is running and has said nothing for {} s",
+                silence.as_secs()
+            ),
+            _ => format!(
+                "nothing was heard from the engine for {} s",
+                silence.as_secs()
+            ),
         };
-        self.translator.set_stalled(Some(reason), since, &mut self.batch);
+        self.translator
+            .set_stalled(Some(reason), since, &mut self.batch);
     }
 
     fn remember_usage(&self) {
-        let (usage, (files, _)) = (self.translator.usage(), self.translator.files(self.presence.alone()));
+        let (usage, (files, _)) = (
+            self.translator.usage(),
+            self.translator.files(self.presence.alone()),
+        );
+        let calls = self
+            .grant
+            .as_ref()
+            .map(|grant| closing::calls(&grant.usage()));
         self.seat.update(|status| {
+            status.calls = calls.unwrap_or_else(|| status.calls.clone());
             status.usage = usage;
             status.files_modified = files;
         });
@@ -406,7 +463,12 @@ impl Turn {
         self.remember_usage();
         // Before the terminal event can be seen: then no key is in use any more.
         self.grant = None;
-        self.translator.finish(end, self.presence.alone(), Timestamp::now(), &mut self.batch);
+        self.translator.finish(
+            end,
+            self.presence.alone(),
+            Timestamp::now(),
+            &mut self.batch,
+        );
         closing::note_deleted(&mut self.batch).await;
         publish(&self.seat, &mut self.batch);
         let status: Arc<Status> = self.seat.session.status();

@@ -5,35 +5,59 @@ use std::time::Duration;
 
 use super::translate::{Batch, End};
 use crate::event::{Body, Failure, FailureCode};
-use crate::gateway::Stop;
+use crate::gateway::{self, Stop};
+use crate::session::Calls;
 
 /// The disk may take this long to say which files are there.
 const DISK: Duration = Duration::from_secs(1);
 
 pub(super) fn timeout(after: Duration) -> End {
-    let sentence = format!("the turn took longer than {} s (SESSION_TIMEOUT)", after.as_secs());
+    let sentence = format!(
+        "the turn took longer than {} s (SESSION_TIMEOUT)",
+        after.as_secs()
+    );
     failed(FailureCode::Timeout, sentence, true)
 }
 
 pub(super) fn tool_loop(tool: &str, times: u32) -> End {
-    let sentence = format!("the agent called {tool} with the same input {times} times in a row (TOOL_LOOP_LIMIT)");
+    let sentence = format!(
+        "the agent called {tool} with the same input {times} times in a row (TOOL_LOOP_LIMIT)"
+    );
     failed(FailureCode::ToolLoop, sentence, true)
 }
 
 pub(super) fn engine_lost() -> End {
-    failed(FailureCode::EngineLost, "the agent's process died during the turn".into(), true)
+    failed(
+        FailureCode::EngineLost,
+        "the agent's process died during the turn".into(),
+        true,
+    )
 }
 
 pub(super) fn shutting_down() -> End {
-    failed(FailureCode::ShuttingDown, "the sidecar is shutting down".into(), true)
+    failed(
+        FailureCode::ShuttingDown,
+        "the sidecar is shutting down".into(),
+        true,
+    )
 }
 
 pub(super) fn session_deleted() -> End {
-    failed(FailureCode::Aborted, "the agent's session was deleted during the turn".into(), false)
+    failed(
+        FailureCode::Aborted,
+        "the agent's session was deleted during the turn".into(),
+        false,
+    )
 }
 
 fn failed(code: FailureCode, error: String, resumable: bool) -> End {
-    End::Failed(Failure { code, error, fatal: true, retry_after: None, resumable: Some(resumable) })
+    End::Failed(Failure {
+        code,
+        error,
+        fatal: true,
+        retry_after: None,
+        resumable: Some(resumable),
+    })
 }
 
 /// The gateway knows better than OpenCode why the model was not called again.
@@ -55,13 +79,31 @@ pub(super) fn refine(end: End, stop: Option<Stop>) -> End {
 /// wrote.
 pub(super) async fn note_deleted(batch: &mut Batch) {
     for event in &mut batch.events {
-        let Body::Complete(complete) = &mut event.body else { continue };
+        let Body::Complete(complete) = &mut event.body else {
+            continue;
+        };
         let files = complete.files_modified.clone();
         let look = tokio::task::spawn_blocking(move || {
-            files.into_iter().filter(|file| Path::new(file).symlink_metadata().is_err()).collect::<Vec<_>>()
+            files
+                .into_iter()
+                .filter(|file| Path::new(file).symlink_metadata().is_err())
+                .collect::<Vec<_>>()
         });
         if let Ok(Ok(gone)) = tokio::time::timeout(DISK, look).await {
             complete.files_deleted = gone;
         }
+    }
+}
+
+/// What the gateway counted, for the session's status.
+pub(super) fn calls(usage: &gateway::Usage) -> Calls {
+    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    Calls {
+        made: usage.calls,
+        retried: usage.retries,
+        total_tokens: usage.tokens.total(),
+        first_byte_ms: usage.first_byte_last.map(millis),
+        duration_ms: millis(usage.duration_total),
+        last_error: usage.last_error.as_ref().map(|error| error.message.clone()),
     }
 }

@@ -35,14 +35,31 @@ pub(crate) fn spawn(
 ) {
     let (link_tx, links) = watch::channel(None);
     let switchboard = Switchboard::default();
-    tracker.spawn(link::keep(engine.watch(), switchboard.clone(), link_tx, shutdown.gone.clone()));
+    tracker.spawn(link::keep(
+        engine.watch(),
+        switchboard.clone(),
+        link_tx,
+        shutdown.gone.clone(),
+    ));
     let crowd = Crowd::default();
-    let around =
-        Surroundings { config, links, engine, gateway, switchboard, crowd, registry, shutdown };
+    let around = Surroundings {
+        config,
+        links,
+        engine,
+        gateway,
+        switchboard,
+        crowd,
+        registry,
+        shutdown,
+    };
     tracker.spawn(take_seats(seats_rx, around, tracker.clone()));
 }
 
-async fn take_seats(mut seats_rx: mpsc::Receiver<Seat>, around: Surroundings, tracker: TaskTracker) {
+async fn take_seats(
+    mut seats_rx: mpsc::Receiver<Seat>,
+    around: Surroundings,
+    tracker: TaskTracker,
+) {
     let stop = around.shutdown.gone.clone();
     while let Some(Some(seat)) = stop.run_until_cancelled(seats_rx.recv()).await {
         tracker.spawn(actor::run(seat, around.clone()));

@@ -17,9 +17,15 @@ const MOST: u64 = 64 * 1024;
 const DEADLINE: Duration = Duration::from_secs(2);
 
 /// What is added to OpenCode's own system prompt; `None`: nothing.
-pub(super) async fn system_prompt(client: Option<&str>, workspace: Option<&Path>) -> Option<String> {
+pub(super) async fn system_prompt(
+    client: Option<&str>,
+    workspace: Option<&Path>,
+) -> Option<String> {
     let file = match workspace {
-        Some(workspace) => tokio::time::timeout(DEADLINE, read(workspace)).await.ok().flatten(),
+        Some(workspace) => tokio::time::timeout(DEADLINE, read(workspace))
+            .await
+            .ok()
+            .flatten(),
         None => None,
     };
     let file = file.map(|text| format!("Instructions from {FILE} of the workspace:\n{text}"));
@@ -34,7 +40,13 @@ async fn read(workspace: &Path) -> Option<String> {
         return None;
     }
     let mut bytes = Vec::new();
-    tokio::fs::File::open(path).await.ok()?.take(MOST).read_to_end(&mut bytes).await.ok()?;
+    tokio::fs::File::open(path)
+        .await
+        .ok()?
+        .take(MOST)
+        .read_to_end(&mut bytes)
+        .await
+        .ok()?;
     let text = String::from_utf8_lossy(&bytes).trim().to_owned();
     (!text.is_empty()).then_some(text)
 }
@@ -48,8 +60,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(system_prompt(None, Some(dir.path())).await, None);
         std::fs::write(dir.path().join(FILE), "ü".repeat(40_000)).unwrap();
-        let prompt = system_prompt(Some("Be brief."), Some(dir.path())).await.unwrap();
-        assert!(prompt.starts_with("Be brief.\n\nInstructions from AGENTS.md of the workspace:\nüü"));
+        let prompt = system_prompt(Some("Be brief."), Some(dir.path()))
+            .await
+            .unwrap();
+        assert!(
+            prompt.starts_with("Be brief.\n\nInstructions from AGENTS.md of the workspace:\nüü")
+        );
         assert!(prompt.len() < 66_000);
         assert_eq!(system_prompt(Some("x"), None).await.as_deref(), Some("x"));
     }

@@ -37,7 +37,9 @@ pub(super) async fn keep(
 ) {
     let follow = async {
         loop {
-            let Some(link) = next(&mut engine).await else { return };
+            let Some(link) = next(&mut engine).await else {
+                return;
+            };
             let generation = link.generation;
             let over = engine.wait_for(|now| now.generation != generation || now.ready().is_none());
             tokio::select! {
@@ -55,7 +57,11 @@ pub(super) async fn keep(
 async fn next(engine: &mut watch::Receiver<Snapshot>) -> Option<Link> {
     let snapshot = engine.wait_for(|now| now.ready().is_some()).await.ok()?;
     let client = snapshot.ready()?.client.clone();
-    Some(Link { client, generation: snapshot.generation, lost: CancellationToken::new() })
+    Some(Link {
+        client,
+        generation: snapshot.generation,
+        lost: CancellationToken::new(),
+    })
 }
 
 /// Reads the feed, and opens it again when it breaks. Ends only with the child.

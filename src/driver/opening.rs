@@ -31,8 +31,11 @@ pub(super) struct Opened {
 
 /// Begins the turn that `request` asks for.
 pub(super) async fn open(request: &Request, around: &Surroundings) -> Result<Opened, CreateError> {
-    let late = |_| CreateError::EngineUnavailable("the engine did not take the session in time".into());
-    tokio::time::timeout(DEADLINE, begin(request, around)).await.map_err(late)?
+    let late =
+        |_| CreateError::EngineUnavailable("the engine did not take the session in time".into());
+    tokio::time::timeout(DEADLINE, begin(request, around))
+        .await
+        .map_err(late)?
 }
 
 async fn begin(request: &Request, around: &Surroundings) -> Result<Opened, CreateError> {
@@ -42,9 +45,10 @@ async fn begin(request: &Request, around: &Surroundings) -> Result<Opened, Creat
         directory: &around.config.workspace,
         title: &request.id,
         rules: rules(tools),
-        metadata: tools.map_or(serde_json::Value::Null, |tools| {
-            serde_json::json!({ "sidecar": { "tools": tools.list() } })
-        }),
+        metadata: tools.map_or(
+            serde_json::Value::Null,
+            |tools| serde_json::json!({ "sidecar": { "tools": tools.list() } }),
+        ),
     };
     let failed = |error: crate::opencode::CallError| CreateError::Failed(error.to_string());
     let remote_id = link.client.create_session(&new).await.map_err(failed)?.id;
@@ -55,27 +59,44 @@ async fn begin(request: &Request, around: &Surroundings) -> Result<Opened, Creat
     let mut batch = Batch::default();
     translator.begin_turn(Timestamp::now(), &mut batch);
 
-    let workspace = around.config.instructions.then_some(around.config.workspace.as_path());
+    let workspace = around
+        .config
+        .instructions
+        .then_some(around.config.workspace.as_path());
     let system = system_prompt(request.system_prompt.as_deref(), workspace).await;
-    let prompt = Prompt { model: grant.model_ref(), text: &request.prompt, system: system.as_deref() };
+    let prompt = Prompt {
+        model: grant.model_ref(),
+        text: &request.prompt,
+        system: system.as_deref(),
+    };
     if let Err(error) = link.client.prompt(&remote_id, &prompt).await {
         // Nobody will ask for it again. If this fails too, an empty session stays in the child.
         drop(link.client.delete_session(&remote_id).await);
         return Err(failed(error));
     }
-    Ok(Opened { link, remote_id, place, grant, translator, batch })
+    Ok(Opened {
+        link,
+        remote_id,
+        place,
+        grant,
+        translator,
+        batch,
+    })
 }
 
 /// The present child, or the next one if it comes soon.
 async fn wait_for_link(around: &Surroundings) -> Result<Link, CreateError> {
     let mut links = around.links.clone();
-    let link = tokio::time::timeout(around.config.engine_wait, links.wait_for(Option::is_some)).await;
+    let link =
+        tokio::time::timeout(around.config.engine_wait, links.wait_for(Option::is_some)).await;
     match link {
         Ok(Ok(link)) => link.clone().ok_or(CreateError::ShuttingDown),
         Ok(Err(_)) => Err(CreateError::ShuttingDown),
         Err(_) => {
             let reason = around.engine.not_ready(Instant::now());
-            Err(CreateError::EngineUnavailable(reason.unwrap_or_else(|| "engine starting".into())))
+            Err(CreateError::EngineUnavailable(
+                reason.unwrap_or_else(|| "engine starting".into()),
+            ))
         }
     }
 }
@@ -85,7 +106,14 @@ fn rules(tools: Option<&Tools>) -> Vec<Rule> {
         Some(tools) => tools.denied_permissions(),
         None => Tools::all().denied_permissions(),
     };
-    denied.into_iter().map(|permission| Rule { permission, pattern: "*", action: "deny" }).collect()
+    denied
+        .into_iter()
+        .map(|permission| Rule {
+            permission,
+            pattern: "*",
+            action: "deny",
+        })
+        .collect()
 }
 
 fn route(request: &Request, remote_id: &str) -> Route {
@@ -100,7 +128,10 @@ fn route(request: &Request, remote_id: &str) -> Route {
         max_tokens: model.max_tokens,
         context_window: model.context_window,
         enabled_tools: request.tools.as_ref().map(Tools::list),
-        budget: gateway::Budget { max_total_tokens: model.max_total_tokens, max_calls: model.max_calls },
+        budget: gateway::Budget {
+            max_total_tokens: model.max_total_tokens,
+            max_calls: model.max_calls,
+        },
         spent: gateway::Usage::default(),
     }
 }

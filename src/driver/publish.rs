@@ -17,11 +17,13 @@ pub(super) fn publish(seat: &Seat, batch: &mut Batch) {
             Some(before) => before.merge(event, MERGE),
             None => Some(event),
         };
-        if let Some(next) = next {
-            waiting.replace(next).map_or((), |event| append(seat, &event));
+        if let Some(before) = next.and_then(|next| waiting.replace(next)) {
+            append(seat, &before);
         }
     }
-    waiting.map_or((), |event| append(seat, &event));
+    if let Some(event) = waiting {
+        append(seat, &event);
+    }
 }
 
 fn append(seat: &Seat, event: &Event) {
@@ -61,8 +63,10 @@ fn note(status: &mut Status, event: &Event) {
         }
         Body::Error(failure) if failure.fatal => {
             status.state = State::Failed;
-            status.problem =
-                Some(Problem { code: failure.code.as_str(), sentence: failure.error.clone() });
+            status.problem = Some(Problem {
+                code: failure.code.as_str(),
+                sentence: failure.error.clone(),
+            });
         }
         Body::Output(_)
         | Body::ToolCall(_)

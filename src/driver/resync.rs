@@ -18,11 +18,19 @@ pub(super) struct Missed {
 
 /// Asks about `family`, the sessions of OpenCode that belong to one of ours, each with the last durable
 /// event seen of it. `others` are sessions that the history must not tell whole.
-pub(super) async fn ask(link: Link, family: Vec<(String, Option<u64>)>, others: Vec<String>) -> Missed {
+pub(super) async fn ask(
+    link: Link,
+    family: Vec<(String, Option<u64>)>,
+    others: Vec<String>,
+) -> Missed {
     /// Larger than any number of an event, small enough for JavaScript.
     const NOTHING: u64 = (1 << 53) - 1;
     let mut places: HashMap<String, u64> = others.into_iter().map(|id| (id, NOTHING)).collect();
-    places.extend(family.iter().map(|(id, seen)| (id.clone(), seen.unwrap_or(0))));
+    places.extend(
+        family
+            .iter()
+            .map(|(id, seen)| (id.clone(), seen.unwrap_or(0))),
+    );
     let mut missed = Missed::default();
     match link.client.history(&places).await {
         Ok(history) => missed.history = history,
@@ -31,7 +39,9 @@ pub(super) async fn ask(link: Link, family: Vec<(String, Option<u64>)>, others: 
     for (session, _) in &family {
         match link.client.messages(session).await {
             Ok(messages) => missed.messages.extend(messages),
-            Err(error) => tracing::warn!(%error, "messages could not be read after a lost connection"),
+            Err(error) => {
+                tracing::warn!(%error, "messages could not be read after a lost connection");
+            }
         }
     }
     missed

@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What a session's driver hears of the child.
 #[derive(Debug)]
 pub(super) enum Item {
-    Event(Event),
+    Event(Box<Event>),
     /// The feed broke: from here on something may be missing.
     Lost,
     /// The feed is back; what was missed can be asked for.
@@ -54,9 +54,16 @@ pub(super) struct Place {
 impl Switchboard {
     pub(super) fn register(&self, root: &str) -> Place {
         let (items_tx, items_rx) = mpsc::channel(QUEUE);
-        let route = Route { root: root.to_owned(), items_tx };
+        let route = Route {
+            root: root.to_owned(),
+            items_tx,
+        };
         self.routes.lock().insert(root.to_owned(), route);
-        Place { switchboard: self.clone(), root: root.to_owned(), items_rx }
+        Place {
+            switchboard: self.clone(),
+            root: root.to_owned(),
+            items_rx,
+        }
     }
 
     /// Takes an event to its session. Those of nobody's are dropped; those of no session go to all.
@@ -68,13 +75,22 @@ impl Switchboard {
         }
         let Some(session) = event.session() else {
             if let Event::Disposed { directory } = event {
-                self.tell_all(|| Item::Event(Event::Disposed { directory: directory.clone() })).await;
+                self.tell_all(|| {
+                    Item::Event(Box::new(Event::Disposed {
+                        directory: directory.clone(),
+                    }))
+                })
+                .await;
             }
             return;
         };
-        let items_tx = self.routes.lock().get(session).map(|route| route.items_tx.clone());
+        let items_tx = self
+            .routes
+            .lock()
+            .get(session)
+            .map(|route| route.items_tx.clone());
         if let Some(items_tx) = items_tx {
-            deliver(&items_tx, Item::Event(event)).await;
+            deliver(&items_tx, Item::Event(Box::new(event))).await;
         }
     }
 
@@ -86,7 +102,9 @@ impl Switchboard {
 
     fn roots(&self) -> Vec<mpsc::Sender<Item>> {
         let routes = self.routes.lock();
-        let roots = routes.iter().filter(|(session, route)| **session == route.root);
+        let roots = routes
+            .iter()
+            .filter(|(session, route)| **session == route.root);
         roots.map(|(_, route)| route.items_tx.clone()).collect()
     }
 
@@ -104,7 +122,9 @@ impl Switchboard {
 }
 
 async fn deliver(items_tx: &mpsc::Sender<Item>, item: Item) {
-    let Err(error) = items_tx.try_send(item) else { return };
+    let Err(error) = items_tx.try_send(item) else {
+        return;
+    };
     if let mpsc::error::TrySendError::Full(item) = error
         && items_tx.send_timeout(item, PATIENCE).await.is_err()
     {
@@ -118,12 +138,19 @@ impl Place {
     /// This session and its subagents.
     pub(super) fn family(&self) -> Vec<String> {
         let routes = self.switchboard.routes.lock();
-        routes.iter().filter(|(_, route)| route.root == self.root).map(|(session, _)| session.clone()).collect()
+        routes
+            .iter()
+            .filter(|(_, route)| route.root == self.root)
+            .map(|(session, _)| session.clone())
+            .collect()
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.switchboard.routes.lock().retain(|_, route| route.root != self.root);
+        self.switchboard
+            .routes
+            .lock()
+            .retain(|_, route| route.root != self.root);
     }
 }

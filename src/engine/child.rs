@@ -13,11 +13,11 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Briefings, Config};
 use super::environment::{self, Home};
 use super::nursery::{Nursery, Scope, pid_of};
 use super::output::{self, Tail};
 use super::state::Ready;
+use super::{Briefings, Config};
 use crate::opencode::{CallError, Client, NewSession};
 use crate::secret::Secret;
 use crate::workspace;
@@ -315,7 +315,8 @@ async fn warm_up(
         rules: Vec::new(),
         metadata: serde_json::Value::Null,
     };
-    let session = client.create_session(&new)
+    let session = client
+        .create_session(&new)
         .await
         .map_err(StartError::WarmUp)?;
     client

@@ -62,7 +62,13 @@ impl Home {
             }
         }
         let private = |path: &Path| DirBuilder::new().recursive(true).mode(0o700).create(path);
-        for path in [&tmp, &self.path("home"), &self.path("share"), &self.path("state"), &self.path("cache")] {
+        for path in [
+            &tmp,
+            &self.path("home"),
+            &self.path("share"),
+            &self.path("state"),
+            &self.path("cache"),
+        ] {
             private(path)?;
         }
         for (name, text) in opencode::config::folder() {

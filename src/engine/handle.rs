@@ -154,7 +154,11 @@ impl Handle {
     /// Ends the commands of these sessions of OpenCode, also those that left its process group. Returns
     /// how many there were.
     pub(crate) async fn end_tools(&self, sessions: Vec<String>) -> usize {
-        self.shared.nursery.sweep(Scope::Sessions(sessions)).await.killed
+        self.shared
+            .nursery
+            .sweep(Scope::Sessions(sessions))
+            .await
+            .killed
     }
 
     /// Why no work can be taken, if so. Cheap: probes ask this.

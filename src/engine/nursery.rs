@@ -208,12 +208,18 @@ impl Thread {
     fn find(&self, scope: &Scope) -> Vec<Process> {
         let marks: Vec<String> = match scope {
             Scope::Leftovers => vec![process_table::our_mark(&self.mark)],
-            Scope::Sessions(ids) => ids.iter().map(|id| process_table::session_mark(id)).collect(),
+            Scope::Sessions(ids) => ids
+                .iter()
+                .map(|id| process_table::session_mark(id))
+                .collect(),
         };
         let all = process_table::read(&marks);
         let found = match scope {
             Scope::Leftovers => {
-                let spared = all.iter().map(|process| process.pid).find(|pid| self.children.contains(pid));
+                let spared = all
+                    .iter()
+                    .map(|process| process.pid)
+                    .find(|pid| self.children.contains(pid));
                 process_table::leftovers(&all, getpid(), spared)
             }
             Scope::Sessions(_) => process_table::marked(&all),

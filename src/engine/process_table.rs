@@ -91,7 +91,10 @@ pub(super) fn marked(all: &[Process]) -> Vec<Process> {
     for process in all.iter().filter(|process| process.marked) {
         members.extend(family(all, process.pid));
     }
-    all.iter().filter(|process| members.contains(&process.pid)).copied().collect()
+    all.iter()
+        .filter(|process| members.contains(&process.pid))
+        .copied()
+        .collect()
 }
 
 /// Everything that descends from `me` or is marked, but not `me`, `spared` or what descends from

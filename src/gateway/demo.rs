@@ -32,9 +32,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::error;
-use crate::provider::Dialect;
 use super::refusal;
 use super::relay::Answer;
+use crate::provider::Dialect;
 use player::Player;
 use script::{Script, Step};
 

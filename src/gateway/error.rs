@@ -10,8 +10,8 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::meter::{Denied, LastError, Stop};
-use crate::provider::Dialect;
 use super::scan::ScanError;
+use crate::provider::Dialect;
 
 /// A call that the gateway answers itself. By side: the child, the gateway, the provider.
 #[derive(Debug, thiserror::Error)]

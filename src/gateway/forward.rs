@@ -26,13 +26,13 @@ use super::error::ForwardError;
 use super::fix::Fixes;
 use super::intake::Received;
 use super::meter::Outcome;
-use crate::provider::{Dialect, is_reasoning_model};
 use super::refusal::{self, Refusal};
 use super::relay::{Answer, BoxError, Call, Relay};
 use super::rewrite::{self, Changes};
 use super::table::Entry;
 use super::upstream;
 use super::usage::{Format, Tap};
+use crate::provider::{Dialect, is_reasoning_model};
 use crate::secret::Secret;
 
 /// What goes from the child to the provider. Everything else stays here, above all its own bearer.

@@ -12,10 +12,10 @@ use tokio::time::{Instant, timeout_at};
 
 use super::error::{self, ForwardError};
 use super::meter::{LastError, Outcome, Stop};
-use crate::provider::Dialect;
 use super::redact::redact;
 use super::relay::{Answer, Call};
 use super::verdict::{Verdict, judge};
+use crate::provider::Dialect;
 
 /// Real error bodies are a few hundred bytes. A longer one is replaced by its beginning.
 const MAX_BODY: usize = 64 * 1024;

@@ -20,9 +20,9 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::error;
 use super::meter::{CallId, LastError, Outcome};
-use crate::provider::Dialect;
 use super::table::Entry;
 use super::usage::Tap;
+use crate::provider::Dialect;
 
 pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// A body from a provider, or from the demo model.

@@ -11,9 +11,9 @@ use bytes::Bytes;
 use serde::Deserialize;
 
 use super::fix::Fixes;
-use crate::provider::Dialect;
 use super::scan::{self, Member, ScanError};
 use super::segments::Segments;
+use crate::provider::Dialect;
 
 /// What a call of one session is to say.
 #[derive(Debug, Default)]

@@ -30,9 +30,9 @@ use super::class::CLASSES;
 use super::error;
 use super::forward;
 use super::intake;
-use crate::provider::Dialect;
 use super::refusal;
 use super::relay::Answer;
+use crate::provider::Dialect;
 
 /// Calls at one time, with their subagents. The next ones wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 512;

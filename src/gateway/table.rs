@@ -136,6 +136,7 @@ impl Table {
     }
 
     /// The route of a session that is running now.
+    #[cfg(test)]
     pub(super) fn get(&self, session: &str) -> Option<Arc<Entry>> {
         self.find(session, None)
     }
@@ -215,6 +216,7 @@ impl Entry {
 
 impl Grant {
     /// Ends the route: later calls are 401, calls in flight are cut.
+    #[cfg(test)]
     pub(crate) fn revoke(self) {
         drop(self);
     }

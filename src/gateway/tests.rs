@@ -18,9 +18,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::llm::Llm;
-use super::{
-    Bound, Budget, Config, Dialect, Grant, Handle, ProxySettings, Route, Upstream, Usage, upstream,
-};
+use super::{Bound, Budget, Config, Grant, Handle, ProxySettings, Route, Usage, upstream};
+use crate::provider::{Dialect, Upstream};
 use crate::secret::Secret;
 
 const LONG: Duration = Duration::from_secs(20);

@@ -111,11 +111,7 @@ impl Client {
     pub(crate) async fn health(&self, deadline: Duration) -> Result<Health, CallError> {
         let call = "ask for its health";
         let health: Health = self
-            .json(
-                call,
-                self.request(Method::GET, "/global/health"),
-                deadline,
-            )
+            .json(call, self.request(Method::GET, "/global/health"), deadline)
             .await?;
         if health.healthy {
             Ok(health)
@@ -132,12 +128,15 @@ impl Client {
             .request(Method::POST, "/session")
             .query(&[("directory", new.directory.to_string_lossy())])
             .json(new);
-        self.json("create a session", request, SESSION_DEADLINE).await
+        self.json("create a session", request, SESSION_DEADLINE)
+            .await
     }
 
     pub(crate) async fn delete_session(&self, id: &str) -> Result<(), CallError> {
         let request = self.request(Method::DELETE, &format!("/session/{id}"));
-        self.call("delete a session", request, SESSION_DEADLINE).await.map(drop)
+        self.call("delete a session", request, SESSION_DEADLINE)
+            .await
+            .map(drop)
     }
 
     /// Hands a prompt over. Success says only that it was taken: what comes of it is in the feed.
@@ -150,46 +149,65 @@ impl Client {
         if let (Some(system), Some(body)) = (prompt.system, body.as_object_mut()) {
             body.insert("system".into(), system.into());
         }
-        let request = self.request(Method::POST, &format!("/session/{session}/prompt_async")).json(&body);
-        self.call("hand over the prompt", request, SESSION_DEADLINE).await.map(drop)
+        let request = self
+            .request(Method::POST, &format!("/session/{session}/prompt_async"))
+            .json(&body);
+        self.call("hand over the prompt", request, SESSION_DEADLINE)
+            .await
+            .map(drop)
     }
 
     pub(crate) async fn abort(&self, session: &str, deadline: Duration) -> Result<(), CallError> {
         let request = self.request(Method::POST, &format!("/session/{session}/abort"));
-        self.call("abort a session", request, deadline).await.map(drop)
+        self.call("abort a session", request, deadline)
+            .await
+            .map(drop)
     }
 
     pub(crate) async fn messages(&self, session: &str) -> Result<Vec<Message>, CallError> {
         let request = self.request(Method::GET, &format!("/session/{session}/message"));
-        self.typed("read the messages of a session", request, types::messages).await
+        self.typed("read the messages of a session", request, types::messages)
+            .await
     }
 
     pub(crate) async fn statuses(&self, directory: &Path) -> Result<Statuses, CallError> {
         let request = self
             .request(Method::GET, "/session/status")
             .query(&[("directory", directory.to_string_lossy())]);
-        self.typed("read who is busy", request, types::statuses).await
+        self.typed("read who is busy", request, types::statuses)
+            .await
     }
 
     /// The durable events after the given place of each session. A session that is not named is told
     /// whole, so all that are known have to be.
-    pub(crate) async fn history(&self, places: &HashMap<String, u64>) -> Result<Vec<HistoryItem>, CallError> {
+    pub(crate) async fn history(
+        &self,
+        places: &HashMap<String, u64>,
+    ) -> Result<Vec<HistoryItem>, CallError> {
         let request = self.request(Method::POST, "/sync/history").json(places);
-        self.typed("read the history", request, types::history).await
+        self.typed("read the history", request, types::history)
+            .await
     }
 
     /// Says no to a permission nobody is there to give.
     pub(crate) async fn reject_permission(&self, request: &str) -> Result<(), CallError> {
         let body = serde_json::json!({ "reply": "reject" });
-        let request = self.request(Method::POST, &format!("/permission/{request}/reply")).json(&body);
-        self.call("reject a permission", request, CALL_DEADLINE).await.map(drop)
+        let request = self
+            .request(Method::POST, &format!("/permission/{request}/reply"))
+            .json(&body);
+        self.call("reject a permission", request, CALL_DEADLINE)
+            .await
+            .map(drop)
     }
 
     /// Dismisses a question nobody is there to answer.
     pub(crate) async fn reject_question(&self, request: &str) -> Result<(), CallError> {
-        let request =
-            self.request(Method::POST, &format!("/question/{request}/reject")).json(&serde_json::json!({}));
-        self.call("reject a question", request, CALL_DEADLINE).await.map(drop)
+        let request = self
+            .request(Method::POST, &format!("/question/{request}/reject"))
+            .json(&serde_json::json!({}));
+        self.call("reject a question", request, CALL_DEADLINE)
+            .await
+            .map(drop)
     }
 
     /// Opens the stream of everything that happens in the child.
@@ -197,13 +215,27 @@ impl Client {
         let call = "open the event stream";
         let request = self.request(Method::GET, "/global/event").send();
         let response = match tokio::time::timeout(CALL_DEADLINE, request).await {
-            Err(_) => return Err(CallError::Deadline { call, after: CALL_DEADLINE }),
-            Ok(Err(error)) => return Err(CallError::Connection { call, reason: root_cause(&error) }),
+            Err(_) => {
+                return Err(CallError::Deadline {
+                    call,
+                    after: CALL_DEADLINE,
+                });
+            }
+            Ok(Err(error)) => {
+                return Err(CallError::Connection {
+                    call,
+                    reason: root_cause(&error),
+                });
+            }
             Ok(Ok(response)) => response,
         };
         if !response.status().is_success() {
             let status = response.status().as_u16();
-            return Err(CallError::Status { call, status, body: String::new() });
+            return Err(CallError::Status {
+                call,
+                status,
+                body: String::new(),
+            });
         }
         Ok(Feed::new(response))
     }
@@ -242,7 +274,10 @@ impl Client {
         read: impl Fn(&[u8]) -> Result<T, types::DecodeError>,
     ) -> Result<T, CallError> {
         let body = self.call(call, request, CALL_DEADLINE).await?;
-        read(&body).map_err(|error| CallError::Body { call, reason: error.to_string() })
+        read(&body).map_err(|error| CallError::Body {
+            call,
+            reason: error.to_string(),
+        })
     }
 
     async fn call(

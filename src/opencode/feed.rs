@@ -35,7 +35,10 @@ pub(crate) struct Feed {
 
 impl Feed {
     pub(super) fn new(response: Response) -> Self {
-        Self { response, decoder: Decoder::new(MAX_EVENT) }
+        Self {
+            response,
+            decoder: Decoder::new(MAX_EVENT),
+        }
     }
 
     /// The next event. An event that cannot be read is logged and passed over: the ones after it are
@@ -46,10 +49,15 @@ impl Feed {
                 match frame {
                     Frame::Data(data) => match decode(data) {
                         Ok(envelope) => return Ok(envelope),
-                        Err(error) => tracing::warn!(%error, "an event of the engine was not understood"),
+                        Err(error) => {
+                            tracing::warn!(%error, "an event of the engine was not understood");
+                        }
                     },
                     Frame::Oversize { bytes } => {
-                        tracing::warn!(bytes, "an event of the engine was too large and is dropped");
+                        tracing::warn!(
+                            bytes,
+                            "an event of the engine was too large and is dropped"
+                        );
                     }
                 }
             }

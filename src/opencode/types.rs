@@ -14,7 +14,9 @@ mod text;
 mod wire;
 
 pub(crate) use decode::{DecodeError, HistoryItem, Statuses, decode, history, messages, statuses};
-pub(crate) use part::{Part, PartKind, StepFinish, ToolMetadata, ToolPart, ToolState, ToolStatus};
+#[cfg(test)]
+pub(crate) use part::ToolMetadata;
+pub(crate) use part::{Part, PartKind, StepFinish, ToolPart, ToolState, ToolStatus};
 pub(crate) use text::Text;
 
 use serde_json::value::RawValue;
@@ -80,6 +82,7 @@ pub(crate) enum Event {
     },
     /// Nobody here needs it.
     Unknown {
+        #[cfg_attr(not(test), expect(dead_code, reason = "for whoever debugs"))]
         kind: String,
     },
 }
@@ -87,6 +90,10 @@ pub(crate) enum Event {
 /// An event and the directory it happened in.
 #[derive(Debug)]
 pub(crate) struct Envelope {
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "one directory is all there is today")
+    )]
     pub(crate) directory: Option<String>,
     pub(crate) event: Event,
 }
@@ -126,10 +133,13 @@ pub(crate) struct MessageInfo {
     pub(crate) session: String,
     pub(crate) role: Role,
     /// The user message an assistant message answers.
+    #[cfg_attr(not(test), expect(dead_code, reason = "read by tests"))]
     pub(crate) parent: Option<String>,
+    #[cfg_attr(not(test), expect(dead_code, reason = "read by tests"))]
     pub(crate) agent: Option<String>,
     /// Whether it is the summary that a compaction wrote.
     pub(crate) summary: bool,
+    #[cfg_attr(not(test), expect(dead_code, reason = "read by tests"))]
     pub(crate) created: u64,
     pub(crate) completed: Option<u64>,
     pub(crate) finish: Option<String>,

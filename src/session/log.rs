@@ -50,7 +50,9 @@ pub(crate) struct EventLog {
 
 impl std::fmt::Debug for EventLog {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("EventLog").field("last", &self.last_event_id()).finish()
+        f.debug_struct("EventLog")
+            .field("last", &self.last_event_id())
+            .finish()
     }
 }
 
@@ -127,6 +129,10 @@ impl EventLog {
     }
 
     /// Another turn begins: readers wait for events again.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "sessions have one turn until they can be resumed")
+    )]
     pub(crate) fn begin_turn(&self) {
         self.publish(|head| head.idle = false);
     }

@@ -50,7 +50,22 @@ pub(crate) struct Status {
     pub(crate) problem: Option<Problem>,
     pub(crate) turn: u32,
     pub(crate) usage: Usage,
+    pub(crate) calls: Calls,
     pub(crate) files_modified: Vec<String>,
+}
+
+/// What the gateway counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Calls {
+    pub(crate) made: u64,
+    pub(crate) retried: u64,
+    /// Tokens of all calls, those included whose answer the agent threw away.
+    pub(crate) total_tokens: u64,
+    /// From the call to the first byte of its answer, the last one.
+    pub(crate) first_byte_ms: Option<u64>,
+    /// What all calls took together.
+    pub(crate) duration_ms: u64,
+    pub(crate) last_error: Option<String>,
 }
 
 /// Why a turn failed.
@@ -71,7 +86,13 @@ impl Session {
     /// left as it is. The caller has the deadline.
     pub(crate) async fn cancel(&self) -> Arc<Status> {
         let (done_tx, done_rx) = oneshot::channel();
-        if !self.status().state.is_final() && self.commands_tx.send(Command::Cancel(done_tx)).await.is_ok() {
+        if !self.status().state.is_final()
+            && self
+                .commands_tx
+                .send(Command::Cancel(done_tx))
+                .await
+                .is_ok()
+        {
             // An error means that the driver is gone, and so is the turn.
             done_rx.await.ok();
         }
@@ -96,6 +117,7 @@ impl Status {
             problem: None,
             turn: 1,
             usage: Usage::default(),
+            calls: Calls::default(),
             files_modified: Vec::new(),
         }
     }

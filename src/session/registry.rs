@@ -18,7 +18,10 @@ use super::{Config, CreateError, Created, Idempotency, Request, Seat, Session, S
 use crate::clock::Timestamp;
 
 /// Events of one session kept in memory.
-const LOG_LIMITS: Limits = Limits { events: 4096, bytes: 8 << 20 };
+const LOG_LIMITS: Limits = Limits {
+    events: 4096,
+    bytes: 8 << 20,
+};
 
 /// Bytes of all logs together.
 const LOG_BUDGET: usize = 64 << 20;
@@ -94,18 +97,35 @@ impl Registry {
             closed,
             changes_tx: watch::Sender::new(()),
         };
-        (Self { shared: Arc::new(shared) }, seats_rx)
+        (
+            Self {
+                shared: Arc::new(shared),
+            },
+            seats_rx,
+        )
     }
 
     /// Makes a session, and waits until it runs or was refused. It goes on if the caller does not wait.
-    pub(crate) async fn create(&self, request: Request) -> Result<(Arc<Session>, Created), CreateError> {
+    pub(crate) async fn create(
+        &self,
+        request: Request,
+    ) -> Result<(Arc<Session>, Created), CreateError> {
         let (session, mut outcome_rx) = self.admit(request)?;
-        let outcome = outcome_rx.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone());
+        let outcome = outcome_rx
+            .wait_for(Option::is_some)
+            .await
+            .ok()
+            .and_then(|outcome| outcome.clone());
         let lost = || Err(CreateError::Failed("the session's driver ended".into()));
-        outcome.unwrap_or_else(lost).map(|created| (session, created))
+        outcome
+            .unwrap_or_else(lost)
+            .map(|created| (session, created))
     }
 
-    fn admit(&self, request: Request) -> Result<(Arc<Session>, watch::Receiver<Outcome>), CreateError> {
+    fn admit(
+        &self,
+        request: Request,
+    ) -> Result<(Arc<Session>, watch::Receiver<Outcome>), CreateError> {
         if self.shared.closed.is_cancelled() {
             return Err(CreateError::ShuttingDown);
         }
@@ -126,12 +146,16 @@ impl Registry {
         if let Err(error) = self.shared.seats_tx.try_send(seat) {
             drop(state);
             drop(error);
-            return Err(CreateError::Failed("the driver does not take sessions".into()));
+            return Err(CreateError::Failed(
+                "the driver does not take sessions".into(),
+            ));
         }
         state.made += 1;
         state.gone.remove(&session.id);
         if let Some(idempotency) = &entry.idempotency {
-            state.keys.insert(idempotency.key.clone(), session.id.clone());
+            state
+                .keys
+                .insert(idempotency.key.clone(), session.id.clone());
         }
         state.sessions.insert(session.id.clone(), entry);
         Ok((session, outcome_rx))
@@ -153,8 +177,22 @@ impl Registry {
             removed: CancellationToken::new(),
         });
         let idempotency = request.idempotency.clone();
-        let entry = Entry { session: session.clone(), idempotency, outcome_rx };
-        (Seat { request, session, commands_rx, status_tx, outcome_tx, registry: self.clone() }, entry)
+        let entry = Entry {
+            session: session.clone(),
+            idempotency,
+            outcome_rx,
+        };
+        (
+            Seat {
+                request,
+                session,
+                commands_rx,
+                status_tx,
+                outcome_tx,
+                registry: self.clone(),
+            },
+            entry,
+        )
     }
 
     pub(crate) fn find(&self, id: &str) -> Found {
@@ -213,7 +251,13 @@ impl Registry {
         let old: HashSet<String> = state
             .sessions
             .iter()
-            .filter(|(_, entry)| entry.session.status().ended.is_some_and(|at| now.duration_since(at) >= retention))
+            .filter(|(_, entry)| {
+                entry
+                    .session
+                    .status()
+                    .ended
+                    .is_some_and(|at| now.duration_since(at) >= retention)
+            })
             .map(|(id, _)| id.clone())
             .collect();
         for id in old {
@@ -223,7 +267,9 @@ impl Registry {
                 state.remember(id, now);
             }
         }
-        state.gone.retain(|_, since| now.duration_since(*since) < REMEMBERED);
+        state
+            .gone
+            .retain(|_, since| now.duration_since(*since) < REMEMBERED);
     }
 
     /// A session that never began.
@@ -248,14 +294,25 @@ impl State {
         let Some(wanted) = &request.idempotency else {
             return Ok(None);
         };
-        let Some(entry) = self.keys.get(&wanted.key).and_then(|id| self.sessions.get(id)) else {
+        let Some(entry) = self
+            .keys
+            .get(&wanted.key)
+            .and_then(|id| self.sessions.get(id))
+        else {
             return Ok(None);
         };
-        if entry.idempotency.as_ref() == Some(wanted) { Ok(Some(entry)) } else { Err(CreateError::KeyReused) }
+        if entry.idempotency.as_ref() == Some(wanted) {
+            Ok(Some(entry))
+        } else {
+            Err(CreateError::KeyReused)
+        }
     }
 
     fn active(&self) -> usize {
-        self.sessions.values().filter(|entry| !entry.session.status().state.is_final()).count()
+        self.sessions
+            .values()
+            .filter(|entry| !entry.session.status().state.is_final())
+            .count()
     }
 
     fn remove(&mut self, id: &str) -> Option<Entry> {
@@ -268,7 +325,11 @@ impl State {
 
     fn remember(&mut self, id: String, now: Instant) {
         if self.gone.len() >= MAX_REMEMBERED {
-            let oldest = self.gone.iter().min_by_key(|(_, since)| **since).map(|(id, _)| id.clone());
+            let oldest = self
+                .gone
+                .iter()
+                .min_by_key(|(_, since)| **since)
+                .map(|(id, _)| id.clone());
             oldest.and_then(|oldest| self.gone.remove(&oldest));
         }
         self.gone.insert(id, now);

@@ -40,7 +40,10 @@ impl Seat {
             status.state = State::Running;
             status.remote_id = Some(remote_id.to_owned());
         });
-        let created = Created { remote_id: remote_id.to_owned(), created_at: self.session.created_at };
+        let created = Created {
+            remote_id: remote_id.to_owned(),
+            created_at: self.session.created_at,
+        };
         self.outcome_tx.send_replace(Some(Ok(created)));
     }
 
@@ -51,7 +54,8 @@ impl Seat {
 
     /// Changes what clients see of the session.
     pub(crate) fn update(&self, change: impl FnOnce(&mut Status)) {
-        self.status_tx.send_modify(|status| change(Arc::make_mut(status)));
+        self.status_tx
+            .send_modify(|status| change(Arc::make_mut(status)));
     }
 
     /// Cancelled when nobody can ask for the session any more.

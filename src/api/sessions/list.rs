@@ -1,9 +1,9 @@
 //! `GET /sessions`: all that are kept, the newest first, a page at a time.
 
 use axum::Json;
+use axum::extract::Query;
 use axum::extract::State;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::Query;
 use serde::{Deserialize, Serialize};
 
 use super::response::StatusResponse;
@@ -13,7 +13,14 @@ use crate::api::error::ApiError;
 const DEFAULT_LIMIT: usize = 50;
 const MAX_LIMIT: usize = 500;
 
-const STATES: &[&str] = &["pending", "running", "waiting_input", "completed", "failed", "cancelled"];
+const STATES: &[&str] = &[
+    "pending",
+    "running",
+    "waiting_input",
+    "completed",
+    "failed",
+    "cancelled",
+];
 
 #[derive(Debug, Deserialize)]
 pub(in crate::api) struct ListQuery {
@@ -38,17 +45,36 @@ pub(in crate::api) async fn list(
     let Query(query) = query.map_err(|error| ApiError::invalid("query", &error.body_text()))?;
     let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
     if !(1..=MAX_LIMIT).contains(&limit) {
-        return Err(ApiError::invalid("limit", &format!("must be from 1 to {MAX_LIMIT}")));
+        return Err(ApiError::invalid(
+            "limit",
+            &format!("must be from 1 to {MAX_LIMIT}"),
+        ));
     }
     let wanted = query.status.as_deref();
     if wanted.is_some_and(|wanted| !STATES.contains(&wanted)) {
-        return Err(ApiError::invalid("status", &format!("must be one of {}", STATES.join(", "))));
+        return Err(ApiError::invalid(
+            "status",
+            &format!("must be one of {}", STATES.join(", ")),
+        ));
     }
     let fits = |state: &str| wanted.is_none_or(|wanted| wanted == state);
     let mut all = state.registry.list(query.cursor).into_iter();
-    let mut page: Vec<_> = all.by_ref().filter(|(_, session)| fits(session.status().state.as_str())).take(limit).collect();
+    let mut page: Vec<_> = all
+        .by_ref()
+        .filter(|(_, session)| fits(session.status().state.as_str()))
+        .take(limit)
+        .collect();
     let more = all.any(|(_, session)| fits(session.status().state.as_str()));
-    let next_cursor = page.last().filter(|_| more).map(|(number, _)| number.to_string());
-    let sessions = page.drain(..).map(|(_, session)| StatusResponse::new(&session)).collect();
-    Ok(Json(ListResponse { sessions, next_cursor }))
+    let next_cursor = page
+        .last()
+        .filter(|_| more)
+        .map(|(number, _)| number.to_string());
+    let sessions = page
+        .drain(..)
+        .map(|(_, session)| StatusResponse::new(&session))
+        .collect();
+    Ok(Json(ListResponse {
+        sessions,
+        next_cursor,
+    }))
 }

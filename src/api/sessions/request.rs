@@ -79,13 +79,17 @@ fn session_id(id: &str) -> Result<(), ApiError> {
     if (1..=MAX_ID).contains(&id.len()) && id.bytes().all(harmless) && !id.starts_with('.') {
         return Ok(());
     }
-    Err(ApiError::invalid("session_id", "must be a UUID, or 1 to 128 of the characters A-Z a-z 0-9 - _ ."))
+    Err(ApiError::invalid(
+        "session_id",
+        "must be a UUID, or 1 to 128 of the characters A-Z a-z 0-9 - _ .",
+    ))
 }
 
 fn text(field: &str, text: &str, most: usize) -> Result<(), ApiError> {
     let length = text.chars().count();
     if length > most {
-        let reason = format!("has {length} characters, and at most {most} are accepted (MAX_PROMPT_LENGTH)");
+        let reason =
+            format!("has {length} characters, and at most {most} are accepted (MAX_PROMPT_LENGTH)");
         return Err(ApiError::invalid(field, &reason));
     }
     Ok(())
@@ -94,34 +98,55 @@ fn text(field: &str, text: &str, most: usize) -> Result<(), ApiError> {
 fn model(config: ModelConfig, demo: bool) -> Result<Model, ApiError> {
     let key = config.api_key.unwrap_or_default();
     if key.len() > MAX_KEY || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(field("api_key", "must be one word of at most 16384 printable ASCII characters"));
+        return Err(field(
+            "api_key",
+            "must be one word of at most 16384 printable ASCII characters",
+        ));
     }
     let endpoint = config.api_endpoint.as_deref();
-    let upstream = Upstream::resolve(&config.provider, endpoint, !key.is_empty(), demo).map_err(|e| unresolved(&e))?;
+    let upstream = Upstream::resolve(&config.provider, endpoint, !key.is_empty(), demo)
+        .map_err(|e| unresolved(&e))?;
     if config.model.trim().is_empty() || config.model.len() > MAX_NAME {
         return Err(field("model", "must have 1 to 256 characters"));
     }
-    if config.model_version.as_ref().is_some_and(|version| version.len() > MAX_NAME) {
+    if config
+        .model_version
+        .as_ref()
+        .is_some_and(|version| version.len() > MAX_NAME)
+    {
         return Err(field("model_version", "must have at most 256 characters"));
     }
-    if config.temperature.is_some_and(|temperature| !(0.0..=2.0).contains(&temperature)) {
+    if config
+        .temperature
+        .is_some_and(|temperature| !(0.0..=2.0).contains(&temperature))
+    {
         return Err(field("temperature", "must be from 0 to 2"));
     }
     Ok(Model {
         upstream,
         name: config.model.trim().to_owned(),
-        version: config.model_version.filter(|version| !version.trim().is_empty()),
+        version: config
+            .model_version
+            .filter(|version| !version.trim().is_empty()),
         key: (!key.is_empty()).then(|| Secret::new(key)),
         temperature: config.temperature,
         max_tokens: whole("max_tokens", config.max_tokens, 128_000)?,
         context_window: whole("context_window", config.context_window, 10_000_000)?,
-        max_total_tokens: whole("max_total_tokens", config.max_total_tokens, 1_000_000_000_000)?,
+        max_total_tokens: whole(
+            "max_total_tokens",
+            config.max_total_tokens,
+            1_000_000_000_000,
+        )?,
         max_calls: whole("max_calls", config.max_calls, 1_000_000_000)?,
     })
 }
 
 /// A number from 1 to `most`.
-fn whole<T: TryFrom<i64>>(name: &str, value: Option<i64>, most: i64) -> Result<Option<T>, ApiError> {
+fn whole<T: TryFrom<i64>>(
+    name: &str,
+    value: Option<i64>,
+    most: i64,
+) -> Result<Option<T>, ApiError> {
     let refused = || field(name, &format!("must be a whole number from 1 to {most}"));
     match value {
         None => Ok(None),
@@ -132,7 +157,12 @@ fn whole<T: TryFrom<i64>>(name: &str, value: Option<i64>, most: i64) -> Result<O
 
 fn tools(names: Option<&[String]>) -> Result<Option<Tools>, ApiError> {
     let Some(names) = names else { return Ok(None) };
-    let unknown = |name| field("enabled_tools", &format!("{name:?} is no tool; the tools are {}", Tools::names()));
+    let unknown = |name| {
+        field(
+            "enabled_tools",
+            &format!("{name:?} is no tool; the tools are {}", Tools::names()),
+        )
+    };
     Tools::parse(names).map(Some).map_err(unknown)
 }
 
@@ -141,7 +171,10 @@ fn unresolved(error: &ResolveError) -> ApiError {
     match error {
         ResolveError::UnknownProvider(_) => {
             let names: Vec<&str> = PROVIDERS.iter().map(|provider| provider.name).collect();
-            field("provider", &format!("{reason}; the providers are {}", names.join(", ")))
+            field(
+                "provider",
+                &format!("{reason}; the providers are {}", names.join(", ")),
+            )
         }
         ResolveError::DemoOff => field("provider", &reason),
         ResolveError::KeyMissing(_) => field("api_key", &reason),
@@ -157,10 +190,18 @@ fn field(name: &str, reason: &str) -> ApiError {
 }
 
 fn idempotency(headers: &HeaderMap, body: &[u8]) -> Result<Option<Idempotency>, ApiError> {
-    let Some(key) = headers.get("idempotency-key") else { return Ok(None) };
+    let Some(key) = headers.get("idempotency-key") else {
+        return Ok(None);
+    };
     let key = key.to_str().unwrap_or_default().trim();
     if key.is_empty() || key.len() > MAX_IDEMPOTENCY_KEY {
-        return Err(ApiError::invalid("Idempotency-Key", "must have 1 to 255 printable ASCII characters"));
+        return Err(ApiError::invalid(
+            "Idempotency-Key",
+            "must have 1 to 255 printable ASCII characters",
+        ));
     }
-    Ok(Some(Idempotency { key: key.to_owned(), digest: Sha256::digest(body).into() }))
+    Ok(Some(Idempotency {
+        key: key.to_owned(),
+        digest: Sha256::digest(body).into(),
+    }))
 }

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::clock::Timestamp;
 use crate::event::{State, Usage};
-use crate::session::{Created, Session, Status};
+use crate::session::{Calls, Created, Session, Status};
 
 /// 201 of `POST /sessions`.
 #[derive(Debug, Serialize)]
@@ -34,6 +34,7 @@ pub(in crate::api) struct StatusResponse {
     phase: Option<&'static str>,
     reason: Option<String>,
     usage: UsageBody,
+    model_calls: CallsBody,
     last_event_id: String,
     files_modified: Vec<String>,
 }
@@ -52,6 +53,17 @@ struct UsageBody {
     cache_read_tokens: u64,
     cache_write_tokens: u64,
     cost: f64,
+}
+
+/// What the gateway counted. More than `usage` where the agent threw an answer away.
+#[derive(Debug, Serialize)]
+struct CallsBody {
+    calls: u64,
+    retries: u64,
+    total_tokens: u64,
+    first_byte_ms: Option<u64>,
+    duration_ms: u64,
+    last_error: Option<String>,
 }
 
 /// 200 of `POST /sessions/{id}/stop` and `DELETE /sessions/{id}`.
@@ -95,14 +107,15 @@ impl StatusResponse {
             current_tool: status.current_tool.as_deref().map(str::to_owned),
             remote_session_id: status.remote_id.clone(),
             completed_at: status.completed_at,
-            error: status
-                .problem
-                .as_ref()
-                .map(|problem| ProblemBody { code: problem.code, error: problem.sentence.clone() }),
+            error: status.problem.as_ref().map(|problem| ProblemBody {
+                code: problem.code,
+                error: problem.sentence.clone(),
+            }),
             turn: status.turn,
             phase: status.phase.map(crate::event::Phase::as_str),
             reason: status.reason.clone(),
             usage: UsageBody::new(status.usage),
+            model_calls: CallsBody::new(&status.calls),
             last_event_id: session.log.last_event_id().to_string(),
             files_modified: status.files_modified.clone(),
         }
@@ -120,6 +133,21 @@ impl UsageBody {
             cache_read_tokens: usage.cache_read_tokens,
             cache_write_tokens: usage.cache_write_tokens,
             cost: usage.cost,
+        }
+    }
+}
+
+// === impl CallsBody ===
+
+impl CallsBody {
+    fn new(calls: &Calls) -> Self {
+        Self {
+            calls: calls.made,
+            retries: calls.retried,
+            total_tokens: calls.total_tokens,
+            first_byte_ms: calls.first_byte_ms,
+            duration_ms: calls.duration_ms,
+            last_error: calls.last_error.clone(),
         }
     }
 }

@@ -268,6 +268,7 @@ impl Translator {
     }
 
     /// The calls without a result, oldest first: what a turn that ends now would interrupt.
+    #[cfg_attr(not(test), expect(dead_code, reason = "asked by tests"))]
     pub(crate) fn open_calls(&self) -> impl Iterator<Item = &str> {
         self.open_tools
             .iter()

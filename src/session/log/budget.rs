@@ -32,7 +32,9 @@ struct Ledger {
 
 impl std::fmt::Debug for Budget {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Budget").field("used", &self.used()).finish_non_exhaustive()
+        f.debug_struct("Budget")
+            .field("used", &self.used())
+            .finish_non_exhaustive()
     }
 }
 

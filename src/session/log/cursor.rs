@@ -37,7 +37,11 @@ pub(crate) enum Opening {
 #[derive(Debug)]
 pub(crate) enum Step {
     /// Whole frames, as many as lie together; `last` is the id in the last one.
-    Frames { bytes: Bytes, last: EventId },
+    Frames {
+        bytes: Bytes,
+        #[cfg_attr(not(test), expect(dead_code, reason = "tests follow it"))]
+        last: EventId,
+    },
     /// The reader was overtaken.
     Gap(Gap),
     /// Nothing more will come; asking again says so again.

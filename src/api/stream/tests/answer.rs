@@ -19,7 +19,7 @@ fn ask(log: &EventLog, slots: &StreamSlots, uri: &str) -> Result<Response, Strea
     stream(
         log,
         slots,
-        &StreamRequest::read(&uri, &axum::http::HeaderMap::new()),
+        &StreamRequest::read(&uri, &http::HeaderMap::new()),
     )
 }
 
