@@ -75,8 +75,8 @@ impl Script {
     pub(super) fn default_for(offered: &[&str]) -> Self {
         let mut steps = vec![
             Step::Stream {
-                chunks: 8,
-                delay_ms: 20,
+                chunks: 2,
+                delay_ms: 40,
             },
             Step::Text(HELLO.to_owned()),
         ];
