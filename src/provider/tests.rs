@@ -144,9 +144,6 @@ fn the_document_prints_this_table() {
             )
         };
         let line = format!("| `{}` | {spoken} | {base} | {key} | {version} |", row.name);
-        assert!(
-            document.contains(&line),
-            "API_CONTRACT.md lacks: {line}"
-        );
+        assert!(document.contains(&line), "API_CONTRACT.md lacks: {line}");
     }
 }

@@ -75,8 +75,9 @@ impl Script {
     pub(super) fn default_for(offered: &[&str]) -> Self {
         let mut steps = vec![
             Step::Stream {
-                chunks: 2,
-                delay_ms: 40,
+                // A sentence at a time: it is read in a terminal, one event per line.
+                chunks: 1,
+                delay_ms: 100,
             },
             Step::Text(HELLO.to_owned()),
         ];
