@@ -14,4 +14,6 @@ mod support;
 
 mod engine;
 mod gateway;
+mod place;
+mod proxy;
 mod secrecy;

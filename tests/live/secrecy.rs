@@ -1,8 +1,6 @@
 //! The agent looks for secrets, with all that a shell of its user can do. It finds no provider key, and,
 //! where the sidecar runs as the image runs it, nothing else either.
 
-mod place;
-
 use std::fs;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -10,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 
 use crate::llm::{Llm, Scope, Turn};
+use crate::place;
 use crate::support::{Options, Sidecar};
 
 /// Everything there is to find, as the one who may look everywhere sees it.
