@@ -170,7 +170,9 @@ async fn three_sessions_at_once_reach_their_providers_with_their_own_values() {
     for (plan, count) in plans.iter().zip([4, 2, 3]) {
         let own: Vec<_> = calls.iter().filter(|call| call.key == plan.key).collect();
         assert_eq!(own.len(), count, "calls of {}", plan.id);
-        own.iter().for_each(|call| plan.assert_call(call));
+        for call in own {
+            plan.assert_call(call);
+        }
     }
     assert_eq!(calls.len(), 9, "no call but the agents' own");
     let delegated = calls

@@ -22,7 +22,7 @@ impl Proxy {
         std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 let asked = copy.clone();
-                std::thread::spawn(move || tunnel(client, target, &asked));
+                std::thread::spawn(move || tunnel(&client, target, &asked));
             }
         });
         Self { address, asked }
@@ -39,7 +39,7 @@ impl Proxy {
 }
 
 /// One connection. How it ends is its two ends' business.
-fn tunnel(client: TcpStream, target: SocketAddr, asked: &Mutex<Vec<String>>) -> Option<()> {
+fn tunnel(client: &TcpStream, target: SocketAddr, asked: &Mutex<Vec<String>>) -> Option<()> {
     let mut head = BufReader::new(client.try_clone().ok()?);
     let mut lines = Vec::new();
     loop {

@@ -86,9 +86,9 @@ fn stream(sidecar: &Sidecar, id: &str) -> String {
 
 const LOOK_AROUND: &str = "env; cat /proc/self/environ; echo; cat /proc/$PPID/environ; echo";
 
-const LOOK_AT_PROCESSES: &str = r#"for p in /proc/[0-9]*; do
+const LOOK_AT_PROCESSES: &str = r"for p in /proc/[0-9]*; do
   timeout 2 cat $p/environ $p/cmdline; echo; ls -l $p/cwd $p/root $p/exe
-done"#;
+done";
 
 /// Memory and open files. Not done as root, who would take bytes out of pipes that others wait for.
 const LOOK_INSIDE: &str = r#"for p in SIDECAR CHILD; do
