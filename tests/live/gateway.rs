@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -10,6 +10,9 @@ use crate::llm::{Dialect, Identity, Kind, Llm, Recorded, Scope, Turn};
 use crate::place;
 use crate::proxy::Proxy;
 use crate::support::{Options, PATIENCE, Sidecar};
+
+/// A stop that the agent does not follow takes 4 s.
+const SOON: Duration = Duration::from_secs(3);
 
 /// What differs between the sessions.
 struct Plan {
@@ -217,8 +220,10 @@ async fn a_cancelled_session_s_call_is_cut_at_the_provider() {
         if begins {
             until_output(&sidecar, &format!("s{n}"));
         }
+        let asked = Instant::now();
         let stopped = sidecar.post(&format!("/sessions/s{n}/stop"), "");
         assert_eq!(stopped.json()["status"], "cancelled", "{stopped:?}");
+        assert!(asked.elapsed() < SOON, "the agent did not hear of it");
         llm.until_cut(n + 1).await;
         llm.until_idle().await;
         let stream = sidecar.get(&format!("/sessions/s{n}/stream")).body;

@@ -30,14 +30,16 @@ pub(super) type Findings = Result<(SessionStatus, Vec<Message>), CallError>;
 // === impl Turn ===
 
 impl Turn {
-    /// Begins to end the turn: no more model calls, abort, no more commands. The first reason holds.
+    /// Begins to end the turn: abort, no more model calls, no more commands. The first reason holds.
     pub(super) fn stop(&mut self, end: End) {
         if self.stopping.is_some() {
             return;
         }
         self.stopping = Some((end, Instant::now() + STOPPING));
         self.remember_usage();
-        self.grant = None;
+        // Held until the agent was told. A call that is cut before looks like a lost connection: OpenCode
+        // begins another try, and its abort may then not be heard.
+        let grant = self.grant.take();
         self.asked = 0;
         let (link, remote_id) = (self.link.clone(), self.remote_id.clone());
         let (engine, family) = (self.around.engine.clone(), self.place.family());
@@ -46,6 +48,7 @@ impl Turn {
             if let Err(error) = link.client.abort(&remote_id, ABORT).await {
                 tracing::warn!(%error, "the engine did not abort the turn");
             }
+            drop(grant);
             // Also what left the process group of its command.
             let escaped = engine.end_tools(family).await;
             if escaped > 0 {
