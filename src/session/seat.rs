@@ -1,14 +1,15 @@
 //! What the driver gets for a session that may begin: where commands come from and results go to.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::registry::Registry;
-use super::{Command, CreateError, Request, Session, Status};
+use super::{Command, CreateError, Problem, Request, Session, Status};
 use crate::clock::Timestamp;
-use crate::event::State;
+use crate::event::{Body, Event, Failure, FailureCode, State};
 
 /// A session that runs, for the client who asked for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +21,8 @@ pub(crate) struct Created {
 /// The creation's outcome, once there is one.
 pub(super) type Outcome = Option<Result<Created, CreateError>>;
 
-/// The driver's side of a session. Dropping it before the session has begun refuses it.
+/// The driver's side of a session. Dropping it before the session has begun refuses it; dropping it
+/// before its turn has ended ends it as failed.
 #[derive(Debug)]
 pub(crate) struct Seat {
     pub(crate) request: Request,
@@ -63,6 +65,38 @@ impl Seat {
         self.session.removed.clone()
     }
 
+    /// The turn had begun, and its driver is gone without having ended it: a fault of ours, which must
+    /// not keep readers and a place for ever.
+    fn abandon(&self) {
+        let at = Timestamp::now();
+        let failure = Failure {
+            code: FailureCode::AgentError,
+            error: "the turn was lost by a fault of the sidecar".into(),
+            fatal: true,
+            retry_after: None,
+            resumable: Some(false),
+        };
+        self.update(|status| {
+            status.state = State::Failed;
+            status.problem = Some(Problem {
+                code: failure.code.as_str(),
+                sentence: failure.error.clone(),
+            });
+            status.last_activity = at;
+            status.completed_at = Some(at);
+            status.ended = Some(Instant::now());
+        });
+        let event = Event {
+            at,
+            agent: None,
+            body: Body::Error(failure),
+        };
+        for piece in event.encode() {
+            self.session.log.end_turn(piece.kind, &piece.data);
+        }
+        self.registry.ended();
+    }
+
     fn give_up(&self, error: CreateError) {
         if self.outcome_tx.borrow().is_none() {
             self.registry.forget(&self.session);
@@ -73,6 +107,11 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.give_up(CreateError::Failed("the session's driver ended".into()));
+        let began = matches!(&*self.outcome_tx.borrow(), Some(Ok(_)));
+        if !began {
+            self.give_up(CreateError::Failed("the session's driver ended".into()));
+        } else if !self.session.status().state.is_final() {
+            self.abandon();
+        }
     }
 }

@@ -105,6 +105,27 @@ fn an_id_is_taken_and_the_limit_counts_from_the_moment_a_creation_begins() {
 }
 
 #[test]
+fn a_creation_outlives_the_child_that_was_to_carry_it_out() {
+    let world = World::start();
+    world
+        .run("first", [Turn::new().text("ok")])
+        .assert_complete();
+    let child = Pid::from_raw(world.engine_pid()).unwrap();
+    kill_process(child, Signal::STOP).unwrap();
+    world.script("unlucky", [Turn::new().text("In the next one.")]);
+    std::thread::scope(|scope| {
+        let create = scope.spawn(|| world.create("unlucky"));
+        world.until("pending", |world| {
+            world.get("/sessions/unlucky/status").status == 200
+        });
+        kill_process(child, Signal::KILL).unwrap();
+        create.join().unwrap();
+    });
+    world.follow("unlucky").assert_complete();
+    assert_eq!(world.engine()["generation"], 2);
+}
+
+#[test]
 fn a_session_stopped_while_it_begins_leaves_its_id_free() {
     let world = World::start();
     let child = Pid::from_raw(world.engine_pid()).unwrap();

@@ -87,7 +87,7 @@ fn what_is_spent_is_spent() {
 
     world.script("tokens", [again(), again()]);
     world.create_with("tokens", |body| {
-        body["model_config"]["max_total_tokens"] = 100.into()
+        body["model_config"]["max_total_tokens"] = 100.into();
     });
     world.follow("tokens").assert_failed("budget_exceeded");
     assert_eq!(world.status("tokens")["model_calls"]["total_tokens"], 120);
@@ -123,6 +123,11 @@ fn silence_is_explained_and_a_long_turn_is_ended() {
             Turn::new().text("ok"),
         ],
     );
+    world.script(
+        "endless",
+        [Turn::new().tool("bash", bash("echo on; setsid sleep 1009"))],
+    );
+    world.create("endless");
     world.create("slow-model");
     world.create("slow-tool");
 
@@ -149,4 +154,9 @@ fn silence_is_explained_and_a_long_turn_is_ended() {
         "{reason}"
     );
     world.runtime.block_on(world.llm.until_cut(1));
+
+    let endless = world.follow("endless");
+    endless.assert_failed("timeout");
+    assert_eq!(endless.result("bash")["is_error"], true);
+    assert_eq!(world.marked(), [world.engine_pid()], "its command is gone");
 }

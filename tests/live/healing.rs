@@ -38,8 +38,9 @@ fn logged(world: &World, words: &str, times: usize) {
     world.until(words, |world| world.log().matches(words).count() >= times);
 }
 
-fn words(from: u32, to: u32) -> String {
-    (from..to).map(|n| format!(" word-{n}")).collect()
+fn words(count: u32) -> String {
+    let words: Vec<String> = (0..count).map(|n| format!("word-{n}")).collect();
+    words.join(" ")
 }
 
 #[test]
@@ -49,7 +50,7 @@ fn a_cut_in_a_text_leaves_no_hole_and_repeats_nothing() {
         "talker",
         [Turn::new()
             .stream(60, Duration::from_millis(50))
-            .text(&words(0, 300))],
+            .text(&words(300))],
     );
     world.create("talker");
     let mut stream = world.stream("talker", "");
@@ -57,8 +58,8 @@ fn a_cut_in_a_text_leaves_no_hole_and_repeats_nothing() {
     cut(&world, 1);
     mend(&world, 1);
     let seen = world.follow("talker");
-    assert_eq!(seen.text("assistant"), words(0, 300));
-    assert_eq!(seen.assert_complete()["final_message"], words(0, 300));
+    assert_eq!(seen.text("assistant"), words(300));
+    assert_eq!(seen.assert_complete()["final_message"], words(300));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
-use crate::llm::Turn;
+use crate::llm::{Scope, Turn};
 use crate::support::processes;
 use crate::support::sse::Event;
 use crate::world::{World, bash};
@@ -51,10 +51,11 @@ fn a_stopped_turn_takes_its_model_call_and_all_its_processes_with_it() {
     let deleted = world.send("DELETE", "/sessions/talker", "");
     assert_eq!(deleted.json(), answer.json());
 
+    let patient = "echo on; until [ -e go-on ]; do sleep 0.05; done; echo alive";
     world.script(
         "bystander",
         [
-            Turn::new().tool("bash", bash("echo on; sleep 7.25; echo alive")),
+            Turn::new().tool("bash", bash(patient)),
             Turn::new().text("ok"),
         ],
     );
@@ -64,24 +65,21 @@ fn a_stopped_turn_takes_its_model_call_and_all_its_processes_with_it() {
     world.create("worker");
     world.stream("worker", "").until("output", speaks);
     world.stream("bystander", "").until("output", speaks);
+    let escaped = ["sleep 1001", "sleep 1002", "sleep 1003"];
     world.until("all asleep", |_| {
-        ["sleep 1001", "sleep 1002", "sleep 1003", "sleep 7.25"]
-            .iter()
-            .all(|one| runs(&world, one))
+        escaped.iter().all(|one| runs(&world, one))
     });
     let begun = Instant::now();
     assert_eq!(world.stop("worker").json()["status"], "cancelled");
     assert!(begun.elapsed() < CANCEL, "{:?}", begun.elapsed());
-    for one in ["sleep 1001", "sleep 1002", "sleep 1003"] {
+    for one in escaped {
         assert!(!runs(&world, one), "{one} survived");
     }
-    assert!(
-        runs(&world, "sleep 7.25"),
-        "another session's command lives"
-    );
     let seen = world.follow("worker");
     assert_eq!(seen.last()["status"], "cancelled");
     assert_eq!(seen.result("bash")["is_error"], true);
+    // Another session's command lives.
+    std::fs::write(world.file("go-on"), "").unwrap();
     let other = world.follow("bystander");
     other.assert_complete();
     assert_eq!(other.text("tool"), "on\nalive\n");
@@ -91,6 +89,37 @@ fn a_stopped_turn_takes_its_model_call_and_all_its_processes_with_it() {
         (late.status, &late.json()["status"]),
         (200, &json!("completed"))
     );
+}
+
+#[test]
+fn a_stop_reaches_a_subagent_and_a_turn_that_waits_for_its_provider() {
+    let world = World::start();
+    let delegate =
+        json!({ "description": "sub", "prompt": "the work below", "subagent_type": "general" });
+    let below = "echo below; setsid sleep 1007 & sleep 1008";
+    world.llm.reply_to(
+        Scope::prompt("the work below"),
+        Turn::new().tool("bash", bash(below)),
+    );
+    world.script("parent", [Turn::new().tool("task", delegate)]);
+    let later = Turn::error(429, "much later").header("retry-after", "50");
+    world.script("waiting", [later]);
+    world.create("parent");
+    world.create("waiting");
+    world
+        .stream("parent", "")
+        .until("output", |event| event.data["text"] == "below\n");
+    world
+        .stream("waiting", "")
+        .until("retry", |event| event.kind == "error");
+    world.until("asleep", |_| runs(&world, "sleep 1007"));
+    for id in ["parent", "waiting"] {
+        let begun = Instant::now();
+        assert_eq!(world.stop(id).json()["status"], "cancelled");
+        assert!(begun.elapsed() < CANCEL, "{id}: {:?}", begun.elapsed());
+        assert_eq!(world.follow(id).last()["status"], "cancelled");
+    }
+    assert!(!runs(&world, "sleep 1007") && !runs(&world, "sleep 1008"));
 }
 
 #[test]

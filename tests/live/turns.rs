@@ -176,7 +176,7 @@ fn the_other_dialects_say_the_same() {
             ],
         );
         world.create_with(id, |body| {
-            body["model_config"]["provider"] = provider.into()
+            body["model_config"]["provider"] = provider.into();
         });
         let seen = world.follow(id);
         assert_eq!(seen.text("assistant"), "I look.It is there.");
@@ -281,7 +281,7 @@ fn the_workspaces_instructions_reach_the_model_unless_switched_off() {
         .unwrap();
         world.script("instructed", [Turn::new().text("ok")]);
         world.create_with("instructed", |body| {
-            body["system_prompt"] = "Be brief indeed.".into()
+            body["system_prompt"] = "Be brief indeed.".into();
         });
         world.follow("instructed").assert_complete();
         let system = world.llm.single_request().system_text();
@@ -320,7 +320,7 @@ fn a_conversation_that_outgrows_the_model_is_summarised_and_goes_on() {
         ],
     );
     world.create_with("long", |body| {
-        body["model_config"]["context_window"] = 32_000.into()
+        body["model_config"]["context_window"] = 32_000.into();
     });
     let seen = world.follow("long");
     seen.assert_complete();

@@ -1,5 +1,6 @@
 //! An event stream read as a browser reads it, a block at a time, every wait with a deadline.
 
+use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Instant;
@@ -57,7 +58,7 @@ impl Event {
                     assert!(data.is_none(), "data takes one line: {block}");
                     data = Some(serde_json::from_str(value).unwrap());
                 }
-                ("", _) | ("retry", _) => {}
+                ("" | "retry", _) => {}
                 other => panic!("{other:?} is no field of the contract: {block}"),
             }
         }
@@ -78,9 +79,9 @@ impl Stream {
         let mut socket = TcpStream::connect_timeout(&address, PATIENCE).unwrap();
         let mut request = format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\n");
         for (name, value) in headers {
-            request += &format!("{name}: {value}\r\n");
+            write!(request, "{name}: {value}\r\n").unwrap();
         }
-        request += &format!("content-length: {}\r\n\r\n{body}", body.len());
+        write!(request, "content-length: {}\r\n\r\n{body}", body.len()).unwrap();
         socket.write_all(request.as_bytes()).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut socket = BufReader::new(socket);
