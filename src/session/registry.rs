@@ -335,3 +335,6 @@ impl State {
         self.gone.insert(id, now);
     }
 }
+
+#[cfg(test)]
+mod tests;
