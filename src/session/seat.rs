@@ -1,14 +1,15 @@
 //! What the driver gets for a session that may begin: where commands come from and results go to.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::registry::Registry;
-use super::{Command, CreateError, Request, Session, Status};
+use super::{Command, CreateError, Problem, Request, Session, Status};
 use crate::clock::Timestamp;
-use crate::event::State;
+use crate::event::{Body, Event, Failure, FailureCode, State};
 
 /// A session that runs, for the client who asked for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,7 +73,66 @@ impl Seat {
 }
 
 impl Drop for Seat {
+    /// A driver that fails must not leave a client waiting: neither for its 201 nor for an end.
     fn drop(&mut self) {
         self.give_up(CreateError::Failed("the session's driver ended".into()));
+        if self.session.status().state.is_final() {
+            return;
+        }
+        let failure = Failure {
+            code: FailureCode::Internal,
+            error: "something failed in the sidecar; its log says what".into(),
+            fatal: true,
+            retry_after: None,
+            resumable: Some(true),
+        };
+        self.update(|status| {
+            status.state = State::Failed;
+            status.completed_at = Some(Timestamp::now());
+            status.ended = Some(Instant::now());
+            status.problem = Some(Problem {
+                code: failure.code.as_str(),
+                sentence: failure.error.clone(),
+            });
+        });
+        let event = Event {
+            at: Timestamp::now(),
+            agent: None,
+            body: Body::Error(failure),
+        };
+        for piece in event.encode() {
+            self.session.log.end_turn(piece.kind, &piece.data);
+        }
+        self.registry.ended();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_util::task::TaskTracker;
+
+    use super::super::tests::{request, small};
+    use super::*;
+
+    #[tokio::test]
+    async fn a_driver_that_fails_ends_its_turn() {
+        let (registry, mut seats_rx) = small();
+        let creating = TaskTracker::new().spawn({
+            let registry = registry.clone();
+            async move { registry.create(request("s1")).await }
+        });
+        let seat = seats_rx.recv().await.unwrap();
+        seat.accept("ses_1");
+        let (session, _) = creating.await.unwrap().unwrap();
+        drop(seat);
+        let status = session.status();
+        assert_eq!(status.state, State::Failed);
+        assert_eq!(status.problem.as_ref().unwrap().code, "internal");
+        assert_eq!(
+            session.log.last_event_id().seq,
+            1,
+            "and its stream has the end"
+        );
+        registry.idle().await;
     }
 }
