@@ -19,6 +19,7 @@ const MAX_KEY: usize = 16 * 1024;
 const MAX_IDEMPOTENCY_KEY: usize = 255;
 
 #[derive(Deserialize, ToSchema)]
+#[serde(expecting = "an object")]
 #[schema(as = CreateRequest)]
 pub(in crate::api) struct Body {
     /// A UUID, or anything else that is harmless in a path.
@@ -34,6 +35,7 @@ pub(in crate::api) struct Body {
 }
 
 #[derive(Deserialize, ToSchema)]
+#[serde(expecting = "an object")]
 struct ModelConfig {
     /// One of the table of providers.
     provider: String,
