@@ -401,4 +401,12 @@ fn the_same_id_again_is_a_conflict_and_the_same_request_is_the_same_session() {
         (503, Some("too_many_sessions"))
     );
     assert_eq!(full.header("retry-after"), Some("5"));
+    let id = body()["session_id"].as_str().unwrap().to_owned();
+    for _ in 0..2 {
+        let stopped = sidecar.send("DELETE", &format!("/sessions/{id}"), "");
+        assert_eq!(
+            (stopped.status, stopped.json()["status"].as_str()),
+            (200, Some("cancelled"))
+        );
+    }
 }

@@ -196,7 +196,7 @@ fn answer(mut stream: &TcpStream, script: &Script, request: &Request, authorizat
         ("POST", path) if path.ends_with("/prompt_async") => (204, ""),
         ("POST", path) if path.ends_with("/abort") => (200, "true"),
         ("GET", "/session/status") => (200, "{}"),
-        ("GET", path) if path.ends_with("/message") => (200, "[]"),
+        ("GET", path) if path.ends_with("/message") => (200, ABORTED),
         _ => (404, r#"{"name":"NotFoundError"}"#),
     };
     let head = format!(
@@ -205,6 +205,11 @@ fn answer(mut stream: &TcpStream, script: &Script, request: &Request, authorizat
     );
     drop(stream.write_all(format!("{head}{body}").as_bytes()));
 }
+
+/// What is left of a turn once it was aborted; nobody asks before.
+const ABORTED: &str = r#"[{"info":{"id":"msg_1","sessionID":"ses_stub","role":"assistant",
+"time":{"created":1,"completed":2},
+"error":{"name":"MessageAbortedError","data":{"message":"Aborted"}}},"parts":[]}]"#;
 
 /// An event stream on which nothing happens, until the reader goes.
 fn feed(mut stream: &TcpStream) {
