@@ -5,6 +5,8 @@
 
 mod events;
 
+pub(super) use self::events::StreamEvent;
+
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 

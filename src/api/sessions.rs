@@ -15,6 +15,7 @@ use axum::response::{IntoResponse as _, Response};
 use super::Shared;
 use super::error::{ApiError, ErrorCode};
 use super::extract::{Id, unreadable};
+use super::openapi::StreamEvent;
 use super::stream::{StreamRequest, stream};
 use crate::session::{Found, Session};
 
@@ -42,9 +43,15 @@ const CANCEL: Duration = Duration::from_millis(4800);
         description = "it runs",
         content(
             (CreatedResponse = "application/json"),
-            (String = "text/event-stream"),
+            (StreamEvent = "text/event-stream"),
         ),
         headers(("Location" = String, description = "`/sessions/{id}`")),
+        links(
+            ("session_status" = (operation_id = "session_status", parameters(("id" = "$response.body#/session_id")))),
+            ("stop_session" = (operation_id = "stop_session", parameters(("id" = "$response.body#/session_id")))),
+            ("delete_session" = (operation_id = "delete_session", parameters(("id" = "$response.body#/session_id")))),
+            ("stream_session" = (operation_id = "stream_session", parameters(("id" = "$response.body#/session_id"))))
+        ),
     ))
 )]
 pub(super) async fn create(
@@ -86,7 +93,7 @@ pub(super) async fn create(
     ),
     responses(
         (status = 200, description = "from the cursor on", content_type = "text/event-stream",
-            body = String,
+            body = StreamEvent,
             headers(
                 ("Sidecar-Last-Event-Id" = String, description = "the id before the first one sent"),
                 ("Sidecar-Epoch" = String, description = "which log this is"),

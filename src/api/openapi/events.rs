@@ -26,6 +26,19 @@ pub(super) struct Events {
     gap: GapEvent,
 }
 
+/// One event as it is on the wire.
+#[derive(ToSchema)]
+pub(in crate::api) struct StreamEvent {
+    /// The type: a property of `Events`.
+    event: Option<String>,
+    /// `<epoch>-<number>`; the cursor from here on. Not with `heartbeat` and `gap`.
+    id: Option<String>,
+    /// One line of JSON: that property's value.
+    data: Option<String>,
+    /// Milliseconds after which a client whose connection broke comes back.
+    retry: Option<u64>,
+}
+
 /// How the turn is. `cancelled` ends it.
 #[derive(ToSchema)]
 struct StatusEvent {

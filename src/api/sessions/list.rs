@@ -34,6 +34,7 @@ pub(in crate::api) struct ListQuery {
     #[param(minimum = 1, maximum = 500)]
     limit: Option<usize>,
     /// `next_cursor` of the page before.
+    #[param(value_type = Option<String>, pattern = "^[0-9]{1,19}$")]
     cursor: Option<u64>,
 }
 

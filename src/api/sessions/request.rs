@@ -4,6 +4,8 @@ use axum::http::HeaderMap;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use utoipa::ToSchema;
+use utoipa::openapi::Schema;
+use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, SchemaType, Type};
 
 use crate::api::Rules;
 use crate::api::error::ApiError;
@@ -38,6 +40,7 @@ pub(in crate::api) struct Body {
 #[serde(expecting = "an object")]
 struct ModelConfig {
     /// One of the table of providers.
+    #[schema(schema_with = provider_names)]
     provider: String,
     /// As the provider calls it.
     #[schema(max_length = 256, pattern = "\\S")]
@@ -55,6 +58,7 @@ struct ModelConfig {
     max_tokens: Option<i64>,
     /// Tool and group names. Absent: every tool.
     #[serde(default)]
+    #[schema(schema_with = tool_names)]
     enabled_tools: Option<Vec<String>>,
     /// Joined to the model's id as the provider does it.
     #[serde(default)]
@@ -75,6 +79,22 @@ struct ModelConfig {
     #[serde(default)]
     #[schema(minimum = 1, maximum = 1_000_000_000)]
     max_calls: Option<i64>,
+}
+
+fn names<'a>(names: impl Iterator<Item = &'a str>) -> ObjectBuilder {
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .enum_values(Some(names))
+}
+
+fn provider_names() -> Schema {
+    names(PROVIDERS.iter().map(|provider| provider.name)).into()
+}
+
+fn tool_names() -> Schema {
+    let either = SchemaType::from_iter([Type::Array, Type::Null]);
+    let names = names(Tools::names().split(", "));
+    ArrayBuilder::new().schema_type(either).items(names).into()
 }
 
 /// The request that a body and its headers make.
