@@ -7,7 +7,6 @@
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
-    clippy::disallowed_methods,
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -346,8 +345,8 @@ impl Fake {
         self.say("message.part.updated", &format!(r#"{{"sessionID":"{session}","part":{{"id":"prt_{session}","messageID":"msg_1","sessionID":"{session}","type":"text","text":""}}}}"#));
         let begun = Instant::now();
         for n in 0..events {
-            if per_second > 0 {
-                let due = Duration::from_micros((n * 1_000_000 / per_second) as u64);
+            if let Some(micros) = (n * 1_000_000).checked_div(per_second) {
+                let due = Duration::from_micros(micros as u64);
                 thread::sleep(due.saturating_sub(begun.elapsed()));
             }
             let delta = format!("@{}@{}", nanos(), "x".repeat(60));
