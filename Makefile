@@ -6,7 +6,7 @@ SHELL := bash
 
 OPENCODE := tools/opencode/node_modules/.installed
 
-.PHONY: help run test check bench soak deny opencode clean
+.PHONY: help run test test-api test-clients check bench soak deny opencode clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s '|'
@@ -20,6 +20,12 @@ run: opencode ## Build and serve on port 3003, with ./workspace and ./data
 test: opencode ## Run all tests, those with the real OpenCode too
 	tools/test-needs
 	cargo nextest run --locked
+
+test-api: ## Try the API as its description says, and as it does not (Schemathesis)
+	tools/api/run
+
+test-clients: opencode ## One session, read by Chromium behind nginx, curl, Go, Python and npm clients
+	tools/clients/run
 
 check: ## Formatting, lints, documentation, dependency policy: warnings are errors
 	cargo fmt --check

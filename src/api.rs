@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `GET /healthz`, `GET /health` | this process answers |
 //! | `GET /ready` | work can be taken; 503 says why not |
+//! | `GET /openapi.json` | this table for programs |
 //! | `GET /engine/status` | everything about the child |
 //! | `POST /engine/start`, `/engine/stop`, `/engine/restart` | move it |
 //! | `POST /sessions` | begin a session |
@@ -20,6 +21,7 @@ mod engine;
 mod error;
 mod extract;
 mod middleware;
+mod openapi;
 pub(crate) mod patience;
 pub(crate) mod preface;
 mod probes;

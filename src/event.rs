@@ -17,6 +17,7 @@ pub(crate) use encode::Encoded;
 use std::sync::Arc;
 
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
 
@@ -65,7 +66,8 @@ pub(crate) struct Status {
     pub(crate) reason: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ToSchema)]
+#[schema(rename_all = "snake_case")]
 pub(crate) enum State {
     Pending,
     Running,
@@ -76,7 +78,8 @@ pub(crate) enum State {
 }
 
 /// What a running turn is doing, when it is not simply working.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ToSchema)]
+#[schema(rename_all = "snake_case")]
 pub(crate) enum Phase {
     /// The provider failed; it is asked again soon.
     ProviderRetry,
@@ -98,7 +101,8 @@ pub(crate) struct Output {
     pub(crate) truncated: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ToSchema)]
+#[schema(rename_all = "snake_case")]
 pub(crate) enum Channel {
     Stdout,
     #[cfg_attr(
@@ -111,7 +115,8 @@ pub(crate) enum Channel {
     Stderr,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ToSchema)]
+#[schema(rename_all = "snake_case")]
 pub(crate) enum Source {
     Assistant,
     Tool,
@@ -171,7 +176,8 @@ pub(crate) struct Failure {
 }
 
 /// Why a turn failed or is delayed; part of the contract.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ToSchema)]
+#[schema(rename_all = "snake_case")]
 pub(crate) enum FailureCode {
     /// The provider failed and is asked again. Never fatal.
     ProviderRetry,

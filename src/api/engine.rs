@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::Shared;
 use super::error::ApiError;
@@ -11,7 +12,8 @@ use super::extract::OptionalJson;
 use crate::engine::{Answer, Operation, Status};
 
 /// Body of `/engine/start` and `/engine/restart`; may be left out.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(as = EngineMove)]
 #[serde(default)]
 pub(super) struct MoveRequest {
     /// Loopback port of the child from now on; 0 picks a free one.
@@ -19,7 +21,8 @@ pub(super) struct MoveRequest {
 }
 
 /// Body of every answer about the child.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = EngineStatus)]
 pub(super) struct StatusResponse {
     running: bool,
     state: &'static str,
@@ -35,10 +38,28 @@ pub(super) struct StatusResponse {
     last_error: Option<String>,
 }
 
+/// Everything about the child.
+#[utoipa::path(
+    get,
+    path = "/engine/status",
+    operation_id = "engine_status",
+    responses((status = 200, description = "how it is", body = StatusResponse))
+)]
 pub(super) async fn status(State(state): Shared) -> Json<StatusResponse> {
     Json(state.engine.status().into())
 }
 
+/// Start the child, if it does not run.
+#[utoipa::path(
+    post,
+    path = "/engine/start",
+    operation_id = "engine_start",
+    request_body(content = Option<MoveRequest>, description = "may be left out"),
+    responses(
+        (status = 200, description = "done", body = StatusResponse),
+        (status = 202, description = "not done within 25 s; the state so far", body = StatusResponse),
+    )
+)]
 pub(super) async fn start(
     State(state): Shared,
     OptionalJson(body): OptionalJson<MoveRequest>,
@@ -51,10 +72,31 @@ pub(super) async fn start(
     )
 }
 
+/// Stop the child, and keep it stopped.
+#[utoipa::path(
+    post,
+    path = "/engine/stop",
+    operation_id = "engine_stop",
+    responses(
+        (status = 200, description = "done", body = StatusResponse),
+        (status = 202, description = "not done within 25 s; the state so far", body = StatusResponse),
+    )
+)]
 pub(super) async fn stop(State(state): Shared) -> Moved {
     moved(state.engine.ask(Operation::Stop).await?)
 }
 
+/// Stop the child and start it.
+#[utoipa::path(
+    post,
+    path = "/engine/restart",
+    operation_id = "engine_restart",
+    request_body(content = Option<MoveRequest>, description = "may be left out"),
+    responses(
+        (status = 200, description = "done", body = StatusResponse),
+        (status = 202, description = "not done within 25 s; the state so far", body = StatusResponse),
+    )
+)]
 pub(super) async fn restart(
     State(state): Shared,
     OptionalJson(body): OptionalJson<MoveRequest>,

@@ -11,6 +11,7 @@ use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::stream::StreamError;
 use crate::clock;
@@ -18,7 +19,7 @@ use crate::engine::AskError;
 use crate::session::CreateError;
 
 /// The kinds of error, part of the contract: `code` in every body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum ErrorCode {
     InvalidRequest,
@@ -48,19 +49,25 @@ pub(crate) struct ApiError {
 }
 
 /// Which field, and what is wrong with it.
-#[derive(Clone, Debug, Serialize)]
-struct Details {
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct Details {
     field: String,
     reason: String,
 }
 
-#[derive(Serialize)]
-struct Envelope<'a> {
+/// The body of every error.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Error)]
+pub(super) struct Envelope<'a> {
+    /// One sentence for a person: what is wrong and what to do.
     error: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     details: Option<&'a Details>,
+    #[schema(format = DateTime)]
     timestamp: String,
+    /// One word for a program.
     code: ErrorCode,
+    /// Also in the header `x-request-id` and in the log.
     request_id: &'a str,
 }
 
@@ -84,7 +91,7 @@ impl ErrorCode {
         Self::Internal,
     ];
 
-    const fn status(self) -> StatusCode {
+    pub(super) const fn status(self) -> StatusCode {
         match self {
             Self::InvalidRequest => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
@@ -99,6 +106,27 @@ impl ErrorCode {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// When a client meets it, as the contract and the API description say.
+    pub(super) const fn when(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "the body or a field cannot be used",
+            Self::Unauthorized => "the token is missing or not ours",
+            Self::NotFound => "no such route, or no such session",
+            Self::MethodNotAllowed => "the route takes other methods; `Allow` lists them",
+            Self::Conflict => "something else is in progress, or already so",
+            Self::Gone => "the session is over and its events are deleted",
+            Self::PayloadTooLarge => "the body is larger than `MAX_BODY_BYTES`",
+            Self::IdempotencyMismatch => "the Idempotency-Key was used with another body",
+            Self::TooManyStreams => "64 streams of this session are open; `Retry-After`",
+            Self::TooManySessions => "`MAX_CONCURRENT_SESSIONS` sessions are active; `Retry-After`",
+            Self::EngineUnavailable => {
+                "the child cannot take work; `Retry-After` says when to ask again"
+            }
+            Self::ShuttingDown => "the sidecar is leaving; `Retry-After`",
+            Self::Internal => "our fault; the log has the cause under the request id",
         }
     }
 }

@@ -51,8 +51,15 @@ pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
         let reason = error.into_inner();
-        if reason.is_data() && path != "." {
-            ApiError::invalid(&path, &without_position(&reason))
+        let words = without_position(&reason);
+        // A field that is not there has no path of its own: serde names it in its words.
+        if let Some(field) = words.strip_prefix("missing field `") {
+            let field = field.trim_end_matches('`');
+            let outer = Some(path).filter(|path| path != ".");
+            let full = outer.map_or_else(|| field.to_owned(), |outer| format!("{outer}.{field}"));
+            ApiError::invalid(&full, "is missing")
+        } else if reason.is_data() && path != "." {
+            ApiError::invalid(&path, &words)
         } else {
             ApiError::new(
                 ErrorCode::InvalidRequest,

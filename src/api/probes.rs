@@ -11,21 +11,53 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{Shared, State};
 use crate::clock;
 
-#[derive(Serialize)]
-struct NotReady<'a> {
+/// 200 of a probe.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "described; the body is two constants")]
+pub(super) struct Probe {
+    /// `ok` or `ready`.
+    status: String,
+}
+
+/// 503 of `/ready`.
+#[derive(Serialize, ToSchema)]
+pub(super) struct NotReady<'a> {
+    /// `not ready`.
     status: &'static str,
+    /// Why.
     error: &'a str,
+    #[schema(format = DateTime)]
     timestamp: String,
 }
 
+/// Whether the process answers.
+#[utoipa::path(
+    get,
+    path = "/healthz",
+    operation_id = "healthz",
+    security(()),
+    responses((status = 200, description = "it does", body = Probe))
+)]
 pub(super) async fn health() -> Response {
     alive()
 }
 
+/// Whether work can be taken.
+#[utoipa::path(
+    get,
+    path = "/ready",
+    operation_id = "ready",
+    security(()),
+    responses(
+        (status = 200, description = "it can", body = Probe),
+        (status = 503, description = "it cannot, and why", body = NotReady<'_>),
+    )
+)]
 pub(super) async fn ready(axum::extract::State(state): Shared) -> Response {
     readiness(&state)
 }

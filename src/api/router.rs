@@ -8,7 +8,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{delete, get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::{State, engine, middleware, probes, sessions};
+use super::{State, engine, middleware, openapi, probes, sessions};
 
 pub(super) fn router(state: Arc<State>) -> Router {
     let open = Router::new()
@@ -17,6 +17,7 @@ pub(super) fn router(state: Arc<State>) -> Router {
         .route("/ready", get(probes::ready));
 
     let guarded = Router::new()
+        .route("/openapi.json", get(openapi::document))
         .route("/engine/status", get(engine::status))
         .route("/engine/start", post(engine::start))
         .route("/engine/stop", post(engine::stop))

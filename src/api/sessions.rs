@@ -1,8 +1,8 @@
 //! `/sessions`: begin, list, look, stop, follow.
 
-mod list;
-mod request;
-mod response;
+pub(super) mod list;
+pub(super) mod request;
+pub(super) mod response;
 
 use axum::Json;
 use axum::body::Bytes;
@@ -15,6 +15,7 @@ use axum::response::{IntoResponse as _, Response};
 use super::Shared;
 use super::error::{ApiError, ErrorCode};
 use super::extract::{Id, unreadable};
+use super::openapi::StreamEvent;
 use super::stream::{StreamRequest, stream};
 use crate::session::{Found, Session};
 
@@ -27,6 +28,32 @@ use std::time::Duration;
 /// A cancel is answered within 5 s, even by a child that hangs; the driver needs at most 4.
 const CANCEL: Duration = Duration::from_millis(4800);
 
+/// Begin a session. With `Accept: text/event-stream` the answer is its stream.
+#[utoipa::path(
+    post,
+    path = "/sessions",
+    operation_id = "create_session",
+    params(
+        ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255,
+            description = "the same key and body again is the same session"),
+    ),
+    request_body = request::Body,
+    responses((
+        status = 201,
+        description = "it runs",
+        content(
+            (CreatedResponse = "application/json"),
+            (StreamEvent = "text/event-stream"),
+        ),
+        headers(("Location" = String, description = "`/sessions/{id}`")),
+        links(
+            ("session_status" = (operation_id = "session_status", parameters(("id" = "$response.body#/session_id")))),
+            ("stop_session" = (operation_id = "stop_session", parameters(("id" = "$response.body#/session_id")))),
+            ("delete_session" = (operation_id = "delete_session", parameters(("id" = "$response.body#/session_id")))),
+            ("stream_session" = (operation_id = "stream_session", parameters(("id" = "$response.body#/session_id"))))
+        ),
+    ))
+)]
 pub(super) async fn create(
     State(state): Shared,
     headers: HeaderMap,
@@ -49,6 +76,31 @@ pub(super) async fn create(
         .into_response())
 }
 
+/// What happens in a session, as server-sent events; the schema `Events` has the data of each type.
+#[utoipa::path(
+    get,
+    path = "/sessions/{id}/stream",
+    operation_id = "stream_session",
+    params(
+        ("id" = String, Path, description = "the `session_id`"),
+        ("Last-Event-ID" = Option<String>, Header,
+            description = "the cursor: an id, `earliest` or `latest`; absent is `earliest`"),
+        ("last_event_id" = Option<String>, Query, description = "the same, if there is no header"),
+        ("lastEventId" = Option<String>, Query, description = "the same, if there is neither"),
+        ("follow" = Option<String>, Query, description = "`1`: stay across turns"),
+        ("strict" = Option<String>, Query, description = "`1`: 409 instead of a gap"),
+        ("include" = Option<String>, Query, description = "`reasoning`: the model's thoughts too"),
+    ),
+    responses(
+        (status = 200, description = "from the cursor on", content_type = "text/event-stream",
+            body = StreamEvent,
+            headers(
+                ("Sidecar-Last-Event-Id" = String, description = "the id before the first one sent"),
+                ("Sidecar-Epoch" = String, description = "which log this is"),
+            )),
+        (status = 204, description = "the session is idle and the cursor is its last event"),
+    )
+)]
 pub(super) async fn follow(
     State(state): Shared,
     Id(id): Id,
@@ -63,6 +115,14 @@ pub(super) async fn follow(
     )?)
 }
 
+/// How a session is.
+#[utoipa::path(
+    get,
+    path = "/sessions/{id}/status",
+    operation_id = "session_status",
+    params(("id" = String, Path, description = "the `session_id`")),
+    responses((status = 200, description = "how it is", body = StatusResponse))
+)]
 pub(super) async fn status(
     State(state): Shared,
     Id(id): Id,
@@ -71,6 +131,14 @@ pub(super) async fn status(
     Ok(Json(StatusResponse::new(&session)))
 }
 
+/// End a session. One that has ended is left as it is.
+#[utoipa::path(
+    post,
+    path = "/sessions/{id}/stop",
+    operation_id = "stop_session",
+    params(("id" = String, Path, description = "the `session_id`")),
+    responses((status = 200, description = "it has ended", body = CancelledResponse))
+)]
 pub(super) async fn stop(
     State(state): Shared,
     Id(id): Id,

@@ -28,9 +28,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-#[cfg(test)]
-pub(crate) use self::asked::GapReason;
-pub(crate) use self::asked::{Asked, Gap};
+pub(crate) use self::asked::{Asked, Gap, GapReason};
 pub(crate) use self::budget::Budget;
 pub(crate) use self::cursor::{Cursor, End, Opening, Step, View};
 pub(crate) use self::id::{Epoch, EventId};

@@ -13,3 +13,4 @@ mod leaving;
 mod probes;
 mod sessions;
 mod starting;
+mod waiting;

@@ -194,6 +194,9 @@ fn read_request(stream: &TcpStream) -> Option<Request> {
 
 fn answer(mut stream: &TcpStream, script: &Script, request: &Request, authorization: &str) {
     let sent = request.authorization.replacen("Basic", "basic", 1);
+    if request.path == "/global/event" && sent == authorization {
+        return feed(stream);
+    }
     let (status, body) = match (request.method.as_str(), request.path.as_str()) {
         _ if sent != authorization => (401, "\"no\""),
         ("GET", "/global/health") => (
@@ -202,6 +205,10 @@ fn answer(mut stream: &TcpStream, script: &Script, request: &Request, authorizat
         ),
         ("POST", "/session") => (200, r#"{"id":"ses_stub"}"#),
         ("DELETE", _) | ("POST", "/global/dispose") => (200, "true"),
+        ("POST", path) if path.ends_with("/prompt_async") => (204, ""),
+        ("POST", path) if path.ends_with("/abort") => (200, "true"),
+        ("GET", "/session/status") => (200, "{}"),
+        ("GET", path) if path.ends_with("/message") => (200, ABORTED),
         _ => (404, r#"{"name":"NotFoundError"}"#),
     };
     let head = format!(
@@ -209,6 +216,24 @@ fn answer(mut stream: &TcpStream, script: &Script, request: &Request, authorizat
         body.len()
     );
     drop(stream.write_all(format!("{head}{body}").as_bytes()));
+}
+
+/// What is left of a turn once it was aborted; nobody asks before.
+const ABORTED: &str = r#"[{"info":{"id":"msg_1","sessionID":"ses_stub","role":"assistant",
+"time":{"created":1,"completed":2},
+"error":{"name":"MessageAbortedError","data":{"message":"Aborted"}}},"parts":[]}]"#;
+
+/// An event stream on which nothing happens, until the reader goes.
+fn feed(mut stream: &TcpStream) {
+    let head = "HTTP/1.1 200 X\r\ncontent-type: text/event-stream\r\n\r\n";
+    let mut sent = stream.write_all(head.as_bytes());
+    let mut kind = "server.connected";
+    while sent.is_ok() {
+        let event = format!(r#"{{"payload":{{"type":"{kind}","properties":{{}}}}}}"#);
+        sent = stream.write_all(format!("data: {event}\n\n").as_bytes());
+        kind = "server.heartbeat";
+        std::thread::sleep(Duration::from_secs(2));
+    }
 }
 
 fn base64(bytes: &[u8]) -> String {

@@ -5,10 +5,12 @@ use axum::extract::Query;
 use axum::extract::State;
 use axum::extract::rejection::QueryRejection;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::response::StatusResponse;
 use crate::api::Shared;
 use crate::api::error::ApiError;
+use crate::event::State as SessionState;
 
 const DEFAULT_LIMIT: usize = 50;
 const MAX_LIMIT: usize = 500;
@@ -22,22 +24,37 @@ const STATES: &[&str] = &[
     "cancelled",
 ];
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(in crate::api) struct ListQuery {
+    /// Only sessions in this state.
+    #[param(value_type = Option<SessionState>)]
     status: Option<String>,
+    /// Sessions on one page; 50 unless said.
+    #[param(minimum = 1, maximum = 500)]
     limit: Option<usize>,
     /// `next_cursor` of the page before.
+    #[param(value_type = Option<String>, pattern = "^[0-9]{1,19}$")]
     cursor: Option<u64>,
 }
 
 /// One page.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SessionList)]
 pub(in crate::api) struct ListResponse {
     sessions: Vec<StatusResponse>,
     /// Asks for the next page; null on the last.
     next_cursor: Option<String>,
 }
 
+/// All sessions that are kept, the newest first.
+#[utoipa::path(
+    get,
+    path = "/sessions",
+    operation_id = "list_sessions",
+    params(ListQuery),
+    responses((status = 200, description = "one page", body = ListResponse))
+)]
 pub(in crate::api) async fn list(
     State(state): Shared,
     query: Result<Query<ListQuery>, QueryRejection>,

@@ -3,6 +3,9 @@
 use axum::http::HeaderMap;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
+use utoipa::ToSchema;
+use utoipa::openapi::Schema;
+use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, SchemaType, Type};
 
 use crate::api::Rules;
 use crate::api::error::ApiError;
@@ -17,37 +20,81 @@ const MAX_NAME: usize = 256;
 const MAX_KEY: usize = 16 * 1024;
 const MAX_IDEMPOTENCY_KEY: usize = 255;
 
-#[derive(Deserialize)]
-struct Body {
+#[derive(Deserialize, ToSchema)]
+#[serde(expecting = "an object")]
+#[schema(as = CreateRequest)]
+pub(in crate::api) struct Body {
+    /// A UUID, or anything else that is harmless in a path.
+    #[schema(pattern = "^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$")]
     session_id: String,
+    /// At most `MAX_PROMPT_LENGTH` characters.
+    #[schema(pattern = "\\S")]
     prompt: String,
     model_config: ModelConfig,
+    /// Added to the agent's own, with every prompt. At most `MAX_PROMPT_LENGTH` characters.
     #[serde(default)]
     system_prompt: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[serde(expecting = "an object")]
 struct ModelConfig {
+    /// One of the table of providers.
+    #[schema(schema_with = provider_names)]
     provider: String,
+    /// As the provider calls it.
+    #[schema(max_length = 256, pattern = "\\S")]
     model: String,
+    /// Never leaves the sidecar but to the provider.
     #[serde(default)]
+    #[schema(max_length = 16384, pattern = "^[!-~]*$")]
     api_key: Option<String>,
     #[serde(default)]
+    #[schema(minimum = 0, maximum = 2)]
     temperature: Option<f64>,
+    /// Of one answer of the model.
     #[serde(default)]
+    #[schema(minimum = 1, maximum = 128_000)]
     max_tokens: Option<i64>,
+    /// Tool and group names. Absent: every tool.
     #[serde(default)]
+    #[schema(schema_with = tool_names)]
     enabled_tools: Option<Vec<String>>,
+    /// Joined to the model's id as the provider does it.
     #[serde(default)]
+    #[schema(max_length = 256)]
     model_version: Option<String>,
+    /// The provider's address up to and including the version.
     #[serde(default)]
     api_endpoint: Option<String>,
+    /// Of the model, in tokens. Absent: known by the model's name.
     #[serde(default)]
+    #[schema(minimum = 1, maximum = 10_000_000)]
     context_window: Option<i64>,
+    /// Tokens the session may spend.
     #[serde(default)]
+    #[schema(minimum = 1, maximum = 1_000_000_000_000_i64)]
     max_total_tokens: Option<i64>,
+    /// Model calls the session may make.
     #[serde(default)]
+    #[schema(minimum = 1, maximum = 1_000_000_000)]
     max_calls: Option<i64>,
+}
+
+fn names<'a>(names: impl Iterator<Item = &'a str>) -> ObjectBuilder {
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .enum_values(Some(names))
+}
+
+fn provider_names() -> Schema {
+    names(PROVIDERS.iter().map(|provider| provider.name)).into()
+}
+
+fn tool_names() -> Schema {
+    let either = SchemaType::from_iter([Type::Array, Type::Null]);
+    let names = names(Tools::names().split(", "));
+    ArrayBuilder::new().schema_type(either).items(names).into()
 }
 
 /// The request that a body and its headers make.
@@ -106,13 +153,13 @@ fn model(config: ModelConfig, demo: bool) -> Result<Model, ApiError> {
     let endpoint = config.api_endpoint.as_deref();
     let upstream = Upstream::resolve(&config.provider, endpoint, !key.is_empty(), demo)
         .map_err(|e| unresolved(&e))?;
-    if config.model.trim().is_empty() || config.model.len() > MAX_NAME {
+    if config.model.trim().is_empty() || config.model.chars().count() > MAX_NAME {
         return Err(field("model", "must have 1 to 256 characters"));
     }
     if config
         .model_version
         .as_ref()
-        .is_some_and(|version| version.len() > MAX_NAME)
+        .is_some_and(|version| version.chars().count() > MAX_NAME)
     {
         return Err(field("model_version", "must have at most 256 characters"));
     }

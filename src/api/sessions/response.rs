@@ -1,16 +1,19 @@
 //! What clients get to read about a session.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
-use crate::event::{State, Usage};
+use crate::event::{FailureCode, Phase, State, Usage};
 use crate::session::{Calls, Created, Session, Status};
 
 /// 201 of `POST /sessions`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = CreatedSession)]
 pub(in crate::api) struct CreatedResponse {
     session_id: String,
     remote_session_id: String,
+    #[schema(value_type = State)]
     status: &'static str,
     created_at: Timestamp,
     stream_url: String,
@@ -19,18 +22,22 @@ pub(in crate::api) struct CreatedResponse {
 }
 
 /// 200 of `GET /sessions/{id}/status`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SessionStatus)]
 pub(in crate::api) struct StatusResponse {
     session_id: String,
+    #[schema(value_type = State)]
     status: &'static str,
     created_at: Timestamp,
     last_activity: Timestamp,
+    #[schema(maximum = 100)]
     progress: u8,
     current_tool: Option<String>,
     remote_session_id: Option<String>,
     completed_at: Option<Timestamp>,
     error: Option<ProblemBody>,
     turn: u32,
+    #[schema(value_type = Option<Phase>)]
     phase: Option<&'static str>,
     reason: Option<String>,
     usage: UsageBody,
@@ -39,13 +46,16 @@ pub(in crate::api) struct StatusResponse {
     files_modified: Vec<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SessionError)]
 struct ProblemBody {
+    #[schema(value_type = FailureCode)]
     code: &'static str,
     error: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Usage)]
 struct UsageBody {
     input_tokens: u64,
     output_tokens: u64,
@@ -56,7 +66,8 @@ struct UsageBody {
 }
 
 /// What the gateway counted. More than `usage` where the agent threw an answer away.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ModelCalls)]
 struct CallsBody {
     calls: u64,
     retries: u64,
@@ -67,10 +78,12 @@ struct CallsBody {
 }
 
 /// 200 of `POST /sessions/{id}/stop` and `DELETE /sessions/{id}`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = CancelledSession)]
 pub(in crate::api) struct CancelledResponse {
     session_id: String,
     /// `cancelled`, or how it had ended before.
+    #[schema(value_type = State)]
     status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     cancelled_at: Option<Timestamp>,
@@ -112,7 +125,7 @@ impl StatusResponse {
                 error: problem.sentence.clone(),
             }),
             turn: status.turn,
-            phase: status.phase.map(crate::event::Phase::as_str),
+            phase: status.phase.map(Phase::as_str),
             reason: status.reason.clone(),
             usage: UsageBody::new(status.usage),
             model_calls: CallsBody::new(&status.calls),

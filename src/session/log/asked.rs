@@ -3,6 +3,8 @@
 //! [`Asked::parse`] takes any bytes and never fails, because a browser's `EventSource` gives up for good
 //! on a refused cursor. [`resolve`] is the cursor table of STREAM.md: each row is one arm of it.
 
+use utoipa::ToSchema;
+
 use super::id::{Epoch, EventId};
 
 /// A reader's cursor, as far as it can be understood.
@@ -29,7 +31,8 @@ pub(crate) struct Gap {
     pub(crate) missed: Option<u64>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ToSchema)]
+#[schema(rename_all = "snake_case")]
 pub(crate) enum GapReason {
     /// What follows the cursor is no longer kept.
     Evicted,
