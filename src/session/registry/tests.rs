@@ -116,7 +116,7 @@ fn a_turn_whose_driver_panics_has_an_end_all_the_same() {
     drop(seat);
     let status = session.status();
     assert_eq!(status.state, event::State::Failed);
-    assert_eq!(status.problem.as_ref().unwrap().code, "agent_error");
+    assert_eq!(status.problem.as_ref().unwrap().code, "internal");
     assert_eq!(session.log.last_event_id().seq, 1, "one terminal event");
     // It is kept as any other, and its place is free.
     assert!(matches!(registry.find("one"), Found::Here(_)));
