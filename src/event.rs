@@ -201,6 +201,8 @@ pub(crate) enum FailureCode {
     EngineLost,
     /// Anything else in the agent.
     AgentError,
+    /// A fault of the sidecar.
+    Internal,
 }
 
 /// A turn that ended well.
@@ -381,6 +383,7 @@ impl FailureCode {
             Self::ShuttingDown => "shutting_down",
             Self::EngineLost => "engine_lost",
             Self::AgentError => "agent_error",
+            Self::Internal => "internal",
         }
     }
 }

@@ -67,6 +67,9 @@ pub(crate) struct Idempotency {
     pub(crate) digest: [u8; 32],
 }
 
+#[cfg(test)]
+mod tests;
+
 /// Why a session was not made. The texts are for the client.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum CreateError {

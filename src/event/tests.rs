@@ -273,6 +273,7 @@ fn every_word_of_the_contract() {
         Code::ShuttingDown,
         Code::EngineLost,
         Code::AgentError,
+        Code::Internal,
     ];
     let states = [
         State::Pending,

@@ -21,8 +21,7 @@ pub(crate) struct Created {
 /// The creation's outcome, once there is one.
 pub(super) type Outcome = Option<Result<Created, CreateError>>;
 
-/// The driver's side of a session. Dropping it before the session has begun refuses it; dropping it
-/// before its turn has ended ends it as failed.
+/// The driver's side of a session. Dropping it before the session has begun refuses it.
 #[derive(Debug)]
 pub(crate) struct Seat {
     pub(crate) request: Request,
@@ -65,38 +64,6 @@ impl Seat {
         self.session.removed.clone()
     }
 
-    /// The turn had begun, and its driver is gone without having ended it: a fault of ours, which must
-    /// not keep readers and a place for ever.
-    fn abandon(&self) {
-        let at = Timestamp::now();
-        let failure = Failure {
-            code: FailureCode::AgentError,
-            error: "the turn was lost by a fault of the sidecar".into(),
-            fatal: true,
-            retry_after: None,
-            resumable: Some(false),
-        };
-        self.update(|status| {
-            status.state = State::Failed;
-            status.problem = Some(Problem {
-                code: failure.code.as_str(),
-                sentence: failure.error.clone(),
-            });
-            status.last_activity = at;
-            status.completed_at = Some(at);
-            status.ended = Some(Instant::now());
-        });
-        let event = Event {
-            at,
-            agent: None,
-            body: Body::Error(failure),
-        };
-        for piece in event.encode() {
-            self.session.log.end_turn(piece.kind, &piece.data);
-        }
-        self.registry.ended();
-    }
-
     fn give_up(&self, error: CreateError) {
         if self.outcome_tx.borrow().is_none() {
             self.registry.forget(&self.session);
@@ -106,12 +73,66 @@ impl Seat {
 }
 
 impl Drop for Seat {
+    /// A driver that fails must not leave a client waiting: neither for its 201 nor for an end.
     fn drop(&mut self) {
-        let began = matches!(&*self.outcome_tx.borrow(), Some(Ok(_)));
-        if !began {
-            self.give_up(CreateError::Failed("the session's driver ended".into()));
-        } else if !self.session.status().state.is_final() {
-            self.abandon();
+        self.give_up(CreateError::Failed("the session's driver ended".into()));
+        if self.session.status().state.is_final() {
+            return;
         }
+        let failure = Failure {
+            code: FailureCode::Internal,
+            error: "something failed in the sidecar; its log says what".into(),
+            fatal: true,
+            retry_after: None,
+            resumable: Some(true),
+        };
+        self.update(|status| {
+            status.state = State::Failed;
+            status.completed_at = Some(Timestamp::now());
+            status.ended = Some(Instant::now());
+            status.problem = Some(Problem {
+                code: failure.code.as_str(),
+                sentence: failure.error.clone(),
+            });
+        });
+        let event = Event {
+            at: Timestamp::now(),
+            agent: None,
+            body: Body::Error(failure),
+        };
+        for piece in event.encode() {
+            self.session.log.end_turn(piece.kind, &piece.data);
+        }
+        self.registry.ended();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_util::task::TaskTracker;
+
+    use super::super::tests::{request, small};
+    use super::*;
+
+    #[tokio::test]
+    async fn a_driver_that_fails_ends_its_turn() {
+        let (registry, mut seats_rx) = small();
+        let creating = TaskTracker::new().spawn({
+            let registry = registry.clone();
+            async move { registry.create(request("s1")).await }
+        });
+        let seat = seats_rx.recv().await.unwrap();
+        seat.accept("ses_1");
+        let (session, _) = creating.await.unwrap().unwrap();
+        drop(seat);
+        let status = session.status();
+        assert_eq!(status.state, State::Failed);
+        assert_eq!(status.problem.as_ref().unwrap().code, "internal");
+        assert_eq!(
+            session.log.last_event_id().seq,
+            1,
+            "and its stream has the end"
+        );
+        registry.idle().await;
     }
 }

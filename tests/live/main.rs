@@ -2,8 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[expect(dead_code, reason = "the unit tests of the gateway use the rest of it")]
 #[path = "../support/llm.rs"]
+#[allow(
+    dead_code,
+    clippy::allow_attributes,
+    reason = "each test binary uses its part of this"
+)]
 mod llm;
 #[path = "../support/mod.rs"]
 mod support;
@@ -13,6 +17,10 @@ mod creating;
 mod crowd;
 mod engine;
 mod faults;
+mod gateway;
 mod healing;
+mod place;
+mod proxy;
+mod secrecy;
 mod stopping;
 mod turns;

@@ -1,7 +1,5 @@
 use super::*;
 use crate::event;
-use crate::provider::Upstream;
-use crate::session::Model;
 
 const RETENTION: Duration = Duration::from_mins(1);
 
@@ -14,27 +12,12 @@ fn registry(most: usize) -> (Registry, mpsc::Receiver<Seat>) {
 }
 
 fn request(id: &str, key: Option<&str>) -> Request {
-    let model = Model {
-        upstream: Upstream::resolve("local", None, false, false).unwrap(),
-        name: "m".into(),
-        version: None,
-        key: None,
-        temperature: None,
-        max_tokens: None,
-        context_window: None,
-        max_total_tokens: None,
-        max_calls: None,
-    };
     Request {
-        id: id.into(),
-        prompt: "please".into(),
-        system_prompt: None,
-        model,
-        tools: None,
         idempotency: key.map(|key| Idempotency {
             key: key.into(),
             digest: [0; 32],
         }),
+        ..crate::session::tests::request(id)
     }
 }
 
@@ -105,24 +88,6 @@ fn what_is_refused_or_dropped_leaves_its_place_and_its_id() {
     drop(seats_rx.try_recv().unwrap());
     assert!(matches!(registry.find("two"), Found::Unknown));
     registry.admit(request("three", None)).unwrap();
-}
-
-#[test]
-fn a_turn_whose_driver_panics_has_an_end_all_the_same() {
-    let (registry, mut seats_rx) = registry(1);
-    let (session, _) = registry.admit(request("one", None)).unwrap();
-    let seat = seats_rx.try_recv().unwrap();
-    seat.accept("ses_1");
-    drop(seat);
-    let status = session.status();
-    assert_eq!(status.state, event::State::Failed);
-    assert_eq!(status.problem.as_ref().unwrap().code, "agent_error");
-    assert_eq!(session.log.last_event_id().seq, 1, "one terminal event");
-    // It is kept as any other, and its place is free.
-    assert!(matches!(registry.find("one"), Found::Here(_)));
-    registry.admit(request("two", None)).unwrap();
-    registry.let_go(Instant::now() + RETENTION);
-    assert!(matches!(registry.find("one"), Found::Gone));
 }
 
 #[test]
