@@ -21,8 +21,7 @@ pub(crate) struct Created {
 /// The creation's outcome, once there is one.
 pub(super) type Outcome = Option<Result<Created, CreateError>>;
 
-/// The driver's side of a session. Dropping it before the session has begun refuses it; dropping it
-/// before its turn has ended ends it as failed.
+/// The driver's side of a session. Dropping it before the session has begun refuses it.
 #[derive(Debug)]
 pub(crate) struct Seat {
     pub(crate) request: Request,

@@ -113,13 +113,13 @@ fn silence_is_explained_and_a_long_turn_is_ended() {
     let world = World::with(|options| {
         options
             .env("STALL_AFTER", "1s")
-            .env("SESSION_TIMEOUT", "6s")
+            .env("SESSION_TIMEOUT", "12s")
     });
     world.script("slow-model", [Turn::hang_before_headers()]);
     world.script(
         "slow-tool",
         [
-            Turn::new().tool("bash", bash("sleep 3.5; echo awake")),
+            Turn::new().tool("bash", bash("until [ -e go-on ]; do sleep 0.05; done")),
             Turn::new().text("ok"),
         ],
     );
@@ -131,14 +131,15 @@ fn silence_is_explained_and_a_long_turn_is_ended() {
     world.create("slow-model");
     world.create("slow-tool");
 
+    world.stream("slow-tool", "").until("the stall", |event| {
+        event.data["phase"] == "stalled" && event.data["current_tool"] == "bash"
+    });
+    std::fs::write(world.file("go-on"), "").unwrap();
     let tool = world.follow("slow-tool");
     tool.assert_complete();
-    let stalled: Vec<_> = tool
-        .of("status")
-        .filter(|data| data["phase"] == "stalled")
-        .collect();
-    assert_eq!(stalled.len(), 1, "{tool:#?}");
-    let reason = stalled[0]["reason"].as_str().unwrap();
+    let stalls = |data: &&serde_json::Value| data["phase"] == "stalled";
+    let reason = tool.of("status").rfind(stalls).unwrap()["reason"].clone();
+    let reason = reason.as_str().unwrap();
     assert!(reason.starts_with("the tool bash is running"), "{reason}");
 
     let model = world.follow("slow-model");

@@ -192,7 +192,7 @@ fn a_stopped_turn_is_cancelled_even_if_the_engine_dies_of_it() {
     kill_process(Pid::from_raw(pid).unwrap(), Signal::STOP).unwrap();
     std::thread::scope(|scope| {
         let stop = scope.spawn(|| world.stop("doomed"));
-        // The gateway cuts the model's call as soon as the stop has begun.
+        // The gateway cuts the model's call when the abort was given up.
         world.runtime.block_on(world.llm.until_cut(1));
         processes::kill(pid);
         assert_eq!(stop.join().unwrap().json()["status"], "cancelled");

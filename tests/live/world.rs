@@ -180,7 +180,7 @@ fn assert_pairs(events: &[Event]) {
 // === impl Seen ===
 
 impl Seen {
-    pub(crate) fn of<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Value> {
+    pub(crate) fn of<'a>(&'a self, kind: &'a str) -> impl DoubleEndedIterator<Item = &'a Value> {
         self.0
             .iter()
             .filter(move |event| event.kind == kind)

@@ -1,7 +1,5 @@
 use super::*;
 use crate::event;
-use crate::provider::Upstream;
-use crate::session::Model;
 
 const RETENTION: Duration = Duration::from_mins(1);
 
@@ -14,27 +12,12 @@ fn registry(most: usize) -> (Registry, mpsc::Receiver<Seat>) {
 }
 
 fn request(id: &str, key: Option<&str>) -> Request {
-    let model = Model {
-        upstream: Upstream::resolve("local", None, false, false).unwrap(),
-        name: "m".into(),
-        version: None,
-        key: None,
-        temperature: None,
-        max_tokens: None,
-        context_window: None,
-        max_total_tokens: None,
-        max_calls: None,
-    };
     Request {
-        id: id.into(),
-        prompt: "please".into(),
-        system_prompt: None,
-        model,
-        tools: None,
         idempotency: key.map(|key| Idempotency {
             key: key.into(),
             digest: [0; 32],
         }),
+        ..crate::session::tests::request(id)
     }
 }
 
