@@ -92,7 +92,7 @@ impl App {
             bound,
             _lock,
         } = self;
-        announce(config.announce, bound.address());
+        announce(config.announce, bound.address(), config.demo);
         warn_about(&config);
 
         let (tracker, connections) = (TaskTracker::new(), TaskTracker::new());
@@ -204,20 +204,14 @@ fn briefings(address: SocketAddr, gateway: gateway::Handle) -> engine::Briefings
 }
 
 /// Tells the address on stdout: for a person, or for whoever started us and reads one line.
-fn announce(how: Announce, address: SocketAddr) {
+fn announce(how: Announce, address: SocketAddr, demo: bool) {
     let text = match how {
         Announce::Text => true,
         Announce::Json => false,
         Announce::Auto => std::io::stdout().is_terminal(),
     };
     let line = if text {
-        let port = address.port();
-        format!(
-            "\n  opencode-sidecar {} listens on http://localhost:{port}\n\n  \
-             try:  curl -s localhost:{port}/ready\n        \
-             curl -s localhost:{port}/engine/status\n\n",
-            env!("CARGO_PKG_VERSION")
-        )
+        banner(address.port(), demo)
     } else {
         format!(
             "{}\n",
@@ -226,6 +220,26 @@ fn announce(how: Announce, address: SocketAddr) {
     };
     // Nobody reading is no reason not to serve.
     drop(std::io::stdout().write_all(line.as_bytes()));
+}
+
+/// The first things to try. With the demo model a whole session needs no key.
+fn banner(port: u16, demo: bool) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let session = if demo {
+        format!(
+            "\n  watch an agent at work (no key needed):\n\n  \
+             curl -sN localhost:{port}/sessions -H 'Accept: text/event-stream' -d '{{\n    \
+             \"session_id\": \"first\", \"prompt\": \"Show me what you can do\",\n    \
+             \"model_config\": {{\"provider\": \"demo\", \"model\": \"demo\"}}}}'\n"
+        )
+    } else {
+        String::new()
+    };
+    format!(
+        "\n  opencode-sidecar {version} listens on http://localhost:{port}\n\n  \
+         try:  curl -s localhost:{port}/ready\n        \
+         curl -s localhost:{port}/engine/status\n{session}\n"
+    )
 }
 
 fn warn_about(config: &Config) {

@@ -61,6 +61,7 @@ fn refused(sidecar: &Sidecar, body: &Value, field: &str, reason: &str) {
     assert_eq!(answer["error"], format!("{field}: {reason}"), "{shown}");
 }
 
+#[expect(clippy::too_many_lines, reason = "one table of all fields")]
 #[test]
 fn every_mistake_is_named_by_its_field() {
     let sidecar = Options::stub().env("MAX_PROMPT_LENGTH", "10").start();
