@@ -171,6 +171,26 @@ fn healthcheck_tells_by_its_exit_code() {
 }
 
 #[test]
+fn healthcheck_asks_at_the_address_that_is_listened_on() {
+    // A host of its own on loopback, where 127.0.0.1 is closed.
+    let sidecar = Options::stub()
+        .env("HOST", "127.0.0.9")
+        .start_at([127, 0, 0, 9]);
+    let port = sidecar.address.port().to_string();
+    let check = |host: &str| {
+        let output = Command::new(SIDECAR)
+            .arg("healthcheck")
+            .env("HOST", host)
+            .env("PORT", &port)
+            .output()
+            .unwrap();
+        output.status.code()
+    };
+    assert_eq!(check("127.0.0.9"), Some(0));
+    assert_eq!(check("127.0.0.1"), Some(1));
+}
+
+#[test]
 fn the_default_host_takes_ipv4_and_ipv6() {
     let sidecar = Options::stub().env("HOST", "::").start();
     assert_eq!(sidecar.get("/healthz").status, 200, "over IPv4");

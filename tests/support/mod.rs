@@ -124,6 +124,13 @@ impl Options {
         self.start_as(command)
     }
 
+    /// The same, when `HOST` is another address of loopback.
+    pub(crate) fn start_at(self, host: [u8; 4]) -> Sidecar {
+        let mut sidecar = self.start();
+        sidecar.address.set_ip(host.into());
+        sidecar
+    }
+
     /// The same, wrapped: `command` ends in running the sidecar.
     pub(crate) fn start_as(self, mut command: Command) -> Sidecar {
         let mut process = command.spawn().unwrap();
@@ -162,6 +169,20 @@ impl Options {
         let output = finish(self.command().spawn().unwrap());
         (output.0.code(), output.1)
     }
+}
+
+/// `sh -c script` with the variables that `options` would give the sidecar.
+pub(crate) fn wrapped(options: &Options, script: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).env_clear();
+    for (name, value) in options.command().get_envs() {
+        command.env(name, value.unwrap());
+    }
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
 }
 
 fn finish(mut process: Child) -> (ExitStatus, String) {

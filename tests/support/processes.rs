@@ -46,6 +46,12 @@ pub(crate) fn kill(pid: i32) {
     }
 }
 
+/// A child of `pid`.
+pub(crate) fn child_of(pid: u32) -> Option<i32> {
+    let parent = format!(") S {pid} ");
+    all().find(|child| stat(*child).is_some_and(|stat| stat.contains(&parent)))
+}
+
 pub(crate) fn open_files(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
 }
