@@ -6,7 +6,7 @@
 //!
 //! The rules of what is logged where are in `docs/LOGGING.md`.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -191,6 +191,8 @@ pub fn init(config: &crate::Config) -> Result<Log, InitError> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
 
     /// Takes nothing until it is told to, as a pipe that is full.

@@ -480,7 +480,7 @@ fn the_child_finds_what_it_needs_and_nothing_else() {
 #[test]
 fn limits_of_open_files_are_raised_for_the_sidecar_and_its_child() {
     let options = Options::stub();
-    let mut command = wrapped(&options, "ulimit -Hn 5000; ulimit -Sn 300; exec \"$0\"");
+    let mut command = wrapped(&options, "ulimit -Sn 300; ulimit -Hn 5000; exec \"$0\"");
     command.arg(SIDECAR);
     let sidecar = options.start_as(command).ready();
     for pid in [sidecar.pid().to_string(), sidecar.engine_pid().to_string()] {

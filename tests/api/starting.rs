@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
-use crate::support::{Options, SIDECAR};
+use crate::support::{Options, SIDECAR, as_nobody};
 
 /// Status and the sentence after the program's name.
 fn refusal(options: &Options) -> (i32, String) {
@@ -102,6 +102,27 @@ fn a_data_dir_that_cannot_be_written() {
     assert_eq!(
         refusal(&Options::stub().env("DATA_DIR", "/proc/sidecar")),
         (64, sentence.into())
+    );
+}
+
+#[test]
+fn a_data_dir_of_another_owner() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: only root may become somebody else");
+        return;
+    }
+    let (options, mut command) = as_nobody(Options::stub(), &["workspace"]);
+    let output = command.output().unwrap();
+    let expected = format!(
+        "opencode-sidecar: DATA_DIR={:?} cannot be used: permission denied; give a directory this user can write\n",
+        options.dir.path().join("data")
+    );
+    assert_eq!(
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stderr).into_owned()
+        ),
+        (Some(64), expected)
     );
 }
 

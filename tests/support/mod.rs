@@ -171,6 +171,25 @@ impl Options {
     }
 }
 
+/// The sidecar as uid 65534, who owns what is in `owned`. Only root can start this.
+pub(crate) fn as_nobody(options: Options, owned: &[&str]) -> (Options, Command) {
+    use std::os::unix::fs::{PermissionsExt as _, chown};
+    let dir = options.dir.path().to_owned();
+    std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o755)).unwrap();
+    // The checkout may lie where nobody may look.
+    for (name, program) in [("sidecar", SIDECAR), ("opencode", STUB)] {
+        std::fs::copy(program, dir.join(name)).unwrap();
+    }
+    for name in owned {
+        chown(dir.join(name), Some(65534), Some(65534)).unwrap();
+    }
+    let options = options.env("OPENCODE_BIN", &dir.join("opencode").to_string_lossy());
+    let script = "exec setpriv --reuid 65534 --regid 65534 --clear-groups \"$0\"";
+    let mut command = wrapped(&options, script);
+    command.arg(dir.join("sidecar"));
+    (options, command)
+}
+
 /// `sh -c script` with the variables that `options` would give the sidecar.
 pub(crate) fn wrapped(options: &Options, script: &str) -> Command {
     let mut command = Command::new("sh");
