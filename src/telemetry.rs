@@ -60,7 +60,7 @@ fn level(word: &str) -> Option<LevelFilter> {
 }
 
 /// Lines that may wait to be written.
-const QUEUE: usize = 1024;
+const QUEUE: usize = 4096;
 
 /// How long the end of the program waits for the last lines.
 const LAST_LINES: Duration = Duration::from_millis(500);

@@ -109,13 +109,13 @@ impl Child {
     ) -> Result<Self, StartError> {
         let within = around.config.start_timeout;
         let deadline = tokio::time::Instant::now() + within;
-        match tokio::time::timeout_at(deadline, preparation.of(&around.home)).await {
-            Ok(prepared) => prepared.map_err(StartError::Prepare)?,
-            Err(_) => {
-                let path = around.home.root().to_owned();
-                return Err(StartError::Stuck { within, path });
-            }
-        }
+        tokio::time::timeout_at(deadline, preparation.of(&around.home))
+            .await
+            .map_err(|_| StartError::Stuck {
+                within,
+                path: around.home.root().to_owned(),
+            })?
+            .map_err(StartError::Prepare)?;
         let password = Secret::random();
         let briefing = around.briefings.next();
         let command = environment::command(&around.config, &around.home, &around.mark, port);

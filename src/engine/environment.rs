@@ -257,7 +257,7 @@ mod tests {
             fs::create_dir_all(file.parent().unwrap()).unwrap();
             fs::write(file, "").unwrap();
         }
-        fs::set_permissions(home.path("unknown"), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(home.path("unknown"), fs::Permissions::from_mode(0o000)).unwrap();
         fs::remove_dir_all(home.path("state")).unwrap();
         std::os::unix::fs::symlink(&outside, home.path("state")).unwrap();
 

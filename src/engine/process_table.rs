@@ -220,7 +220,9 @@ mod tests {
             [22, 20, 21, 40]
         );
         let mut marked = pod();
-        marked.iter_mut().for_each(|process| process.marked = true);
+        for process in &mut marked {
+            process.marked = true;
+        }
         assert_eq!(
             leftovers(&marked, pid(10), None, &pids).len(),
             marked.len() - 1

@@ -193,8 +193,8 @@ fn a_stderr_that_nobody_reads_stops_nothing() {
     let port: serde_json::Value = serde_json::from_str(&line).unwrap();
     let port = u16::try_from(port["port"].as_u64().unwrap()).unwrap();
     let get = |path: &str| http::send(([127, 0, 0, 1], port).into(), "GET", path, &[], b"");
-    // A pipe takes 64 KiB, and each of these is a line of more than 200 bytes.
-    for _ in 0..600 {
+    // A pipe takes 64 KiB and the queue 4096 lines; each of these is a line of more than 200 bytes.
+    for _ in 0..5000 {
         assert_eq!(get("/nope").unwrap().status, 404);
     }
     assert_eq!(get("/healthz").unwrap().status, 200);

@@ -126,6 +126,29 @@ fn a_data_dir_of_another_owner() {
     );
 }
 
+/// A tool may close a directory to its owner, which would keep everybody but root from wiping it.
+#[test]
+fn a_directory_that_a_tool_has_closed_does_not_keep_the_engine_from_starting() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: only root may become somebody else");
+        return;
+    }
+    let options = Options::stub();
+    let closed = ["data/engine", "data/engine/home", "data/engine/home/closed"];
+    let inner = options.dir.path().join("data/engine/home/closed/inner");
+    fs::create_dir_all(&inner).unwrap();
+    fs::set_permissions(inner.parent().unwrap(), fs::Permissions::from_mode(0o000)).unwrap();
+    let owned = [
+        &["workspace", "data", "data/engine/home/closed/inner"],
+        &closed[..],
+    ]
+    .concat();
+    let (options, command) = as_nobody(options, &owned);
+    let sidecar = options.start_as(command).ready();
+    assert_eq!(sidecar.engine()["generation"], 1);
+    assert!(!inner.exists());
+}
+
 #[test]
 fn a_second_sidecar_on_the_same_data_dir() {
     let first = Options::stub().start();
