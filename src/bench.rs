@@ -13,3 +13,9 @@ pub use self::stream::{StreamLog, StreamReader, serve_stream};
 mod translate;
 
 pub use self::translate::{Count, Pipeline};
+
+// === the model gateway (benches/gateway.rs) ===
+
+mod gateway;
+
+pub use self::gateway::{Gateway, SESSION};

@@ -2,7 +2,7 @@
 //!
 //! Owns the table of names, dialects and default addresses, and the two decisions that follow from it:
 //! where a session's calls go ([`Upstream::resolve`]) and what the model is called there
-//! ([`Upstream::model_id`]). Pure; opens nothing. `docs/drafts/gateway.md` prints the same table and a test
+//! ([`Upstream::model_id`]). Pure; opens nothing. `API_CONTRACT.md` prints the same table and a test
 //! holds the two together.
 
 use reqwest::Url;

@@ -239,7 +239,7 @@ fn what_belongs_to_one_room_is_not_done_in_another() {
     let one_room: [(&str, &[&str]); 3] = [
         ("std::env::var", &["config"]),
         // The gateway speaks HTTP of its own.
-        ("StatusCode", &["api", "gateway"]),
+        ("StatusCode", &["api", "bench", "gateway"]),
         ("/proc/", &["engine", "live"]),
     ];
     for path in sources() {

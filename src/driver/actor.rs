@@ -11,6 +11,8 @@
 //! While it asks the child something it goes on hearing: calls are futures beside the queue, never in
 //! front of it. The one exception is after a lost feed, when what was missed must come first.
 
+mod asking;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,34 +22,24 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use self::asking::Findings;
 use super::closing;
 use super::crowd::Presence;
 use super::dispatch::Surroundings;
-use super::ending::{self, Facts, Verdict};
 use super::link::Link;
 use super::opening::{self, Opened};
 use super::publish::publish;
-use super::resync::{self, Missed};
+use super::resync::Missed;
 use super::switchboard::{Item, Place};
 use super::translate::{Batch, End, Signal, Translator};
 use crate::clock::Timestamp;
 use crate::event::State;
-use crate::gateway::{Grant, Wait};
+use crate::gateway::Grant;
 use crate::opencode::CallError;
-use crate::opencode::types::{Message, SessionStatus};
 use crate::session::{Command, CreateError, Seat, Status};
 
 /// Items taken before the others get a turn: enough to merge small texts, too few to hold anybody up.
 const AT_ONCE: usize = 512;
-
-/// How long a stopped turn may take to end in good order. A client that cancels is answered within 5 s.
-const STOPPING: Duration = Duration::from_secs(4);
-
-/// How long the child may take to abort.
-const ABORT: Duration = Duration::from_millis(2500);
-
-/// After a question about the turn's end that got no answer.
-const ASK_AGAIN: Duration = Duration::from_millis(500);
 
 /// How often a silent turn is looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -56,6 +48,7 @@ const LOOK: Duration = Duration::from_secs(1);
 pub(super) async fn run(mut seat: Seat, around: Surroundings) {
     let opened = tokio::select! {
         opened = opening::open(&seat.request, &around) => opened,
+        () = around.shutdown.halt.cancelled() => Err(CreateError::ShuttingDown),
         command = seat.commands_rx.recv() => {
             seat.update(cancelled);
             seat.refuse(CreateError::Cancelled);
@@ -100,9 +93,6 @@ async fn park(mut seat: Seat, around: &Surroundings, remote_id: &str) {
         tracing::debug!(%error, "an old session stays in the engine");
     }
 }
-
-/// What is known of the root session when an end is suspected.
-type Findings = Result<(SessionStatus, Vec<Message>), CallError>;
 
 struct Turn {
     seat: Seat,
@@ -183,7 +173,7 @@ impl Turn {
                 findings = settled(&mut self.inquiry), if self.inquiry.is_some() => self.judge(findings),
                 missed = settled(&mut self.resync), if self.resync.is_some() => self.catch_up(missed),
                 Some(()) = self.errands.next(), if !self.errands.is_empty() => None,
-                () = lost.cancelled() => Some(closing::engine_lost()),
+                () = lost.cancelled() => Some(self.engine_lost()),
                 () = halt.cancelled(), if !stopping => { self.stop(closing::shutting_down()); None }
                 () = tokio::time::sleep_until(stop_by) => self.time_is_up(),
                 _ = looks.tick() => { self.look(); None }
@@ -193,6 +183,17 @@ impl Turn {
             }
         };
         self.close(end).await
+    }
+
+    /// The child is gone. If the turn was being stopped, or everything is, that is the reason.
+    fn engine_lost(&mut self) -> End {
+        let leaving = self.around.shutdown.halt.is_cancelled();
+        let cause = if leaving {
+            closing::shutting_down()
+        } else {
+            closing::engine_lost()
+        };
+        self.stopping.take().map_or(cause, |(reason, _)| reason)
     }
 
     /// Takes what is in the queue, up to a point.
@@ -292,158 +293,6 @@ impl Turn {
         }
     }
 
-    /// Begins to end the turn: no more model calls, abort, no more commands. The first reason holds.
-    fn stop(&mut self, end: End) {
-        if self.stopping.is_some() {
-            return;
-        }
-        self.stopping = Some((end, Instant::now() + STOPPING));
-        self.remember_usage();
-        self.grant = None;
-        self.asked = 0;
-        let (link, remote_id) = (self.link.clone(), self.remote_id.clone());
-        let (engine, family) = (self.around.engine.clone(), self.place.family());
-        let workspace = self.around.config.workspace.clone();
-        self.inquiry = Some(Box::pin(async move {
-            if let Err(error) = link.client.abort(&remote_id, ABORT).await {
-                tracing::warn!(%error, "the engine did not abort the turn");
-            }
-            // Also what left the process group of its command.
-            let escaped = engine.end_tools(family).await;
-            if escaped > 0 {
-                tracing::info!(
-                    processes = escaped,
-                    "ended what the turn's commands left behind"
-                );
-            }
-            find_out(&link, &remote_id, &workspace).await
-        }));
-    }
-
-    fn time_is_up(&mut self) -> Option<End> {
-        if let Some((end, _)) = self.stopping.take() {
-            return Some(end);
-        }
-        self.stop(closing::timeout(self.around.config.turn_timeout));
-        None
-    }
-
-    /// Asks the child whether the turn has ended, unless that is being asked.
-    fn inquire(&mut self, after: Duration) {
-        if self.inquiry.is_some() {
-            self.inquire_again = true;
-            return;
-        }
-        self.inquire_again = false;
-        let (link, remote_id) = (self.link.clone(), self.remote_id.clone());
-        let workspace = self.around.config.workspace.clone();
-        self.inquiry = Some(Box::pin(async move {
-            tokio::time::sleep(after).await;
-            find_out(&link, &remote_id, &workspace).await
-        }));
-    }
-
-    fn judge(&mut self, findings: Findings) -> Option<End> {
-        let (status, messages) = match findings {
-            Ok(findings) => findings,
-            Err(error) => {
-                tracing::warn!(%error, "could not ask whether a turn has ended");
-                self.inquire(ASK_AGAIN);
-                return None;
-            }
-        };
-        let facts = Facts {
-            status: &status,
-            last: ending::last_of_turn(&messages, None),
-            error: self.translator.turn_error(),
-            cancelled: self.stopping.is_some(),
-            asked: self.asked,
-        };
-        match ending::decide(&facts) {
-            Verdict::NotYet if self.inquire_again => self.inquire(Duration::ZERO),
-            Verdict::NotYet => {}
-            Verdict::AskAgain(wait) => {
-                self.asked += 1;
-                self.inquire(wait);
-            }
-            Verdict::Ended(end) => {
-                // What the last events would have said, if they are still on their way.
-                self.recall(messages);
-                let end = closing::refine(end, self.grant.as_ref().and_then(Grant::stopped));
-                return Some(self.stopping.take().map_or(end, |(reason, _)| reason));
-            }
-        }
-        None
-    }
-
-    fn begin_resync(&mut self) {
-        let family: Vec<(String, Option<u64>)> = self
-            .translator
-            .sequences()
-            .map(|(id, seen)| (id.to_owned(), seen))
-            .collect();
-        let mut others = self.around.switchboard.sessions();
-        others.retain(|id| !family.iter().any(|(ours, _)| ours == id));
-        self.resync = Some(Box::pin(resync::ask(self.link.clone(), family, others)));
-    }
-
-    fn catch_up(&mut self, missed: Missed) -> Option<End> {
-        let now = Timestamp::now();
-        for item in missed.history {
-            self.translator.apply_history(item, now, &mut self.batch);
-        }
-        self.recall(missed.messages);
-        self.heard();
-        // The end may be among what was missed.
-        self.inquire(Duration::ZERO);
-        self.heed_signals()
-    }
-
-    fn recall(&mut self, messages: Vec<Message>) {
-        let now = Timestamp::now();
-        for message in messages {
-            self.translator.apply_message(message, now, &mut self.batch);
-        }
-    }
-
-    /// Says why nothing is heard, once.
-    fn look(&mut self) {
-        let silence = self.last_heard.elapsed();
-        if self.stalled || silence < self.around.config.stall_after {
-            return;
-        }
-        self.stalled = true;
-        let since = Timestamp::now();
-        let tool = self.seat.session.status().current_tool.clone();
-        let reason = match (self.grant.as_ref().map(Grant::wait), tool) {
-            (Some(Wait::Provider { deadline, .. }), _) => {
-                format!(
-                    "waiting for the model provider until {}",
-                    Timestamp::from(deadline)
-                )
-            }
-            (Some(Wait::Retry { until }), _) => {
-                format!(
-                    "the model provider is asked again at {}",
-                    Timestamp::from(until)
-                )
-            }
-            (Some(Wait::Answering { .. }), _) => {
-                "the model's answer comes in, but the engine says nothing".into()
-            }
-            (_, Some(tool)) => format!(
-                "the tool {tool} is running and has said nothing for {} s",
-                silence.as_secs()
-            ),
-            _ => format!(
-                "nothing was heard from the engine for {} s",
-                silence.as_secs()
-            ),
-        };
-        self.translator
-            .set_stalled(Some(reason), since, &mut self.batch);
-    }
-
     fn remember_usage(&self) {
         let (usage, (files, _)) = (
             self.translator.usage(),
@@ -483,12 +332,6 @@ impl Turn {
         drop(self.waiting);
         self.seat
     }
-}
-
-async fn find_out(link: &Link, remote_id: &str, workspace: &std::path::Path) -> Findings {
-    let mut statuses = link.client.statuses(workspace).await?;
-    let status = statuses.remove(remote_id).unwrap_or(SessionStatus::Idle);
-    Ok((status, link.client.messages(remote_id).await?))
 }
 
 /// The result of a future that is kept, which is then gone. Cancel-safe: the future stays in its place.

@@ -2,7 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../support/llm.rs"]
+#[allow(
+    dead_code,
+    clippy::allow_attributes,
+    reason = "each test binary uses its part of this"
+)]
+mod llm;
 #[path = "../support/mod.rs"]
 mod support;
 
 mod engine;
+mod gateway;
+mod place;
+mod proxy;
+mod secrecy;

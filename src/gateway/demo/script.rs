@@ -75,8 +75,9 @@ impl Script {
     pub(super) fn default_for(offered: &[&str]) -> Self {
         let mut steps = vec![
             Step::Stream {
-                chunks: 8,
-                delay_ms: 20,
+                // A sentence at a time: it is read in a terminal, one event per line.
+                chunks: 1,
+                delay_ms: 100,
             },
             Step::Text(HELLO.to_owned()),
         ];

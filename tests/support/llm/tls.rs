@@ -9,7 +9,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::must;
 
-/// A certificate for `localhost`, and the authority that vouches for it.
+/// A certificate for `localhost` or other names, and the authority that vouches for it.
 #[derive(Debug)]
 pub(crate) struct Identity {
     authority_pem: String,
@@ -20,6 +20,10 @@ pub(crate) struct Identity {
 
 impl Identity {
     pub(crate) fn new() -> Self {
+        Self::of(&["localhost"])
+    }
+
+    pub(crate) fn of(names: &[&str]) -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority = must(CertifiedIssuer::self_signed(
@@ -27,7 +31,12 @@ impl Identity {
             must(KeyPair::generate()),
         ));
         let key = must(KeyPair::generate());
-        let params = must(CertificateParams::new(vec!["localhost".to_owned()]));
+        let params = must(CertificateParams::new(
+            names
+                .iter()
+                .map(|name| (*name).to_owned())
+                .collect::<Vec<_>>(),
+        ));
         let certificate = must(params.signed_by(&key, &authority));
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = must(

@@ -1,0 +1,82 @@
+//! A gateway with one session, for `benches/gateway.rs`.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use crate::gateway::{Bound, Budget, Config, Grant, ProxySettings, Route, Usage};
+use crate::provider::Upstream;
+use crate::secret::Secret;
+
+/// Serving on the runtime that made it, until it is dropped.
+#[derive(Debug)]
+pub struct Gateway {
+    addr: SocketAddr,
+    token: Secret,
+    _grant: Grant,
+    _serving: DropGuard,
+}
+
+/// Nothing measured takes this long.
+const LONG: Duration = Duration::from_mins(1);
+
+/// The session that may call.
+pub const SESSION: &str = "ses_bench";
+
+// === impl Gateway ===
+
+impl Gateway {
+    /// Its session's provider is at `base` and speaks chat completions.
+    ///
+    /// # Errors
+    /// When there is no port, or `base` is no address.
+    pub async fn start(base: &str) -> io::Result<Self> {
+        let bound = Bound::bind(Config {
+            header_timeout: LONG,
+            idle_timeout: LONG,
+            max_retry_after: LONG,
+            extra_ca_file: None,
+            proxy: ProxySettings::default(),
+            default_budget: Budget::default(),
+        });
+        let bound = bound.await.map_err(io::Error::other)?;
+        let (handle, addr) = (bound.handle(), bound.addr());
+        let upstream =
+            Upstream::resolve("custom", Some(base), true, false).map_err(io::Error::other)?;
+        let grant = handle.register(Route {
+            session: SESSION.to_owned(),
+            upstream,
+            model: "real-model".to_owned(),
+            model_version: None,
+            key: Some(Secret::new("KEY-A")),
+            temperature: Some(0.5),
+            max_tokens: Some(500),
+            context_window: None,
+            enabled_tools: None,
+            budget: Budget::default(),
+            spent: Usage::default(),
+        });
+        let serving = CancellationToken::new();
+        bound.spawn(&TaskTracker::new(), serving.clone());
+        Ok(Self {
+            addr,
+            token: handle.new_child_token(),
+            _grant: grant,
+            _serving: serving.drop_guard(),
+        })
+    }
+
+    #[must_use]
+    pub const fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// What the child would send as its key.
+    #[must_use]
+    pub fn bearer(&self) -> &str {
+        self.token.expose()
+    }
+}

@@ -1,0 +1,193 @@
+//! Asking the child: has the turn ended, what was missed, and stop.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::super::closing;
+use super::super::ending::{self, Facts, Verdict};
+use super::super::link::Link;
+use super::super::resync::{self, Missed};
+use super::super::translate::End;
+use super::Turn;
+use crate::clock::Timestamp;
+use crate::gateway::{Grant, Wait};
+use crate::opencode::CallError;
+use crate::opencode::types::{Message, SessionStatus};
+
+/// How long a stopped turn may take to end in good order. A client that cancels is answered within 5 s.
+const STOPPING: Duration = Duration::from_secs(4);
+
+/// How long the child may take to abort.
+const ABORT: Duration = Duration::from_millis(2500);
+
+/// After a question about the turn's end that got no answer.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
+
+/// What is known of the root session when an end is suspected.
+pub(super) type Findings = Result<(SessionStatus, Vec<Message>), CallError>;
+
+// === impl Turn ===
+
+impl Turn {
+    /// Begins to end the turn: abort, no more model calls, no more commands. The first reason holds.
+    pub(super) fn stop(&mut self, end: End) {
+        if self.stopping.is_some() {
+            return;
+        }
+        self.stopping = Some((end, Instant::now() + STOPPING));
+        self.remember_usage();
+        // Held until the agent was told. A call that is cut before looks like a lost connection: OpenCode
+        // begins another try, and its abort may then not be heard.
+        let grant = self.grant.take();
+        self.asked = 0;
+        let (link, remote_id) = (self.link.clone(), self.remote_id.clone());
+        let (engine, family) = (self.around.engine.clone(), self.place.family());
+        let workspace = self.around.config.workspace.clone();
+        self.inquiry = Some(Box::pin(async move {
+            if let Err(error) = link.client.abort(&remote_id, ABORT).await {
+                tracing::warn!(%error, "the engine did not abort the turn");
+            }
+            drop(grant);
+            // Also what left the process group of its command.
+            let escaped = engine.end_tools(family).await;
+            if escaped > 0 {
+                tracing::info!(
+                    processes = escaped,
+                    "ended what the turn's commands left behind"
+                );
+            }
+            find_out(&link, &remote_id, &workspace).await
+        }));
+    }
+
+    pub(super) fn time_is_up(&mut self) -> Option<End> {
+        if let Some((end, _)) = self.stopping.take() {
+            return Some(end);
+        }
+        self.stop(closing::timeout(self.around.config.turn_timeout));
+        None
+    }
+
+    /// Asks the child whether the turn has ended, unless that is being asked.
+    pub(super) fn inquire(&mut self, after: Duration) {
+        if self.inquiry.is_some() {
+            self.inquire_again = true;
+            return;
+        }
+        self.inquire_again = false;
+        let (link, remote_id) = (self.link.clone(), self.remote_id.clone());
+        let workspace = self.around.config.workspace.clone();
+        self.inquiry = Some(Box::pin(async move {
+            tokio::time::sleep(after).await;
+            find_out(&link, &remote_id, &workspace).await
+        }));
+    }
+
+    pub(super) fn judge(&mut self, findings: Findings) -> Option<End> {
+        let (status, messages) = match findings {
+            Ok(findings) => findings,
+            Err(error) => {
+                tracing::warn!(%error, "could not ask whether a turn has ended");
+                self.inquire(ASK_AGAIN);
+                return None;
+            }
+        };
+        let facts = Facts {
+            status: &status,
+            last: ending::last_of_turn(&messages, None),
+            error: self.translator.turn_error(),
+            cancelled: self.stopping.is_some(),
+            asked: self.asked,
+        };
+        match ending::decide(&facts) {
+            Verdict::NotYet if self.inquire_again => self.inquire(Duration::ZERO),
+            Verdict::NotYet => {}
+            Verdict::AskAgain(wait) => {
+                self.asked += 1;
+                self.inquire(wait);
+            }
+            Verdict::Ended(end) => {
+                // What the last events would have said, if they are still on their way.
+                self.recall(messages);
+                let end = closing::refine(end, self.grant.as_ref().and_then(Grant::stopped));
+                return Some(self.stopping.take().map_or(end, |(reason, _)| reason));
+            }
+        }
+        None
+    }
+
+    pub(super) fn begin_resync(&mut self) {
+        let family: Vec<(String, Option<u64>)> = self
+            .translator
+            .sequences()
+            .map(|(id, seen)| (id.to_owned(), seen))
+            .collect();
+        let mut others = self.around.switchboard.sessions();
+        others.retain(|id| !family.iter().any(|(ours, _)| ours == id));
+        self.resync = Some(Box::pin(resync::ask(self.link.clone(), family, others)));
+    }
+
+    pub(super) fn catch_up(&mut self, missed: Missed) -> Option<End> {
+        let now = Timestamp::now();
+        for item in missed.history {
+            self.translator.apply_history(item, now, &mut self.batch);
+        }
+        self.recall(missed.messages);
+        self.heard();
+        // The end may be among what was missed.
+        self.inquire(Duration::ZERO);
+        self.heed_signals()
+    }
+
+    pub(super) fn recall(&mut self, messages: Vec<Message>) {
+        let now = Timestamp::now();
+        for message in messages {
+            self.translator.apply_message(message, now, &mut self.batch);
+        }
+    }
+
+    /// Says why nothing is heard, once.
+    pub(super) fn look(&mut self) {
+        let silence = self.last_heard.elapsed();
+        if self.stalled || silence < self.around.config.stall_after {
+            return;
+        }
+        self.stalled = true;
+        let since = Timestamp::now();
+        let tool = self.seat.session.status().current_tool.clone();
+        let reason = match (self.grant.as_ref().map(Grant::wait), tool) {
+            (Some(Wait::Provider { deadline, .. }), _) => {
+                format!(
+                    "waiting for the model provider until {}",
+                    Timestamp::from(deadline)
+                )
+            }
+            (Some(Wait::Retry { until }), _) => {
+                format!(
+                    "the model provider is asked again at {}",
+                    Timestamp::from(until)
+                )
+            }
+            (Some(Wait::Answering { .. }), _) => {
+                "the model's answer comes in, but the engine says nothing".into()
+            }
+            (_, Some(tool)) => format!(
+                "the tool {tool} is running and has said nothing for {} s",
+                silence.as_secs()
+            ),
+            _ => format!(
+                "nothing was heard from the engine for {} s",
+                silence.as_secs()
+            ),
+        };
+        self.translator
+            .set_stalled(Some(reason), since, &mut self.batch);
+    }
+}
+
+async fn find_out(link: &Link, remote_id: &str, workspace: &std::path::Path) -> Findings {
+    let mut statuses = link.client.statuses(workspace).await?;
+    let status = statuses.remove(remote_id).unwrap_or(SessionStatus::Idle);
+    Ok((status, link.client.messages(remote_id).await?))
+}
