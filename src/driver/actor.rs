@@ -173,7 +173,7 @@ impl Turn {
                 findings = settled(&mut self.inquiry), if self.inquiry.is_some() => self.judge(findings),
                 missed = settled(&mut self.resync), if self.resync.is_some() => self.catch_up(missed),
                 Some(()) = self.errands.next(), if !self.errands.is_empty() => None,
-                () = lost.cancelled() => Some(self.engine_lost()),
+                () = lost.cancelled() => Some(self.bereaved()),
                 () = halt.cancelled(), if !stopping => { self.stop(closing::shutting_down()); None }
                 () = tokio::time::sleep_until(stop_by) => self.time_is_up(),
                 _ = looks.tick() => { self.look(); None }
@@ -185,15 +185,20 @@ impl Turn {
         self.close(end).await
     }
 
-    /// The child is gone. If the turn was being stopped, or everything is, that is the reason.
-    fn engine_lost(&mut self) -> End {
-        let leaving = self.around.shutdown.halt.is_cancelled();
-        let cause = if leaving {
-            closing::shutting_down()
-        } else {
-            closing::engine_lost()
-        };
-        self.stopping.take().map_or(cause, |(reason, _)| reason)
+    /// The child is gone. What it still said is taken, and a turn that was being stopped ends as it was
+    /// meant to: a shutdown ends the child too, and the caller who cancelled has what he wanted.
+    fn bereaved(&mut self) -> End {
+        let now = Timestamp::now();
+        while let Ok(item) = self.place.items_rx.try_recv() {
+            if let Item::Event(event) = item {
+                self.translator.apply(*event, now, &mut self.batch);
+            }
+        }
+        match self.stopping.take() {
+            Some((reason, _)) => reason,
+            None if self.around.shutdown.halt.is_cancelled() => closing::shutting_down(),
+            None => closing::engine_lost(),
+        }
     }
 
     /// Takes what is in the queue, up to a point.

@@ -71,6 +71,7 @@ async fn listen(link: &Link, switchboard: &Switchboard, link_tx: &watch::Sender<
             Err(error) => tracing::debug!(%error, "the engine's event stream is not open yet"),
             Ok(mut feed) => {
                 if link_tx.borrow().is_some() {
+                    tracing::info!("the engine's event stream is open again");
                     switchboard.tell_all(|| Item::Back).await;
                 } else {
                     // Only now: what a prompt causes must not be missed.

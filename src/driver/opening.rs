@@ -9,7 +9,7 @@ use super::link::Link;
 use super::switchboard::Place;
 use crate::clock::Timestamp;
 use crate::gateway::{self, Grant, Route};
-use crate::opencode::{NewSession, Prompt, Rule};
+use crate::opencode::{CallError, NewSession, Prompt, Rule};
 use crate::session::{CreateError, Request};
 use crate::tool::Tools;
 
@@ -17,6 +17,9 @@ use super::translate::{Batch, Settings, Translator};
 
 /// The client gives up after 30 s; it gets an answer before that.
 const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A connection that broke because the child died is followed by the news of its death.
+const NOTICED: Duration = Duration::from_secs(1);
 
 /// A turn that runs.
 pub(super) struct Opened {
@@ -40,6 +43,41 @@ pub(super) async fn open(request: &Request, around: &Surroundings) -> Result<Ope
 
 async fn begin(request: &Request, around: &Surroundings) -> Result<Opened, CreateError> {
     let link = wait_for_link(around).await?;
+    let lost = link.lost.clone();
+    match begin_on(link, request, around).await {
+        // The child died under it. Nothing of the turn was told yet, so the next child may have it; but
+        // only that one, in case it is the request that kills.
+        Err(CallError::Connection { .. })
+            if tokio::time::timeout(NOTICED, lost.cancelled())
+                .await
+                .is_ok() =>
+        {
+            let link = wait_for_link(around).await?;
+            begin_on(link, request, around)
+                .await
+                .map_err(|error| refusal(&error))
+        }
+        result => result.map_err(|error| refusal(&error)),
+    }
+}
+
+fn refusal(error: &CallError) -> CreateError {
+    match error {
+        CallError::Connection { .. } => {
+            tracing::warn!(%error, "lost the engine while a session was created");
+            CreateError::EngineUnavailable("the engine died while the session was created".into())
+        }
+        CallError::Deadline { .. } | CallError::Status { .. } | CallError::Body { .. } => {
+            CreateError::Failed(error.to_string())
+        }
+    }
+}
+
+async fn begin_on(
+    link: Link,
+    request: &Request,
+    around: &Surroundings,
+) -> Result<Opened, CallError> {
     let tools = request.tools.as_ref();
     let new = NewSession {
         directory: &around.config.workspace,
@@ -50,8 +88,7 @@ async fn begin(request: &Request, around: &Surroundings) -> Result<Opened, Creat
             |tools| serde_json::json!({ "sidecar": { "tools": tools.list() } }),
         ),
     };
-    let failed = |error: crate::opencode::CallError| CreateError::Failed(error.to_string());
-    let remote_id = link.client.create_session(&new).await.map_err(failed)?.id;
+    let remote_id = link.client.create_session(&new).await?.id;
 
     let place = around.switchboard.register(&remote_id);
     let grant = around.gateway.register(route(request, &remote_id));
@@ -72,7 +109,7 @@ async fn begin(request: &Request, around: &Surroundings) -> Result<Opened, Creat
     if let Err(error) = link.client.prompt(&remote_id, &prompt).await {
         // Nobody will ask for it again. If this fails too, an empty session stays in the child.
         drop(link.client.delete_session(&remote_id).await);
-        return Err(failed(error));
+        return Err(error);
     }
     Ok(Opened {
         link,

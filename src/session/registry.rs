@@ -336,3 +336,6 @@ impl State {
         self.gone.insert(id, now);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,7 +21,8 @@ pub(crate) struct Created {
 /// The creation's outcome, once there is one.
 pub(super) type Outcome = Option<Result<Created, CreateError>>;
 
-/// The driver's side of a session. Dropping it before the session has begun refuses it.
+/// The driver's side of a session. Dropping it before the session has begun refuses it; dropping it
+/// before its turn has ended ends it as failed.
 #[derive(Debug)]
 pub(crate) struct Seat {
     pub(crate) request: Request,
@@ -64,6 +65,38 @@ impl Seat {
         self.session.removed.clone()
     }
 
+    /// The turn had begun, and its driver is gone without having ended it: a fault of ours, which must
+    /// not keep readers and a place for ever.
+    fn abandon(&self) {
+        let at = Timestamp::now();
+        let failure = Failure {
+            code: FailureCode::Internal,
+            error: "something failed in the sidecar; its log says what".into(),
+            fatal: true,
+            retry_after: None,
+            resumable: Some(true),
+        };
+        self.update(|status| {
+            status.state = State::Failed;
+            status.problem = Some(Problem {
+                code: failure.code.as_str(),
+                sentence: failure.error.clone(),
+            });
+            status.last_activity = at;
+            status.completed_at = Some(at);
+            status.ended = Some(Instant::now());
+        });
+        let event = Event {
+            at,
+            agent: None,
+            body: Body::Error(failure),
+        };
+        for piece in event.encode() {
+            self.session.log.end_turn(piece.kind, &piece.data);
+        }
+        self.registry.ended();
+    }
+
     fn give_up(&self, error: CreateError) {
         if self.outcome_tx.borrow().is_none() {
             self.registry.forget(&self.session);
@@ -75,35 +108,12 @@ impl Seat {
 impl Drop for Seat {
     /// A driver that fails must not leave a client waiting: neither for its 201 nor for an end.
     fn drop(&mut self) {
-        self.give_up(CreateError::Failed("the session's driver ended".into()));
-        if self.session.status().state.is_final() {
-            return;
+        let began = matches!(&*self.outcome_tx.borrow(), Some(Ok(_)));
+        if !began {
+            self.give_up(CreateError::Failed("the session's driver ended".into()));
+        } else if !self.session.status().state.is_final() {
+            self.abandon();
         }
-        let failure = Failure {
-            code: FailureCode::Internal,
-            error: "something failed in the sidecar; its log says what".into(),
-            fatal: true,
-            retry_after: None,
-            resumable: Some(true),
-        };
-        self.update(|status| {
-            status.state = State::Failed;
-            status.completed_at = Some(Timestamp::now());
-            status.ended = Some(Instant::now());
-            status.problem = Some(Problem {
-                code: failure.code.as_str(),
-                sentence: failure.error.clone(),
-            });
-        });
-        let event = Event {
-            at: Timestamp::now(),
-            agent: None,
-            body: Body::Error(failure),
-        };
-        for piece in event.encode() {
-            self.session.log.end_turn(piece.kind, &piece.data);
-        }
-        self.registry.ended();
     }
 }
 

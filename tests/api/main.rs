@@ -11,4 +11,5 @@ mod engine;
 mod errors;
 mod leaving;
 mod probes;
+mod sessions;
 mod starting;

@@ -11,9 +11,16 @@
 mod llm;
 #[path = "../support/mod.rs"]
 mod support;
+mod world;
 
+mod creating;
+mod crowd;
 mod engine;
+mod faults;
 mod gateway;
+mod healing;
 mod place;
 mod proxy;
 mod secrecy;
+mod stopping;
+mod turns;

@@ -14,6 +14,9 @@
     reason = "a test program: it fails by panicking and reads what it was given"
 )]
 
+#[path = "opencode/front.rs"]
+mod front;
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -43,6 +46,10 @@ struct Script {
     stubborn: bool,
     /// Start these shell commands, as tools do: each in a session of its own.
     tools: Vec<String>,
+    /// Stand in front of this real OpenCode and pass everything on.
+    front_of: Option<PathBuf>,
+    /// Cut every connection, and take no new one, while this file exists in `DATA_DIR`.
+    cut_when: Option<String>,
 }
 
 fn main() {
@@ -83,6 +90,11 @@ fn main() {
     }
     if script.stubborn {
         ignore_sigterm();
+    }
+    if let Some(bin) = &script.front_of {
+        let cut = script.cut_when.map(|file| data_dir.join(file));
+        front::stand(bin, cut);
+        return;
     }
     std::thread::sleep(Duration::from_millis(script.delay_ms));
     serve(&script, &data_dir, &password);

@@ -14,6 +14,7 @@
 
 pub(crate) mod http;
 pub(crate) mod processes;
+pub(crate) mod sse;
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
@@ -273,6 +274,21 @@ impl Sidecar {
             .map(|token| ("authorization", token.as_str()))
             .collect();
         http::send(self.address, method, path, &headers, body.as_bytes()).unwrap()
+    }
+
+    /// A session's stream; `query` with its question mark.
+    pub(crate) fn stream(&self, id: &str, query: &str) -> sse::Stream {
+        self.stream_from(id, query, &[])
+    }
+
+    pub(crate) fn stream_from(
+        &self,
+        id: &str,
+        query: &str,
+        headers: &[(&str, &str)],
+    ) -> sse::Stream {
+        let path = format!("/sessions/{id}/stream{query}");
+        sse::Stream::open(self.address, "GET", &path, headers, "")
     }
 
     pub(crate) fn engine(&self) -> Value {

@@ -1,0 +1,154 @@
+use super::*;
+use crate::event;
+use crate::provider::Upstream;
+use crate::session::Model;
+
+const RETENTION: Duration = Duration::from_mins(1);
+
+fn registry(most: usize) -> (Registry, mpsc::Receiver<Seat>) {
+    let config = Config {
+        most,
+        retention: RETENTION,
+    };
+    Registry::new(config, CancellationToken::new())
+}
+
+fn request(id: &str, key: Option<&str>) -> Request {
+    let model = Model {
+        upstream: Upstream::resolve("local", None, false, false).unwrap(),
+        name: "m".into(),
+        version: None,
+        key: None,
+        temperature: None,
+        max_tokens: None,
+        context_window: None,
+        max_total_tokens: None,
+        max_calls: None,
+    };
+    Request {
+        id: id.into(),
+        prompt: "please".into(),
+        system_prompt: None,
+        model,
+        tools: None,
+        idempotency: key.map(|key| Idempotency {
+            key: key.into(),
+            digest: [0; 32],
+        }),
+    }
+}
+
+/// Ends the session of `seat` at `now`.
+fn end(seat: &Seat, now: Instant) {
+    seat.update(|status| {
+        status.state = event::State::Completed;
+        status.ended = Some(now);
+    });
+}
+
+#[test]
+fn a_finished_session_is_here_then_gone_then_unknown() {
+    let (registry, mut seats_rx) = registry(1);
+    registry.admit(request("one", Some("key"))).unwrap();
+    let seat = seats_rx.try_recv().unwrap();
+    seat.accept("ses_1");
+    let start = Instant::now();
+    registry.let_go(start + RETENTION * 100);
+    assert!(matches!(registry.find("one"), Found::Here(_)), "it runs");
+
+    end(&seat, start);
+    let just_before = start + RETENTION.checked_sub(Duration::from_millis(1)).unwrap();
+    registry.let_go(just_before);
+    assert!(matches!(registry.find("one"), Found::Here(_)));
+    assert!(!seat.removed().is_cancelled());
+
+    let gone = start + RETENTION;
+    registry.let_go(gone);
+    assert!(matches!(registry.find("one"), Found::Gone));
+    assert!(seat.removed().is_cancelled(), "its driver may leave");
+    registry.let_go(gone + REMEMBERED.checked_sub(Duration::from_millis(1)).unwrap());
+    assert!(matches!(registry.find("one"), Found::Gone));
+    registry.let_go(gone + REMEMBERED);
+    assert!(matches!(registry.find("one"), Found::Unknown));
+    // Its key went with it: the same request is a new session.
+    registry.admit(request("one", Some("key"))).unwrap();
+    assert!(seats_rx.try_recv().is_ok());
+}
+
+#[test]
+fn only_so_many_gone_ids_are_remembered_and_the_oldest_goes_first() {
+    let (registry, _seats_rx) = registry(1);
+    let start = Instant::now();
+    let mut state = registry.shared.state.lock();
+    for n in 0..=MAX_REMEMBERED {
+        let at = start + Duration::from_millis(u64::try_from(n).unwrap());
+        state.remember(n.to_string(), at);
+    }
+    assert_eq!(state.gone.len(), MAX_REMEMBERED);
+    assert!(!state.gone.contains_key("0") && state.gone.contains_key("1"));
+}
+
+#[test]
+fn what_is_refused_or_dropped_leaves_its_place_and_its_id() {
+    let (registry, mut seats_rx) = registry(1);
+    registry.admit(request("one", None)).unwrap();
+    let twice = registry.admit(request("one", None)).err();
+    assert_eq!(twice, Some(CreateError::Duplicate));
+    let full = registry.admit(request("two", None)).err();
+    assert_eq!(full, Some(CreateError::Full(1)));
+
+    let seat = seats_rx.try_recv().unwrap();
+    seat.refuse(CreateError::EngineUnavailable("engine starting".into()));
+    assert!(matches!(registry.find("one"), Found::Unknown));
+    registry.admit(request("two", None)).unwrap();
+    // A driver that panics drops its seat.
+    drop(seats_rx.try_recv().unwrap());
+    assert!(matches!(registry.find("two"), Found::Unknown));
+    registry.admit(request("three", None)).unwrap();
+}
+
+#[test]
+fn a_turn_whose_driver_panics_has_an_end_all_the_same() {
+    let (registry, mut seats_rx) = registry(1);
+    let (session, _) = registry.admit(request("one", None)).unwrap();
+    let seat = seats_rx.try_recv().unwrap();
+    seat.accept("ses_1");
+    drop(seat);
+    let status = session.status();
+    assert_eq!(status.state, event::State::Failed);
+    assert_eq!(status.problem.as_ref().unwrap().code, "agent_error");
+    assert_eq!(session.log.last_event_id().seq, 1, "one terminal event");
+    // It is kept as any other, and its place is free.
+    assert!(matches!(registry.find("one"), Found::Here(_)));
+    registry.admit(request("two", None)).unwrap();
+    registry.let_go(Instant::now() + RETENTION);
+    assert!(matches!(registry.find("one"), Found::Gone));
+}
+
+#[test]
+fn a_turn_that_has_ended_is_not_ended_again() {
+    let (registry, mut seats_rx) = registry(1);
+    let (session, _) = registry.admit(request("one", None)).unwrap();
+    let seat = seats_rx.try_recv().unwrap();
+    seat.accept("ses_1");
+    end(&seat, Instant::now());
+    drop(seat);
+    assert_eq!(session.status().state, event::State::Completed);
+    assert_eq!(session.log.last_event_id().seq, 0);
+}
+
+#[test]
+fn a_seat_that_nobody_takes_is_refused_and_not_left_behind() {
+    let (registry, seats_rx) = registry(usize::MAX);
+    for n in 0..SEATS {
+        registry.admit(request(&n.to_string(), None)).unwrap();
+    }
+    let refused = registry.admit(request("too-many", None)).err();
+    assert!(
+        matches!(refused, Some(CreateError::Failed(_))),
+        "{refused:?}"
+    );
+    assert!(matches!(registry.find("too-many"), Found::Unknown));
+    drop(seats_rx);
+    assert!(registry.list(None).is_empty());
+}
