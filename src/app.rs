@@ -8,7 +8,10 @@ use std::io::{IsTerminal as _, Write as _};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+use rustix::process::{
+    DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit,
+};
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -31,6 +34,8 @@ const RENEWAL: Duration = Duration::from_secs(2);
 pub struct App {
     config: Config,
     bound: api::Bound,
+    tracker: TaskTracker,
+    shutdown: Shutdown,
     /// Held as long as we live: one sidecar per data directory.
     _lock: File,
 }
@@ -44,6 +49,29 @@ pub enum AppError {
     /// The system refused something we need.
     #[error("failed to {0}: {1}")]
     System(&'static str, std::io::Error),
+    /// A task that everything depends on is gone. It panicked, and the log says where.
+    #[error("the engine's keeper failed; the log says where")]
+    Broken,
+}
+
+/// Descriptors we may want: every connection allowed, each perhaps with a call to a provider.
+const OPEN_FILES: u64 = 65_536;
+
+/// Takes what the system grants: the usual soft limit of 1024 is a courtesy to programs that use
+/// `select`.
+pub fn widen() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let wanted = maximum.map_or(OPEN_FILES, |maximum| maximum.min(OPEN_FILES));
+    if current.is_none_or(|current| current >= wanted) {
+        return;
+    }
+    let limit = Rlimit {
+        current: Some(wanted),
+        maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open files cannot be raised");
+    }
 }
 
 /// Closes this process to inspection by others of the same user: the agent's tools are such, and our
@@ -71,6 +99,10 @@ impl App {
     /// # Errors
     /// When one of them is taken or forbidden.
     pub fn bind(config: Config) -> Result<Self, AppError> {
+        // First of all: whoever reads our address may send a signal at once.
+        let tracker = TaskTracker::new();
+        let shutdown = Shutdown::listen(&tracker, config.drain_timeout)
+            .map_err(|error| AppError::System("listen for signals", error))?;
         let lock = engine::lock(&config.engine.data_dir)
             .map_err(|error| AppError::Usage(error.to_string()))?;
         let bound = api::Bound::bind(config.host, config.port)
@@ -78,6 +110,8 @@ impl App {
         Ok(Self {
             config,
             bound,
+            tracker,
+            shutdown,
             _lock: lock,
         })
     }
@@ -90,20 +124,20 @@ impl App {
         let Self {
             config,
             bound,
+            tracker,
+            shutdown,
             _lock,
         } = self;
         announce(config.announce, bound.address(), config.demo);
         warn_about(&config);
 
-        let (tracker, connections) = (TaskTracker::new(), TaskTracker::new());
-        let shutdown = Shutdown::listen(&tracker, config.drain_timeout)
-            .map_err(|error| AppError::System("listen for signals", error))?;
+        let connections = TaskTracker::new();
         let workspace = workspace::spawn(&config.workspace, &tracker, shutdown.gone.clone());
         let gateway = gateway::Bound::bind(config.gateway)
             .await
             .map_err(|error| AppError::Usage(error.to_string()))?;
         let briefings = briefings(gateway.addr(), gateway.handle());
-        let engine = engine::spawn(
+        let (engine, mut keeper) = engine::spawn(
             config.engine,
             briefings,
             workspace.clone(),
@@ -140,30 +174,64 @@ impl App {
         let close = CancellationToken::new();
         connections.spawn(bound.serve(state, close.clone(), connections.clone()));
 
-        drain(&shutdown, &registry, config.drain_timeout).await;
-        engine.ended().await;
-        close.cancel();
-        connections.close();
-        if tokio::time::timeout(LAST_ANSWERS, connections.wait())
-            .await
-            .is_err()
-        {
-            tracing::warn!(
-                connections = connections.len(),
-                "closing connections that are still busy"
-            );
+        let leave = async {
+            let sound = tokio::select! {
+                () = drain(&shutdown, &registry, config.drain_timeout) => (&mut keeper).await.is_ok(),
+                // It leaves when it is told to; before that it has panicked.
+                ended = &mut keeper => ended.is_ok(),
+            };
+            if !sound {
+                tracing::error!("the engine's keeper failed: leaving");
+                shutdown.drain.cancel();
+                shutdown.halt.cancel();
+                engine.end_all().await;
+            }
+            close.cancel();
+            last_answers(&connections).await;
+            shutdown.gone.cancel();
+            last_tasks(&tracker).await;
+            if sound { Ok(()) } else { Err(AppError::Broken) }
+        };
+        tokio::select! {
+            left = leave => {
+                tracing::info!("bye");
+                left
+            }
+            // Each step has its own limit; together they must not take longer than was promised.
+            () = overdue(&shutdown, config.drain_timeout) => {
+                tracing::error!("DRAIN_TIMEOUT is over: leaving what has not ended");
+                Ok(())
+            }
         }
-        shutdown.gone.cancel();
-        tracker.close();
-        if tokio::time::timeout(LAST_ANSWERS, tracker.wait())
-            .await
-            .is_err()
-        {
-            tracing::warn!(tasks = tracker.len(), "leaving tasks that did not end");
-        }
-        tracing::info!("bye");
-        Ok(())
     }
+}
+
+async fn last_answers(connections: &TaskTracker) {
+    connections.close();
+    if tokio::time::timeout(LAST_ANSWERS, connections.wait())
+        .await
+        .is_err()
+    {
+        tracing::warn!(
+            connections = connections.len(),
+            "closing connections that are still busy"
+        );
+    }
+}
+
+async fn last_tasks(tracker: &TaskTracker) {
+    tracker.close();
+    if tokio::time::timeout(LAST_ANSWERS, tracker.wait())
+        .await
+        .is_err()
+    {
+        tracing::warn!(tasks = tracker.len(), "leaving tasks that did not end");
+    }
+}
+
+async fn overdue(shutdown: &Shutdown, drain_timeout: Duration) {
+    shutdown.drain.cancelled().await;
+    tokio::time::sleep(drain_timeout).await;
 }
 
 /// Waits for the signal, lets running turns finish for a while, and ends the rest.
@@ -260,6 +328,7 @@ fn warn_about(config: &Config) {
 async fn renew(secrets: SharedSecrets, stop: CancellationToken) {
     let watch = async {
         let mut ticks = tokio::time::interval(RENEWAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut complaint = None;
         loop {
             ticks.tick().await;

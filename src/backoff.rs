@@ -30,6 +30,8 @@ pub(crate) enum Verdict {
 pub(crate) struct Budget {
     limits: Limits,
     restarts: VecDeque<Instant>,
+    /// It ran out, and nothing has succeeded since.
+    spent: bool,
 }
 
 // === impl Budget ===
@@ -39,6 +41,7 @@ impl Budget {
         Self {
             limits,
             restarts: VecDeque::new(),
+            spent: false,
         }
     }
 
@@ -59,7 +62,10 @@ impl Budget {
         {
             self.restarts.pop_front();
         }
-        if self.restarts.len() >= restarts {
+        // Once spent it stays so until a success: a child that never came up has earned no new budget
+        // by letting the window pass.
+        self.spent |= self.restarts.len() >= restarts;
+        if self.spent {
             return Verdict::Exhausted { delay: exhausted };
         }
         self.restarts.push_back(now);
@@ -72,9 +78,19 @@ impl Budget {
         }
     }
 
+    /// It came up. What the window remembers still counts.
+    pub(crate) fn succeeded(&mut self) {
+        self.spent = false;
+    }
+
+    pub(crate) const fn is_spent(&self) -> bool {
+        self.spent
+    }
+
     /// A person asked for a start: he is not made to pay for earlier failures.
     pub(crate) fn reset(&mut self) {
         self.restarts.clear();
+        self.spent = false;
     }
 }
 
@@ -118,7 +134,7 @@ mod tests {
     #[test]
     fn the_budget_comes_back_when_the_window_has_passed() {
         let (start, mut budget) = (Instant::now(), Budget::new(LIMITS));
-        for _ in 0..6 {
+        for _ in 0..5 {
             budget.failed(start, 0.0);
         }
         let later = budget.failed(start + seconds(301), 0.0);
@@ -129,6 +145,34 @@ mod tests {
                 delay: Duration::from_millis(250)
             }
         );
+    }
+
+    #[test]
+    fn a_spent_budget_stays_spent_until_a_success_whatever_the_window() {
+        let (start, mut budget) = (Instant::now(), Budget::new(LIMITS));
+        for _ in 0..6 {
+            budget.failed(start, 0.0);
+        }
+        let spent = Verdict::Exhausted { delay: seconds(60) };
+        for later in [61, 301, 3_600] {
+            assert_eq!(budget.failed(start + seconds(later), 0.0), spent, "{later}");
+        }
+        budget.succeeded();
+        assert!(matches!(
+            budget.failed(start + seconds(3_601), 0.0),
+            Verdict::Retry { attempt: 1, .. }
+        ));
+    }
+
+    #[test]
+    fn a_short_success_does_not_bring_the_budget_back() {
+        let (start, mut budget) = (Instant::now(), Budget::new(LIMITS));
+        for _ in 0..6 {
+            budget.failed(start, 0.0);
+        }
+        budget.succeeded();
+        let again = budget.failed(start + seconds(1), 0.0);
+        assert_eq!(again, Verdict::Exhausted { delay: seconds(60) });
     }
 
     #[test]

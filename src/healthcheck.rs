@@ -1,7 +1,7 @@
 //! `opencode-sidecar healthcheck`: a container's HEALTHCHECK without curl. Blocking, no runtime.
 
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use crate::config::Healthcheck;
@@ -14,7 +14,7 @@ const MAX_ANSWER: u64 = 16 * 1024;
 /// Asks the instance on this host. `Err` says what is wrong.
 pub fn run(check: &Healthcheck) -> Result<(), String> {
     let path = if check.ready { "/ready" } else { "/healthz" };
-    let answer = ask(check.port, path)?;
+    let answer = ask(check.host, check.port, path)?;
     if answer.starts_with("HTTP/1.1 200") {
         return Ok(());
     }
@@ -28,15 +28,19 @@ pub fn run(check: &Healthcheck) -> Result<(), String> {
     ))
 }
 
-fn ask(port: u16, path: &str) -> Result<String, String> {
-    // HOST may be either family.
-    let hosts = [
-        SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
-        SocketAddr::from((Ipv6Addr::LOCALHOST, port)),
-    ];
+fn ask(host: IpAddr, port: u16, path: &str) -> Result<String, String> {
+    // All addresses: this host's own are among them, in one family or the other.
+    let hosts: &[IpAddr] = if host.is_unspecified() {
+        &[
+            IpAddr::V4(Ipv4Addr::LOCALHOST),
+            IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ]
+    } else {
+        &[host]
+    };
     let mut problem = String::new();
-    for host in hosts {
-        match exchange(host, path) {
+    for &host in hosts {
+        match exchange(SocketAddr::new(host, port), path) {
             Ok(answer) => return Ok(answer),
             Err(error) => {
                 problem = format!(

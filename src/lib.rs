@@ -36,6 +36,6 @@ mod text;
 mod tool;
 mod workspace;
 
-pub use app::{App, AppError, harden};
+pub use app::{App, AppError, harden, widen};
 pub use config::Config;
 pub use engine::{SHIM, shim};

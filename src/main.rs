@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use opencode_sidecar::config::{self, Command};
-use opencode_sidecar::{App, AppError, Config, SHIM, harden, healthcheck, shim, telemetry};
+use opencode_sidecar::{App, AppError, Config, SHIM, harden, healthcheck, shim, telemetry, widen};
 
 const USAGE: u8 = 64;
 
@@ -28,10 +28,12 @@ fn main() -> ExitCode {
 }
 
 fn serve(config: Config) -> ExitCode {
-    if let Err(error) = telemetry::init(&config) {
-        return fail(&error, 1);
-    }
+    let log = match telemetry::init(&config) {
+        Ok(log) => log,
+        Err(error) => return fail(&error, 1),
+    };
     harden();
+    widen();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -42,8 +44,11 @@ fn serve(config: Config) -> ExitCode {
     let outcome = runtime.block_on(async { App::bind(config)?.run().await });
     // A disk that hangs holds a thread in the kernel; it must not hold us.
     runtime.shutdown_timeout(STUCK);
+    let written = log.flush();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
+        // Nobody reads, and more words would hang.
+        Err(_) if !written => ExitCode::FAILURE,
         Err(error @ AppError::Usage(_)) => fail(&error, USAGE),
         Err(error) => fail(&error, 1),
     }

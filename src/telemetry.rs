@@ -1,12 +1,21 @@
 //! Logs: one subscriber, to stderr, JSON or text. Nothing else writes to stderr while we serve.
 //!
+//! Nobody who logs waits for stderr: whoever reads it may have stopped, and a full pipe would then
+//! hold every request and the end of the program. Lines go through a bounded queue to one thread;
+//! what does not fit is dropped and counted, and the log says so once it is read again.
+//!
 //! The rules of what is logged where are in `docs/LOGGING.md`.
 
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -50,19 +59,114 @@ fn level(word: &str) -> Option<LevelFilter> {
     }
 }
 
+/// Lines that may wait to be written.
+const QUEUE: usize = 4096;
+
+/// How long the end of the program waits for the last lines.
+const LAST_LINES: Duration = Duration::from_millis(500);
+
+/// Why there is no log.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    /// One is installed already.
+    #[error(transparent)]
+    Installed(#[from] tracing_subscriber::util::TryInitError),
+    /// The thread that writes could not be started.
+    #[error("the log's thread cannot be started: {0}")]
+    Thread(#[from] io::Error),
+}
+
+/// The way to the thread that writes.
+#[derive(Clone, Debug)]
+pub struct Log {
+    queue: SyncSender<Item>,
+    dropped: Arc<AtomicU64>,
+}
+
+#[derive(Debug)]
+enum Item {
+    Line(Vec<u8>),
+    /// Everything before it is written.
+    Mark(SyncSender<()>),
+}
+
+// === impl Log ===
+
+impl Log {
+    fn start(sink: impl io::Write + Send + 'static) -> io::Result<Self> {
+        let (queue, items) = sync_channel(QUEUE);
+        let dropped = Arc::new(AtomicU64::new(0));
+        let count = dropped.clone();
+        std::thread::Builder::new()
+            .name("log".into())
+            .spawn(move || write(sink, &items, &count))?;
+        Ok(Self { queue, dropped })
+    }
+
+    /// Waits until all lines so far are written, but not for long. Whether they are.
+    pub fn flush(&self) -> bool {
+        let (done_tx, done_rx) = sync_channel(1);
+        self.queue.try_send(Item::Mark(done_tx)).is_ok() && done_rx.recv_timeout(LAST_LINES).is_ok()
+    }
+}
+
+impl<'a> MakeWriter<'a> for Log {
+    type Writer = &'a Self;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        self
+    }
+}
+
+/// The subscriber hands over a line at a time.
+impl io::Write for &Log {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if self.queue.try_send(Item::Line(line.to_vec())).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The thread. It ends with the last [`Log`].
+fn write(mut sink: impl io::Write, items: &Receiver<Item>, dropped: &AtomicU64) {
+    let mut said = 0;
+    for item in items {
+        match item {
+            // A stderr that is closed is no reason not to serve.
+            Item::Line(line) => drop(sink.write_all(&line)),
+            Item::Mark(done) => drop(done.send(())),
+        }
+        let total = dropped.load(Ordering::Relaxed);
+        if total != said {
+            // This is a line like any other. If it is dropped too, the next round says it.
+            said = total;
+            tracing::warn!(
+                total,
+                "log lines were dropped because nobody read them in time"
+            );
+        }
+    }
+}
+
 /// Installs the subscriber for the whole process.
 ///
 /// # Errors
-/// When one is installed already.
-pub fn init(config: &crate::Config) -> Result<(), tracing_subscriber::util::TryInitError> {
+/// When one is installed already, or there is no thread for it.
+pub fn init(config: &crate::Config) -> Result<Log, InitError> {
     let Config { filter, format } = &config.log;
-    let terminal = std::io::stderr().is_terminal();
+    let terminal = io::stderr().is_terminal();
     let json = match format {
         Format::Auto => !terminal,
         Format::Json => true,
         Format::Text => false,
     };
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let log = Log::start(io::stderr())?;
+    let layer = tracing_subscriber::fmt::layer().with_writer(log.clone());
     let layer = if json {
         layer
             .json()
@@ -81,12 +185,47 @@ pub fn init(config: &crate::Config) -> Result<(), tracing_subscriber::util::TryI
     }));
     tracing_subscriber::registry()
         .with(layer.with_filter(filter.clone()))
-        .try_init()
+        .try_init()?;
+    Ok(log)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
+
+    /// Takes nothing until it is told to, as a pipe that is full.
+    struct Stuck(Receiver<()>);
+
+    impl io::Write for Stuck {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.recv().ok();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn nobody_waits_for_a_reader_that_does_not_read_and_the_loss_is_counted() {
+        let (go, stuck) = std::sync::mpsc::channel();
+        let log = Log::start(Stuck(stuck)).unwrap();
+        for _ in 0..2 * QUEUE {
+            (&log).write_all(b"line\n").unwrap();
+        }
+        // One may be on its way, in the hands of the thread.
+        let dropped = log.dropped.load(Ordering::Relaxed);
+        assert!((QUEUE as u64 - 1..=QUEUE as u64).contains(&dropped));
+        assert!(!log.flush(), "and the end does not wait either");
+        drop(go);
+        let deadline = std::time::Instant::now() + Duration::from_secs(20);
+        while !log.flush() {
+            assert!(std::time::Instant::now() < deadline);
+        }
+    }
 
     #[test]
     fn a_filter_is_levels_and_nothing_else() {

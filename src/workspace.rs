@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{Access, AtFlags, CWD, StatVfsMountFlags};
 use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -65,6 +66,7 @@ pub(crate) fn spawn(path: &Path, tracker: &TaskTracker, stop: CancellationToken)
 
 async fn run(path: PathBuf, verdict_tx: watch::Sender<Checked>, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let watch = async {
         loop {
             ticks.tick().await;

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -65,6 +66,33 @@ fn every_dependency_has_a_licence_we_may_ship_and_none_is_banned() {
         let from_registry = source.is_none_or(|source| source.contains("crates.io-index"));
         assert!(from_registry, "{name} comes from {source:?}");
     }
+}
+
+/// The two lists of one rule: what `make deny` allows and bans, and what this file does.
+#[test]
+fn deny_toml_says_the_same() {
+    let deny = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("deny.toml")).unwrap();
+    let between = |start: &str, end: &str| {
+        let (_, rest) = deny.split_once(start).unwrap();
+        rest.split_once(end).unwrap().0.to_owned()
+    };
+    let quoted = |text: &str| -> BTreeSet<String> {
+        text.split('"')
+            .skip(1)
+            .step_by(2)
+            .map(str::to_owned)
+            .collect()
+    };
+    let set = |list: &[&str]| -> BTreeSet<String> {
+        list.iter().map(|&entry| entry.to_owned()).collect()
+    };
+    assert_eq!(quoted(&between("\nallow = [", "]")), set(LICENCES));
+    let bans = between("\ndeny = [", "\n]");
+    let banned = bans
+        .lines()
+        .filter_map(|line| line.split_once("crate = \"")?.1.split('"').next())
+        .map(str::to_owned);
+    assert_eq!(banned.collect::<BTreeSet<_>>(), set(BANNED));
 }
 
 #[test]

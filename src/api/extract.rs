@@ -1,5 +1,7 @@
 //! Extractors that refuse in our words.
 
+use std::time::Duration;
+
 use axum::body::{Bytes, HttpBody as _};
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
@@ -21,13 +23,36 @@ impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalJ
         if request.body().is_end_stream() {
             return Ok(Self(T::default()));
         }
-        let body = Bytes::from_request(request, state)
-            .await
-            .map_err(unreadable)?;
+        let Whole(body) = Whole::from_request(request, state).await?;
         if body.trim_ascii().is_empty() {
             return Ok(Self(T::default()));
         }
         parse(&body).map(Self)
+    }
+}
+
+/// How long a body may take to arrive. A client that never ends it must not keep its place for ever.
+const BODY_DEADLINE: Duration = Duration::from_secs(30);
+
+/// A whole body, bounded in bytes (by the router) and in time.
+#[derive(Debug)]
+pub(super) struct Whole(pub(super) Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for Whole {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let body = Bytes::from_request(request, state);
+        match tokio::time::timeout(BODY_DEADLINE, body).await {
+            Ok(body) => body.map(Self).map_err(unreadable),
+            Err(_) => Err(ApiError::new(
+                ErrorCode::InvalidRequest,
+                format!(
+                    "the body did not arrive within {} s",
+                    BODY_DEADLINE.as_secs()
+                ),
+            )),
+        }
     }
 }
 
@@ -47,6 +72,13 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
 
 /// One JSON document to `T`; a mistake is named by its path, or by line and column.
 pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    // Serde takes a list for an object, field by field; that is nobody's contract.
+    if body.trim_ascii_start().starts_with(b"[") {
+        return Err(ApiError::new(
+            ErrorCode::InvalidRequest,
+            "the body is not the JSON expected: it is a list, and should be an object",
+        ));
+    }
     let mut json = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
@@ -83,7 +115,7 @@ fn without_position(error: &serde_json::Error) -> String {
     text.get(..end).unwrap_or(&text).to_owned()
 }
 
-pub(super) fn unreadable(rejection: BytesRejection) -> ApiError {
+fn unreadable(rejection: BytesRejection) -> ApiError {
     use axum::extract::rejection::FailedToBufferBody::LengthLimitError;
     match rejection {
         BytesRejection::FailedToBufferBody(LengthLimitError(_)) => ApiError::new(
@@ -94,5 +126,22 @@ pub(super) fn unreadable(rejection: BytesRejection) -> ApiError {
             ErrorCode::InvalidRequest,
             format!("the body could not be read: {other}"),
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_never_ends_is_not_waited_for_for_ever() {
+        let endless = futures_util::stream::pending::<Result<Bytes, std::io::Error>>();
+        let request = Request::new(Body::from_stream(endless));
+        let start = tokio::time::Instant::now();
+        let error = Whole::from_request(request, &()).await.unwrap_err();
+        assert_eq!(start.elapsed(), BODY_DEADLINE);
+        assert!(format!("{error:?}").contains("the body did not arrive within 30 s"));
     }
 }

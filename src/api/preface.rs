@@ -34,6 +34,24 @@ pub(crate) async fn peek(socket: &TcpStream, limit: Duration) -> io::Result<Vers
     })
 }
 
+/// How a request for a probe begins. `/healthz` is in it.
+const PROBES: [&[u8]; 4] = [
+    b"GET /health",
+    b"GET /ready",
+    b"HEAD /health",
+    b"HEAD /ready",
+];
+
+/// Whether the first request of a connection is for a probe, as far as one look at it tells.
+pub(crate) async fn is_probe(socket: &TcpStream, limit: Duration) -> bool {
+    let mut start = [0; 16];
+    let Ok(Ok(count)) = timeout(limit, socket.peek(&mut start)).await else {
+        return false;
+    };
+    let start = start.get(..count).unwrap_or_default();
+    PROBES.iter().any(|probe| start.starts_with(probe))
+}
+
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -14,7 +14,8 @@ pub(super) fn router(state: Arc<State>) -> Router {
     let open = Router::new()
         .route("/healthz", get(probes::health))
         .route("/health", get(probes::health))
-        .route("/ready", get(probes::ready));
+        .route("/ready", get(probes::ready))
+        .method_not_allowed_fallback(middleware::no_method);
 
     let guarded = Router::new()
         .route("/openapi.json", get(openapi::document))
@@ -29,13 +30,11 @@ pub(super) fn router(state: Arc<State>) -> Router {
         .route("/sessions/{id}/stream", get(sessions::follow))
         // What does not exist is guarded too: without a token nobody learns which routes there are.
         .fallback(middleware::no_route)
+        .method_not_allowed_fallback(middleware::no_method)
         .layer(DefaultBodyLimit::max(state.rules.max_body_bytes))
         .layer(from_fn_with_state(state.clone(), middleware::authenticate));
 
-    let all = open
-        .merge(guarded)
-        .method_not_allowed_fallback(middleware::no_method);
-    outermost(all).with_state(state)
+    outermost(open.merge(guarded)).with_state(state)
 }
 
 /// What no request and no answer gets past.

@@ -9,7 +9,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -32,6 +32,16 @@ use super::{State, middleware, probes, router};
 
 /// More than all streams of all sessions need; past it a new connection is closed at once.
 const MAX_CONNECTIONS: usize = 4096;
+
+/// Connections beyond that, for a first request to a probe and nothing else: a crowd of clients is no
+/// reason for the kubelet to kill us.
+const RESERVE: usize = 32;
+
+/// How long the probe on such a connection may take to ask.
+const PROBE_LIMIT: Duration = Duration::from_secs(1);
+
+/// Between two log lines about the same trouble.
+const COMPLAINT_PAUSE: Duration = Duration::from_secs(10);
 
 /// How long a request head may take. It also ends idle connections, so it is longer than the 90 s
 /// after which Go's client drops one itself: whoever closes first spares the other a failed POST.
@@ -100,32 +110,49 @@ impl Bound {
             state,
         };
         let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let reserve = Arc::new(Semaphore::new(RESERVE));
+        let (mut refused, mut failed) = (Complaint::default(), Complaint::default());
         while let Some(accepted) = stop.run_until_cancelled(self.listener.accept()).await {
             let stream = match accepted {
                 Ok((stream, _)) => stream,
                 Err(error) => {
-                    tracing::warn!(%error, "could not accept a connection");
+                    if let Some(times) = failed.due(Instant::now()) {
+                        tracing::warn!(%error, times, "could not accept connections");
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
             };
-            let Ok(permit) = permits.clone().try_acquire_owned() else {
+            let place = permits.clone().try_acquire_owned();
+            let only_probes = place.is_err();
+            if only_probes && let Some(times) = refused.due(Instant::now()) {
                 tracing::warn!(
                     limit = MAX_CONNECTIONS,
-                    "too many connections; closing a new one"
+                    times,
+                    "too many connections; closing new ones"
                 );
+            }
+            let Ok(permit) = place.or_else(|_| reserve.clone().try_acquire_owned()) else {
                 continue;
             };
             let (service, stop) = (service.clone(), stop.clone());
             tracker.spawn(async move {
-                connection(stream, service, stop).await;
+                let serve = connection(stream, service, stop.clone(), only_probes);
+                if !only_probes {
+                    serve.await;
+                } else if tokio::time::timeout(2 * PROBE_LIMIT, serve).await.is_err() {
+                    tracing::debug!("a probe was not read in time");
+                }
                 drop(permit);
             });
         }
     }
 }
 
-async fn connection(stream: TcpStream, service: Edge, stop: CancellationToken) {
+async fn connection(stream: TcpStream, service: Edge, stop: CancellationToken, only_probes: bool) {
+    if only_probes && !preface::is_probe(&stream, PROBE_LIMIT).await {
+        return;
+    }
     let speaks = stop
         .run_until_cancelled(preface::peek(&stream, HEAD_TIMEOUT))
         .await;
@@ -140,6 +167,7 @@ async fn connection(stream: TcpStream, service: Edge, stop: CancellationToken) {
             builder
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEAD_TIMEOUT)
+                .keep_alive(!only_probes)
                 .max_buf_size(MAX_HEAD);
             let mut connection = pin!(builder.serve_connection(socket, service));
             tokio::select! {
@@ -168,6 +196,28 @@ async fn connection(stream: TcpStream, service: Edge, stop: CancellationToken) {
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+/// Trouble that comes in floods: said at once, and then with its count now and then.
+#[derive(Default)]
+struct Complaint {
+    said: Option<Instant>,
+    times: u64,
+}
+
+// === impl Complaint ===
+
+impl Complaint {
+    /// How often it happened since it was last said, if it is to be said now.
+    fn due(&mut self, now: Instant) -> Option<u64> {
+        self.times += 1;
+        let recent = |said: Instant| now.saturating_duration_since(said) < COMPLAINT_PAUSE;
+        if self.said.is_some_and(recent) {
+            return None;
+        }
+        self.said = Some(now);
+        Some(std::mem::take(&mut self.times))
     }
 }
 
@@ -225,5 +275,29 @@ impl hyper::service::Service<Request<Incoming>> for Edge {
         }
         // A router is always ready.
         Either::Right(self.router.clone().call(request.map(Body::new)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_of_trouble_is_said_once_and_then_counted() {
+        let (start, mut complaint) = (Instant::now(), Complaint::default());
+        assert_eq!(complaint.due(start), Some(1));
+        for _ in 0..5 {
+            assert_eq!(complaint.due(start), None);
+        }
+        assert_eq!(complaint.due(start + COMPLAINT_PAUSE), Some(6));
+    }
+
+    #[test]
+    fn without_ipv6_it_is_all_of_ipv4() {
+        use rustix::io::Errno;
+        for errno in [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL] {
+            assert!(no_ipv6(&errno.into()), "{errno}");
+        }
+        assert!(!no_ipv6(&Errno::ADDRINUSE.into()));
     }
 }

@@ -5,8 +5,6 @@ pub(super) mod request;
 pub(super) mod response;
 
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
 use axum::extract::{OriginalUri, State};
 use axum::http::header::{ACCEPT, LOCATION};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
@@ -14,7 +12,7 @@ use axum::response::{IntoResponse as _, Response};
 
 use super::Shared;
 use super::error::{ApiError, ErrorCode};
-use super::extract::{Id, unreadable};
+use super::extract::{Id, Whole};
 use super::openapi::StreamEvent;
 use super::stream::{StreamRequest, stream};
 use crate::session::{Found, Session};
@@ -57,9 +55,8 @@ const CANCEL: Duration = Duration::from_millis(4800);
 pub(super) async fn create(
     State(state): Shared,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    Whole(body): Whole,
 ) -> Result<Response, ApiError> {
-    let body = body.map_err(unreadable)?;
     let request = request::check(&body, &headers, &state.rules)?;
     let (session, created) = state.registry.create(request).await?;
     let location = [(LOCATION, header(&format!("/sessions/{}", session.id)))];

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::net::IpAddr;
 
 use clap::{Arg, ArgMatches};
 
@@ -23,6 +24,7 @@ pub enum Command {
 /// `opencode-sidecar healthcheck`.
 #[derive(Debug)]
 pub struct Healthcheck {
+    pub(crate) host: IpAddr,
     pub(crate) port: u16,
     /// Ask `/ready` instead of `/healthz`.
     pub(crate) ready: bool,
@@ -50,8 +52,10 @@ pub(super) fn read(
     match matches.subcommand() {
         Some(("healthcheck", matches)) => {
             let ready = matches.get_flag("ready");
-            let port = reader(matches).required("PORT", parse::port)?;
-            Ok(Command::Healthcheck(Healthcheck { port, ready }))
+            let reader = reader(matches);
+            let host = reader.required("HOST", parse::address)?;
+            let port = reader.required("PORT", parse::port)?;
+            Ok(Command::Healthcheck(Healthcheck { host, port, ready }))
         }
         _ => Ok(Command::Serve(Box::new(Config::read(&reader(&matches))?))),
     }
@@ -69,18 +73,24 @@ fn command_line() -> clap::Command {
         .args(
             SETTINGS
                 .iter()
-                .filter(|setting| setting.name == "PORT")
+                .filter(|setting| matches!(setting.name, "HOST" | "PORT"))
                 .map(argument),
         );
     clap::Command::new("opencode-sidecar")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Turns OpenCode, the AI coding agent, into a dependable service")
         .after_help(
-            "Every option is also an environment variable, named beside it; the option wins.",
+            "Every option is also an environment variable, named beside it; the option wins. \
+             Secrets have no option, because command lines can be read: give the variable or a file.",
         )
         .args_conflicts_with_subcommands(true)
         .subcommand(healthcheck)
-        .args(SETTINGS.iter().map(argument))
+        .args(
+            SETTINGS
+                .iter()
+                .filter(|setting| !setting.secret)
+                .map(argument),
+        )
         .args(SETTINGS.iter().filter_map(file_argument))
 }
 
@@ -99,8 +109,8 @@ fn argument(setting: &'static Setting) -> Arg {
 fn file_argument(setting: &'static Setting) -> Option<Arg> {
     let name = setting.file_name()?;
     let help = format!(
-        "File that holds {}; read again when it changes [{name}]",
-        setting.name
+        "File with: {}; read again when it changes [{name}; [{}] is the value itself]",
+        setting.help, setting.name
     );
     Some(
         Arg::new(name.clone())

@@ -189,16 +189,30 @@ fn debug_of_the_whole_configuration_shows_no_secret() {
 }
 
 #[test]
+fn a_secret_has_no_flag_because_command_lines_can_be_read() {
+    let host = Host::new();
+    let refusal = host.refusal(&["--opencode-shared-secret", "hunter2"], &[]);
+    assert!(
+        refusal.starts_with("unexpected argument '--opencode-shared-secret' found"),
+        "{refusal}"
+    );
+    let file = host.path().join("secret");
+    std::fs::write(&file, "hunter2").unwrap();
+    let by_file = host.config(
+        &["--opencode-shared-secret-file", &file.to_string_lossy()],
+        &[],
+    );
+    assert!(by_file.shared_secrets.accept(b"hunter2"));
+}
+
+#[test]
 fn help_groups_every_setting() {
     let Ok(Command::Print(help)) = Host::new().read(&["--help"], &[]) else {
         panic!("--help prints");
     };
     for setting in super::super::SETTINGS {
-        assert!(
-            help.contains(&format!("--{}", setting.flag())),
-            "{}",
-            setting.name
-        );
+        let flag = format!("--{} <", setting.flag());
+        assert_eq!(help.contains(&flag), !setting.secret, "{}", setting.name);
         assert!(
             help.contains(&format!("[{}", setting.name)),
             "{}",

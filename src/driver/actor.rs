@@ -162,6 +162,7 @@ impl Turn {
     async fn drive(mut self) -> Seat {
         let (halt, lost) = (self.around.shutdown.halt.clone(), self.link.lost.clone());
         let mut looks = tokio::time::interval(LOOK);
+        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let end = loop {
             publish(&self.seat, &mut self.batch);
             let stop_by = self.stopping.as_ref().map_or(self.deadline, |(_, by)| *by);

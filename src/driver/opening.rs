@@ -67,9 +67,10 @@ fn refusal(error: &CallError) -> CreateError {
             tracing::warn!(%error, "lost the engine while a session was created");
             CreateError::EngineUnavailable("the engine died while the session was created".into())
         }
-        CallError::Deadline { .. } | CallError::Status { .. } | CallError::Body { .. } => {
-            CreateError::Failed(error.to_string())
-        }
+        CallError::Deadline { .. }
+        | CallError::Status { .. }
+        | CallError::TooLarge { .. }
+        | CallError::Body { .. } => CreateError::Failed(error.to_string()),
     }
 }
 

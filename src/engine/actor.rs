@@ -1,13 +1,13 @@
 //! The one task that owns the child. Each state is a method that waits for what may happen in it and
 //! returns the next; `engine.rs` has the diagram.
 
-use std::future::Future;
 use std::pin::pin;
 use std::time::Instant;
 
 use tokio::sync::{mpsc, watch};
 
-use super::child::{Child, End, StartError, Surroundings, sweep};
+use super::child::{Child, End, StartError, Surroundings, sweep, sweep_earlier};
+use super::environment::Preparation;
 use super::handle::Wish;
 use super::operation::Operation;
 use super::state::{Ready, Snapshot, State};
@@ -27,6 +27,7 @@ pub(super) struct Actor {
     snapshot_tx: watch::Sender<Snapshot>,
     shutdown: Shutdown,
     budget: Budget,
+    preparation: Preparation,
     generation: Generation,
     port: u16,
 }
@@ -83,14 +84,14 @@ impl Actor {
             snapshot_tx,
             shutdown,
             budget,
+            preparation: Preparation::default(),
             generation: Generation::default(),
             port,
         }
     }
 
     pub(super) async fn run(mut self) {
-        // What a sidecar that was killed left behind.
-        sweep(&self.around.nursery).await;
+        sweep_earlier(&self.around.nursery).await;
         let mut next = Next::Start {
             attempt: 0,
             wish: None,
@@ -109,10 +110,8 @@ impl Actor {
 
     async fn idle(&mut self) -> Next {
         self.publish(State::Stopped);
-        match self.interruption().await {
-            Interruption::Wish(wish) => self.obey_without_child(wish),
-            Interruption::Shutdown => Next::Leave,
-        }
+        let interruption = self.interruption().await;
+        self.obey(interruption)
     }
 
     async fn wait(&mut self, verdict: Verdict, wish: Option<Wish>) -> Next {
@@ -127,7 +126,7 @@ impl Actor {
             ),
             Verdict::Exhausted { delay } => (
                 State::Failed {
-                    until: Instant::now() + delay,
+                    until: Some(Instant::now() + delay),
                 },
                 self.around.config.restart_budget + 1,
                 delay,
@@ -138,10 +137,14 @@ impl Actor {
         drop(wish);
         tokio::select! {
             () = tokio::time::sleep(delay) => Next::Start { attempt, wish: None },
-            interruption = self.interruption() => match interruption {
-                Interruption::Wish(wish) => self.obey_without_child(wish),
-                Interruption::Shutdown => Next::Leave,
-            }
+            interruption = self.interruption() => self.obey(interruption),
+        }
+    }
+
+    fn obey(&mut self, interruption: Interruption) -> Next {
+        match interruption {
+            Interruption::Wish(wish) => self.obey_without_child(wish),
+            Interruption::Shutdown => Next::Leave,
         }
     }
 
@@ -167,10 +170,35 @@ impl Actor {
 
     async fn start(&mut self, attempt: usize, mut wish: Option<Wish>) -> Next {
         self.generation = self.generation.next();
-        self.publish(State::Starting { attempt });
-        let mut child = match Child::spawn(&self.around, self.port).await {
-            Ok(child) => child,
-            Err(error) => return self.failed(&error, wish),
+        // While it keeps failing, the reason is worth more than the news that it is tried again.
+        self.publish(if self.budget.is_spent() {
+            State::Failed { until: None }
+        } else {
+            State::Starting { attempt }
+        });
+        let spawned = {
+            let Self {
+                around,
+                preparation,
+                port,
+                wishes_rx,
+                shutdown,
+                ..
+            } = &mut *self;
+            let spawning = Child::spawn(around, preparation, *port);
+            unless_interrupted(spawning, wishes_rx, shutdown, *port, &mut wish).await
+        };
+        let mut child = match spawned {
+            Ok(Ok(child)) => child,
+            Ok(Err(error)) => {
+                sweep(&self.around.nursery).await;
+                return self.failed(&error, wish);
+            }
+            Err(interruption) => {
+                self.publish(State::Stopping);
+                sweep(&self.around.nursery).await;
+                return self.obey(interruption);
+            }
         };
         tracing::info!(
             child.pid = child.pid.as_raw_nonzero(),
@@ -180,32 +208,31 @@ impl Actor {
         let process = (child.pid, child.since);
         self.snapshot_tx
             .send_modify(|snapshot| snapshot.process = Some(process));
-        loop {
-            let (around, mut workspace) = (self.around.clone(), self.workspace.clone());
-            let interruption = tokio::select! {
-                ready = child.ready(&around, &mut workspace) => match ready {
-                    Ok(ready) => {
-                        self.announce(&ready, child.since);
-                        drop(wish);
-                        let child = Box::new(child);
-                        return Next::Serve { child, ready };
-                    }
-                    Err(error) => {
-                        self.stop(child).await;
-                        return self.failed(&error, wish);
-                    }
-                },
-                interruption = self.interruption() => interruption,
-            };
-            match interruption {
-                // It is starting already; whoever asked waits with the rest.
-                Interruption::Wish(new)
-                    if matches!(new.operation, Operation::Start { port: None }) =>
-                {
-                    wish = Some(new);
-                }
-                other => return self.leave_child(child, other).await,
+        let ready = {
+            let Self {
+                around,
+                workspace,
+                port,
+                wishes_rx,
+                shutdown,
+                ..
+            } = &mut *self;
+            let readying = child.ready(around, workspace);
+            unless_interrupted(readying, wishes_rx, shutdown, *port, &mut wish).await
+        };
+        match ready {
+            Ok(Ok(ready)) => {
+                self.budget.succeeded();
+                self.announce(&ready, child.since);
+                drop(wish);
+                let child = Box::new(child);
+                Next::Serve { child, ready }
             }
+            Ok(Err(error)) => {
+                self.stop(child).await;
+                self.failed(&error, wish)
+            }
+            Err(interruption) => self.leave_child(child, interruption).await,
         }
     }
 
@@ -235,10 +262,7 @@ impl Actor {
     async fn leave_child(&mut self, child: Child, interruption: Interruption) -> Next {
         self.publish(State::Stopping);
         self.stop(child).await;
-        match interruption {
-            Interruption::Shutdown => Next::Leave,
-            Interruption::Wish(wish) => self.obey_without_child(wish),
-        }
+        self.obey(interruption)
     }
 
     async fn stop(&mut self, child: Child) {
@@ -291,14 +315,36 @@ impl Actor {
         });
     }
 
-    /// Cancel-safe: receiving from a channel and waiting for a token both are.
-    fn interruption(&mut self) -> impl Future<Output = Interruption> {
-        let (wishes_rx, halt) = (&mut self.wishes_rx, &self.shutdown.halt);
-        async move {
-            tokio::select! {
-                biased;
-                () = halt.cancelled() => Interruption::Shutdown,
-                wish = wishes_rx.recv() => wish.map_or(Interruption::Shutdown, Interruption::Wish),
+    async fn interruption(&mut self) -> Interruption {
+        interruption(&mut self.wishes_rx, &self.shutdown).await
+    }
+}
+
+/// Cancel-safe: receiving from a channel and waiting for a token both are.
+async fn interruption(wishes_rx: &mut mpsc::Receiver<Wish>, shutdown: &Shutdown) -> Interruption {
+    tokio::select! {
+        biased;
+        () = shutdown.halt.cancelled() => Interruption::Shutdown,
+        wish = wishes_rx.recv() => wish.map_or(Interruption::Shutdown, Interruption::Wish),
+    }
+}
+
+/// Goes on with one step of a start until it is done or is not wanted any more. Whoever asks for what
+/// is being done waits with the rest: his wish becomes `wish`.
+async fn unless_interrupted<T>(
+    step: impl Future<Output = T>,
+    wishes_rx: &mut mpsc::Receiver<Wish>,
+    shutdown: &Shutdown,
+    port: u16,
+    wish: &mut Option<Wish>,
+) -> Result<T, Interruption> {
+    let mut step = pin!(step);
+    loop {
+        tokio::select! {
+            done = &mut step => return Ok(done),
+            interruption = interruption(wishes_rx, shutdown) => match interruption {
+                Interruption::Wish(new) if new.operation.content_with(port) => *wish = Some(new),
+                other => return Err(other),
             }
         }
     }

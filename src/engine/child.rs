@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
@@ -13,8 +14,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::environment::{self, Home};
-use super::nursery::{Nursery, Scope, pid_of};
+use super::environment::{self, Home, Preparation, PrepareError};
+use super::nursery::{Nursery, Scope, Swept, pid_of};
 use super::output::{self, Tail};
 use super::state::Ready;
 use super::{Briefings, Config};
@@ -42,7 +43,9 @@ const LAST_WORDS: Duration = Duration::from_millis(200);
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StartError {
     #[error("its directories could not be prepared: {0}")]
-    Prepare(io::Error),
+    Prepare(PrepareError),
+    #[error("its directories were not prepared within {} s: the disk of {} does not answer", .within.as_secs(), .path.display())]
+    Stuck { within: Duration, path: PathBuf },
     #[error("it could not be spawned: {0}")]
     Spawn(io::Error),
     #[error("it {} before it was ready{}", .0.how, .0.last_words)]
@@ -55,6 +58,8 @@ pub(super) enum StartError {
     Ended(End),
     #[error("the warm-up did not succeed: could not {0}")]
     WarmUp(CallError),
+    #[error("it is healthy, but was not warmed up within {} s", .0.as_secs())]
+    Cold(Duration),
 }
 
 /// How a child ended.
@@ -72,6 +77,8 @@ pub(super) struct Child {
     process: process::Child,
     pub(super) pid: Pid,
     pub(super) since: Instant,
+    /// When it has to be ready, but for the time that a missing mount takes.
+    deadline: tokio::time::Instant,
     password: Secret,
     address_rx: watch::Receiver<Option<SocketAddr>>,
     tail: Tail,
@@ -94,25 +101,27 @@ pub(super) struct Surroundings {
 // === impl Child ===
 
 impl Child {
-    pub(super) async fn spawn(around: &Surroundings, port: u16) -> Result<Self, StartError> {
-        let home = around.home.clone();
-        let prepared = tokio::task::spawn_blocking(move || home.prepare());
-        match tokio::time::timeout(around.config.start_timeout, prepared).await {
-            Ok(Ok(prepared)) => prepared.map_err(StartError::Prepare)?,
-            Ok(Err(_)) => return Err(StartError::Prepare(io::Error::other("interrupted"))),
-            Err(_) => {
-                return Err(StartError::Prepare(io::Error::other(
-                    "the disk does not answer",
-                )));
-            }
-        }
+    /// May be dropped at any point: what was spawned by then dies, and the next sweep finds its rest.
+    pub(super) async fn spawn(
+        around: &Surroundings,
+        preparation: &mut Preparation,
+        port: u16,
+    ) -> Result<Self, StartError> {
+        let within = around.config.start_timeout;
+        let deadline = tokio::time::Instant::now() + within;
+        tokio::time::timeout_at(deadline, preparation.of(&around.home))
+            .await
+            .map_err(|_| StartError::Stuck {
+                within,
+                path: around.home.root().to_owned(),
+            })?
+            .map_err(StartError::Prepare)?;
         let password = Secret::random();
         let briefing = around.briefings.next();
         let command = environment::command(&around.config, &around.home, &around.mark, port);
-        let mut process = around
-            .nursery
-            .spawn(command)
-            .await
+        let spawned = tokio::time::timeout_at(deadline, around.nursery.spawn(command)).await;
+        let mut process = spawned
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
             .map_err(StartError::Spawn)?;
         let pid =
             pid_of(&process).ok_or_else(|| StartError::Spawn(io::Error::other("it has no pid")))?;
@@ -130,46 +139,31 @@ impl Child {
                 .tracker
                 .spawn(output::stderr(stderr, secrets, tail.clone()))
         });
-        let since = Instant::now();
-        let mut child = Self {
+        if let Some(stdin) = process.stdin.take() {
+            let secrets = environment::secrets(&password, &briefing.configuration);
+            around.tracker.spawn(hand_over(stdin, secrets));
+        }
+        Ok(Self {
             process,
             pid,
-            since,
+            since: Instant::now(),
+            deadline,
             password,
             address_rx,
             tail,
             stderr,
             client: None,
-        };
-        child
-            .hand_over(&briefing.configuration)
-            .await
-            .map_err(StartError::Spawn)?;
-        Ok(child)
+        })
     }
 
-    /// Gives the shim what must not stand in an environment that can be read. A shim that died first
-    /// is found by whoever waits for it.
-    async fn hand_over(&mut self, configuration: &Secret) -> io::Result<()> {
-        let Some(mut stdin) = self.process.stdin.take() else {
-            return Ok(());
-        };
-        let bytes = environment::secrets(&self.password, configuration);
-        match stdin.write_all(&bytes).await {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
-            _ => Ok(()),
-        }
-    }
-
-    /// Waits until the child listens, is healthy and has made its first session. Cancel-safe in the
-    /// sense that the child stays whole and can be stopped.
+    /// Waits until the child listens, is healthy and has made its first session. May be dropped: the
+    /// child stays whole and can be stopped.
     pub(super) async fn ready(
         &mut self,
         around: &Surroundings,
         workspace: &mut workspace::Watch,
     ) -> Result<Ready, StartError> {
-        let limit = around.config.start_timeout;
-        let deadline = tokio::time::Instant::now() + limit;
+        let (limit, deadline) = (around.config.start_timeout, self.deadline);
         let address = tokio::select! {
             address = self.address_rx.wait_for(Option::is_some) => address.ok().and_then(|address| *address),
             // The arms below watch for the end; a closed stdout alone says nothing.
@@ -188,7 +182,14 @@ impl Child {
         self.client = Some(client.clone());
         let warming = async {
             let version = healthy(&client, deadline, limit).await?;
-            warm_up(&client, &around.config, workspace).await?;
+            let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+            // No restart mends a missing mount, so this waits, and `/ready` names the mount meanwhile.
+            // A closed channel is the program's end, where somebody drops this future.
+            drop(workspace.wait_for(workspace::Checked::is_ok).await);
+            match tokio::time::timeout(left, warm_up(&client, &around.config)).await {
+                Ok(warm) => warm.map_err(StartError::WarmUp)?,
+                Err(_) => return Err(StartError::Cold(limit)),
+            }
             Ok(Ready {
                 address,
                 version,
@@ -262,9 +263,31 @@ impl Child {
     }
 }
 
+/// Gives the shim what must not stand in an environment that can be read. A shim that died first is
+/// found by whoever waits for it.
+async fn hand_over(mut stdin: process::ChildStdin, secrets: Vec<u8>) {
+    match stdin.write_all(&secrets).await {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            tracing::error!(%error, "the engine could not be given its secrets");
+        }
+        _ => {}
+    }
+}
+
 /// Ends what the child left behind.
 pub(super) async fn sweep(nursery: &Nursery) -> usize {
-    let swept = nursery.sweep(Scope::Leftovers).await;
+    report(nursery.sweep(Scope::Leftovers).await)
+}
+
+/// Ends what a sidecar that was killed left behind.
+pub(super) async fn sweep_earlier(nursery: &Nursery) {
+    report(nursery.sweep(Scope::Marked).await);
+}
+
+fn report(swept: Swept) -> usize {
+    if swept.stuck {
+        tracing::error!("the sweep for processes of the engine does not come to an end");
+    }
     if swept.killed > 0 {
         tracing::warn!(
             processes = swept.killed,
@@ -301,28 +324,15 @@ async fn healthy(
 }
 
 /// The first session of a process boots OpenCode's inner engine. Better now than in a client's call.
-async fn warm_up(
-    client: &Client,
-    config: &Config,
-    workspace: &mut workspace::Watch,
-) -> Result<(), StartError> {
-    // No restart mends a missing mount, so this waits, and `/ready` names the mount meanwhile. A
-    // closed channel is the program's end, where somebody drops this future.
-    drop(workspace.wait_for(workspace::Checked::is_ok).await);
+async fn warm_up(client: &Client, config: &Config) -> Result<(), CallError> {
     let new = NewSession {
         directory: &config.workspace,
         title: "warm-up",
         rules: Vec::new(),
         metadata: serde_json::Value::Null,
     };
-    let session = client
-        .create_session(&new)
-        .await
-        .map_err(StartError::WarmUp)?;
-    client
-        .delete_session(&session.id)
-        .await
-        .map_err(StartError::WarmUp)
+    let session = client.create_session(&new).await?;
+    client.delete_session(&session.id).await
 }
 
 fn describe(status: io::Result<ExitStatus>) -> String {

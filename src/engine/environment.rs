@@ -5,16 +5,18 @@
 
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use tokio::process::Command;
+use tokio::task::{JoinError, JoinHandle};
 
 use super::process_table::MARK;
 use super::{Config, shim};
 use crate::opencode;
 use crate::secret::Secret;
+use crate::text::plain;
 
 /// Features of OpenCode that reach for the network, or run what lies in the workspace. FACTS §1 tells
 /// what each does when it is left on.
@@ -29,7 +31,10 @@ const SWITCHES: &[(&str, &str)] = &[
     ("OPENCODE_DISABLE_CLAUDE_CODE", "1"),
 ];
 
-/// Where the child's files live. All of it is ours to wipe but `share`, which holds its sessions.
+/// The directory of OpenCode's sessions, the only one that outlives a child.
+const SESSIONS: &str = "share";
+
+/// Where the child's files live. All of it is ours to wipe but [`SESSIONS`].
 #[derive(Clone, Debug)]
 pub(super) struct Home {
     root: PathBuf,
@@ -48,33 +53,31 @@ impl Home {
         self.root.join(name)
     }
 
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Makes the directories anew. Blocking.
     ///
-    /// Two are emptied first. Each start of OpenCode unpacks a library of 5.6 MB into the temporary one
-    /// and never removes it. And the agent can write to the configuration folder, where a file would be
-    /// run by the next child.
-    pub(super) fn prepare(&self) -> io::Result<()> {
-        let (tmp, config) = (self.path("tmp"), self.path("config"));
-        for stale in [&tmp, &config] {
-            match fs::remove_dir_all(stale) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
+    /// Everything but the sessions goes first, known or not: the agent can write here, OpenCode runs
+    /// what it finds in several places (`.opencode/plugin` of the home, `plugin` of the configuration),
+    /// and no file of one child may run in the next. It also ends the libraries of 5.6 MB that each
+    /// start of OpenCode unpacks into the temporary directory and never removes.
+    fn prepare(&self) -> Result<(), PrepareError> {
+        private(&self.root)?;
+        for entry in fs::read_dir(&self.root).map_err(at(&self.root))? {
+            let entry = entry.map_err(at(&self.root))?;
+            if entry.file_name() != SESSIONS {
+                remove(&entry.path())?;
             }
         }
-        let private = |path: &Path| DirBuilder::new().recursive(true).mode(0o700).create(path);
-        for path in [
-            &tmp,
-            &self.path("home"),
-            &self.path("share"),
-            &self.path("state"),
-            &self.path("cache"),
-        ] {
-            private(path)?;
+        for name in ["tmp", "home", SESSIONS, "state", "cache"] {
+            private(&self.path(name))?;
         }
         for (name, text) in opencode::config::folder() {
-            let file = config.join("opencode").join(name);
+            let file = self.path("config").join("opencode").join(name);
             file.parent().map_or(Ok(()), private)?;
-            fs::write(file, text)?;
+            fs::write(&file, text).map_err(at(&file))?;
         }
         Ok(())
     }
@@ -83,12 +86,92 @@ impl Home {
         [
             ("HOME", self.path("home")),
             ("XDG_CONFIG_HOME", self.path("config")),
-            ("XDG_DATA_HOME", self.path("share")),
+            ("XDG_DATA_HOME", self.path(SESSIONS)),
             ("XDG_STATE_HOME", self.path("state")),
             ("XDG_CACHE_HOME", self.path("cache")),
             ("TMPDIR", self.path("tmp")),
         ]
     }
+}
+
+/// Why a directory is not as it has to be.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {reason}", path.display())]
+pub(super) struct PrepareError {
+    path: PathBuf,
+    reason: String,
+}
+
+/// Runs preparations, one at a time: a disk that hangs must not get a second one to hang on, nor may
+/// an old one come back and wipe what a new child is using.
+#[derive(Debug, Default)]
+pub(super) struct Preparation {
+    running: Option<JoinHandle<Result<(), PrepareError>>>,
+}
+
+// === impl Preparation ===
+
+impl Preparation {
+    /// Cancel-safe: what is running when the wait is given up is waited for by the next one.
+    pub(super) async fn of(&mut self, home: &Home) -> Result<(), PrepareError> {
+        let (path, home) = (home.root.clone(), home.clone());
+        self.run(move || home.prepare())
+            .await
+            .unwrap_or_else(|_| Err(at(&path)(io::Error::other("the preparation broke off"))))
+    }
+
+    async fn run(
+        &mut self,
+        work: impl FnOnce() -> Result<(), PrepareError> + Send + 'static,
+    ) -> Result<Result<(), PrepareError>, JoinError> {
+        if let Some(earlier) = &mut self.running {
+            // How it ended does not matter: everything is done again.
+            drop(earlier.await);
+            self.running = None;
+        }
+        let done = self.running.insert(tokio::task::spawn_blocking(work)).await;
+        self.running = None;
+        done
+    }
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> PrepareError {
+    move |error| PrepareError {
+        path: path.to_owned(),
+        reason: plain(&error.to_string()),
+    }
+}
+
+fn private(path: &Path) -> Result<(), PrepareError> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(at(path))
+}
+
+/// Removes a file or a whole directory, never what a link points to.
+fn remove(path: &Path) -> Result<(), PrepareError> {
+    let is_dir = fs::symlink_metadata(path).map_err(at(path))?.is_dir();
+    if !is_dir {
+        return fs::remove_file(path).map_err(at(path));
+    }
+    // A tool may have closed directories to their owner, which we are.
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            open_up(path).map_err(at(path))?;
+            fs::remove_dir_all(path).map_err(at(path))
+        }
+        other => other.map_err(at(path)),
+    }
+}
+
+fn open_up(dir: &Path) -> io::Result<()> {
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            open_up(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// The command that becomes the child, without its secrets.
@@ -144,4 +227,87 @@ pub(super) fn mark(data_dir: &Path) -> io::Result<String> {
     use std::os::unix::fs::MetadataExt as _;
     let metadata = fs::metadata(data_dir)?;
     Ok(format!("{:x}-{:x}", metadata.dev(), metadata.ino()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn nothing_but_the_sessions_outlives_a_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::new(dir.path());
+        home.prepare().unwrap();
+        let outside = dir.path().join("outside");
+        fs::create_dir(&outside).unwrap();
+        fs::write(outside.join("kept"), "").unwrap();
+        let planted = [
+            "home/.opencode/plugin/evil.js",
+            "config/opencode/plugin/evil.js",
+            "state/x",
+            "cache/x",
+            "tmp/x",
+            "unknown/x",
+        ];
+        for file in planted.iter().chain(&["share/opencode/opencode.db"]) {
+            let file = home.root.join(file);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, "").unwrap();
+        }
+        fs::set_permissions(home.path("unknown"), fs::Permissions::from_mode(0o000)).unwrap();
+        fs::remove_dir_all(home.path("state")).unwrap();
+        std::os::unix::fs::symlink(&outside, home.path("state")).unwrap();
+
+        home.prepare().unwrap();
+        for file in planted {
+            assert!(!home.root.join(file).exists(), "{file}");
+        }
+        assert!(home.path("share/opencode/opencode.db").exists());
+        assert!(outside.join("kept").exists(), "no link is followed");
+    }
+
+    #[test]
+    fn the_error_names_the_path() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("engine"), "").unwrap();
+        let error = Home::new(dir.path()).prepare().unwrap_err();
+        let path = dir.path().join("engine");
+        assert_eq!(
+            error.to_string(),
+            format!("{}: file exists", path.display())
+        );
+    }
+
+    #[tokio::test]
+    async fn no_second_preparation_begins_before_the_first_is_back() {
+        let mut preparation = Preparation::default();
+        let (stuck_tx, stuck_rx) = channel::<()>();
+        let (began_tx, began_rx) = channel();
+        let first = preparation.run(move || {
+            stuck_rx.recv().ok();
+            Ok(())
+        });
+        assert!(
+            tokio::time::timeout(Duration::from_millis(10), first)
+                .await
+                .is_err()
+        );
+        let second = preparation.run(move || {
+            began_tx.send(()).unwrap();
+            Ok(())
+        });
+        let mut second = std::pin::pin!(second);
+        assert!(
+            tokio::time::timeout(Duration::from_millis(50), &mut second)
+                .await
+                .is_err()
+        );
+        assert!(began_rx.try_recv().is_err(), "the first still runs");
+        drop(stuck_tx);
+        second.await.unwrap().unwrap();
+        assert!(began_rx.try_recv().is_ok());
+    }
 }

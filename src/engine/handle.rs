@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
 use super::actor::Actor;
-use super::child::Surroundings;
+use super::child::{Surroundings, sweep};
 use super::environment::{self, Home};
 use super::nursery::{Nursery, Scope};
 use super::operation::{Admission, Operation};
@@ -18,8 +19,8 @@ use super::{Briefings, Config, process_table};
 use crate::shutdown::Shutdown;
 use crate::workspace;
 
-/// Wishes waiting for the actor. One is in progress at a time, so one waits at most.
-const QUEUE: usize = 1;
+/// Wishes waiting for the actor: the one in progress, and a stop that supersedes it.
+const QUEUE: usize = 2;
 
 /// Clients of the contract give up after 30 s: the answer comes before that, done or not.
 const ANSWER_WITHIN: Duration = Duration::from_secs(25);
@@ -49,7 +50,7 @@ struct Shared {
 pub(super) struct Wish {
     pub(super) operation: Operation,
     current: Current,
-    _done_tx: watch::Sender<()>,
+    done_tx: watch::Sender<()>,
 }
 
 /// How an operation ended, for the one who asked.
@@ -81,14 +82,15 @@ pub(crate) struct Status {
     pub(crate) project_dir: String,
 }
 
-/// Starts the nursery and the actor. What an earlier sidecar left behind is ended first.
+/// Starts the nursery and the actor. What an earlier sidecar left behind is ended first. The second
+/// part of the answer ends with the actor, and tells whether it panicked.
 pub(crate) fn spawn(
     config: Config,
     briefings: Briefings,
     workspace: workspace::Watch,
     shutdown: Shutdown,
     tracker: &TaskTracker,
-) -> io::Result<Handle> {
+) -> io::Result<(Handle, JoinHandle<()>)> {
     let mark = environment::mark(&config.data_dir)?;
     let nursery = Nursery::start(mark.clone(), tracker, shutdown.gone.clone())?;
     let (snapshot_tx, snapshot_rx) = watch::channel(Snapshot::new());
@@ -102,7 +104,8 @@ pub(crate) fn spawn(
         tracker: tracker.clone(),
         briefings,
     };
-    tracker.spawn(Actor::new(around, workspace, wishes_rx, snapshot_tx, shutdown.clone()).run());
+    let actor = Actor::new(around, workspace, wishes_rx, snapshot_tx, shutdown.clone());
+    let keeper = tracker.spawn(actor.run());
     let shared = Shared {
         wishes_tx,
         snapshot_rx,
@@ -111,9 +114,10 @@ pub(crate) fn spawn(
         nursery,
         shutdown,
     };
-    Ok(Handle {
+    let handle = Handle {
         shared: Arc::new(shared),
-    })
+    };
+    Ok((handle, keeper))
 }
 
 // === impl Handle ===
@@ -131,6 +135,8 @@ impl Handle {
         if !over {
             return Ok(Answer::Pending(status));
         }
+        // It came up elsewhere while this was on its way.
+        self.check_port(operation)?;
         let reached = match operation {
             Operation::Stop => status.snapshot.process.is_none(),
             Operation::Start { .. } | Operation::Restart { .. } => {
@@ -166,9 +172,9 @@ impl Handle {
         self.shared.snapshot_rx.borrow().not_ready(now)
     }
 
-    /// Waits until the actor has left, and its child with it.
-    pub(crate) async fn ended(&self) {
-        self.shared.wishes_tx.closed().await;
+    /// Ends everything of the engine's. Only for when the actor is gone and cannot do it.
+    pub(crate) async fn end_all(&self) {
+        sweep(&self.shared.nursery).await;
     }
 
     pub(crate) fn status(&self) -> Status {
@@ -198,7 +204,7 @@ impl Handle {
         let wish = Wish {
             operation,
             current: self.shared.current.clone(),
-            _done_tx: done_tx,
+            done_tx,
         };
         // Dropping a refused wish would lock what is locked here, so it is taken apart first.
         if let Err(error) = self.shared.wishes_tx.try_send(wish) {
@@ -213,8 +219,8 @@ impl Handle {
     fn check_port(&self, operation: Operation) -> Result<(), AskError> {
         let snapshot = self.shared.snapshot_rx.borrow();
         match (operation, snapshot.ready()) {
-            (Operation::Start { port: Some(port) }, Some(ready))
-                if port != ready.address.port() =>
+            (Operation::Start { .. }, Some(ready))
+                if !operation.content_with(ready.address.port()) =>
             {
                 Err(AskError::OtherPort(ready.address.port()))
             }
@@ -227,6 +233,51 @@ impl Handle {
 
 impl Drop for Wish {
     fn drop(&mut self) {
-        *self.current.lock() = None;
+        let mut current = self.current.lock();
+        let mine = self.done_tx.subscribe();
+        // A stop may have taken the place.
+        if current
+            .as_ref()
+            .is_some_and(|(_, done_rx)| done_rx.same_channel(&mine))
+        {
+            *current = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Briefings;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_panic_of_the_actor_shows_in_its_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let (tracker, shutdown) = (TaskTracker::new(), Shutdown::default());
+        let second = Duration::from_secs(1);
+        let config = Config {
+            bin: "/bin/false".into(),
+            data_dir: dir.path().into(),
+            workspace: dir.path().into(),
+            port: 0,
+            start_timeout: second,
+            stop_timeout: second,
+            probe_interval: second,
+            probe_timeout: second,
+            backoff_min: second,
+            backoff_max: second,
+            restart_budget: 1,
+            restart_window: second,
+            retry_interval: second,
+            passed_on: Vec::new(),
+        };
+        let workspace = workspace::spawn(dir.path(), &tracker, shutdown.gone.clone());
+        let briefings = Briefings::new(|| panic!("no briefing"));
+        let (handle, keeper) = spawn(config, briefings, workspace, shutdown, &tracker).unwrap();
+        let ended = tokio::time::timeout(Duration::from_secs(20), keeper).await;
+        assert!(ended.unwrap().unwrap_err().is_panic());
+        // Nobody is there to ask, and nobody waits for ever.
+        handle.end_all().await;
+        assert!(handle.ask(Operation::Stop).await.is_err());
     }
 }

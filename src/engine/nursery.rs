@@ -8,9 +8,10 @@
 
 use std::collections::HashSet;
 use std::process::ExitStatus;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions, getpid, pidfd_open,
@@ -18,7 +19,7 @@ use rustix::process::{
 };
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -30,14 +31,21 @@ const QUEUE: usize = 16;
 /// How long a sweep goes on killing before it reports what it could not kill.
 const SWEEP_DEADLINE: Duration = Duration::from_secs(2);
 
+/// How long a sweep may take altogether: `/proc` itself can hang on a process that does.
+const SWEEP_LIMIT: Duration = Duration::from_secs(3);
+
 /// How long one killed process may take to go, before the next is looked at.
 const DEATH_DEADLINE: Duration = Duration::from_millis(200);
 
 /// Handle to the thread. It ends when the last handle is dropped.
 #[derive(Clone, Debug)]
 pub(super) struct Nursery {
-    requests: SyncSender<Request>,
+    requests: mpsc::Sender<Request>,
+    children: Children,
 }
+
+/// Children that tokio waits for: their pids are not the thread's to reap.
+type Children = Arc<Mutex<HashSet<Pid>>>;
 
 /// What a sweep found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,11 +53,15 @@ pub(super) struct Swept {
     pub(super) killed: usize,
     /// Still there at the deadline: stuck in the kernel.
     pub(super) survived: usize,
+    /// It did not come to an end, and nothing is known.
+    pub(super) stuck: bool,
 }
 
 /// Whom a sweep ends.
 #[derive(Debug)]
 pub(super) enum Scope {
+    /// What carries our mark: an earlier life's.
+    Marked,
     /// Everything of ours that no living child accounts for.
     Leftovers,
     /// The commands of these sessions of OpenCode, wherever they hid.
@@ -59,8 +71,6 @@ pub(super) enum Scope {
 #[derive(Debug)]
 enum Request {
     Spawn(Box<Command>, oneshot::Sender<std::io::Result<Child>>),
-    /// Tokio has waited for this child: its pid is no longer ours to leave alone.
-    Disown(Pid),
     Sweep(Scope, oneshot::Sender<Swept>),
     Reap,
 }
@@ -77,27 +87,30 @@ impl Nursery {
         stop: CancellationToken,
     ) -> std::io::Result<Self> {
         set_child_subreaper(Some(getpid()))?;
-        let (requests, inbox) = sync_channel(QUEUE);
+        let (requests, inbox) = mpsc::channel(QUEUE);
         let runtime = tokio::runtime::Handle::current();
+        let children = Children::default();
+        let marks = [process_table::our_mark(&mark)];
+        let guests = process_table::guests(&process_table::read(&marks), getpid());
         let thread = Thread {
             mark,
-            children: HashSet::new(),
+            children: children.clone(),
+            guests,
         };
         std::thread::Builder::new()
             .name("nursery".into())
             .spawn(move || {
                 // Spawning a tokio child needs the runtime's signal driver.
                 let _guard = runtime.enter();
-                thread.run(&inbox);
+                thread.run(inbox);
             })?;
         let mut deaths = signal(SignalKind::child())?;
-        let nursery = Self { requests };
+        let nursery = Self { requests, children };
         let reaper = nursery.clone();
         tracker.spawn(async move {
             let reap = async {
                 while deaths.recv().await.is_some() {
-                    // A full queue means the thread is about to reap anyway.
-                    drop(reaper.requests.try_send(Request::Reap));
+                    reaper.send(Request::Reap).await;
                 }
             };
             stop.run_until_cancelled(reap).await;
@@ -107,28 +120,36 @@ impl Nursery {
 
     pub(super) async fn spawn(&self, command: Command) -> std::io::Result<Child> {
         let (reply, answer) = oneshot::channel();
-        self.send(Request::Spawn(Box::new(command), reply));
+        self.send(Request::Spawn(Box::new(command), reply)).await;
         answer.await.unwrap_or_else(|_| Err(gone()))
     }
 
-    /// Waits for `child` and lets go of its pid.
+    /// Waits for `child` and lets go of its pid. Cancel-safe.
     pub(super) async fn wait(&self, child: &mut Child, pid: Pid) -> std::io::Result<ExitStatus> {
         let status = child.wait().await;
-        self.send(Request::Disown(pid));
+        self.children.lock().remove(&pid);
         status
     }
 
     /// Kills everything in `scope`, and reaps what is ours to reap.
     pub(super) async fn sweep(&self, scope: Scope) -> Swept {
         let (reply, answer) = oneshot::channel();
-        self.send(Request::Sweep(scope, reply));
-        answer.await.unwrap_or_default()
+        let swept = async {
+            self.send(Request::Sweep(scope, reply)).await;
+            answer.await
+        };
+        match tokio::time::timeout(SWEEP_LIMIT, swept).await {
+            Ok(Ok(swept)) => swept,
+            Ok(Err(_)) | Err(_) => Swept {
+                stuck: true,
+                ..Swept::default()
+            },
+        }
     }
 
-    fn send(&self, request: Request) {
-        // The queue is longer than what can be waiting, so this does not block; and a thread that is
-        // gone shows in the reply that never comes.
-        drop(self.requests.send(request));
+    async fn send(&self, request: Request) {
+        // A thread that is gone shows in the reply that never comes.
+        drop(self.requests.send(request).await);
     }
 }
 
@@ -139,30 +160,29 @@ fn gone() -> std::io::Error {
 /// What the thread keeps.
 struct Thread {
     mark: String,
-    /// Children that tokio waits for.
-    children: HashSet<Pid>,
+    children: Children,
+    /// What ran under this process before it became the sidecar. An entry point starts such things.
+    guests: Vec<Process>,
 }
 
 // === impl Thread ===
 
 impl Thread {
-    fn run(mut self, inbox: &Receiver<Request>) {
-        loop {
-            // The time limit only matters when a death went unnoticed because the queue was full.
-            match inbox.recv_timeout(Duration::from_mins(1)) {
-                Ok(Request::Spawn(mut command, reply)) => {
+    fn run(self, mut inbox: mpsc::Receiver<Request>) {
+        while let Some(request) = inbox.blocking_recv() {
+            match request {
+                Request::Spawn(mut command, reply) => {
                     let child = command.spawn();
                     let pid = child.as_ref().ok().and_then(pid_of);
-                    self.children.extend(pid);
-                    // Whoever asked may have gone: dropping the child kills it (kill_on_drop).
-                    drop(reply.send(child));
+                    self.children.lock().extend(pid);
+                    // Whoever asked may have gone: dropping the child kills it (kill_on_drop), and
+                    // nobody will wait for it.
+                    if reply.send(child).is_err() {
+                        pid.map(|pid| self.children.lock().remove(&pid));
+                    }
                 }
-                Ok(Request::Disown(pid)) => {
-                    self.children.remove(&pid);
-                }
-                Ok(Request::Sweep(scope, reply)) => drop(reply.send(self.sweep(&scope))),
-                Ok(Request::Reap) | Err(RecvTimeoutError::Timeout) => self.reap(),
-                Err(RecvTimeoutError::Disconnected) => return,
+                Request::Sweep(scope, reply) => drop(reply.send(self.sweep(&scope))),
+                Request::Reap => self.reap(),
             }
         }
     }
@@ -175,8 +195,8 @@ impl Thread {
         }
         let me = getpid();
         for process in process_table::read(&[]) {
-            if process.zombie && process.parent == Some(me) && !self.children.contains(&process.pid)
-            {
+            let orphan = !self.children.lock().contains(&process.pid);
+            if process.zombie && process.parent == Some(me) && orphan {
                 waitpid(Some(process.pid), WaitOptions::NOHANG).ok();
             }
         }
@@ -191,6 +211,7 @@ impl Thread {
                 return Swept {
                     killed: killed.len(),
                     survived: left.len(),
+                    stuck: false,
                 };
             }
             for process in left {
@@ -207,7 +228,7 @@ impl Thread {
 
     fn find(&self, scope: &Scope) -> Vec<Process> {
         let marks: Vec<String> = match scope {
-            Scope::Leftovers => vec![process_table::our_mark(&self.mark)],
+            Scope::Marked | Scope::Leftovers => vec![process_table::our_mark(&self.mark)],
             Scope::Sessions(ids) => ids
                 .iter()
                 .map(|id| process_table::session_mark(id))
@@ -216,19 +237,31 @@ impl Thread {
         let all = process_table::read(&marks);
         let found = match scope {
             Scope::Leftovers => {
-                let spared = all
-                    .iter()
-                    .map(|process| process.pid)
-                    .find(|pid| self.children.contains(pid));
-                process_table::leftovers(&all, getpid(), spared)
+                let child = {
+                    let children = self.children.lock();
+                    all.iter()
+                        .map(|process| process.pid)
+                        .find(|pid| children.contains(pid))
+                };
+                process_table::leftovers(&all, getpid(), child, &self.guests(&all))
             }
-            Scope::Sessions(_) => process_table::marked(&all),
+            Scope::Marked | Scope::Sessions(_) => process_table::marked(&all),
         };
         found
             .into_iter()
             // A zombie with another parent is that parent's to collect; it comes to us when that dies.
             .filter(|process| !process.zombie || process.parent == Some(getpid()))
             .collect()
+    }
+
+    /// Those of the guests that still live; their numbers may belong to others by now.
+    fn guests(&self, all: &[Process]) -> Vec<Pid> {
+        let same = |process: &&Process| {
+            self.guests
+                .iter()
+                .any(|guest| (guest.pid, guest.started) == (process.pid, process.started))
+        };
+        all.iter().filter(same).map(|process| process.pid).collect()
     }
 }
 

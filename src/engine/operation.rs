@@ -23,11 +23,28 @@ pub(super) enum Admission {
 
 impl Operation {
     pub(super) fn admit(self, current: Option<Self>) -> Admission {
-        match current {
-            None => Admission::Begin,
-            Some(current) if current == self => Admission::Join,
-            Some(_) => Admission::Refuse,
+        let Some(current) = current else {
+            return Admission::Begin;
+        };
+        match (self, current) {
+            // A start may wait for long (for a mount, say), and whoever wants the engine stopped must
+            // not have to wait with it.
+            (Self::Stop, Self::Start { .. } | Self::Restart { .. }) => Admission::Begin,
+            (Self::Stop, Self::Stop) => Admission::Join,
+            // A restart ends as a start does.
+            (Self::Start { port }, Self::Start { .. } | Self::Restart { .. })
+            | (Self::Restart { port }, Self::Restart { .. })
+                if any(port) || port == current.port() =>
+            {
+                Admission::Join
+            }
+            _ => Admission::Refuse,
         }
+    }
+
+    /// Whether a child on (or on its way to) `port` is all this asks for.
+    pub(super) fn content_with(self, port: u16) -> bool {
+        matches!(self, Self::Start { port: wanted } if any(wanted) || wanted == Some(port))
     }
 
     pub(super) const fn port(self) -> Option<u16> {
@@ -47,20 +64,64 @@ impl Operation {
     }
 }
 
+/// Whether any port will do.
+const fn any(port: Option<u16>) -> bool {
+    matches!(port, None | Some(0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const START: Operation = Operation::Start { port: None };
+    const RESTART: Operation = Operation::Restart { port: None };
+
+    const fn start(port: u16) -> Operation {
+        Operation::Start { port: Some(port) }
+    }
+
+    const fn restart(port: u16) -> Operation {
+        Operation::Restart { port: Some(port) }
+    }
+
     #[test]
-    fn the_same_wish_joins_and_another_is_refused() {
-        let start = Operation::Start { port: None };
-        assert_eq!(start.admit(None), Admission::Begin);
-        assert_eq!(start.admit(Some(start)), Admission::Join);
-        assert_eq!(start.admit(Some(Operation::Stop)), Admission::Refuse);
-        assert_eq!(Operation::Stop.admit(Some(start)), Admission::Refuse);
-        assert_eq!(
-            start.admit(Some(Operation::Start { port: Some(1) })),
-            Admission::Refuse
-        );
+    fn two_wishes_at_once_join_contradict_or_supersede() {
+        use Admission::{Begin, Join, Refuse};
+        let stop = Operation::Stop;
+        let cases = [
+            (START, START, Join),
+            (START, start(1), Join),
+            (start(0), start(1), Join),
+            (start(1), start(1), Join),
+            (start(1), start(2), Refuse),
+            (start(1), START, Refuse),
+            (START, RESTART, Join),
+            (START, restart(1), Join),
+            (start(1), restart(1), Join),
+            (start(1), RESTART, Refuse),
+            (START, stop, Refuse),
+            (RESTART, RESTART, Join),
+            (RESTART, restart(1), Join),
+            (restart(1), RESTART, Refuse),
+            (RESTART, START, Refuse),
+            (RESTART, stop, Refuse),
+            (stop, START, Begin),
+            (stop, restart(1), Begin),
+            (stop, stop, Join),
+        ];
+        for (new, current, expected) in cases {
+            assert_eq!(
+                new.admit(Some(current)),
+                expected,
+                "{new:?} while {current:?}"
+            );
+            assert_eq!(new.admit(None), Begin);
+        }
+    }
+
+    #[test]
+    fn only_a_start_is_content_with_what_is_there() {
+        assert!(START.content_with(1) && start(0).content_with(1) && start(1).content_with(1));
+        assert!(!start(2).content_with(1) && !RESTART.content_with(1));
     }
 }

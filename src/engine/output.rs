@@ -15,6 +15,8 @@ use tokio::sync::watch;
 use crate::secret::{Secret, scrub};
 
 const MAX_LINE: usize = 4096;
+/// More than any secret is long. What may be the first part of one, at a cut, is cut off as well.
+const MARGIN: usize = 256;
 const MAX_LINES: u32 = 100;
 const TAIL_LINES: usize = 5;
 const TAIL_LINE: usize = 300;
@@ -56,11 +58,14 @@ pub(super) async fn stdout(
 ) {
     let mut limit = Limit::new(Instant::now());
     lines(reader, |line| {
-        if let Some(address) = address(line) {
+        // What is said later may come from a tool.
+        if let Some(address) = address(line)
+            && address_tx.borrow().is_none()
+        {
             address_tx.send_replace(Some(address));
         }
         if limit.admit(Instant::now()) {
-            tracing::debug!(target: "opencode", "{}", scrub(line, &secrets));
+            tracing::debug!(target: "opencode", "{}", clean(line, &secrets));
         }
     })
     .await;
@@ -70,7 +75,7 @@ pub(super) async fn stdout(
 pub(super) async fn stderr(reader: impl AsyncRead + Unpin, secrets: Vec<Secret>, tail: Tail) {
     let mut limit = Limit::new(Instant::now());
     lines(reader, |line| {
-        let line = scrub(line, &secrets);
+        let line = clean(line, &secrets);
         tail.push(&line);
         if limit.admit(Instant::now()) {
             if line.contains("ERROR") {
@@ -84,10 +89,24 @@ pub(super) async fn stderr(reader: impl AsyncRead + Unpin, secrets: Vec<Secret>,
 }
 
 fn address(line: &str) -> Option<SocketAddr> {
-    line.trim().strip_prefix(LISTENING)?.parse().ok()
+    let address: SocketAddr = line.trim().strip_prefix(LISTENING)?.parse().ok()?;
+    // The password goes there: never off this host.
+    address.ip().is_loopback().then_some(address)
 }
 
-/// Calls `each` with every line, cut and made printable. Never holds more than one line.
+/// `line` without secrets, and then without what is too much of it.
+fn clean(line: &str, secrets: &[Secret]) -> String {
+    let scrubbed = scrub(line, secrets);
+    if line.len() <= MAX_LINE {
+        return scrubbed;
+    }
+    // The end may be the first part of a secret, which no scrubbing finds.
+    let sure = cut(&scrubbed, scrubbed.len().saturating_sub(MARGIN));
+    cut(sure, MAX_LINE).to_owned()
+}
+
+/// Calls `each` with every line, made printable, and cut at `MAX_LINE + MARGIN` bytes. Never holds
+/// more than one line.
 async fn lines(reader: impl AsyncRead + Unpin, mut each: impl FnMut(&str)) {
     let mut reader = BufReader::with_capacity(MAX_LINE, reader);
     let mut line = Vec::new();
@@ -97,7 +116,7 @@ async fn lines(reader: impl AsyncRead + Unpin, mut each: impl FnMut(&str)) {
             Ok(bytes) => {
                 let end = bytes.iter().position(|&byte| byte == b'\n');
                 let taken = bytes.get(..end.unwrap_or(bytes.len())).unwrap_or_default();
-                let room = MAX_LINE.saturating_sub(line.len());
+                let room = (MAX_LINE + MARGIN).saturating_sub(line.len());
                 line.extend_from_slice(taken.get(..room.min(taken.len())).unwrap_or_default());
                 if end.is_some() {
                     emit(&mut line, &mut each);
@@ -175,6 +194,7 @@ mod tests {
             "",
             "listening on http://127.0.0.1:1",
             "opencode server listening on http://x:y",
+            "opencode server listening on http://10.0.0.7:80",
         ] {
             assert_eq!(address(other), None);
         }
@@ -186,8 +206,29 @@ mod tests {
         bytes.extend_from_slice(b"\n\xff\xfe\x1b[31mred\nlast without end");
         let found = collect(&bytes).await;
         assert_eq!(found.len(), 3);
-        assert_eq!(found[0].len(), MAX_LINE);
+        assert_eq!(found[0].len(), MAX_LINE + MARGIN);
+        assert_eq!(clean(&found[0], &[]).len(), MAX_LINE);
         assert_eq!(found[1..], ["\u{fffd}\u{fffd}[31mred", "last without end"]);
+    }
+
+    #[tokio::test]
+    async fn a_secret_that_lies_across_the_cut_is_not_shown_in_part() {
+        let secret = Secret::random();
+        for before in MAX_LINE - 64..MAX_LINE + MARGIN {
+            let line = format!("{}{}", "x ".repeat(before / 2), secret.expose());
+            let found = collect(format!("{line}{line}\n").as_bytes()).await;
+            let shown = clean(&found[0], std::slice::from_ref(&secret));
+            let first = secret.expose().get(..8).unwrap();
+            assert!(!shown.contains(first), "{before}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_first_address_counts() {
+        let (address_tx, address_rx) = watch::channel(None);
+        let said = format!("{LISTENING}127.0.0.1:1\n{LISTENING}127.0.0.1:2\n");
+        stdout(said.as_bytes(), Vec::new(), address_tx).await;
+        assert_eq!(*address_rx.borrow(), Some(([127, 0, 0, 1], 1).into()));
     }
 
     #[test]

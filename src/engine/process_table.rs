@@ -53,8 +53,9 @@ pub(super) fn read(marks: &[String]) -> Vec<Process> {
 
 /// One process, without its mark.
 pub(super) fn one(pid: Pid) -> Option<Process> {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
-    parse_stat(pid, &stat)
+    // A process may call itself by any bytes.
+    let stat = fs::read(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
+    parse_stat(pid, &String::from_utf8_lossy(&stat))
 }
 
 /// Bytes in memory that are this process's.
@@ -78,11 +79,15 @@ fn parse_stat(pid: Pid, stat: &str) -> Option<Process> {
 }
 
 fn carries(pid: Pid, marks: &[String]) -> bool {
-    fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero())).is_ok_and(|environ| {
-        environ
-            .split(|&byte| byte == 0)
-            .any(|pair| marks.iter().any(|mark| mark.as_bytes() == pair))
-    })
+    fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero()))
+        .is_ok_and(|environ| has_mark(&environ, marks))
+}
+
+/// Whole pairs only: a mark may be the beginning of another one.
+fn has_mark(environ: &[u8], marks: &[String]) -> bool {
+    environ
+        .split(|&byte| byte == 0)
+        .any(|pair| marks.iter().any(|mark| mark.as_bytes() == pair))
 }
 
 /// Everything that is marked, and what descends from it.
@@ -97,15 +102,34 @@ pub(super) fn marked(all: &[Process]) -> Vec<Process> {
         .collect()
 }
 
-/// Everything that descends from `me` or is marked, but not `me`, `spared` or what descends from
-/// `spared`.
-pub(super) fn leftovers(all: &[Process], me: Pid, spared: Option<Pid>) -> Vec<Process> {
-    let kept = spared.map(|pid| family(all, pid)).unwrap_or_default();
+/// Everything that descends from `me` or is marked, but not `me`, what descends from the living
+/// `child`, or what descends from `guests` and is not marked.
+pub(super) fn leftovers(
+    all: &[Process],
+    me: Pid,
+    child: Option<Pid>,
+    guests: &[Pid],
+) -> Vec<Process> {
+    let kept = child.map(|pid| family(all, pid)).unwrap_or_default();
+    let foreign: HashSet<Pid> = guests.iter().flat_map(|&pid| family(all, pid)).collect();
     let ours = family(all, me);
     all.iter()
         .filter(|process| process.pid != me)
-        .filter(|process| process.marked || ours.contains(&process.pid))
+        .filter(|process| {
+            process.marked || (ours.contains(&process.pid) && !foreign.contains(&process.pid))
+        })
         .filter(|process| !kept.contains(&process.pid))
+        .copied()
+        .collect()
+}
+
+/// What descends from `me` without being marked: before we start anything, that is what whoever ran
+/// in this process before us has started.
+pub(super) fn guests(all: &[Process], me: Pid) -> Vec<Process> {
+    let mut family = family(all, me);
+    family.remove(&me);
+    all.iter()
+        .filter(|process| family.contains(&process.pid) && !process.marked)
         .copied()
         .collect()
 }
@@ -173,7 +197,7 @@ mod tests {
     #[test]
     fn with_a_living_child_only_what_escaped_from_it_is_left_over() {
         assert_eq!(
-            numbers(&leftovers(&pod(), pid(10), Some(pid(20)))),
+            numbers(&leftovers(&pod(), pid(10), Some(pid(20)), &[])),
             [31, 30, 40]
         );
     }
@@ -181,9 +205,42 @@ mod tests {
     #[test]
     fn without_a_child_everything_of_ours_is_left_over_and_nothing_else() {
         assert_eq!(
-            numbers(&leftovers(&pod(), pid(10), None)),
+            numbers(&leftovers(&pod(), pid(10), None, &[])),
             [31, 22, 20, 21, 30, 40]
         );
+    }
+
+    #[test]
+    fn what_was_there_before_us_is_spared_unless_it_is_marked() {
+        let guests = guests(&pod(), pid(10));
+        assert_eq!(numbers(&guests), [31, 30]);
+        let pids: Vec<Pid> = guests.iter().map(|process| process.pid).collect();
+        assert_eq!(
+            numbers(&leftovers(&pod(), pid(10), None, &pids)),
+            [22, 20, 21, 40]
+        );
+        let mut marked = pod();
+        for process in &mut marked {
+            process.marked = true;
+        }
+        assert_eq!(
+            leftovers(&marked, pid(10), None, &pids).len(),
+            marked.len() - 1
+        );
+    }
+
+    #[test]
+    fn a_mark_is_matched_whole() {
+        let marks = [our_mark("fd-12")];
+        let environ = |pair: &str| format!("A=1\0{pair}\0B=2").into_bytes();
+        assert!(has_mark(&environ("SIDECAR_CHILD_OF=fd-12"), &marks));
+        for other in [
+            "SIDECAR_CHILD_OF=fd-123",
+            "SIDECAR_CHILD_OF=fd-1",
+            "XSIDECAR_CHILD_OF=fd-12",
+        ] {
+            assert!(!has_mark(&environ(other), &marks), "{other}");
+        }
     }
 
     #[test]

@@ -52,8 +52,7 @@ fn become_program(
     program: &OsStr,
     arguments: impl Iterator<Item = OsString>,
 ) -> String {
-    // Best effort, and before we close ourselves to inspection: afterwards the file is root's.
-    drop(std::fs::write("/proc/self/oom_score_adj", OOM_SCORE));
+    lower_worth();
     match settle(parent).and_then(|()| secrets()) {
         Err(error) => format!("prepare the child: {error}"),
         Ok(secrets) => {
@@ -69,6 +68,14 @@ fn become_program(
             )
         }
     }
+}
+
+/// Best effort, and before there is any secret in here. The file is root's while this process is
+/// closed to inspection, which it is from its birth when its binary cannot be read (mode 0711, as in
+/// the image).
+fn lower_worth() {
+    set_dumpable_behavior(DumpableBehavior::Dumpable).ok();
+    drop(std::fs::write("/proc/self/oom_score_adj", OOM_SCORE));
 }
 
 fn settle(parent: &OsStr) -> std::io::Result<()> {

@@ -22,9 +22,9 @@ pub(crate) enum State {
         attempt: usize,
         until: Instant,
     },
-    /// The restart budget is spent.
+    /// The restart budget is spent. `None`: it is being tried again.
     Failed {
-        until: Instant,
+        until: Option<Instant>,
     },
     Stopping,
 }
@@ -104,11 +104,15 @@ impl Snapshot {
                     wait(*until)
                 )
             }
-            State::Failed { until } => format!(
-                "engine failed: {}; trying again in {} s",
-                self.last_error.as_deref().unwrap_or("no reason is known"),
-                wait(*until)
-            ),
+            State::Failed { until } => {
+                let error = self.last_error.as_deref().unwrap_or("no reason is known");
+                match until {
+                    Some(until) => {
+                        format!("engine failed: {error}; trying again in {} s", wait(*until))
+                    }
+                    None => format!("engine failed: {error}; trying again now"),
+                }
+            }
         })
     }
 }
@@ -139,8 +143,12 @@ mod tests {
                 "engine restarting (attempt 2, next in 4 s)",
             ),
             (
-                State::Failed { until: soon },
+                State::Failed { until: Some(soon) },
                 "engine failed: it left; trying again in 4 s",
+            ),
+            (
+                State::Failed { until: None },
+                "engine failed: it left; trying again now",
             ),
         ];
         for (state, expected) in cases {

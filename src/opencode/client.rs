@@ -28,6 +28,12 @@ const SESSION_DEADLINE: Duration = Duration::from_secs(20);
 /// Any other call: answered in milliseconds unless the child is busy.
 const CALL_DEADLINE: Duration = Duration::from_secs(5);
 
+/// Health, sessions, and yes or no: a few hundred bytes.
+const ANSWER: usize = 64 * 1024;
+
+/// Messages and history hold what tools said. More than this is no session but an attack.
+const LARGE_ANSWER: usize = 64 * 1024 * 1024;
+
 /// How a child of one generation is called. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
@@ -273,7 +279,9 @@ impl Client {
         request: RequestBuilder,
         read: impl Fn(&[u8]) -> Result<T, types::DecodeError>,
     ) -> Result<T, CallError> {
-        let body = self.call(call, request, CALL_DEADLINE).await?;
+        let body = self
+            .read(call, request, CALL_DEADLINE, LARGE_ANSWER)
+            .await?;
         read(&body).map_err(|error| CallError::Body {
             call,
             reason: error.to_string(),
@@ -285,27 +293,39 @@ impl Client {
         call: &'static str,
         request: RequestBuilder,
         deadline: Duration,
-    ) -> Result<bytes::Bytes, CallError> {
+    ) -> Result<Vec<u8>, CallError> {
+        self.read(call, request, deadline, ANSWER).await
+    }
+
+    /// Sends `request` and reads its answer, no more than `most` bytes of it.
+    async fn read(
+        &self,
+        call: &'static str,
+        request: RequestBuilder,
+        deadline: Duration,
+        most: usize,
+    ) -> Result<Vec<u8>, CallError> {
         let exchange = async {
-            let response = request.send().await?;
-            let status = response.status();
-            Ok::<_, reqwest::Error>((status, response.bytes().await?))
-        };
-        let (status, body) = match tokio::time::timeout(deadline, exchange).await {
-            Err(_) => {
-                return Err(CallError::Deadline {
-                    call,
-                    after: deadline,
-                });
+            let broken = |error: reqwest::Error| CallError::Connection {
+                call,
+                reason: root_cause(&error),
+            };
+            let mut response = request.send().await.map_err(broken)?;
+            let mut body = Vec::new();
+            while let Some(chunk) = response.chunk().await.map_err(broken)? {
+                if body.len() + chunk.len() > most {
+                    return Err(CallError::TooLarge { call, most });
+                }
+                body.extend_from_slice(&chunk);
             }
-            Ok(Err(error)) => {
-                return Err(CallError::Connection {
-                    call,
-                    reason: root_cause(&error),
-                });
-            }
-            Ok(Ok(answer)) => answer,
+            Ok((response.status(), body))
         };
+        let (status, body) = tokio::time::timeout(deadline, exchange)
+            .await
+            .map_err(|_| CallError::Deadline {
+                call,
+                after: deadline,
+            })??;
         if status.is_success() {
             return Ok(body);
         }
@@ -318,5 +338,47 @@ impl Client {
             status: status.as_u16(),
             body: detail.trim().to_owned(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    /// A child that answers one request with `length` bytes, and says so beforehand if `told`.
+    async fn answering(length: usize, told: bool) -> Client {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = Client::new(listener.local_addr().unwrap(), Secret::random()).unwrap();
+        #[expect(clippy::disallowed_methods, reason = "the test's runtime owns it")]
+        tokio::spawn(async move {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            drop(socket.read(&mut [0; 4096]).await);
+            let head = if told {
+                format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n")
+            } else {
+                "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n".to_owned()
+            };
+            drop(socket.write_all(head.as_bytes()).await);
+            drop(socket.write_all(&vec![b' '; length]).await);
+        });
+        client
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_read_up_to_its_limit_only() {
+        let deadline = Duration::from_secs(20);
+        for told in [false, true] {
+            let client = answering(ANSWER + 1, told).await;
+            let error = client.health(deadline).await.unwrap_err();
+            assert!(matches!(error, CallError::TooLarge { .. }), "{error}");
+            let client = answering(ANSWER, told).await;
+            let error = client.health(deadline).await.unwrap_err();
+            assert!(matches!(error, CallError::Body { .. }), "{error}");
+            let client = answering(ANSWER + 1, told).await;
+            let error = client.messages("ses_1").await.unwrap_err();
+            assert!(matches!(error, CallError::Body { .. }), "{error}");
+        }
     }
 }

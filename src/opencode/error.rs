@@ -18,6 +18,9 @@ pub(crate) enum CallError {
         status: u16,
         body: String,
     },
+    /// More than we are ready to hold.
+    #[error("{call}: the answer is larger than {most} bytes")]
+    TooLarge { call: &'static str, most: usize },
     /// A success whose body is not what we know.
     #[error("{call}: OpenCode's answer was not understood: {reason}")]
     Body { call: &'static str, reason: String },

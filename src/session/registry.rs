@@ -236,6 +236,7 @@ impl Registry {
     /// Lets go of sessions past their retention, until `stop`; then of all.
     pub(crate) async fn clean(self, stop: CancellationToken) {
         let mut ticks = tokio::time::interval(CLEANING);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
             self.let_go(Instant::now());
         }

@@ -6,7 +6,7 @@ use std::net::TcpListener;
 
 use serde_json::json;
 
-use crate::support::{Options, Sidecar, processes};
+use crate::support::{Options, SIDECAR, Sidecar, processes, wrapped};
 
 /// The passwords of all starts so far, as the stub noted them.
 fn passwords(sidecar: &Sidecar) -> Vec<String> {
@@ -279,7 +279,7 @@ fn a_port_that_is_taken_fails_the_restart_with_the_reason() {
 }
 
 #[test]
-fn a_contradicting_operation_is_refused_and_the_same_one_is_joined() {
+fn a_contradicting_operation_is_refused_and_one_that_wants_the_same_is_joined() {
     let sidecar = Options::stub().start().ready();
     sidecar.script(&json!({ "delay_ms": 1500 }));
     std::thread::scope(|scope| {
@@ -287,13 +287,18 @@ fn a_contradicting_operation_is_refused_and_the_same_one_is_joined() {
             .map(|_| scope.spawn(|| sidecar.post("/engine/restart", "")))
             .collect();
         sidecar.until("restarting", |sidecar| sidecar.engine()["generation"] == 2);
-        let response = sidecar.post("/engine/stop", "");
+        let response = sidecar.post("/engine/restart", r#"{"port": 1}"#);
         assert_eq!(response.status, 409);
         assert_eq!(
             response.error(),
             "a restart of the engine is in progress; try again when it is done"
         );
         assert_eq!(response.json()["code"], "conflict");
+        let joined = sidecar.post("/engine/start", "");
+        assert_eq!(
+            (joined.status, joined.json()["generation"].as_u64()),
+            (200, Some(2))
+        );
         for restart in restarts {
             assert_eq!(restart.join().unwrap().status, 200);
         }
@@ -323,6 +328,170 @@ fn a_hundred_wishes_at_once_leave_one_child() {
     });
     assert_eq!(sidecar.post("/engine/start", "").status, 200);
     assert_eq!(sidecar.marked(), [sidecar.engine_pid()]);
+}
+
+#[test]
+fn a_stop_is_never_refused_because_a_start_waits() {
+    let options = Options::stub();
+    fs::remove_dir(options.dir.path().join("workspace")).unwrap();
+    let sidecar = options.start();
+    sidecar.until("up", |sidecar| sidecar.engine()["running"] == true);
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| sidecar.post("/engine/restart", ""));
+        sidecar.until("restarting", |sidecar| {
+            let status = sidecar.engine();
+            status["generation"] == 2 && status["running"] == true
+        });
+        let response = sidecar.post("/engine/stop", "");
+        assert_eq!(
+            (response.status, response.json()["state"].as_str()),
+            (200, Some("stopped"))
+        );
+        assert_eq!(waiting.join().unwrap().status, 503, "it was not to be");
+    });
+    assert!(sidecar.marked().is_empty());
+    fs::create_dir(sidecar.workspace()).unwrap();
+    assert_eq!(sidecar.post("/engine/start", "").status, 200);
+}
+
+#[test]
+fn a_start_with_a_port_during_a_start_gets_its_port() {
+    let sidecar = Options::stub().script(json!({ "delay_ms": 700 })).start();
+    sidecar.until("up", |sidecar| sidecar.engine()["running"] == true);
+    let free = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let response = sidecar.post("/engine/start", &json!({ "port": free }).to_string());
+    assert_eq!(
+        (response.status, response.json()["port"].as_u64()),
+        (200, Some(free.into()))
+    );
+    for any in ["", r#"{"port": 0}"#] {
+        let response = sidecar.post("/engine/start", any);
+        assert_eq!(
+            (response.status, response.json()["port"].as_u64()),
+            (200, Some(free.into())),
+            "any port will do"
+        );
+    }
+    let response = sidecar.post("/engine/start", "[4096]");
+    assert_eq!(response.status, 400);
+    assert_eq!(
+        response.error(),
+        "the body is not the JSON expected: it is a list, and should be an object"
+    );
+}
+
+#[test]
+fn a_mount_that_comes_late_does_not_cost_the_start_its_time() {
+    let options = Options::stub().env("ENGINE_START_TIMEOUT", "1s");
+    let workspace = options.dir.path().join("workspace");
+    fs::remove_dir(&workspace).unwrap();
+    let sidecar = options.start();
+    sidecar.until("past the deadline", |sidecar| {
+        sidecar.engine()["uptime_secs"]
+            .as_u64()
+            .is_some_and(|secs| secs >= 2)
+    });
+    fs::create_dir(&workspace).unwrap();
+    assert_eq!(sidecar.ready().engine()["generation"], 1);
+}
+
+#[test]
+fn a_failed_engine_says_why_also_while_it_tries_again() {
+    let sidecar = Options::stub()
+        .env("ENGINE_RESTART_BUDGET", "1")
+        .env("ENGINE_RESTART_WINDOW", "200ms")
+        .env("ENGINE_RETRY_INTERVAL", "400ms")
+        .script(json!({ "exit": 1, "stderr": ["broken"] }))
+        .start();
+    sidecar.until("failed", |sidecar| sidecar.engine()["state"] == "failed");
+    // Well past the window, and through several tries.
+    sidecar.until("tried again", |sidecar| {
+        let error = sidecar.get("/ready").error();
+        let reason =
+            "engine failed: it exited with status 1 before it was ready; its last words: broken";
+        assert!(error.starts_with(reason), "{error}");
+        sidecar.engine()["generation"].as_u64().unwrap() >= 5
+    });
+    sidecar.script(&json!({ "silent": true }));
+    sidecar.until("trying", |sidecar| {
+        sidecar
+            .get("/ready")
+            .error()
+            .ends_with("; trying again now")
+    });
+}
+
+#[test]
+fn the_child_finds_what_it_needs_and_nothing_else() {
+    let sidecar = Options::stub()
+        .env("AWS_SECRET_ACCESS_KEY", "x")
+        .env("LANG", "C.UTF-8")
+        .start()
+        .ready();
+    assert_eq!(sidecar.post("/engine/stop", "").status, 200);
+    let found = fs::read_to_string(sidecar.data_dir().join("stub.found")).unwrap();
+    let names: Vec<&str> = found
+        .lines()
+        .filter_map(|line| line.strip_prefix("env "))
+        .map(|pair| pair.split('=').next().unwrap())
+        .collect();
+    let expected = [
+        "HOME",
+        "LANG",
+        "OPENCODE_CONFIG_CONTENT",
+        "OPENCODE_DISABLE_AUTOUPDATE",
+        "OPENCODE_DISABLE_CLAUDE_CODE",
+        "OPENCODE_DISABLE_DEFAULT_PLUGINS",
+        "OPENCODE_DISABLE_EXTERNAL_SKILLS",
+        "OPENCODE_DISABLE_LSP_DOWNLOAD",
+        "OPENCODE_DISABLE_MODELS_FETCH",
+        "OPENCODE_DISABLE_PROJECT_CONFIG",
+        "OPENCODE_DISABLE_SHARE",
+        "OPENCODE_SERVER_PASSWORD",
+        "PATH",
+        "SIDECAR_CHILD_OF",
+        "TMPDIR",
+        "XDG_CACHE_HOME",
+        "XDG_CONFIG_HOME",
+        "XDG_DATA_HOME",
+        "XDG_STATE_HOME",
+    ];
+    assert_eq!(names, expected, "{found}");
+    let has = |line: &str| assert!(found.lines().any(|found| found == line), "{line}\n{found}");
+    for switch in expected.iter().filter(|name| name.contains("DISABLE")) {
+        has(&format!("env {switch}=1"));
+    }
+    has("Umask: 0022");
+    has("oom 500");
+    has("limit Max core file size 0 0 bytes");
+    for file in ["package.json", "package-lock.json", "node_modules"] {
+        has(&format!("seeded {file}"));
+    }
+    // The warm-up, and the first rung of the ladder.
+    has("asked POST /session");
+    has("asked DELETE /session/ses_stub");
+    has("asked POST /global/dispose");
+}
+
+#[test]
+fn limits_of_open_files_are_raised_for_the_sidecar_and_its_child() {
+    let options = Options::stub();
+    let mut command = wrapped(&options, "ulimit -Sn 300; ulimit -Hn 5000; exec \"$0\"");
+    command.arg(SIDECAR);
+    let sidecar = options.start_as(command).ready();
+    for pid in [sidecar.pid().to_string(), sidecar.engine_pid().to_string()] {
+        let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+        let files = limits
+            .lines()
+            .find(|line| line.starts_with("Max open files"))
+            .unwrap();
+        let words: Vec<&str> = files.split_whitespace().collect();
+        assert_eq!(words[3..5], ["5000", "5000"]);
+    }
 }
 
 #[test]

@@ -1,13 +1,13 @@
 //! How the sidecar goes: asked, asked twice, or killed. Nothing of it stays behind.
 
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::support::{Options, Sidecar, processes};
+use crate::support::{Options, SIDECAR, Sidecar, http, processes, wrapped};
 
 /// A tool with a child in the background and one in a session of its own.
 const TOOL: &str = "sleep 1000 & setsid sleep 1000 & wait";
@@ -103,8 +103,13 @@ fn a_second_signal_kills_the_engine_at_once() {
         .ready();
     sidecar.signal(Signal::TERM);
     sidecar.until("draining", |sidecar| sidecar.get("/ready").status == 503);
+    let start = Instant::now();
     sidecar.signal(Signal::TERM);
     assert_eq!(sidecar.exit().code(), Some(0));
+    assert!(
+        start.elapsed() < Duration::from_secs(8),
+        "not the 25 s of the drain"
+    );
     assert!(
         sidecar
             .log()
@@ -119,9 +124,168 @@ fn the_drain_deadline_ends_an_engine_that_has_longer() {
         .env("ENGINE_STOP_TIMEOUT", "1h")
         .env("DRAIN_TIMEOUT", "3s");
     let mut sidecar = options.script(json!({ "stubborn": true })).start().ready();
+    let start = Instant::now();
     sidecar.signal(Signal::TERM);
     assert_eq!(sidecar.exit().code(), Some(0));
+    assert!(
+        start.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        start.elapsed()
+    );
     assert!(sidecar.log().contains("the drain deadline is near"));
+}
+
+/// A mount point whose first visitor waits for an automounter that never comes: the preparation of
+/// the child's directories hangs in the kernel on it.
+#[test]
+fn a_disk_that_hangs_does_not_hold_up_the_exit() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: only root may mount what hangs");
+        return;
+    }
+    let options = Options::stub().env("DRAIN_TIMEOUT", "4s");
+    let trap = options.dir.path().join("data/engine/tmp");
+    std::fs::create_dir_all(&trap).unwrap();
+    let script = format!(
+        "mount --make-rprivate / && mkfifo {0} && exec 7<>{0} && \
+         mount -t autofs -o fd=7,pgrp=1,minproto=5,maxproto=5,direct trap {1} && exec {SIDECAR}",
+        options.dir.path().join("pipe").display(),
+        trap.display(),
+    );
+    let mut command = wrapped(&options, "exec unshare --mount sh -c \"$0\"");
+    command.arg(script);
+    let mut sidecar = options.start_as(command);
+    sidecar.until("up", |sidecar| sidecar.get("/healthz").status == 200);
+    let hung = |sidecar: &Sidecar| {
+        std::fs::read_dir(format!("/proc/{}/task", sidecar.pid()))
+            .unwrap()
+            .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("wchan")).ok())
+            .any(|place| place.contains("autofs"))
+    };
+    sidecar.until("hung", hung);
+    let start = Instant::now();
+    sidecar.signal(Signal::TERM);
+    assert_eq!(sidecar.exit().code(), Some(0));
+    assert!(
+        start.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+#[test]
+fn a_signal_right_after_the_announcement_is_heard() {
+    for _ in 0..5 {
+        let mut sidecar = Options::stub().start();
+        sidecar.signal(Signal::TERM);
+        assert_eq!(sidecar.exit().code(), Some(0));
+    }
+}
+
+#[test]
+fn a_stderr_that_nobody_reads_stops_nothing() {
+    let options = Options::stub().env("LOG_LEVEL", "trace");
+    let mut process = options.command().spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(process.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    let port: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let port = u16::try_from(port["port"].as_u64().unwrap()).unwrap();
+    let get = |path: &str| http::send(([127, 0, 0, 1], port).into(), "GET", path, &[], b"");
+    // A pipe takes 64 KiB and the queue 4096 lines; each of these is a line of more than 200 bytes.
+    for _ in 0..5000 {
+        assert_eq!(get("/nope").unwrap().status, 404);
+    }
+    assert_eq!(get("/healthz").unwrap().status, 200);
+    let pid = rustix::process::Pid::from_child(&process);
+    rustix::process::kill_process(pid, Signal::TERM).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let status = loop {
+        if let Some(status) = process.try_wait().unwrap() {
+            break status;
+        }
+        assert!(Instant::now() < deadline, "it does not leave");
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    assert_eq!(status.code(), Some(0));
+    let mut log = Vec::new();
+    process
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_end(&mut log)
+        .unwrap();
+    assert!(log.len() >= 60_000, "the pipe was full: {}", log.len());
+}
+
+#[test]
+fn what_the_entry_point_started_is_not_ours_to_end() {
+    let options = Options::stub();
+    let pids = options.dir.path().join("pid");
+    let script = format!("sleep 1000 & echo $! > {}; exec {SIDECAR}", pids.display());
+    let command = wrapped(&options, &script);
+    let mut sidecar = options.start_as(command).ready();
+    let guest: i32 = std::fs::read_to_string(pids)
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap();
+    assert_eq!(sidecar.post("/engine/restart", "").status, 200);
+    assert!(processes::alive(guest), "through sweeps");
+    sidecar.signal(Signal::TERM);
+    assert_eq!(sidecar.exit().code(), Some(0));
+    let lived = processes::alive(guest);
+    processes::kill(guest);
+    assert!(lived, "and the end");
+}
+
+#[test]
+fn a_tool_with_a_name_of_any_bytes_is_swept() {
+    let tool = "cp /bin/sleep $'./\\xff\\xfe' && exec $'./\\xff\\xfe' 1000";
+    let sidecar = Options::stub()
+        .script(json!({ "tools": [tool] }))
+        .start()
+        .ready();
+    let odd = |pid: &i32| {
+        std::fs::read(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.starts_with(b"\xff\xfe"))
+    };
+    sidecar.until("busy", |sidecar| sidecar.marked().iter().any(odd));
+    assert_eq!(sidecar.post("/engine/stop", "").status, 200);
+    assert_eq!(sidecar.marked(), [0_i32; 0]);
+}
+
+#[test]
+fn as_pid_1_it_collects_what_loses_its_parent() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: only root may make the process namespace this needs");
+        return;
+    }
+    let tool = "for n in 1 2 3; do (setsid sleep 0.2 &); done";
+    let options = Options::stub().script(json!({ "tools": [tool] }));
+    let mut command = wrapped(
+        &options,
+        "exec unshare -p -f --mount-proc --kill-child \"$0\"",
+    );
+    command.arg(SIDECAR);
+    let sidecar = options.start_as(command).ready();
+    // `unshare` waits for it, and it is the only child.
+    let pid = processes::child_of(sidecar.pid()).unwrap();
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let inner = status
+        .lines()
+        .find(|line| line.starts_with("NSpid:"))
+        .unwrap();
+    assert!(inner.ends_with("\t1"), "{inner}");
+    let number = u32::try_from(pid).unwrap();
+    sidecar.until("all collected", |sidecar| {
+        processes::zombies_of(number) == 0 && sidecar.marked().len() == 1
+    });
+    // To it, and not to `unshare`, which would not pass it on.
+    let pid1 = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(pid1, Signal::TERM).unwrap();
+    let mut sidecar = sidecar;
+    assert_eq!(sidecar.exit().code(), Some(0));
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! `/healthz`, `/health`, `/ready`.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::json;
 
-use crate::support::Options;
+use crate::support::{Options, SIDECAR, as_nobody, wrapped};
 
 #[test]
 fn both_names_of_liveness_answer_before_the_engine_is_up() {
@@ -120,6 +121,91 @@ fn a_workspace_that_is_missing_at_the_start_costs_no_restart() {
     fs::create_dir(&workspace).unwrap();
     let sidecar = sidecar.ready();
     assert_eq!(sidecar.engine()["generation"], 1);
+}
+
+#[test]
+fn a_workspace_that_is_mounted_read_only_is_called_that() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: only root may make the mount namespace this needs");
+        return;
+    }
+    let options = Options::stub();
+    let workspace = options.dir.path().join("workspace");
+    let script = format!(
+        "mount --make-rprivate / && mount --bind {0} {0} && mount -o remount,bind,ro {0} && exec {SIDECAR}",
+        workspace.display()
+    );
+    let mut command = wrapped(&options, "exec unshare --mount sh -c \"$0\"");
+    command.arg(script);
+    let sidecar = options.start_as(command);
+    let expected = format!(
+        "workspace not accessible: {} is mounted read-only",
+        workspace.display()
+    );
+    sidecar.until("checked", |sidecar| {
+        sidecar.get("/ready").error() == expected
+    });
+}
+
+#[test]
+fn a_workspace_of_another_owner_is_told_with_owner_mode_and_who_we_are() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: only root may become somebody else");
+        return;
+    }
+    let (options, command) = as_nobody(Options::stub(), &["data"]);
+    let workspace = options.dir.path().join("workspace");
+    fs::set_permissions(&workspace, fs::Permissions::from_mode(0o750)).unwrap();
+    let sidecar = options.start_as(command);
+    let expected = format!(
+        "workspace not accessible: {} belongs to 0:0 with mode 0750, and this process runs as 65534:65534 \
+         without read and write access; set fsGroup or the volume's owner",
+        workspace.display()
+    );
+    sidecar.until("checked", |sidecar| {
+        sidecar.get("/ready").error() == expected
+    });
+    // The mount is mended: nothing needs to be restarted.
+    std::os::unix::fs::chown(&workspace, Some(65534), Some(65534)).unwrap();
+    assert_eq!(sidecar.ready().engine()["generation"], 1);
+}
+
+/// Thousands of idle connections are no reason for the kubelet to kill us.
+#[test]
+fn probes_are_answered_when_all_connections_are_taken() {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
+    if limit.is_some_and(|limit| limit < 9000) {
+        println!("skipped: this user may not open 4096 connections");
+        return;
+    }
+    let widest = rustix::process::Rlimit {
+        current: limit,
+        maximum: limit,
+    };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, widest).unwrap();
+    let sidecar = Options::stub().start().ready();
+    let idle: Vec<std::net::TcpStream> = (0..4200)
+        .map(|_| std::net::TcpStream::connect(sidecar.address).unwrap())
+        .collect();
+    let ask = |path| crate::support::http::send(sidecar.address, "GET", path, &[], b"");
+    sidecar.until("full", |sidecar| {
+        sidecar
+            .log()
+            .contains("too many connections; closing new ones")
+    });
+    // Those beyond the limit hold the reserve for a second, then it is free for good.
+    sidecar.until("answered", |_| {
+        ask("/healthz").is_ok_and(|response| response.status == 200)
+    });
+    assert_eq!(ask("/ready").unwrap().status, 200);
+    let refused = ask("/engine/status").map_or(0, |response| response.status);
+    assert_eq!(refused, 0, "closed without a word");
+    let complaints = sidecar.log().matches("too many connections").count();
+    assert!(complaints <= 2, "{complaints} lines");
+    drop(idle);
+    sidecar.until("over", |_| {
+        ask("/engine/status").is_ok_and(|response| response.status == 200)
+    });
 }
 
 #[test]

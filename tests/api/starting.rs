@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
-use crate::support::{Options, SIDECAR};
+use crate::support::{Options, SIDECAR, as_nobody};
 
 /// Status and the sentence after the program's name.
 fn refusal(options: &Options) -> (i32, String) {
@@ -106,6 +106,50 @@ fn a_data_dir_that_cannot_be_written() {
 }
 
 #[test]
+fn a_data_dir_of_another_owner() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: only root may become somebody else");
+        return;
+    }
+    let (options, mut command) = as_nobody(Options::stub(), &["workspace"]);
+    let output = command.output().unwrap();
+    let expected = format!(
+        "opencode-sidecar: DATA_DIR={:?} cannot be used: permission denied; give a directory this user can write\n",
+        options.dir.path().join("data")
+    );
+    assert_eq!(
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stderr).into_owned()
+        ),
+        (Some(64), expected)
+    );
+}
+
+/// A tool may close a directory to its owner, which would keep everybody but root from wiping it.
+#[test]
+fn a_directory_that_a_tool_has_closed_does_not_keep_the_engine_from_starting() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: only root may become somebody else");
+        return;
+    }
+    let options = Options::stub();
+    let closed = ["data/engine", "data/engine/home", "data/engine/home/closed"];
+    let inner = options.dir.path().join("data/engine/home/closed/inner");
+    fs::create_dir_all(&inner).unwrap();
+    fs::set_permissions(inner.parent().unwrap(), fs::Permissions::from_mode(0o000)).unwrap();
+    let owned = [
+        &["workspace", "data", "data/engine/home/closed/inner"],
+        &closed[..],
+    ]
+    .concat();
+    let (options, command) = as_nobody(options, &owned);
+    let sidecar = options.start_as(command).ready();
+    assert_eq!(sidecar.engine()["generation"], 1);
+    assert!(!inner.exists());
+}
+
+#[test]
 fn a_second_sidecar_on_the_same_data_dir() {
     let first = Options::stub().start();
     let data = first.data_dir();
@@ -168,6 +212,26 @@ fn healthcheck_tells_by_its_exit_code() {
         words.contains(&format!("nothing answers on port {port}")),
         "{words}"
     );
+}
+
+#[test]
+fn healthcheck_asks_at_the_address_that_is_listened_on() {
+    // A host of its own on loopback, where 127.0.0.1 is closed.
+    let sidecar = Options::stub()
+        .env("HOST", "127.0.0.9")
+        .start_at([127, 0, 0, 9]);
+    let port = sidecar.address.port().to_string();
+    let check = |host: &str| {
+        let output = Command::new(SIDECAR)
+            .arg("healthcheck")
+            .env("HOST", host)
+            .env("PORT", &port)
+            .output()
+            .unwrap();
+        output.status.code()
+    };
+    assert_eq!(check("127.0.0.9"), Some(0));
+    assert_eq!(check("127.0.0.1"), Some(1));
 }
 
 #[test]

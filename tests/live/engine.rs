@@ -116,6 +116,35 @@ fn killed_again_and_again_it_is_always_back() {
     }
 }
 
+/// OpenCode runs what lies in these places, and the agent can write there.
+#[test]
+fn code_that_the_agent_planted_does_not_run_in_the_next_child() {
+    let sidecar = Options::real().start().ready();
+    let engine = sidecar.data_dir().join("engine");
+    let places = ["home/.opencode/plugin", "config/opencode/plugin"];
+    for (n, place) in places.iter().enumerate() {
+        let ran = sidecar.workspace().join(format!("ran-{n}"));
+        let code = format!(
+            "import {{ writeFileSync }} from 'node:fs'\nwriteFileSync({ran:?}, '')\nexport const Planted = async () => ({{}})\n"
+        );
+        fs::create_dir_all(engine.join(place)).unwrap();
+        fs::write(engine.join(place).join("planted.js"), code).unwrap();
+    }
+    processes::kill(sidecar.engine_pid());
+    sidecar.until("back", |sidecar| {
+        sidecar.engine()["generation"] == 2 && sidecar.get("/ready").status == 200
+    });
+    // Being ready means that a session was made, which loads plugins; a tool makes sure of it.
+    shell(&sidecar, "true");
+    for (n, place) in places.iter().enumerate() {
+        assert!(!engine.join(place).join("planted.js").exists(), "{place}");
+        assert!(
+            !sidecar.workspace().join(format!("ran-{n}")).exists(),
+            "{place}"
+        );
+    }
+}
+
 #[test]
 fn a_child_that_is_stopped_by_a_signal_is_recycled() {
     let sidecar = Options::real()
@@ -172,37 +201,30 @@ fn it_runs_as_nobody_on_a_read_only_root_without_a_network() {
     let options = Options::real();
     let dir = options.dir.path().to_owned();
     // The checkout may lie where nobody may look: the two programs are mounted into the open.
-    for name in ["sidecar", "opencode"] {
-        fs::write(dir.join(name), "").unwrap();
-    }
+    fs::write(dir.join("opencode"), "").unwrap();
+    // Like OpenCode's, our binary cannot be read in the image.
+    fs::copy(SIDECAR, dir.join("sidecar")).unwrap();
+    fs::set_permissions(dir.join("sidecar"), fs::Permissions::from_mode(0o711)).unwrap();
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
     for name in ["workspace", "data"] {
         std::os::unix::fs::chown(dir.join(name), Some(65534), Some(65534)).unwrap();
     }
+    // Positional: directory, opencode.
     let script = "set -e
         mount --make-rprivate /
-        mount --bind \"$1\" \"$1/sidecar\"
-        mount --bind \"$2\" \"$1/opencode\"";
-    // Positional: directory, sidecar, opencode.
-    let script = script
-        .replace("\"$1\" \"$1/sidecar\"", "\"$2\" \"$1/sidecar\"")
-        .replace("\"$2\" \"$1/opencode\"", "\"$3\" \"$1/opencode\"");
-    let script = format!(
-        "{script}
+        mount --bind \"$2\" \"$1/opencode\"
         for d in workspace data; do mount --bind \"$1/$d\" \"$1/$d\"; done
         mount -o remount,bind,ro /
         ip link set lo up
-        exec setpriv --reuid 65534 --regid 65534 --clear-groups --no-new-privs --bounding-set -all \"$1/sidecar\""
-    );
+        exec setpriv --reuid 65534 --regid 65534 --clear-groups --no-new-privs --bounding-set -all \"$1/sidecar\"";
     let bin = options.bin.clone();
     fs::set_permissions(&bin, fs::Permissions::from_mode(0o711)).unwrap();
     let options = options.env("OPENCODE_BIN", &dir.join("opencode").to_string_lossy());
     let plain = options.command();
     let mut command = Command::new("unshare");
     command
-        .args(["--mount", "--net", "sh", "-c", &script, "sh"])
+        .args(["--mount", "--net", "sh", "-c", script, "sh"])
         .arg(&dir)
-        .arg(SIDECAR)
         .arg(&bin)
         .env_clear();
     for (name, value) in plain.get_envs() {
@@ -238,6 +260,9 @@ fn it_runs_as_nobody_on_a_read_only_root_without_a_network() {
         !inside(&["touch", "/probe"]).0,
         "the root really is read-only"
     );
+
+    let worth = fs::read_to_string(format!("/proc/{}/oom_score_adj", status["pid"])).unwrap();
+    assert_eq!(worth.trim(), "500", "the kernel takes the child before us");
 
     // A tool of the agent has the same uid. Neither the child's environment nor ours opens to it.
     let nobody = |path: &str| {

@@ -2,7 +2,8 @@
 //!
 //! The script is the file `stub.json` in the directory `$XDG_DATA_HOME`'s parent's parent (the
 //! sidecar's `DATA_DIR`), read anew at every start: the sidecar hands the child no variable of ours,
-//! so a file is the way in. Every start adds a line with its pid and its password to `stub.log` there.
+//! so a file is the way in. Every start adds a line with its pid and its password to `stub.log` there,
+//! and what it found (variables, limits, umask, arguments) and was asked (requests) to `stub.found`.
 
 #![expect(
     clippy::unwrap_used,
@@ -18,7 +19,7 @@ mod front;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio, exit};
 use std::time::Duration;
 
@@ -63,6 +64,7 @@ fn main() {
         .open(data_dir.join("stub.log"))
         .unwrap();
     writeln!(log, "{} {password}", std::process::id()).unwrap();
+    note(&data_dir, &found());
     for line in &script.stderr {
         eprintln!("{line}");
     }
@@ -104,6 +106,42 @@ fn data_dir() -> PathBuf {
     share.parent().unwrap().parent().unwrap().to_owned()
 }
 
+fn note(data_dir: &Path, text: &str) {
+    let mut file = std::fs::File::options()
+        .create(true)
+        .append(true)
+        .open(data_dir.join("stub.found"))
+        .unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+}
+
+/// What this process was given, a line each, without the values of secrets.
+fn found() -> String {
+    let mut lines: Vec<String> = std::env::vars()
+        .map(|(name, value)| match name.as_str() {
+            "OPENCODE_SERVER_PASSWORD" | "OPENCODE_CONFIG_CONTENT" => format!("env {name}"),
+            _ => format!("env {name}={value}"),
+        })
+        .collect();
+    lines.sort();
+    let proc = |file: &str| std::fs::read_to_string(format!("/proc/self/{file}")).unwrap();
+    let status = proc("status");
+    let umask = status.lines().find(|line| line.starts_with("Umask:"));
+    lines.push(umask.unwrap().replace('\t', " "));
+    lines.push(format!("oom {}", proc("oom_score_adj").trim()));
+    for line in proc("limits").lines().skip(1) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        lines.push(format!("limit {}", words.join(" ")));
+    }
+    let config = PathBuf::from(std::env::var_os("XDG_CONFIG_HOME").unwrap()).join("opencode");
+    for file in ["package.json", "package-lock.json", "node_modules"] {
+        if config.join(file).exists() {
+            lines.push(format!("seeded {file}"));
+        }
+    }
+    lines.join("\n") + "\n"
+}
+
 /// SIGTERM is blocked in this thread and all later ones, which is as good as ignored.
 fn ignore_sigterm() {
     // Without unsafe there is no sigaction; becoming `env --ignore-signal` is the same.
@@ -119,7 +157,7 @@ fn ignore_sigterm() {
     }
 }
 
-fn serve(script: &Script, data_dir: &std::path::Path, password: &str) {
+fn serve(script: &Script, data_dir: &Path, password: &str) {
     let port = std::env::args()
         .skip_while(|arg| arg != "--port")
         .nth(1)
@@ -149,6 +187,10 @@ fn serve(script: &Script, data_dir: &std::path::Path, password: &str) {
                     .is_some_and(|file| data_dir.join(file).exists())
             };
             while let Some(request) = stream.as_ref().ok().and_then(read_request) {
+                note(
+                    &data_dir,
+                    &format!("asked {} {}\n", request.method, request.path),
+                );
                 if hangs() || (script.stubborn && request.path == "/global/dispose") {
                     std::thread::sleep(Duration::from_hours(1));
                 }

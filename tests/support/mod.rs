@@ -125,6 +125,13 @@ impl Options {
         self.start_as(command)
     }
 
+    /// The same, when `HOST` is another address of loopback.
+    pub(crate) fn start_at(self, host: [u8; 4]) -> Sidecar {
+        let mut sidecar = self.start();
+        sidecar.address.set_ip(host.into());
+        sidecar
+    }
+
     /// The same, wrapped: `command` ends in running the sidecar.
     pub(crate) fn start_as(self, mut command: Command) -> Sidecar {
         let mut process = command.spawn().unwrap();
@@ -163,6 +170,39 @@ impl Options {
         let output = finish(self.command().spawn().unwrap());
         (output.0.code(), output.1)
     }
+}
+
+/// The sidecar as uid 65534, who owns what is in `owned`. Only root can start this.
+pub(crate) fn as_nobody(options: Options, owned: &[&str]) -> (Options, Command) {
+    use std::os::unix::fs::{PermissionsExt as _, chown};
+    let dir = options.dir.path().to_owned();
+    std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o755)).unwrap();
+    // The checkout may lie where nobody may look.
+    for (name, program) in [("sidecar", SIDECAR), ("opencode", STUB)] {
+        std::fs::copy(program, dir.join(name)).unwrap();
+    }
+    for name in owned {
+        chown(dir.join(name), Some(65534), Some(65534)).unwrap();
+    }
+    let options = options.env("OPENCODE_BIN", &dir.join("opencode").to_string_lossy());
+    let script = "exec setpriv --reuid 65534 --regid 65534 --clear-groups \"$0\"";
+    let mut command = wrapped(&options, script);
+    command.arg(dir.join("sidecar"));
+    (options, command)
+}
+
+/// `sh -c script` with the variables that `options` would give the sidecar.
+pub(crate) fn wrapped(options: &Options, script: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).env_clear();
+    for (name, value) in options.command().get_envs() {
+        command.env(name, value.unwrap());
+    }
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
 }
 
 fn finish(mut process: Child) -> (ExitStatus, String) {

@@ -31,13 +31,25 @@ pub(crate) fn all() -> impl Iterator<Item = i32> {
 }
 
 pub(crate) fn alive(pid: i32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+    stat(pid).is_some_and(|stat| !stat.contains(") Z "))
+}
+
+/// A process may call itself by any bytes.
+fn stat(pid: i32) -> Option<String> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    Some(String::from_utf8_lossy(&stat).into_owned())
 }
 
 pub(crate) fn kill(pid: i32) {
     if let Some(pid) = Pid::from_raw(pid) {
         kill_process(pid, Signal::KILL).ok();
     }
+}
+
+/// A child of `pid`.
+pub(crate) fn child_of(pid: u32) -> Option<i32> {
+    let parent = format!(") S {pid} ");
+    all().find(|child| stat(*child).is_some_and(|stat| stat.contains(&parent)))
 }
 
 pub(crate) fn open_files(pid: u32) -> usize {
@@ -47,9 +59,6 @@ pub(crate) fn open_files(pid: u32) -> usize {
 /// Children of `pid` that are dead and not collected.
 pub(crate) fn zombies_of(pid: u32) -> usize {
     all()
-        .filter(|child| {
-            fs::read_to_string(format!("/proc/{child}/stat"))
-                .is_ok_and(|stat| stat.contains(&format!(") Z {pid} ")))
-        })
+        .filter(|child| stat(*child).is_some_and(|stat| stat.contains(&format!(") Z {pid} "))))
         .count()
 }
