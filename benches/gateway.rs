@@ -1,7 +1,7 @@
 //! What the gateway costs, against calling the provider directly: `cargo bench --bench gateway`.
 //!
-//! Provider, gateway and caller have a thread each. The caller keeps one connection and makes its calls one
-//! after the other, direct and through the gateway in turns, so that both see the same machine. The 200 MB
+//! Provider, gateway and caller have a thread each. The caller makes its calls one after the other,
+//! each on a connection of its own, direct and through the gateway in turns, so that both see the same machine. The 200 MB
 //! run in a process of their own, whose memory is the provider's, the gateway's and the caller's together.
 
 #![expect(
@@ -56,9 +56,9 @@ fn main() {
 }
 
 fn latency() {
-    let (mut direct, mut gated, llm) = pair();
+    let (direct, gated, llm) = pair();
     llm.reply_always(Turn::new().text("hi"));
-    let (plain, through) = side_by_side(&mut direct, &mut gated, CALLS, WARM_UP);
+    let (plain, through) = side_by_side(&direct, &gated, CALLS, WARM_UP);
     let added = through.saturating_sub(plain);
     row(
         "a small call, median",
@@ -70,9 +70,9 @@ fn latency() {
 }
 
 fn small_chunks() {
-    let (mut direct, mut gated, llm) = pair();
+    let (direct, gated, llm) = pair();
     llm.reply_always(Turn::new().flood("a few words ", 20_000));
-    let (plain, through) = side_by_side(&mut direct, &mut gated, ROUNDS, 1);
+    let (plain, through) = side_by_side(&direct, &gated, ROUNDS, 1);
     row(
         "20 000 small chunks, median",
         &micros(plain),
@@ -86,7 +86,7 @@ fn small_chunks() {
 }
 
 fn memory() {
-    let (mut direct, mut gated, llm) = pair();
+    let (direct, gated, llm) = pair();
     let large = || Turn::new().flood(&"x".repeat(900), 200_000);
     llm.reply_always(Turn::new().flood(&"x".repeat(900), 2_000));
     direct.call();
@@ -148,8 +148,8 @@ where
 
 /// The medians of `rounds` calls each, in turns.
 fn side_by_side(
-    direct: &mut Caller,
-    gated: &mut Caller,
+    direct: &Caller,
+    gated: &Caller,
     rounds: usize,
     warm_up: usize,
 ) -> (Duration, Duration) {
@@ -164,48 +164,48 @@ fn side_by_side(
     )
 }
 
-/// One connection, kept.
+/// A connection for each call, as the gateway wants it of the child.
 struct Caller {
-    socket: TcpStream,
+    addr: SocketAddr,
     request: Vec<u8>,
 }
 
 impl Caller {
     fn new(addr: SocketAddr, path: &str, bearer: &str) -> Self {
-        let socket = TcpStream::connect(addr).unwrap();
-        socket.set_nodelay(true).unwrap();
         let body = json!({
             "model": "auto-128k", "stream": true, "temperature": 1,
             "messages": [{ "role": "user", "content": "hello" }],
         })
         .to_string();
         let request = format!(
-            "POST {path} HTTP/1.1\r\nhost: {addr}\r\nauthorization: Bearer {bearer}\r\n\
+            "POST {path} HTTP/1.1\r\nhost: {addr}\r\nconnection: close\r\nauthorization: Bearer {bearer}\r\n\
              x-session-id: {SESSION}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
             body.len()
         );
         Self {
-            socket,
+            addr,
             request: request.into_bytes(),
         }
     }
 
     /// Reads the answer without keeping it: how long it took, and how much it was.
-    fn call(&mut self) -> (Duration, usize) {
+    fn call(&self) -> (Duration, usize) {
         let started = Instant::now();
-        self.socket.write_all(&self.request).unwrap();
+        let mut socket = TcpStream::connect(self.addr).unwrap();
+        socket.set_nodelay(true).unwrap();
+        socket.write_all(&self.request).unwrap();
         let (mut buffer, mut tail, mut bytes) = (vec![0; 64 << 10], Vec::new(), 0);
-        while tail != END {
-            let count = self.socket.read(&mut buffer).unwrap();
-            assert!(count > 0, "the connection is kept");
-            if bytes == 0 {
-                assert!(buffer.starts_with(b"HTTP/1.1 200"));
+        loop {
+            let count = socket.read(&mut buffer).unwrap();
+            if count == 0 {
+                break;
             }
+            assert!(bytes > 0 || buffer.starts_with(b"HTTP/1.1 200"));
             bytes += count;
-            let last = &buffer[count.saturating_sub(END.len())..count];
-            tail.extend_from_slice(last);
+            tail.extend_from_slice(&buffer[count.saturating_sub(END.len())..count]);
             tail.drain(..tail.len().saturating_sub(END.len()));
         }
+        assert_eq!(tail, END, "it came to its end");
         (started.elapsed(), bytes)
     }
 }

@@ -5,7 +5,6 @@ mod demo;
 mod doors;
 mod faults;
 mod forwarding;
-mod measure;
 mod streams;
 mod tls;
 

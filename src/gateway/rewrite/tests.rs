@@ -299,14 +299,19 @@ proptest! {
     fn no_field_that_is_not_owned_changes(
         body in any_body(), dialect in any_dialect(), pretty in any::<bool>(),
         temperature in prop::option::of(0.0..2.0_f64), max_tokens in prop::option::of(1..200_000_u32),
+        enabled in prop::option::of(Just(names(&["bash"]))),
     ) {
         let text = if pretty { serde_json::to_string_pretty(&body).unwrap() } else { body.to_string() };
-        let changes = Changes { model: "m", temperature, max_tokens, ..Changes::default() };
+        let enabled_tools = enabled.as_deref();
+        let changes = Changes { model: "m", temperature, max_tokens, enabled_tools, ..Changes::default() };
+        // Tools that are no list may be refused; everything else is taken.
+        prop_assume!(enabled_tools.is_none() || body.get("tools").is_none_or(Value::is_array));
         let out = rewrite(&Bytes::from(text.clone()), dialect, &changes).unwrap().to_vec();
         let parsed: Value = serde_json::from_slice(&out).unwrap();
         prop_assert_eq!(&parsed["model"], "m");
         let owned = |name: &str| {
-            name == "model" || (name == "temperature" && temperature.is_some()) || is_limit(dialect, name)
+            let chosen = enabled_tools.is_some() && ["tools", "tool_choice"].contains(&name);
+            name == "model" || (name == "temperature" && temperature.is_some()) || is_limit(dialect, name) || chosen
         };
         // Byte for byte, and in their order.
         let others = |text: &[u8]| -> Vec<Vec<u8>> {
