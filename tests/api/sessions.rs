@@ -268,7 +268,7 @@ fn a_mistake_in_the_json_is_named_by_line_and_column() {
     );
     assert_eq!(
         error("[]").1,
-        "the body is not the JSON expected: invalid length 0, expected an object at line 1 column 2"
+        "the body is not the JSON expected: it is a list, and should be an object"
     );
     let twice = format!("{0}{0}", body());
     assert!(
