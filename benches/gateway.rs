@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use opencode_sidecar::bench::{Gateway, SESSION};
 use serde_json::json;
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, Runtime};
 
 use llm::{Llm, Turn};
 
@@ -69,10 +69,17 @@ fn latency() {
     );
 }
 
+/// Read by a client that takes the chunks apart, as the child's does: what it sees is what counts.
 fn small_chunks() {
     let (direct, gated, llm) = pair();
     llm.reply_always(Turn::new().flood("a few words ", 20_000));
-    let (plain, through) = side_by_side(&direct, &gated, ROUNDS, 1);
+    let client = Decoding::new();
+    let (mut plain, mut through) = (Vec::new(), Vec::new());
+    for _ in 0..=ROUNDS {
+        plain.push(client.call(&direct));
+        through.push(client.call(&gated));
+    }
+    let (plain, through) = (median(plain.split_off(1)), median(through.split_off(1)));
     row(
         "20 000 small chunks, median",
         &micros(plain),
@@ -164,10 +171,52 @@ fn side_by_side(
     )
 }
 
+/// A client that decodes what it reads.
+struct Decoding {
+    runtime: Runtime,
+    http: reqwest::Client,
+}
+
+impl Decoding {
+    fn new() -> Self {
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .pool_max_idle_per_host(0)
+            .build()
+            .unwrap();
+        Self {
+            runtime: Builder::new_current_thread().enable_all().build().unwrap(),
+            http,
+        }
+    }
+
+    fn call(&self, caller: &Caller) -> Duration {
+        let started = Instant::now();
+        self.runtime.block_on(async {
+            let request = self.http.post(&caller.url).bearer_auth(&caller.bearer);
+            let request = request
+                .header("x-session-id", SESSION)
+                .header("content-type", "application/json");
+            let mut answer = request.body(caller.body.clone()).send().await.unwrap();
+            assert!(answer.status().is_success());
+            let mut bytes = 0;
+            while let Some(chunk) = answer.chunk().await.unwrap() {
+                bytes += chunk.len();
+            }
+            assert!(bytes > 20_000 * 12, "all of it came");
+        });
+        started.elapsed()
+    }
+}
+
 /// A connection for each call, as the gateway wants it of the child.
 struct Caller {
     addr: SocketAddr,
     request: Vec<u8>,
+    url: String,
+    bearer: String,
+    body: String,
 }
 
 impl Caller {
@@ -185,6 +234,9 @@ impl Caller {
         Self {
             addr,
             request: request.into_bytes(),
+            url: format!("http://{addr}{path}"),
+            bearer: bearer.to_owned(),
+            body,
         }
     }
 
