@@ -156,7 +156,6 @@ impl App {
             &tracker,
         );
         gateway.spawn(&tracker, shutdown.gone.clone());
-        tracker.spawn(registry.clone().clean(shutdown.gone.clone()));
         tracker.spawn(renew(config.shared_secrets.clone(), shutdown.gone.clone()));
 
         let state = api::State {
@@ -172,6 +171,8 @@ impl App {
             },
         };
         let close = CancellationToken::new();
+        // With the listener, not after it: a stream that follows ends because its log is closed.
+        tracker.spawn(registry.clone().clean(close.clone()));
         connections.spawn(bound.serve(state, close.clone(), connections.clone()));
 
         let leave = async {

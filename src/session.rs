@@ -45,6 +45,15 @@ pub(crate) struct Request {
     pub(crate) idempotency: Option<Idempotency>,
 }
 
+impl Request {
+    /// Lets go of the key and the texts: a finished session is kept for an hour, they are not.
+    pub(crate) fn forget(&mut self) {
+        self.model.key = None;
+        self.prompt = String::new();
+        self.system_prompt = None;
+    }
+}
+
 /// The model of a session, and what it may spend.
 #[derive(Clone, Debug)]
 pub(crate) struct Model {

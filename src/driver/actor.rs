@@ -64,6 +64,8 @@ pub(super) async fn run(mut seat: Seat, around: Surroundings) {
             return seat.refuse(error);
         }
     };
+    // The gateway's grant holds the only key from here on, and the child has the prompt.
+    seat.request.forget();
     let remote_id = opened.remote_id.clone();
     tracing::info!(
         session.id = seat.session.id,
@@ -86,11 +88,12 @@ async fn park(mut seat: Seat, around: &Surroundings, remote_id: &str) {
     let removed = seat.removed();
     // A command to a session that has ended is carried out already: dropping it says so.
     while let Some(Some(_)) = removed.run_until_cancelled(seat.commands_rx.recv()).await {}
-    let link = around.links.borrow().clone();
-    if let Some(link) = link
-        && let Err(error) = link.client.delete_session(remote_id).await
-    {
-        tracing::debug!(%error, "an old session stays in the engine");
+    let Some(link) = around.links.borrow().clone() else {
+        return;
+    };
+    match link.client.delete_session(remote_id).await {
+        Ok(()) => around.switchboard.forget(remote_id),
+        Err(error) => tracing::debug!(%error, "an old session stays in the engine"),
     }
 }
 
@@ -170,7 +173,8 @@ impl Turn {
             let end = tokio::select! {
                 item = self.place.items_rx.recv(), if self.resync.is_none() => item.and_then(|item| self.hear(item)),
                 command = self.seat.commands_rx.recv() => { self.obey(command); None }
-                findings = settled(&mut self.inquiry), if self.inquiry.is_some() => self.judge(findings),
+                // Not over a pending answer about what was missed: the end is not to overtake it.
+                findings = settled(&mut self.inquiry), if self.inquiry.is_some() && (stopping || self.resync.is_none()) => self.judge(findings),
                 missed = settled(&mut self.resync), if self.resync.is_some() => self.catch_up(missed),
                 Some(()) = self.errands.next(), if !self.errands.is_empty() => None,
                 () = lost.cancelled() => Some(self.bereaved()),
@@ -246,6 +250,8 @@ impl Turn {
                 }
                 Signal::ChildCreated { session, parent } => {
                     self.around.gateway.adopt(&session, &parent);
+                    // The feed does this too, but one learnt from the history was never in the feed.
+                    self.around.switchboard.adopt(&session, &parent);
                 }
                 Signal::ToolRepeated { tool, times } => self.stop(closing::tool_loop(&tool, times)),
                 Signal::SequenceGap { session, after } => {
@@ -318,6 +324,7 @@ impl Turn {
         self.remember_usage();
         // Before the terminal event can be seen: then no key is in use any more.
         self.grant = None;
+        self.inquiry = None;
         self.translator.finish(
             end,
             self.presence.alone(),

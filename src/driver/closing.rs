@@ -67,6 +67,10 @@ pub(super) fn refine(end: End, stop: Option<Stop>) -> End {
             let code = match stop {
                 Stop::BudgetExceeded => FailureCode::BudgetExceeded,
                 Stop::QuotaExhausted => FailureCode::ProviderQuota,
+                // It failed by refusing for now, all the time.
+                Stop::ProviderFailing if failure.code == FailureCode::ProviderRateLimited => {
+                    failure.code
+                }
                 Stop::ProviderFailing => FailureCode::ProviderUnavailable,
             };
             End::Failed(Failure { code, ..failure })

@@ -39,6 +39,7 @@ pub(crate) fn spawn(
         engine.watch(),
         switchboard.clone(),
         link_tx,
+        config.workspace.clone(),
         shutdown.gone.clone(),
     ));
     let crowd = Crowd::default();

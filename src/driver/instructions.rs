@@ -3,10 +3,13 @@
 //! OpenCode itself does not read the workspace's files of instructions here, because the same switch
 //! would let it run JavaScript from there.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt as _;
+use rustix::fs::{Mode, OFlags, ResolveFlags, openat, openat2};
+use rustix::io::Errno;
 
 const FILE: &str = "AGENTS.md";
 
@@ -34,21 +37,38 @@ pub(super) async fn system_prompt(
 }
 
 async fn read(workspace: &Path) -> Option<String> {
-    let path = workspace.join(FILE);
-    // A pipe or a device would never end.
-    if !tokio::fs::metadata(&path).await.ok()?.is_file() {
-        return None;
-    }
-    let mut bytes = Vec::new();
-    tokio::fs::File::open(path)
-        .await
-        .ok()?
-        .take(MOST)
-        .read_to_end(&mut bytes)
-        .await
-        .ok()?;
+    let workspace = workspace.to_owned();
+    let reading = tokio::task::spawn_blocking(move || {
+        let mut bytes = Vec::new();
+        open(&workspace)?.take(MOST).read_to_end(&mut bytes)?;
+        Ok::<_, std::io::Error>(bytes)
+    });
+    let bytes = reading.await.ok()?.ok()?;
     let text = String::from_utf8_lossy(&bytes).trim().to_owned();
     (!text.is_empty()).then_some(text)
+}
+
+/// The file, which must be one and must lie in the workspace: a link in a cloned repository may point
+/// at anything this process can read, and what is read goes to the model.
+fn open(workspace: &Path) -> std::io::Result<File> {
+    let directory = rustix::fs::open(
+        workspace,
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
+    // Not to wait for the other end of a pipe.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let inside = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    let file = match openat2(&directory, FILE, flags, Mode::empty(), inside) {
+        // A kernel without the call: then no links at all.
+        Err(Errno::NOSYS) => openat(&directory, FILE, flags | OFlags::NOFOLLOW, Mode::empty()),
+        opened => opened,
+    };
+    let file = File::from(file?);
+    if !file.metadata()?.is_file() {
+        return Err(std::io::Error::other("it is not a file"));
+    }
+    Ok(file)
 }
 
 #[cfg(test)]
@@ -74,6 +94,33 @@ mod tests {
     async fn a_directory_of_that_name_is_no_file() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join(FILE)).unwrap();
+        assert_eq!(system_prompt(None, Some(dir.path())).await, None);
+    }
+
+    #[tokio::test]
+    async fn a_link_out_of_the_workspace_is_not_followed_and_a_pipe_does_not_hold_it_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join(FILE);
+        std::os::unix::fs::symlink("/etc/passwd", &file).unwrap();
+        assert_eq!(system_prompt(None, Some(dir.path())).await, None);
+        std::fs::remove_file(&file).unwrap();
+        std::fs::write(dir.path().join("real.md"), "Inside.").unwrap();
+        std::os::unix::fs::symlink("real.md", &file).unwrap();
+        assert!(
+            system_prompt(None, Some(dir.path()))
+                .await
+                .unwrap()
+                .ends_with("Inside.")
+        );
+        std::fs::remove_file(&file).unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &file,
+            rustix::fs::FileType::Fifo,
+            Mode::RUSR,
+            0,
+        )
+        .unwrap();
         assert_eq!(system_prompt(None, Some(dir.path())).await, None);
     }
 }

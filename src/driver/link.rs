@@ -3,6 +3,7 @@
 //! A link lives as long as one generation of the child. A feed that breaks is opened again within it; a
 //! child that goes takes its link with it, and everybody who holds one sees that.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -33,6 +34,7 @@ pub(super) async fn keep(
     mut engine: watch::Receiver<Snapshot>,
     switchboard: Switchboard,
     link_tx: watch::Sender<Option<Link>>,
+    workspace: PathBuf,
     stop: CancellationToken,
 ) {
     let follow = async {
@@ -44,13 +46,28 @@ pub(super) async fn keep(
             let over = engine.wait_for(|now| now.generation != generation || now.ready().is_none());
             tokio::select! {
                 _ = over => {}
-                () = listen(&link, &switchboard, &link_tx) => {}
+                () = async {
+                    remember_earlier(&link, &switchboard, &workspace).await;
+                    listen(&link, &switchboard, &link_tx).await;
+                } => {}
             }
             link_tx.send_replace(None);
             link.lost.cancel();
         }
     };
     stop.run_until_cancelled(follow).await;
+}
+
+/// Sessions of earlier lives of this sidecar are in the child as well.
+async fn remember_earlier(link: &Link, switchboard: &Switchboard, workspace: &Path) {
+    match link.client.sessions(workspace).await {
+        Ok(sessions) => {
+            for session in sessions {
+                switchboard.remember(&session.id, [session.id.clone()]);
+            }
+        }
+        Err(error) => tracing::debug!(%error, "the engine's earlier sessions are not known"),
+    }
 }
 
 /// Waits for a child that is ready. `None`: the engine has ended for good.

@@ -6,6 +6,8 @@
 
 use std::collections::HashMap;
 
+use futures_util::future::join_all;
+
 use super::link::Link;
 use crate::opencode::types::{HistoryItem, Message};
 
@@ -31,13 +33,18 @@ pub(super) async fn ask(
             .iter()
             .map(|(id, seen)| (id.clone(), seen.unwrap_or(0))),
     );
+    // Together: the queue of events waits meanwhile.
+    let lists = family
+        .iter()
+        .map(|(session, _)| link.client.messages(session));
+    let (history, lists) = tokio::join!(link.client.history(&places), join_all(lists));
     let mut missed = Missed::default();
-    match link.client.history(&places).await {
+    match history {
         Ok(history) => missed.history = history,
         Err(error) => tracing::warn!(%error, "the history could not be read; the messages must do"),
     }
-    for (session, _) in &family {
-        match link.client.messages(session).await {
+    for list in lists {
+        match list {
             Ok(messages) => missed.messages.extend(messages),
             Err(error) => {
                 tracing::warn!(%error, "messages could not be read after a lost connection");

@@ -33,6 +33,9 @@ pub(super) enum Item {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Switchboard {
     routes: Arc<Mutex<HashMap<String, Route>>>,
+    /// Sessions without a turn that are still in the child, each with its root: the history must not
+    /// tell them whole.
+    past: Arc<Mutex<HashMap<String, String>>>,
 }
 
 #[derive(Clone, Debug)]
@@ -108,12 +111,28 @@ impl Switchboard {
         roots.map(|(_, route)| route.items_tx.clone()).collect()
     }
 
-    /// Sessions of OpenCode that are on the board.
+    /// Sessions of OpenCode that are known to be in the child.
     pub(super) fn sessions(&self) -> Vec<String> {
-        self.routes.lock().keys().cloned().collect()
+        let mut known: Vec<String> = self.routes.lock().keys().cloned().collect();
+        known.extend(self.past.lock().keys().cloned());
+        known
     }
 
-    fn adopt(&self, child: &str, parent: &str) {
+    /// Sessions that are in the child without a turn of ours.
+    pub(super) fn remember(&self, root: &str, sessions: impl IntoIterator<Item = String>) {
+        let sessions = sessions
+            .into_iter()
+            .map(|session| (session, root.to_owned()));
+        self.past.lock().extend(sessions);
+    }
+
+    /// A session that was deleted from the child, and with it its subagents.
+    pub(super) fn forget(&self, root: &str) {
+        self.past.lock().retain(|_, theirs| theirs != root);
+    }
+
+    /// `child` is a subagent of `parent`. Unknown parents are nobody's.
+    pub(super) fn adopt(&self, child: &str, parent: &str) {
         let mut routes = self.routes.lock();
         if let Some(route) = routes.get(parent).cloned() {
             routes.entry(child.to_owned()).or_insert(route);
@@ -148,9 +167,36 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        let family = self.family();
         self.switchboard
             .routes
             .lock()
             .retain(|_, route| route.root != self.root);
+        self.switchboard.remember(&self.root, family);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_stays_known_until_it_is_deleted() {
+        let board = Switchboard::default();
+        let place = board.register("ses_1");
+        board.adopt("ses_2", "ses_1");
+        board.adopt("ses_3", "ses_2");
+        board.adopt("ses_9", "nobody");
+        let sorted = |board: &Switchboard| {
+            let mut known = board.sessions();
+            known.sort();
+            known
+        };
+        let family = ["ses_1", "ses_2", "ses_3"];
+        assert_eq!(sorted(&board), family);
+        drop(place);
+        assert_eq!(sorted(&board), family, "they are in the child still");
+        board.forget("ses_1");
+        assert_eq!(sorted(&board), [""; 0]);
     }
 }

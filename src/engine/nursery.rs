@@ -215,6 +215,9 @@ impl Thread {
                 };
             }
             for process in left {
+                if Instant::now() > deadline {
+                    break;
+                }
                 if !process.zombie {
                     killed.insert((process.pid, process.started));
                     kill(&process);

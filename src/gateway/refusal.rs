@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::error::{self, ForwardError};
 use super::meter::{LastError, Outcome, Stop};
-use super::redact::redact;
+use super::redact::redact_body;
 use super::relay::{Answer, Call};
 use super::verdict::{Verdict, judge};
 use crate::provider::Dialect;
@@ -91,7 +91,14 @@ impl Refusal {
             entry.key().map_or("", |key| key.expose()),
             token.unwrap_or_default(),
         ];
-        let clean = redact(&text, &secrets);
+        // What was cut off may end in the middle of a key.
+        let whole = secrets.iter().map(|secret| secret.len()).max().unwrap_or(0);
+        let kept = if self.cut {
+            text.len().saturating_sub(whole)
+        } else {
+            text.len()
+        };
+        let clean = redact_body(head(&text, kept), &secrets);
         let error = |code| LastError {
             code,
             status: Some(self.status.as_u16()),

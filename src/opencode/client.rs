@@ -138,6 +138,14 @@ impl Client {
             .await
     }
 
+    /// The ids of the sessions of `directory` that are in the child.
+    pub(crate) async fn sessions(&self, directory: &Path) -> Result<Vec<Session>, CallError> {
+        let request = self
+            .request(Method::GET, "/session")
+            .query(&[("directory", directory.to_string_lossy())]);
+        self.json("list the sessions", request, CALL_DEADLINE).await
+    }
+
     pub(crate) async fn delete_session(&self, id: &str) -> Result<(), CallError> {
         let request = self.request(Method::DELETE, &format!("/session/{id}"));
         self.call("delete a session", request, SESSION_DEADLINE)

@@ -140,7 +140,7 @@ fn the_drain_deadline_ends_an_engine_that_has_longer() {
 #[test]
 fn a_disk_that_hangs_does_not_hold_up_the_exit() {
     if !rustix::process::geteuid().is_root() {
-        println!("skipped: only root may mount what hangs");
+        crate::support::skipped("only root may mount what hangs");
         return;
     }
     let options = Options::stub().env("DRAIN_TIMEOUT", "4s");
@@ -258,7 +258,7 @@ fn a_tool_with_a_name_of_any_bytes_is_swept() {
 #[test]
 fn as_pid_1_it_collects_what_loses_its_parent() {
     if !rustix::process::geteuid().is_root() {
-        println!("skipped: only root may make the process namespace this needs");
+        crate::support::skipped("only root may make the process namespace this needs");
         return;
     }
     let tool = "for n in 1 2 3; do (setsid sleep 0.2 &); done";

@@ -126,7 +126,7 @@ fn a_workspace_that_is_missing_at_the_start_costs_no_restart() {
 #[test]
 fn a_workspace_that_is_mounted_read_only_is_called_that() {
     if !rustix::process::geteuid().is_root() {
-        println!("skipped: only root may make the mount namespace this needs");
+        crate::support::skipped("only root may make the mount namespace this needs");
         return;
     }
     let options = Options::stub();
@@ -150,7 +150,7 @@ fn a_workspace_that_is_mounted_read_only_is_called_that() {
 #[test]
 fn a_workspace_of_another_owner_is_told_with_owner_mode_and_who_we_are() {
     if !rustix::process::geteuid().is_root() {
-        println!("skipped: only root may become somebody else");
+        crate::support::skipped("only root may become somebody else");
         return;
     }
     let (options, command) = as_nobody(Options::stub(), &["data"]);
@@ -175,7 +175,7 @@ fn a_workspace_of_another_owner_is_told_with_owner_mode_and_who_we_are() {
 fn probes_are_answered_when_all_connections_are_taken() {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
     if limit.is_some_and(|limit| limit < 9000) {
-        println!("skipped: this user may not open 4096 connections");
+        crate::support::skipped("this user may not open 4096 connections");
         return;
     }
     let widest = rustix::process::Rlimit {

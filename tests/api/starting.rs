@@ -108,7 +108,7 @@ fn a_data_dir_that_cannot_be_written() {
 #[test]
 fn a_data_dir_of_another_owner() {
     if !rustix::process::geteuid().is_root() {
-        println!("skipped: only root may become somebody else");
+        crate::support::skipped("only root may become somebody else");
         return;
     }
     let (options, mut command) = as_nobody(Options::stub(), &["workspace"]);
@@ -130,7 +130,7 @@ fn a_data_dir_of_another_owner() {
 #[test]
 fn a_directory_that_a_tool_has_closed_does_not_keep_the_engine_from_starting() {
     if !rustix::process::geteuid().is_root() {
-        println!("skipped: only root may become somebody else");
+        crate::support::skipped("only root may become somebody else");
         return;
     }
     let options = Options::stub();

@@ -8,7 +8,7 @@ use std::process::Command;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::support::{Options, SIDECAR, Sidecar, http, processes};
+use crate::support::{Options, SIDECAR, Sidecar, http, processes, skipped};
 
 /// The child's password: root may read what nobody else may.
 fn password(sidecar: &Sidecar) -> String {
@@ -195,7 +195,7 @@ fn sigterm_while_a_tool_sleeps_in_its_own_session_leaves_nothing() {
 #[test]
 fn it_runs_as_nobody_on_a_read_only_root_without_a_network() {
     if !rustix::process::geteuid().is_root() {
-        println!("skipped: only root may make the mount namespace this needs");
+        skipped("only root may make the mount namespace this needs");
         return;
     }
     let options = Options::real();

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::llm::{Dialect, Identity, Kind, Llm, Recorded, Scope, Turn};
 use crate::place;
 use crate::proxy::Proxy;
-use crate::support::{Options, PATIENCE, Sidecar};
+use crate::support::{Options, PATIENCE, Sidecar, skipped};
 
 /// A stop that the agent does not follow takes 4 s.
 const SOON: Duration = Duration::from_secs(3);
@@ -140,7 +140,7 @@ fn start(proxy: &Proxy, identity: &Identity) -> Sidecar {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_sessions_at_once_reach_their_providers_with_their_own_values() {
     if !rustix::process::geteuid().is_root() {
-        println!("skipped: only root may make the mount namespace this needs");
+        skipped("only root may make the mount namespace this needs");
         return;
     }
     let identity = Identity::of(&["api.openai.com", "direct.test"]);

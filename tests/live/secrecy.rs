@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::llm::{Llm, Scope, Turn};
 use crate::place;
-use crate::support::{Options, Sidecar};
+use crate::support::{Options, Sidecar, skipped};
 
 /// Everything there is to find, as the one who may look everywhere sees it.
 struct Secrets {
@@ -327,16 +327,16 @@ fn assert_nowhere(folder: &Path, secret: &str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn as_nobody_the_agent_finds_no_secret_at_all() {
     if !rustix::process::geteuid().is_root() {
-        println!("skipped: only root may make the mount namespace this needs");
+        skipped("only root may make the mount namespace this needs");
         return;
     }
     run(Options::real(), false).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn even_as_root_the_agent_finds_no_provider_key() {
+async fn as_root_no_provider_key_is_in_environments_files_or_answers() {
     if !rustix::process::geteuid().is_root() {
-        println!("skipped: not root");
+        skipped("not root");
         return;
     }
     run(Options::real(), true).await;

@@ -8,7 +8,7 @@ use super::super::closing;
 use super::super::ending::{self, Facts, Verdict};
 use super::super::link::Link;
 use super::super::resync::{self, Missed};
-use super::super::translate::End;
+use super::super::translate::{End, classify};
 use super::Turn;
 use crate::clock::Timestamp;
 use crate::gateway::{Grant, Wait};
@@ -87,6 +87,8 @@ impl Turn {
     pub(super) fn judge(&mut self, findings: Findings) -> Option<End> {
         let (status, messages) = match findings {
             Ok(findings) => findings,
+            // They will not get smaller: what the feed told has to do.
+            Err(CallError::TooLarge { .. }) => return Some(self.end_unread()),
             Err(error) => {
                 tracing::warn!(%error, "could not ask whether a turn has ended");
                 self.inquire(ASK_AGAIN);
@@ -115,6 +117,21 @@ impl Turn {
             }
         }
         None
+    }
+
+    /// The end of an idle turn whose messages are too large to be read.
+    fn end_unread(&mut self) -> End {
+        tracing::warn!(
+            "the messages of a turn are too large to be read; it ends with what was streamed"
+        );
+        let end = self.translator.turn_error().map_or(
+            End::Complete {
+                finish_reason: None,
+            },
+            |error| End::Failed(classify(error)),
+        );
+        let end = closing::refine(end, self.grant.as_ref().and_then(Grant::stopped));
+        self.stopping.take().map_or(end, |(reason, _)| reason)
     }
 
     pub(super) fn begin_resync(&mut self) {
@@ -154,6 +171,9 @@ impl Turn {
             return;
         }
         self.stalled = true;
+        // The sign of the end may be what was lost. A session that works says so, and nothing changes.
+        self.asked = 0;
+        self.inquire(Duration::ZERO);
         let since = Timestamp::now();
         let tool = self.seat.session.status().current_tool.clone();
         let reason = match (self.grant.as_ref().map(Grant::wait), tool) {
@@ -189,5 +209,9 @@ impl Turn {
 async fn find_out(link: &Link, remote_id: &str, workspace: &std::path::Path) -> Findings {
     let mut statuses = link.client.statuses(workspace).await?;
     let status = statuses.remove(remote_id).unwrap_or(SessionStatus::Idle);
+    if status != SessionStatus::Idle {
+        // Not over, whatever its messages say.
+        return Ok((status, Vec::new()));
+    }
     Ok((status, link.client.messages(remote_id).await?))
 }
