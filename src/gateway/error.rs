@@ -48,7 +48,7 @@ pub(super) enum ForwardError {
     #[error("the provider at {host} cannot be reached: {detail}")]
     Unreachable { host: String, detail: String },
     #[error("the provider's certificate is not trusted: {0}")]
-    Certificate(String),
+    Certificate(&'static str),
     #[error(
         "the provider answered with a redirect, which is not followed because the key would go along"
     )]
@@ -251,7 +251,7 @@ mod tests {
             ForwardError::Stopped(Stop::QuotaExhausted),
             ForwardError::Stopped(Stop::ProviderFailing),
             ForwardError::Repeated,
-            ForwardError::Certificate("UnknownIssuer".to_owned()),
+            ForwardError::Certificate("its issuer is not known; EXTRA_CA_FILE can add one"),
             ForwardError::Redirect,
             ForwardError::Encoding,
         ];

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use reqwest::redirect::Policy;
 use reqwest::{Client, NoProxy, Proxy};
+use rustls::CertificateError;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
@@ -153,13 +154,27 @@ pub(super) fn explain(error: &reqwest::Error, host: &str) -> ForwardError {
     let mut cause: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(inner) = cause {
         if let Some(rustls::Error::InvalidCertificate(reason)) = as_tls(inner) {
-            return ForwardError::Certificate(format!("{reason:?}"));
+            return ForwardError::Certificate(in_words(reason));
         }
         cause = inner.source();
     }
     ForwardError::Unreachable {
         host: host.to_owned(),
         detail: innermost(error),
+    }
+}
+
+/// What is wrong with a certificate. Words only: a date has digits in which OpenCode finds a status, and
+/// then it repeats what is final.
+const fn in_words(reason: &CertificateError) -> &'static str {
+    use CertificateError as E;
+    match reason {
+        E::Expired | E::ExpiredContext { .. } => "it has expired",
+        E::NotValidYet | E::NotValidYetContext { .. } => "it is not valid yet",
+        E::NotValidForName | E::NotValidForNameContext { .. } => "it is for another name",
+        E::UnknownIssuer => "its issuer is not known; EXTRA_CA_FILE can add one",
+        E::Revoked => "it was revoked",
+        _ => "it is not valid",
     }
 }
 
