@@ -121,7 +121,8 @@ struct Turn {
     waiting: Vec<oneshot::Sender<()>>,
     deadline: Instant,
     last_heard: Instant,
-    stalled: bool,
+    /// Why it was last called stalled.
+    stalled: Option<&'static str>,
 }
 
 // === impl Turn ===
@@ -156,7 +157,7 @@ impl Turn {
             errands: FuturesUnordered::new(),
             waiting: Vec::new(),
             last_heard: now,
-            stalled: false,
+            stalled: None,
         }
     }
 
@@ -234,7 +235,7 @@ impl Turn {
 
     fn heard(&mut self) {
         self.last_heard = Instant::now();
-        if std::mem::take(&mut self.stalled) {
+        if self.stalled.take().is_some() {
             self.translator
                 .set_stalled(None, Timestamp::now(), &mut self.batch);
         }

@@ -164,45 +164,58 @@ impl Turn {
         }
     }
 
-    /// Says why nothing is heard, once.
+    /// Says why nothing is heard: once, and again when it is for another reason.
     pub(super) fn look(&mut self) {
         let silence = self.last_heard.elapsed();
-        if self.stalled || silence < self.around.config.stall_after {
+        if self.stopping.is_some() || silence < self.around.config.stall_after {
             return;
         }
-        self.stalled = true;
-        // The sign of the end may be what was lost. A session that works says so, and nothing changes.
-        self.asked = 0;
-        self.inquire(Duration::ZERO);
-        let since = Timestamp::now();
         let tool = self.seat.session.status().current_tool.clone();
-        let reason = match (self.grant.as_ref().map(Grant::wait), tool) {
+        let (kind, reason) = match (self.grant.as_ref().map(Grant::wait), tool) {
             (Some(Wait::Provider { deadline, .. }), _) => {
-                format!(
-                    "waiting for the model provider until {}",
-                    Timestamp::from(deadline)
+                let until = Timestamp::from(deadline);
+                (
+                    "provider",
+                    format!("waiting for the model provider until {until}"),
                 )
             }
             (Some(Wait::Retry { until }), _) => {
-                format!(
-                    "the model provider is asked again at {}",
-                    Timestamp::from(until)
+                let until = Timestamp::from(until);
+                (
+                    "retry",
+                    format!("the model provider is asked again at {until}"),
                 )
             }
-            (Some(Wait::Answering { .. }), _) => {
-                "the model's answer comes in, but the engine says nothing".into()
-            }
-            (_, Some(tool)) => format!(
-                "the tool {tool} is running and has said nothing for {} s",
-                silence.as_secs()
+            (Some(Wait::Answering { .. }), _) => (
+                "answering",
+                "the model's answer comes in, but the engine says nothing".into(),
             ),
-            _ => format!(
-                "nothing was heard from the engine for {} s",
-                silence.as_secs()
+            (_, Some(tool)) => {
+                let seconds = silence.as_secs();
+                (
+                    "tool",
+                    format!("the tool {tool} is running and has said nothing for {seconds} s"),
+                )
+            }
+            _ => (
+                "silent",
+                format!(
+                    "nothing was heard from the engine for {} s",
+                    silence.as_secs()
+                ),
             ),
         };
+        let before = self.stalled.replace(kind);
+        if before == Some(kind) {
+            return;
+        }
+        if before.is_none() {
+            // The sign of the end may be what was lost. A session that works says so, and nothing changes.
+            self.asked = 0;
+            self.inquire(Duration::ZERO);
+        }
         self.translator
-            .set_stalled(Some(reason), since, &mut self.batch);
+            .set_stalled(Some(reason), Timestamp::now(), &mut self.batch);
     }
 }
 
