@@ -23,6 +23,25 @@ struct Gap {
     heard: Option<u64>,
 }
 
+// === impl Gap ===
+
+impl Gap {
+    /// Something is missing before `number`; and its own event too, unless that is `known`.
+    const fn before(number: u64, known: bool) -> Self {
+        if known {
+            Self {
+                end: number,
+                heard: Some(number),
+            }
+        } else {
+            Self {
+                end: number.saturating_add(1),
+                heard: None,
+            }
+        }
+    }
+}
+
 // === impl Sequence ===
 
 impl Sequence {
@@ -49,41 +68,18 @@ impl Sequence {
         }
         if let Some(gap) = &mut self.gap {
             let follows = number == gap.heard.map_or(gap.end, |heard| heard.saturating_add(1));
-            match (known, follows) {
-                (true, true) => gap.heard = Some(number),
-                (true, false) => {
-                    *gap = Gap {
-                        end: number,
-                        heard: Some(number),
-                    }
-                }
-                (false, _) => {
-                    *gap = Gap {
-                        end: number.saturating_add(1),
-                        heard: None,
-                    }
-                }
+            if known && follows {
+                gap.heard = Some(number);
+            } else {
+                *gap = Gap::before(number, known);
             }
             return false;
         }
-        match (known, number == next) {
-            (true, true) => {
-                self.seen = Some(number);
-                return false;
-            }
-            (true, false) => {
-                self.gap = Some(Gap {
-                    end: number,
-                    heard: Some(number),
-                });
-            }
-            (false, _) => {
-                self.gap = Some(Gap {
-                    end: number.saturating_add(1),
-                    heard: None,
-                });
-            }
+        if known && number == next {
+            self.seen = Some(number);
+            return false;
         }
+        self.gap = Some(Gap::before(number, known));
         true
     }
 
