@@ -24,6 +24,7 @@ mod event;
 mod gateway;
 pub mod healthcheck;
 mod id;
+mod journal;
 #[cfg(test)]
 mod live;
 mod opencode;

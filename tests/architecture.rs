@@ -15,6 +15,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("backoff", &[]),
     ("clock", &[]),
     ("id", &[]),
+    ("journal", &[]),
     ("secret", &[]),
     ("shutdown", &[]),
     ("text", &[]),
