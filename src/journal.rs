@@ -14,7 +14,7 @@
 //!
 //! Knows frames as bytes and sessions as rows. It knows no keys, no HTTP and nothing of OpenCode.
 
-#![cfg_attr(not(test), expect(dead_code, reason = "the session room takes it up next"))]
+#![expect(dead_code, reason = "the session room takes it up next")]
 
 use std::path::PathBuf;
 use std::sync::Arc;
