@@ -21,7 +21,7 @@ pub(crate) use self::settings::SETTINGS;
 
 use self::reader::Reader;
 use crate::text::plain;
-use crate::{driver, engine, gateway, session, telemetry};
+use crate::{driver, engine, gateway, journal, session, telemetry};
 
 /// Where the image keeps the engine's state.
 const IMAGE_DATA_DIR: &str = "/var/lib/opencode-sidecar";
@@ -47,6 +47,8 @@ pub struct Config {
     pub(crate) workspace: PathBuf,
     pub(crate) engine: engine::Config,
     pub(crate) sessions: session::Config,
+    /// `None`: sessions live in memory alone.
+    pub(crate) journal: Option<journal::Config>,
     /// In characters.
     pub(crate) max_prompt: usize,
     pub(crate) driver: driver::Config,
@@ -120,7 +122,9 @@ impl Config {
             sessions: session::Config {
                 most: reader.required("MAX_CONCURRENT_SESSIONS", parse::within(1..=1000))?,
                 retention: reader.required("SESSION_RETENTION", parse::duration)?,
+                keep_prompts: reader.required("JOURNAL_PROMPTS", parse::switch)?,
             },
+            journal: journal_config(reader, &data_dir)?,
             max_prompt: reader.required("MAX_PROMPT_LENGTH", parse::within(1..=10_000_000))?,
             driver: driver::Config {
                 workspace: workspace.clone(),
@@ -176,6 +180,19 @@ impl Config {
             hints: reader.hints(),
         })
     }
+}
+
+fn journal_config(
+    reader: &Reader,
+    data_dir: &Path,
+) -> Result<Option<journal::Config>, ConfigError> {
+    let config = journal::Config {
+        dir: data_dir.join("journal"),
+        max_bytes: reader.required("JOURNAL_MAX_BYTES", parse::bytes(4 << 20..=1 << 40))?,
+        retention: reader.required("SESSION_RETENTION", parse::duration)?,
+    };
+    let wanted = reader.required("JOURNAL", parse::switch)?;
+    Ok(wanted.then_some(config))
 }
 
 fn gateway_config(reader: &Reader) -> Result<gateway::Config, ConfigError> {

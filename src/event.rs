@@ -11,7 +11,6 @@ mod shrink;
 #[cfg(test)]
 mod tests;
 
-#[cfg(test)]
 pub(crate) use encode::Encoded;
 
 use std::sync::Arc;
@@ -328,6 +327,15 @@ impl Event {
 // === impl names ===
 
 impl State {
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Pending,
+        Self::Running,
+        Self::WaitingInput,
+        Self::Completed,
+        Self::Failed,
+        Self::Cancelled,
+    ];
+
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -337,6 +345,11 @@ impl State {
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",
         }
+    }
+
+    /// The state that is spelt like this.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == text)
     }
 }
 

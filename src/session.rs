@@ -1,13 +1,14 @@
 //! What a session is: its record, its log of events, who may read it, and which may exist.
 //!
 //! ```text
-//! api --create--> Registry --Seat--> driver         api --find--> Session --Command--> driver
-//!                                    driver --append--> log, --publish--> Status
+//! api --create--> Registry --Job--> driver         api --find--> Session --Command--> driver
+//!                                   driver --append--> log --wake--> journal
 //! ```
 //!
-//! The [`Registry`] says whether a session may begin and hands a [`Seat`] to whoever drives it. The
+//! The [`Registry`] says whether a turn may begin and hands a [`Seat`] to whoever drives it. The
 //! channel is the interface: this room knows neither HTTP nor OpenCode.
 
+mod facts;
 pub(crate) mod limits;
 pub(crate) mod log;
 mod record;
@@ -17,8 +18,8 @@ mod seat;
 use std::time::Duration;
 
 pub(crate) use self::record::{Calls, Command, Problem, Session, Status};
-pub(crate) use self::registry::{Found, Registry};
-pub(crate) use self::seat::{Created, Seat};
+pub(crate) use self::registry::{Found, Outlets, Registry, ShelfError};
+pub(crate) use self::seat::{Created, Errand, Interrupted, Job, Seat};
 
 use crate::provider::Upstream;
 use crate::secret::Secret;
@@ -31,6 +32,8 @@ pub(crate) struct Config {
     pub(crate) most: usize,
     /// How long a finished session can be asked for.
     pub(crate) retention: Duration,
+    /// Whether prompts are kept in the journal.
+    pub(crate) keep_prompts: bool,
 }
 
 /// What a client asks for, checked.
@@ -43,15 +46,6 @@ pub(crate) struct Request {
     /// `None`: every tool.
     pub(crate) tools: Option<Tools>,
     pub(crate) idempotency: Option<Idempotency>,
-}
-
-impl Request {
-    /// Lets go of the key and the texts: a finished session is kept for an hour, they are not.
-    pub(crate) fn forget(&mut self) {
-        self.model.key = None;
-        self.prompt = String::new();
-        self.system_prompt = None;
-    }
 }
 
 /// The model of a session, and what it may spend.
@@ -90,12 +84,22 @@ pub(crate) enum CreateError {
     Full(usize),
     #[error("this Idempotency-Key was used with another body; use a new key for a new request")]
     KeyReused,
+    #[error("a turn of this session is running; wait for its end, or stop it")]
+    Running,
+    #[error("this session never began, so there is nothing to go on with; create a new one")]
+    NeverBegan,
+    #[error("the agent has nothing of this session any more; create a new one")]
+    RemoteGone,
+    #[error("the session was removed meanwhile")]
+    Removed,
     #[error("the session was cancelled before it had begun")]
     Cancelled,
     #[error("the sidecar is shutting down")]
     ShuttingDown,
     #[error("{0}")]
     EngineUnavailable(String),
+    #[error("{0}")]
+    JournalUnavailable(String),
     /// The child refused or did not answer; the text is for the log.
     #[error("{0}")]
     Failed(String),

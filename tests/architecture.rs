@@ -26,7 +26,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("event", &["clock"]),
     ("opencode", &["secret", "text"]),
     ("gateway", &["provider", "secret"]),
-    ("session", &["clock", "event", "provider", "secret", "tool"]),
+    (
+        "session",
+        &["clock", "event", "journal", "provider", "secret", "tool"],
+    ),
     (
         "driver",
         &[
@@ -67,6 +70,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "driver",
             "engine",
             "gateway",
+            "journal",
             "secret",
             "session",
             "telemetry",
@@ -82,6 +86,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "driver",
             "engine",
             "gateway",
+            "journal",
             "opencode",
             "session",
             "shutdown",

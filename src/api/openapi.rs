@@ -36,6 +36,7 @@ use super::{engine, probes, sessions};
         sessions::list::list,
         sessions::status,
         sessions::stop,
+        sessions::resume,
         sessions::follow
     ),
     components(schemas(events::Events, Envelope<'_>)),
@@ -75,10 +76,25 @@ const ERRORS: &[(&str, &[ErrorCode])] = {
                 E::TooManyStreams,
                 E::TooManySessions,
                 E::EngineUnavailable,
+                E::JournalUnavailable,
                 E::ShuttingDown,
             ],
         ),
-        ("list_sessions", &[E::InvalidRequest]),
+        (
+            "resume_session",
+            &[
+                E::InvalidRequest,
+                E::NotFound,
+                E::Gone,
+                E::Conflict,
+                E::PayloadTooLarge,
+                E::TooManySessions,
+                E::EngineUnavailable,
+                E::JournalUnavailable,
+                E::ShuttingDown,
+            ],
+        ),
+        ("list_sessions", &[E::InvalidRequest, E::JournalUnavailable]),
         ("session_status", SESSION),
         ("stop_session", SESSION),
         ("delete_session", SESSION),
@@ -90,6 +106,7 @@ const ERRORS: &[(&str, &[ErrorCode])] = {
                 E::Gone,
                 E::Conflict,
                 E::TooManyStreams,
+                E::JournalUnavailable,
             ],
         ),
     ]
@@ -99,6 +116,7 @@ const SESSION: &[ErrorCode] = &[
     ErrorCode::InvalidRequest,
     ErrorCode::NotFound,
     ErrorCode::Gone,
+    ErrorCode::JournalUnavailable,
 ];
 
 const EVERYWHERE: [ErrorCode; 2] = [ErrorCode::Unauthorized, ErrorCode::Internal];

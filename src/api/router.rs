@@ -26,6 +26,7 @@ pub(super) fn router(state: Arc<State>) -> Router {
         .route("/sessions", get(sessions::list).post(sessions::create))
         .route("/sessions/{id}", delete(sessions::stop))
         .route("/sessions/{id}/stop", post(sessions::stop))
+        .route("/sessions/{id}/resume", post(sessions::resume))
         .route("/sessions/{id}/status", get(sessions::status))
         .route("/sessions/{id}/stream", get(sessions::follow))
         // What does not exist is guarded too: without a token nobody learns which routes there are.

@@ -43,6 +43,25 @@ pub(crate) fn count(most: u64) -> impl Fn(&str) -> Option<u64> {
     move |text| text.parse().ok().filter(|n| (1..=most).contains(n))
 }
 
+/// A number of bytes: bare, or with `Ki`, `Mi` or `Gi` as Kubernetes writes it.
+pub(crate) fn bytes(range: std::ops::RangeInclusive<u64>) -> impl Fn(&str) -> Option<u64> {
+    move |text| {
+        let split = text
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(text.len());
+        let (number, unit) = text.split_at_checked(split)?;
+        let shift = match unit {
+            "" => 0,
+            "Ki" => 10,
+            "Mi" => 20,
+            "Gi" => 30,
+            _ => return None,
+        };
+        let bytes = number.parse::<u64>().ok()?.checked_mul(1 << shift)?;
+        range.contains(&bytes).then_some(bytes)
+    }
+}
+
 pub(crate) fn loop_limit(text: &str) -> Option<u32> {
     text.parse().ok().filter(|n| *n <= 1000)
 }

@@ -126,9 +126,30 @@ pub(crate) static SETTINGS: &[Setting] = &[
     setting(
         Group::Sessions,
         "SESSION_RETENTION",
-        Some("3600"),
+        Some("24h"),
         SECONDS,
         "How long a finished session can be asked for",
+    ),
+    setting(
+        Group::Sessions,
+        "JOURNAL",
+        Some("on"),
+        ON_OFF,
+        "Whether sessions and events are kept in DATA_DIR, so that they survive a restart",
+    ),
+    setting(
+        Group::Sessions,
+        "JOURNAL_MAX_BYTES",
+        Some("512Mi"),
+        "a size from 4Mi to 1024Gi, such as 512Mi",
+        "The most the journal may take on disk; finished sessions go first, the oldest first",
+    ),
+    setting(
+        Group::Sessions,
+        "JOURNAL_PROMPTS",
+        Some("on"),
+        ON_OFF,
+        "Whether prompts are kept in the journal",
     ),
     setting(
         Group::Sessions,

@@ -1,7 +1,7 @@
 //! One task per session: everything that happens to its turn happens here, in one order.
 //!
 //! ```text
-//! opening --> running --sign of an end--> asking --it has ended--> closed --> parked --> gone
+//! opening --> running --sign of an end--> asking --it has ended--> closed
 //!                |  ^                        | not yet
 //!                |  +------------------------+
 //!                +--cancel, timeout, loop, shutdown--> stopping --ended, or 4 s later--> closed
@@ -36,7 +36,7 @@ use crate::clock::Timestamp;
 use crate::event::State;
 use crate::gateway::Grant;
 use crate::opencode::CallError;
-use crate::session::{Command, CreateError, Seat, Status};
+use crate::session::{Command, CreateError, Request, Seat, Status};
 
 /// Items taken before the others get a turn: enough to merge small texts, too few to hold anybody up.
 const AT_ONCE: usize = 512;
@@ -45,9 +45,9 @@ const AT_ONCE: usize = 512;
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Drives one session from its creation until nobody can ask for it any more.
-pub(super) async fn run(mut seat: Seat, around: Surroundings) {
+pub(super) async fn run(request: Request, mut seat: Seat, around: Surroundings) {
     let opened = tokio::select! {
-        opened = opening::open(&seat.request, &around) => opened,
+        opened = opening::open(&request, &around) => opened,
         () = around.shutdown.halt.cancelled() => Err(CreateError::ShuttingDown),
         command = seat.commands_rx.recv() => {
             seat.update(cancelled);
@@ -65,36 +65,21 @@ pub(super) async fn run(mut seat: Seat, around: Surroundings) {
         }
     };
     // The gateway's grant holds the only key from here on, and the child has the prompt.
-    seat.request.forget();
+    drop(request);
     let remote_id = opened.remote_id.clone();
     tracing::info!(
         session.id = seat.session.id,
         session.remote_id = remote_id,
         "session running"
     );
-    seat.accept(&remote_id);
-    let seat = Turn::new(seat, around.clone(), opened).drive().await;
-    park(seat, &around, &remote_id).await;
+    seat.accept(&remote_id, None);
+    Turn::new(seat, around, opened).drive().await;
 }
 
 fn cancelled(status: &mut Status) {
     status.state = State::Cancelled;
     status.completed_at = Some(Timestamp::now());
     status.ended = Some(std::time::Instant::now());
-}
-
-/// The turn is over; what is left is to answer, and to clean up in the child at the end.
-async fn park(mut seat: Seat, around: &Surroundings, remote_id: &str) {
-    let removed = seat.removed();
-    // A command to a session that has ended is carried out already: dropping it says so.
-    while let Some(Some(_)) = removed.run_until_cancelled(seat.commands_rx.recv()).await {}
-    let Some(link) = around.links.borrow().clone() else {
-        return;
-    };
-    match link.client.delete_session(remote_id).await {
-        Ok(()) => around.switchboard.forget(remote_id),
-        Err(error) => tracing::debug!(%error, "an old session stays in the engine"),
-    }
 }
 
 struct Turn {
@@ -163,7 +148,7 @@ impl Turn {
 
     /// Runs the turn to its one terminal event. Every branch of the select is cancel-safe: queues,
     /// tokens, timers, and futures that are kept in `self`.
-    async fn drive(mut self) -> Seat {
+    async fn drive(mut self) {
         let (halt, lost) = (self.around.shutdown.halt.clone(), self.link.lost.clone());
         let mut looks = tokio::time::interval(LOOK);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -187,7 +172,7 @@ impl Turn {
                 break end;
             }
         };
-        self.close(end).await
+        self.close(end).await;
     }
 
     /// The child is gone. What it still said is taken, and a turn that was being stopped ends as it was
@@ -321,7 +306,7 @@ impl Turn {
         });
     }
 
-    async fn close(mut self, end: End) -> Seat {
+    async fn close(mut self, end: End) {
         self.remember_usage();
         // Before the terminal event can be seen: then no key is in use any more.
         self.grant = None;
@@ -338,12 +323,12 @@ impl Turn {
         tracing::info!(
             session.id = self.seat.session.id,
             state = status.state.as_str(),
-            code = status.problem.as_ref().map(|problem| problem.code),
+            code = status.problem.as_ref().map(|problem| &*problem.code),
             "session ended"
         );
         self.around.registry.ended();
+        // A command that comes now is carried out already: with the seat its queue goes, which says so.
         drop(self.waiting);
-        self.seat
     }
 }
 

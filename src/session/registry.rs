@@ -1,10 +1,16 @@
-//! Which sessions there are, and whether another may begin.
+//! Which sessions there are, and whether another turn may begin.
 //!
-//! One lock over a map; every look-up is short and synchronous. A session is in the map from the moment
-//! its creation begins, so that the same id twice at once is one session and one refusal.
+//! One lock over a map; what is decided under it is short and synchronous. A session is in the map from
+//! the moment its creation begins, so that the same id twice at once is one session and one refusal. With
+//! a journal the map holds the sessions that run or were asked for lately; [`shelf`] has the others.
+
+mod shelf;
+
+pub(crate) use self::shelf::{Report, ShelfError};
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -12,10 +18,15 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::limits::StreamSlots;
-use super::log::{Budget, Epoch, EventLog, Limits};
+use super::log::{Budget, Epoch, EventLog, Limits, Place};
+use super::record::Origin;
 use super::seat::Outcome;
-use super::{Config, CreateError, Created, Idempotency, Request, Seat, Session, Status};
+use super::{
+    Config, CreateError, Created, Errand, Idempotency, Job, Request, Seat, Session, Status,
+};
 use crate::clock::Timestamp;
+use crate::event::State as SessionState;
+use crate::journal::Journal;
 
 /// Events of one session kept in memory.
 const LOG_LIMITS: Limits = Limits {
@@ -26,11 +37,14 @@ const LOG_LIMITS: Limits = Limits {
 /// Bytes of all logs together.
 const LOG_BUDGET: usize = 64 << 20;
 
-/// Creations that wait for the driver to take them. It only spawns a task for each.
-const SEATS: usize = 64;
+/// Turns that wait for the driver to take them. It only spawns a task for each.
+const JOBS: usize = 64;
 
 /// Commands that wait for a session's driver: a cancel each, and it looks between any two events.
 const COMMANDS: usize = 16;
+
+/// Sessions of OpenCode that wait to be deleted because ours are gone. Past that they stay.
+const REMOVALS: usize = 1024;
 
 /// How long the id of a session that is gone is still known to have existed.
 const REMEMBERED: Duration = Duration::from_mins(10);
@@ -41,10 +55,22 @@ const MAX_REMEMBERED: usize = 10_000;
 /// How often the retention is looked at.
 const CLEANING: Duration = Duration::from_secs(1);
 
+/// The first events of a turn are on disk in milliseconds, or the disk counts as failing.
+const SHOWN: Duration = Duration::from_secs(5);
+
 /// A cheap clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Registry {
     shared: Arc<Shared>,
+}
+
+/// Where a registry sends what is to be done.
+#[derive(Debug)]
+pub(crate) struct Outlets {
+    /// Turns that may begin.
+    pub(crate) jobs_rx: mpsc::Receiver<Job>,
+    /// OpenCode's ids of sessions that nobody can ask for any more.
+    pub(crate) removals_rx: mpsc::Receiver<String>,
 }
 
 /// What became of an id.
@@ -59,7 +85,11 @@ pub(crate) enum Found {
 #[derive(Debug)]
 struct Shared {
     config: Config,
-    seats_tx: mpsc::Sender<Seat>,
+    journal: Option<Journal>,
+    /// Whether the sessions of an earlier life are known.
+    loaded_tx: watch::Sender<bool>,
+    jobs_tx: mpsc::Sender<Job>,
+    removals_tx: mpsc::Sender<String>,
     budget: Budget,
     state: Mutex<State>,
     /// Set once: no new sessions.
@@ -73,35 +103,46 @@ struct State {
     sessions: HashMap<String, Entry>,
     keys: HashMap<String, String>,
     gone: HashMap<String, Instant>,
-    made: u64,
+    /// The number of the newest session.
+    last_number: u64,
 }
 
 #[derive(Debug)]
 struct Entry {
     session: Arc<Session>,
-    idempotency: Option<Idempotency>,
     outcome_rx: watch::Receiver<Outcome>,
+    /// When it was last asked for.
+    used: Instant,
 }
 
 // === impl Registry ===
 
 impl Registry {
-    /// The registry, and where it sends the sessions that may begin.
-    pub(crate) fn new(config: Config, closed: CancellationToken) -> (Self, mpsc::Receiver<Seat>) {
-        let (seats_tx, seats_rx) = mpsc::channel(SEATS);
+    pub(crate) fn new(
+        config: Config,
+        journal: Option<Journal>,
+        closed: CancellationToken,
+    ) -> (Self, Outlets) {
+        let (jobs_tx, jobs_rx) = mpsc::channel(JOBS);
+        let (removals_tx, removals_rx) = mpsc::channel(REMOVALS);
         let shared = Shared {
             config,
-            seats_tx,
+            loaded_tx: watch::Sender::new(journal.is_none()),
+            journal,
+            jobs_tx,
+            removals_tx,
             budget: Budget::new(LOG_BUDGET),
             state: Mutex::default(),
             closed,
             changes_tx: watch::Sender::new(()),
         };
+        let shared = Arc::new(shared);
         (
-            Self {
-                shared: Arc::new(shared),
+            Self { shared },
+            Outlets {
+                jobs_rx,
+                removals_rx,
             },
-            seats_rx,
         )
     }
 
@@ -110,16 +151,40 @@ impl Registry {
         &self,
         request: Request,
     ) -> Result<(Arc<Session>, Created), CreateError> {
-        let (session, mut outcome_rx) = self.admit(request)?;
+        self.recall(&request).await?;
+        let (session, outcome_rx) = self.admit(request)?;
+        self.outcome(session, outcome_rx, 0).await
+    }
+
+    /// Begins another turn of a session that has ended, and waits likewise.
+    pub(crate) async fn resume(
+        &self,
+        session: Arc<Session>,
+        request: Request,
+    ) -> Result<(Arc<Session>, Created), CreateError> {
+        let last = session.log.last_event_id().seq;
+        let outcome_rx = self.admit_again(&session, request)?;
+        self.outcome(session, outcome_rx, last).await
+    }
+
+    async fn outcome(
+        &self,
+        session: Arc<Session>,
+        mut outcome_rx: watch::Receiver<Outcome>,
+        last: u64,
+    ) -> Result<(Arc<Session>, Created), CreateError> {
         let outcome = outcome_rx
             .wait_for(Option::is_some)
             .await
             .ok()
             .and_then(|outcome| outcome.clone());
         let lost = || Err(CreateError::Failed("the session's driver ended".into()));
-        outcome
-            .unwrap_or_else(lost)
-            .map(|created| (session, created))
+        let created = outcome.unwrap_or_else(lost)?;
+        if self.shared.journal.is_some() {
+            // Who was told that a session runs must find it after a restart.
+            drop(tokio::time::timeout(SHOWN, session.log.shown_past(last)).await);
+        }
+        Ok((session, created))
     }
 
     fn admit(
@@ -140,82 +205,106 @@ impl Registry {
         if state.active() >= most {
             return Err(CreateError::Full(most));
         }
-        let (seat, entry) = self.seat(request, state.made);
-        let (session, outcome_rx) = (entry.session.clone(), entry.outcome_rx.clone());
+        state.last_number += 1;
+        let session = self.new_session(&request, state.last_number);
+        let (seat, outcome_rx) = self.seat(session.clone(), None);
+        let errand = Errand::Begin(request);
         // A seat that cannot be taken gives itself up when it is dropped, which takes the lock.
-        if let Err(error) = self.shared.seats_tx.try_send(seat) {
+        if let Err(error) = self.shared.jobs_tx.try_send(Job { errand, seat }) {
             drop(state);
             drop(error);
-            return Err(CreateError::Failed(
-                "the driver does not take sessions".into(),
-            ));
+            return Err(busy());
         }
-        state.made += 1;
-        state.gone.remove(&session.id);
-        if let Some(idempotency) = &entry.idempotency {
-            state
-                .keys
-                .insert(idempotency.key.clone(), session.id.clone());
-        }
-        state.sessions.insert(session.id.clone(), entry);
+        state.insert(session.clone(), outcome_rx.clone());
         Ok((session, outcome_rx))
     }
 
-    fn seat(&self, request: Request, number: u64) -> (Seat, Entry) {
+    fn admit_again(
+        &self,
+        session: &Arc<Session>,
+        request: Request,
+    ) -> Result<watch::Receiver<Outcome>, CreateError> {
+        if self.shared.closed.is_cancelled() {
+            return Err(CreateError::ShuttingDown);
+        }
+        let mut state = self.shared.state.lock();
+        let active = state.active();
+        let entry = state
+            .sessions
+            .get_mut(&session.id)
+            .filter(|entry| Arc::ptr_eq(&entry.session, session))
+            .ok_or(CreateError::Removed)?;
+        let earlier = session.status();
+        if !earlier.state.is_final() {
+            return Err(CreateError::Running);
+        }
+        let remote_id = earlier.remote_id.clone().ok_or(CreateError::NeverBegan)?;
+        let most = self.shared.config.most;
+        if active >= most {
+            return Err(CreateError::Full(most));
+        }
+        session
+            .status_tx
+            .send_replace(Arc::new(earlier.next_turn(Timestamp::now())));
+        let (seat, outcome_rx) = self.seat(session.clone(), Some(earlier));
+        entry.outcome_rx = outcome_rx.clone();
+        let errand = Errand::Resume { request, remote_id };
+        if let Err(error) = self.shared.jobs_tx.try_send(Job { errand, seat }) {
+            drop(state);
+            drop(error);
+            return Err(busy());
+        }
+        Ok(outcome_rx)
+    }
+
+    fn new_session(&self, request: &Request, number: u64) -> Arc<Session> {
         let now = Timestamp::now();
-        let (commands_tx, commands_rx) = mpsc::channel(COMMANDS);
-        let (status_tx, status_rx) = watch::channel(Arc::new(Status::new(now)));
-        let (outcome_tx, outcome_rx) = watch::channel(None);
-        let session = Arc::new(Session {
+        let place = Place::beginning(number, Epoch::random());
+        let idempotency = request.idempotency.as_ref();
+        let origin = Origin {
+            prompt: Some(request.prompt.clone()).filter(|_| self.shared.config.keep_prompts),
+            tools: request.tools.clone(),
+            digest: idempotency.map(|idempotency| idempotency.digest),
+        };
+        Arc::new(Session {
             id: request.id.clone(),
             created_at: now,
             number,
-            log: EventLog::new(Epoch::random(), LOG_LIMITS, &self.shared.budget),
+            origin,
+            key: idempotency.map(|idempotency| idempotency.key.clone()),
+            log: self.log(place),
             slots: StreamSlots::default(),
-            commands_tx,
-            status_rx,
-            removed: CancellationToken::new(),
-        });
-        let idempotency = request.idempotency.clone();
-        let entry = Entry {
-            session: session.clone(),
-            idempotency,
-            outcome_rx,
-        };
-        (
-            Seat {
-                request,
-                session,
-                commands_rx,
-                status_tx,
-                outcome_tx,
-                registry: self.clone(),
-            },
-            entry,
-        )
+            commands_tx: Mutex::new(mpsc::channel(1).0),
+            status_tx: watch::Sender::new(Arc::new(Status::new(now))),
+            reported: AtomicU32::new(0),
+        })
     }
 
-    pub(crate) fn find(&self, id: &str) -> Found {
-        let state = self.shared.state.lock();
-        match state.sessions.get(id) {
-            Some(entry) => Found::Here(entry.session.clone()),
-            None if state.gone.contains_key(id) => Found::Gone,
-            None => Found::Unknown,
+    fn log(&self, place: Place) -> EventLog {
+        let budget = &self.shared.budget;
+        match &self.shared.journal {
+            Some(journal) => EventLog::journaled(place, LOG_LIMITS, budget, journal.clone()),
+            None => EventLog::new(place.epoch, LOG_LIMITS, budget),
         }
     }
 
-    /// All sessions older than number `before`, the newest first.
-    pub(crate) fn list(&self, before: Option<u64>) -> Vec<(u64, Arc<Session>)> {
-        let state = self.shared.state.lock();
-        let mut all: Vec<(u64, Arc<Session>)> = state
-            .sessions
-            .values()
-            .map(|entry| (entry.session.number, entry.session.clone()))
-            .filter(|(number, _)| before.is_none_or(|before| *number < before))
-            .collect();
-        drop(state);
-        all.sort_by_key(|(number, _)| std::cmp::Reverse(*number));
-        all
+    /// A place for the driver of the session's next turn.
+    fn seat(
+        &self,
+        session: Arc<Session>,
+        earlier: Option<Arc<Status>>,
+    ) -> (Seat, watch::Receiver<Outcome>) {
+        let (commands_tx, commands_rx) = mpsc::channel(COMMANDS);
+        *session.commands_tx.lock() = commands_tx;
+        let (outcome_tx, outcome_rx) = watch::channel(None);
+        let seat = Seat {
+            session,
+            commands_rx,
+            earlier,
+            outcome_tx,
+            registry: self.clone(),
+        };
+        (seat, outcome_rx)
     }
 
     /// Waits until no session is active. New ones should be off by then.
@@ -228,24 +317,33 @@ impl Registry {
         }
     }
 
+    /// Wakes with every change of the sessions that are active.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.shared.changes_tx.subscribe()
+    }
+
     /// A session's turn has ended: whoever waits for that looks again.
     pub(crate) fn ended(&self) {
         self.shared.changes_tx.send_replace(());
     }
 
-    /// Lets go of sessions past their retention, until `stop`; then of all.
+    /// Lets go of sessions past their retention, until `stop`; then sends all readers home.
     pub(crate) async fn clean(self, stop: CancellationToken) {
         let mut ticks = tokio::time::interval(CLEANING);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-            self.let_go(Instant::now());
+            if self.shared.journal.is_some() {
+                self.unload(Instant::now());
+            } else {
+                self.let_go(Instant::now());
+            }
         }
-        for (_, session) in self.list(None) {
-            session.log.close();
-            session.removed.cancel();
+        for entry in self.shared.state.lock().sessions.values() {
+            entry.session.log.close();
         }
     }
 
+    /// Without a journal a session is gone when its time in memory is over.
     fn let_go(&self, now: Instant) {
         let retention = self.shared.config.retention;
         let mut state = self.shared.state.lock();
@@ -264,13 +362,19 @@ impl Registry {
         for id in old {
             if let Some(entry) = state.remove(&id) {
                 entry.session.log.close();
-                entry.session.removed.cancel();
+                if let Some(remote_id) = &entry.session.status().remote_id {
+                    self.delete_remote(remote_id.clone());
+                }
                 state.remember(id, now);
             }
         }
-        state
-            .gone
-            .retain(|_, since| now.duration_since(*since) < REMEMBERED);
+        state.forget_gone(now);
+    }
+
+    fn delete_remote(&self, remote_id: String) {
+        if let Err(error) = self.shared.removals_tx.try_send(remote_id) {
+            tracing::warn!(%error, "an old session stays in the engine");
+        }
     }
 
     /// A session that never began.
@@ -282,9 +386,18 @@ impl Registry {
         }
         drop(state);
         session.log.close();
-        session.removed.cancel();
         self.ended();
     }
+
+    /// A turn that never began, of a session that had one before.
+    pub(super) fn restore(&self, session: &Session, earlier: Arc<Status>) {
+        session.status_tx.send_replace(earlier);
+        self.ended();
+    }
+}
+
+fn busy() -> CreateError {
+    CreateError::Failed("the driver does not take sessions".into())
 }
 
 // === impl State ===
@@ -302,7 +415,7 @@ impl State {
         else {
             return Ok(None);
         };
-        if entry.idempotency.as_ref() == Some(wanted) {
+        if entry.session.idempotency().as_ref() == Some(wanted) {
             Ok(Some(entry))
         } else {
             Err(CreateError::KeyReused)
@@ -316,10 +429,23 @@ impl State {
             .count()
     }
 
+    fn insert(&mut self, session: Arc<Session>, outcome_rx: watch::Receiver<Outcome>) {
+        self.gone.remove(&session.id);
+        if let Some(key) = &session.key {
+            self.keys.insert(key.clone(), session.id.clone());
+        }
+        let entry = Entry {
+            session: session.clone(),
+            outcome_rx,
+            used: Instant::now(),
+        };
+        self.sessions.insert(session.id.clone(), entry);
+    }
+
     fn remove(&mut self, id: &str) -> Option<Entry> {
         let entry = self.sessions.remove(id)?;
-        if let Some(idempotency) = &entry.idempotency {
-            self.keys.remove(&idempotency.key);
+        if let Some(key) = &entry.session.key {
+            self.keys.remove(key);
         }
         Some(entry)
     }
@@ -334,6 +460,30 @@ impl State {
             oldest.and_then(|oldest| self.gone.remove(&oldest));
         }
         self.gone.insert(id, now);
+    }
+
+    fn forget_gone(&mut self, now: Instant) {
+        self.gone
+            .retain(|_, since| now.duration_since(*since) < REMEMBERED);
+    }
+}
+
+// === impl Session ===
+
+impl Session {
+    fn idempotency(&self) -> Option<Idempotency> {
+        Some(Idempotency {
+            key: self.key.clone()?,
+            digest: self.origin.digest?,
+        })
+    }
+
+    fn in_state(&self, wanted: Option<&str>) -> bool {
+        wanted.is_none_or(|wanted| self.status().state.as_str() == wanted)
+    }
+
+    fn is_final(&self) -> bool {
+        SessionState::is_final(self.status().state)
     }
 }
 
