@@ -264,7 +264,7 @@ impl Registry {
     }
 
     /// Puts back what nobody asks for and the disk has whole.
-    pub(super) fn unload(&self, now: Instant) {
+    pub(in crate::session) fn unload(&self, now: Instant) {
         let mut state = self.shared.state.lock();
         let cold: Vec<String> = state
             .sessions
