@@ -86,6 +86,17 @@ pub(crate) enum Phase {
     Compacting,
     /// Nothing is heard although something should be.
     Stalled,
+    /// The agent's process died; the turn goes on in the next one.
+    Recovering,
+    /// What is published cannot be written to disk for now.
+    #[cfg_attr(
+        not(test),
+        expect(
+            dead_code,
+            reason = "the session room says it when the journal is there"
+        )
+    )]
+    JournalDegraded,
 }
 
 /// More text.
@@ -359,6 +370,8 @@ impl Phase {
             Self::ProviderRetry => "provider_retry",
             Self::Compacting => "compacting",
             Self::Stalled => "stalled",
+            Self::Recovering => "recovering",
+            Self::JournalDegraded => "journal_degraded",
         }
     }
 }

@@ -21,12 +21,21 @@ const DEADLINE: Duration = Duration::from_secs(20);
 /// A connection that broke because the child died is followed by the news of its death.
 const NOTICED: Duration = Duration::from_secs(1);
 
+/// What the agent was told last. It may have to be told again.
+#[derive(Clone, Debug)]
+pub(super) struct Words {
+    pub(super) text: String,
+    /// With OpenCode it holds for one prompt only.
+    pub(super) system: Option<String>,
+}
+
 /// A turn that runs.
 pub(super) struct Opened {
     pub(super) link: Link,
     pub(super) remote_id: String,
     pub(super) place: Place,
     pub(super) grant: Grant,
+    pub(super) words: Words,
     pub(super) translator: Translator,
     /// What the beginning of the turn has to publish.
     pub(super) batch: Batch,
@@ -102,11 +111,11 @@ async fn begin_on(
         .instructions
         .then_some(around.config.workspace.as_path());
     let system = system_prompt(request.system_prompt.as_deref(), workspace).await;
-    let prompt = Prompt {
-        model: grant.model_ref(),
-        text: &request.prompt,
-        system: system.as_deref(),
+    let words = Words {
+        text: request.prompt.clone(),
+        system,
     };
+    let prompt = words.prompt(grant.model_ref());
     if let Err(error) = link.client.prompt(&remote_id, &prompt).await {
         // Nobody will ask for it again. If this fails too, an empty session stays in the child.
         drop(link.client.delete_session(&remote_id).await);
@@ -117,9 +126,22 @@ async fn begin_on(
         remote_id,
         place,
         grant,
+        words,
         translator,
         batch,
     })
+}
+
+// === impl Words ===
+
+impl Words {
+    pub(super) fn prompt(&self, model: (&'static str, &'static str)) -> Prompt<'_> {
+        Prompt {
+            model,
+            text: &self.text,
+            system: self.system.as_deref(),
+        }
+    }
 }
 
 /// The present child, or the next one if it comes soon.

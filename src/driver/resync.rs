@@ -14,6 +14,8 @@ use crate::opencode::types::{HistoryItem, Message};
 /// What the child told.
 #[derive(Debug, Default)]
 pub(super) struct Missed {
+    /// Whether all that was asked for could be read, the history apart.
+    pub(super) whole: bool,
     pub(super) history: Vec<HistoryItem>,
     pub(super) messages: Vec<Message>,
 }
@@ -38,7 +40,10 @@ pub(super) async fn ask(
         .iter()
         .map(|(session, _)| link.client.messages(session));
     let (history, lists) = tokio::join!(link.client.history(&places), join_all(lists));
-    let mut missed = Missed::default();
+    let mut missed = Missed {
+        whole: lists.iter().all(Result::is_ok),
+        ..Missed::default()
+    };
     match history {
         Ok(history) => missed.history = history,
         Err(error) => tracing::warn!(%error, "the history could not be read; the messages must do"),

@@ -14,6 +14,7 @@
 //! It does not decide when a turn has ended; [`super::ending`] does. What it remembers grows with the
 //! number of parts of the session (about 100 bytes each), so that no part is ever published twice.
 
+mod crash;
 mod cumulative;
 mod dispatch;
 mod failure;

@@ -283,7 +283,13 @@ fn every_word_of_the_contract() {
         State::Failed,
         State::Cancelled,
     ];
-    let phases = [Phase::ProviderRetry, Phase::Compacting, Phase::Stalled];
+    let phases = [
+        Phase::ProviderRetry,
+        Phase::Compacting,
+        Phase::Stalled,
+        Phase::Recovering,
+        Phase::JournalDegraded,
+    ];
     let words = [
         codes.map(FailureCode::as_str).join(" "),
         states.map(State::as_str).join(" "),

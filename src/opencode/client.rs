@@ -146,6 +146,19 @@ impl Client {
         self.json("list the sessions", request, CALL_DEADLINE).await
     }
 
+    /// Whether the child knows this session.
+    pub(crate) async fn has_session(&self, id: &str) -> Result<bool, CallError> {
+        let request = self.request(Method::GET, &format!("/session/{id}"));
+        match self
+            .read("look up a session", request, CALL_DEADLINE, LARGE_ANSWER)
+            .await
+        {
+            Ok(_) => Ok(true),
+            Err(CallError::Status { status: 404, .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     pub(crate) async fn delete_session(&self, id: &str) -> Result<(), CallError> {
         let request = self.request(Method::DELETE, &format!("/session/{id}"));
         self.call("delete a session", request, SESSION_DEADLINE)

@@ -24,7 +24,7 @@ fn speaks(event: &Event) -> bool {
 }
 
 /// Whether a process runs whose command line is this.
-fn runs(world: &World, command: &str) -> bool {
+pub(crate) fn runs(world: &World, command: &str) -> bool {
     world.marked().iter().any(|pid| {
         std::fs::read(format!("/proc/{pid}/cmdline"))
             .is_ok_and(|line| String::from_utf8_lossy(&line).replace('\0', " ").trim() == command)
@@ -139,8 +139,8 @@ fn a_stop_is_answered_in_time_by_a_child_that_hangs() {
 }
 
 #[test]
-fn a_turn_whose_engine_dies_ends_at_once_and_the_next_one_works() {
-    let world = World::start();
+fn a_turn_that_is_not_to_go_on_ends_with_its_engine_and_the_next_one_works() {
+    let world = World::with(|options| options.env("ON_ENGINE_CRASH", "fail"));
     world.script(
         "orphan",
         [Turn::new()

@@ -80,7 +80,11 @@ impl Progress {
         self.asks.retain(|ask| ask.call.as_deref() != Some(call));
     }
 
-    fn set_phase(&mut self, phase: Option<Phase>, reason: Option<String>) {
+    pub(super) fn forget_asks(&mut self) {
+        self.asks.clear();
+    }
+
+    pub(super) fn set_phase(&mut self, phase: Option<Phase>, reason: Option<String>) {
         (self.phase, self.reason) = (phase, reason);
     }
 

@@ -1,6 +1,7 @@
 //! Every recording of the real OpenCode, through the decoder and the translator.
 
 mod bench;
+mod crash;
 mod healing;
 mod mutation;
 mod replay;

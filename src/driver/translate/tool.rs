@@ -257,7 +257,7 @@ impl Translator {
         self.publish_status(now, out);
     }
 
-    /// Gives every open call a result, as the turn ends.
+    /// Gives every open call a result, as the turn ends or its process is gone.
     pub(super) fn interrupt_tools(&mut self, now: Timestamp, out: &mut Batch) {
         for id in std::mem::take(&mut self.open_tools) {
             if let Some(Part::Tool(run)) = self.parts.insert(id, Part::Done) {
