@@ -39,7 +39,7 @@ use crate::clock::Timestamp;
 use crate::event::State;
 use crate::gateway::Grant;
 use crate::opencode::CallError;
-use crate::session::{Command, CreateError, Request, Seat, Status};
+use crate::session::{Command, CreateError, Health, Request, Seat, Status};
 
 /// Items taken before the others get a turn: enough to merge small texts, too few to hold anybody up.
 const AT_ONCE: usize = 512;
@@ -168,6 +168,9 @@ impl Turn {
         let halt = self.around.shutdown.halt.clone();
         let mut looks = tokio::time::interval(LOOK);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut health_rx = self.around.registry.health();
+        // Also what it is now, if that is worth saying.
+        health_rx.mark_changed();
         let end = loop {
             publish(&self.seat, &mut self.batch);
             let stop_by = self.stopping.as_ref().map_or(self.deadline, |(_, by)| *by);
@@ -185,6 +188,7 @@ impl Turn {
                 () = lost.cancelled(), if !self.orphaned => self.bereaved(),
                 () = halt.cancelled(), if !stopping => self.stop(closing::shutting_down()),
                 () = tokio::time::sleep_until(stop_by) => self.time_is_up(),
+                Ok(()) = health_rx.changed() => { self.note_health(&health_rx.borrow_and_update().clone()); None }
                 _ = looks.tick() => { self.look(); None }
             };
             if let Some(end) = end {
@@ -219,6 +223,15 @@ impl Turn {
         }
         self.heard();
         self.heed_signals()
+    }
+
+    fn note_health(&mut self, health: &Health) {
+        let why = match health {
+            Health::Degraded(why) => Some(why.clone()),
+            Health::Opening | Health::Well => None,
+        };
+        self.translator
+            .set_degraded(why, Timestamp::now(), &mut self.batch);
     }
 
     fn heard(&mut self) {

@@ -22,6 +22,8 @@ pub(super) struct Progress {
     asks: Vec<Ask>,
     phase: Option<Phase>,
     reason: Option<String>,
+    /// Why events are not kept at present. Said while there is nothing else to say.
+    degraded: Option<String>,
     published: Option<Status>,
 }
 
@@ -42,9 +44,14 @@ impl Progress {
             } else {
                 self.percent
             },
-            phase: self.phase,
+            phase: self
+                .phase
+                .or(self.degraded.as_ref().map(|_| Phase::JournalDegraded)),
             current_tool: self.tools.last().map(|(_, tool)| tool.clone()),
-            reason: self.reason.clone(),
+            reason: match self.phase {
+                Some(_) => self.reason.clone(),
+                None => self.degraded.clone(),
+            },
         }
     }
 
@@ -128,6 +135,14 @@ impl Translator {
                 agent: None,
                 body: Body::Status(status),
             });
+        }
+    }
+
+    /// Says that events are not kept at present, and why, or with nothing, that they are again.
+    pub(crate) fn set_degraded(&mut self, why: Option<String>, now: Timestamp, out: &mut Batch) {
+        self.turn.progress.degraded = why;
+        if self.turn.running() {
+            self.publish_status(now, out);
         }
     }
 
