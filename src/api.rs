@@ -5,6 +5,7 @@
 //! | `GET /healthz`, `GET /health` | this process answers |
 //! | `GET /ready` | work can be taken; 503 says why not |
 //! | `GET /openapi.json` | this table for programs |
+//! | `POST /drain` | leave as on SIGTERM; answered when the turns have ended |
 //! | `GET /engine/status` | everything about the child |
 //! | `POST /engine/start`, `/engine/stop`, `/engine/restart` | move it |
 //! | `POST /sessions` | begin a session |
@@ -16,6 +17,7 @@
 //! Handlers check, call and convert; they hold no rules. Errors are made in [`error`] only, and no
 //! module below knows a status code. OpenCode and the disk are out of reach from here.
 
+mod drain;
 pub(crate) mod encode;
 mod engine;
 mod error;
@@ -31,6 +33,7 @@ mod sessions;
 pub(crate) mod stream;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 pub(crate) use self::server::Bound;
 
@@ -58,6 +61,8 @@ pub(crate) struct Rules {
     pub(crate) max_prompt: usize,
     /// Whether the provider `demo` may be used.
     pub(crate) demo: bool,
+    /// Longest a drain may take.
+    pub(crate) drain_timeout: Duration,
 }
 
 type Shared = axum::extract::State<Arc<State>>;

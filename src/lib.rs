@@ -18,6 +18,7 @@ mod backoff;
 pub mod bench;
 mod clock;
 pub mod config;
+pub mod drain;
 mod driver;
 mod engine;
 mod event;
@@ -27,6 +28,7 @@ mod id;
 mod journal;
 #[cfg(test)]
 mod live;
+mod loopback;
 mod opencode;
 mod provider;
 mod secret;

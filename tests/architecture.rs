@@ -73,7 +73,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "text",
         ],
     ),
-    ("healthcheck", &["config", "text"]),
+    ("drain", &["config", "loopback", "secret"]),
+    ("healthcheck", &["config", "loopback"]),
+    ("loopback", &["text"]),
     (
         "app",
         &[

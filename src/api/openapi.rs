@@ -19,7 +19,7 @@ use utoipa::openapi::{Content, PathItem, Ref, RefOr, Response};
 use utoipa::{Modify, OpenApi};
 
 use super::error::{Envelope, ErrorCode};
-use super::{engine, probes, sessions};
+use super::{drain, engine, probes, sessions};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -28,6 +28,7 @@ use super::{engine, probes, sessions};
         document,
         probes::health,
         probes::ready,
+        drain::drain,
         engine::status,
         engine::start,
         engine::stop,
@@ -65,6 +66,7 @@ const ERRORS: &[(&str, &[ErrorCode])] = {
             &[E::Conflict, E::EngineUnavailable, E::ShuttingDown],
         ),
         ("engine_restart", MOVE),
+        ("drain", &[E::ShuttingDown]),
         (
             "create_session",
             &[
