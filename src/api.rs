@@ -5,6 +5,7 @@
 //! | `GET /healthz`, `GET /health` | this process answers |
 //! | `GET /ready` | work can be taken; 503 says why not |
 //! | `GET /openapi.json` | this table for programs |
+//! | `GET /metrics` | figures for Prometheus |
 //! | `POST /drain` | leave as on SIGTERM; answered when the turns have ended |
 //! | `GET /engine/status` | everything about the child |
 //! | `POST /engine/start`, `/engine/stop`, `/engine/restart` | move it |
@@ -22,6 +23,7 @@ pub(crate) mod encode;
 mod engine;
 mod error;
 mod extract;
+mod metrics;
 mod middleware;
 mod openapi;
 pub(crate) mod patience;

@@ -328,6 +328,15 @@ impl Event {
 // === impl names ===
 
 impl State {
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Pending,
+        Self::Running,
+        Self::WaitingInput,
+        Self::Completed,
+        Self::Failed,
+        Self::Cancelled,
+    ];
+
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",

@@ -30,6 +30,7 @@ mod journal;
 mod live;
 mod loopback;
 mod opencode;
+mod process;
 mod provider;
 mod secret;
 mod session;

@@ -19,7 +19,7 @@ use utoipa::openapi::{Content, PathItem, Ref, RefOr, Response};
 use utoipa::{Modify, OpenApi};
 
 use super::error::{Envelope, ErrorCode};
-use super::{drain, engine, probes, sessions};
+use super::{drain, engine, metrics, probes, sessions};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -28,6 +28,7 @@ use super::{drain, engine, probes, sessions};
         document,
         probes::health,
         probes::ready,
+        metrics::metrics,
         drain::drain,
         engine::status,
         engine::start,

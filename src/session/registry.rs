@@ -218,6 +218,11 @@ impl Registry {
         all
     }
 
+    /// How many sessions may be active at once.
+    pub(crate) fn limit(&self) -> usize {
+        self.shared.config.most
+    }
+
     /// Waits until no session is active. New ones should be off by then.
     pub(crate) async fn idle(&self) {
         let mut changes_rx = self.shared.changes_tx.subscribe();
