@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use self::cli::{Command, Healthcheck, from_process};
+pub use self::cli::{Command, Drain, Healthcheck, from_process};
 pub(crate) use self::secrets::{Renewal, SharedSecrets};
 #[cfg(test)]
 pub(crate) use self::settings::SETTINGS;

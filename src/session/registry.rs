@@ -137,6 +137,18 @@ impl Registry {
         )
     }
 
+    /// The sessions that run and those that were asked for lately.
+    pub(crate) fn in_memory(&self) -> Vec<Arc<Session>> {
+        let state = self.shared.state.lock();
+        let sessions = state.sessions.values();
+        sessions.map(|entry| entry.session.clone()).collect()
+    }
+
+    /// How many sessions may be active at once.
+    pub(crate) fn limit(&self) -> usize {
+        self.shared.config.most
+    }
+
     /// Waits until no session is active. New ones should be off by then.
     pub(crate) async fn idle(&self) {
         let mut changes_rx = self.shared.changes_tx.subscribe();

@@ -225,6 +225,37 @@ fn a_running_turn_may_finish_while_the_sidecar_leaves() {
 }
 
 #[test]
+fn a_drain_is_answered_when_the_running_turn_has_finished() {
+    let mut world = World::start();
+    world.script(
+        "last",
+        [
+            Turn::new().tool(
+                "bash",
+                bash("echo on; until [ -e go-on ]; do sleep 0.05; done"),
+            ),
+            Turn::new().text("Finished."),
+        ],
+    );
+    world.create("last");
+    let mut stream = world.stream("last", "");
+    stream.until("output", speaks);
+    let answer = std::thread::scope(|scope| {
+        let drain = scope.spawn(|| world.post("/drain", ""));
+        world.until("draining", |world| world.get("/ready").status == 503);
+        assert!(!drain.is_finished());
+        std::fs::write(world.file("go-on"), "").unwrap();
+        drain.join().unwrap()
+    });
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(answer.json()["sessions_interrupted"], 0);
+    let events = stream.rest();
+    assert_eq!(events.last().unwrap().data["final_message"], "Finished.");
+    assert_eq!(world.sidecar.exit().code(), Some(0));
+    assert!(world.marked().is_empty());
+}
+
+#[test]
 fn a_turn_that_does_not_finish_in_time_ends_with_the_sidecar_and_says_so() {
     let mut world = World::with(|options| options.env("DRAIN_TIMEOUT", "12s"));
     world.script("talker", [chatter()]);
