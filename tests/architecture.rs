@@ -15,7 +15,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("backoff", &[]),
     ("clock", &[]),
     ("id", &[]),
-    ("journal", &[]),
+    ("journal", &["clock"]),
     ("process", &[]),
     ("secret", &[]),
     ("shutdown", &[]),
@@ -250,7 +250,7 @@ fn what_belongs_to_one_room_is_not_done_in_another() {
         ("std::env::var", &["config"]),
         // The gateway speaks HTTP of its own.
         ("StatusCode", &["api", "bench", "gateway"]),
-        ("/proc/", &["engine", "live", "process"]),
+        ("/proc/", &["engine", "journal", "live", "process"]),
     ];
     for path in sources() {
         let (room, text) = (room(&path), shipped(&path));
