@@ -89,6 +89,7 @@ impl Seat {
             at,
             agent: None,
             body: Body::Error(failure),
+            note: None,
         };
         for piece in event.encode() {
             self.session.log.end_turn(piece.kind, &piece.data);
