@@ -4,9 +4,10 @@
 //! else comes from what OpenCode stored, so that nothing is told twice and nothing is left out.
 
 use crate::clock::Timestamp;
+use crate::opencode::types as oc;
 
 use super::text::TextPart;
-use super::{Part, Settings, Translator};
+use super::{Batch, Origin, Part, Settings, Translator};
 
 // === impl Translator ===
 
@@ -16,27 +17,29 @@ impl Translator {
     ///
     /// The words of a text told so far are not known: what is beyond their number of bytes in the final
     /// text is the rest. Of a call that was not closed the output is not told again: its result has it.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "the recovery after a restart calls it")
-    )]
     pub(crate) fn restore(
         settings: Settings,
         mut notes: Vec<(String, u64)>,
         before: Option<String>,
-        now: Timestamp,
+        began: Timestamp,
     ) -> Self {
         let mut translator = Self::new(settings);
-        translator.turn.began = Some(now);
+        translator.turn.began = Some(began);
         translator.before = before;
         // Ids sort in the order the parts were made, and so do the names that begin with them.
         notes.sort_unstable();
         for (part, value) in notes {
-            if !translator.recall_tool(&part, value, now) {
+            if !translator.recall_tool(&part, value, began) {
                 let text = TextPart::told(&part, value);
                 translator.parts.insert(part, Part::Text(Box::new(text)));
             }
         }
         translator
+    }
+
+    /// A session that OpenCode says is there. It is ours if its parent is.
+    pub(crate) fn apply_session(&mut self, info: oc::SessionInfo, now: Timestamp, out: &mut Batch) {
+        let event = oc::Event::SessionCreated(info);
+        self.take(event, Origin::Recalled, now, out);
     }
 }
