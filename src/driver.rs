@@ -18,9 +18,11 @@ mod instructions;
 mod link;
 mod opening;
 mod publish;
+mod recovery;
 mod resync;
 mod switchboard;
 pub(crate) mod translate;
+mod words;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -30,11 +30,12 @@ use super::closing;
 use super::crowd::Presence;
 use super::dispatch::Surroundings;
 use super::link::Link;
-use super::opening::{self, Opened, Words};
+use super::opening::{self, Opened};
 use super::publish::publish;
 use super::resync::Missed;
 use super::switchboard::{Item, Place};
 use super::translate::{Batch, End, Signal, Translator};
+use super::words::Words;
 use crate::clock::Timestamp;
 use crate::event::State;
 use crate::gateway::Grant;
@@ -130,6 +131,7 @@ impl Turn {
             place,
             grant,
             words,
+            before,
             translator,
             batch,
         } = opened;
@@ -144,7 +146,7 @@ impl Turn {
             place,
             grant: Some(grant),
             words,
-            before: None,
+            before,
             translator,
             batch,
             stopping: None,

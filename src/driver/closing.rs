@@ -44,6 +44,15 @@ pub(super) fn engine_stays_lost(reason: &str, resumable: bool) -> End {
     failed(FailureCode::EngineLost, sentence, resumable)
 }
 
+/// A turn that ran when this sidecar's last life ended.
+pub(super) fn interrupted(resumable: bool) -> End {
+    failed(
+        FailureCode::Interrupted,
+        "the sidecar was restarted during the turn".into(),
+        resumable,
+    )
+}
+
 pub(super) fn shutting_down() -> End {
     failed(
         FailureCode::ShuttingDown,

@@ -97,6 +97,19 @@ fn interrupted(error: &str) -> End {
     })
 }
 
+/// The newest message of session `root` after `before`, in a list of several sessions' messages.
+pub(crate) fn last_of<'a>(
+    messages: &'a [Message],
+    root: &str,
+    before: Option<&str>,
+) -> Option<&'a MessageInfo> {
+    messages
+        .iter()
+        .map(|message| &message.info)
+        .filter(|info| info.session == root && before.is_none_or(|before| *info.id > *before))
+        .max_by(|a, b| a.id.cmp(&b.id))
+}
+
 /// How the turn had ended when its child died, if it had and nobody was told. `last` is its newest
 /// message as the child had stored it.
 pub(crate) fn ended_unheard(last: &MessageInfo) -> Option<End> {

@@ -9,6 +9,7 @@ fn event(body: Body) -> Event {
         at: Timestamp::from_millis(1_795_166_590_559),
         agent: None,
         body,
+        note: None,
     }
 }
 
@@ -206,6 +207,23 @@ fn only_text_of_one_source_merges() {
     assert!(first.merge(hole, 10).is_some());
     assert!(first.merge(output("too long for it"), 10).is_some());
     assert_eq!(one(&first), one(&output("ab")));
+}
+
+#[test]
+fn text_of_one_part_merges_and_keeps_the_later_note() {
+    let of = |part: &str, value, text: &str| Event {
+        note: Some(Note {
+            part: part.into(),
+            value,
+        }),
+        ..output(text)
+    };
+    let mut first = of("p1", 1, "a");
+    assert!(first.merge(of("p1", 2, "b"), 10).is_none());
+    assert!(first.merge(of("p2", 1, "c"), 10).is_some(), "another part");
+    assert!(first.merge(output("d"), 10).is_some(), "of no part");
+    assert_eq!(first.note.as_ref().unwrap().value, 2);
+    assert_eq!(one(&first), one(&output("ab")), "clients see no notes");
 }
 
 #[test]

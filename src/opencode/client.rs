@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::error::root_cause;
-use super::types::{self, HistoryItem, Message, Statuses};
+use super::types::{self, HistoryItem, Message, SessionInfo, Statuses};
 use super::{CallError, Feed};
 use crate::secret::Secret;
 
@@ -194,6 +194,24 @@ impl Client {
     pub(crate) async fn messages(&self, session: &str) -> Result<Vec<Message>, CallError> {
         let request = self.request(Method::GET, &format!("/session/{session}/message"));
         self.typed("read the messages of a session", request, types::messages)
+            .await
+    }
+
+    /// The id of a session's last message.
+    pub(crate) async fn newest_message(&self, session: &str) -> Result<Option<String>, CallError> {
+        let request = self
+            .request(Method::GET, &format!("/session/{session}/message"))
+            .query(&[("limit", "1")]);
+        let messages = self
+            .typed("read the last message", request, types::messages)
+            .await?;
+        Ok(messages.into_iter().next_back().map(|last| last.info.id))
+    }
+
+    /// The subagents that a session started itself.
+    pub(crate) async fn children(&self, session: &str) -> Result<Vec<SessionInfo>, CallError> {
+        let request = self.request(Method::GET, &format!("/session/{session}/children"));
+        self.typed("read the subagents of a session", request, types::sessions)
             .await
     }
 

@@ -152,8 +152,7 @@ impl Turn {
             .sequences()
             .map(|(id, seen)| (id.to_owned(), seen))
             .collect();
-        let mut others = self.around.switchboard.sessions();
-        others.retain(|id| !family.iter().any(|(ours, _)| ours == id));
+        let others = self.around.switchboard.others(&family);
         self.resync = Some(Box::pin(resync::ask(self.link.clone(), family, others)));
     }
 

@@ -16,38 +16,21 @@ use tokio::time::Instant;
 use super::super::closing;
 use super::super::ending;
 use super::super::link::{self, Link};
-use super::super::resync::{self, Missed};
+use super::super::resync::{self, Found, Missed};
 use super::super::switchboard::{Item, Switchboard};
 use super::super::translate::End;
+use super::super::words::CONTINUE;
 use super::Turn;
 use crate::clock::Timestamp;
 use crate::engine;
 use crate::opencode::CallError;
-use crate::opencode::types::{Message, Role};
+use crate::opencode::types::Role;
 
 /// How long a turn waits for the next child. A start may take a minute, and one may fail.
 const PATIENCE: Duration = Duration::from_mins(2);
 
-/// How often the next child is asked what the dead one had stored, and the pause in between: five turns
-/// may ask at once, in the first second of its life.
-const ATTEMPTS: usize = 4;
-const PAUSE: Duration = Duration::from_millis(500);
-
 /// A connection that broke because the child died is followed by the news of its death.
 const NOTICED: Duration = Duration::from_secs(1);
-
-/// What the agent is told in the next child.
-const CONTINUE: &str = "\
-The process you run in died in the middle of this task and was started again. This message is not from the user.
-
-- Your last step was cut off. What you were writing may not have arrived.
-- A command that was running was killed, with everything it had started; it may have done a part of its work. \
-Servers and other programs you left running in the background are gone, and so are subagents.
-- The conversation so far and the files of the workspace are as they were at that moment. A file that was being \
-written may be incomplete.
-
-Look at the state of the workspace first, as far as your last step may have changed it. Then go on with the task \
-from where it stands: do not begin anew, and do not repeat what is done.";
 
 /// What came of a step of the recovery.
 pub(super) enum Step {
@@ -147,17 +130,14 @@ impl Turn {
     fn regain(&mut self, link: Link, missed: Missed) -> Option<End> {
         (self.link, self.orphaned, self.asked) = (link, false, 0);
         let now = Timestamp::now();
-        let before = self.before.as_deref();
-        let ours = |message: &&Message| {
-            message.info.session == self.remote_id
-                && before.is_none_or(|before| *message.info.id > *before)
-        };
-        let stored: Vec<_> = missed.messages.iter().filter(ours).collect();
-        let ended = stored
-            .iter()
-            .max_by(|a, b| a.info.id.cmp(&b.info.id))
-            .and_then(|last| ending::ended_unheard(&last.info));
-        let taken = stored.iter().any(|message| message.info.role == Role::User);
+        let (root, before) = (&*self.remote_id, self.before.as_deref());
+        let ended = ending::last_of(&missed.messages, root, before).and_then(ending::ended_unheard);
+        let taken = missed.messages.iter().any(|message| {
+            let info = &message.info;
+            info.session == root
+                && info.role == Role::User
+                && before.is_none_or(|before| *info.id > *before)
+        });
         // A prompt is answered for before it is stored: the child may have died in between.
         let untold = missed.whole && !taken;
 
@@ -206,7 +186,7 @@ impl Turn {
 // === impl Search ===
 
 impl Search {
-    async fn run(mut self) -> Step {
+    async fn run(self) -> Step {
         let deadline = Instant::now() + PATIENCE;
         let mut engine = self.engine.watch();
         let mut links = self.links.clone();
@@ -240,32 +220,18 @@ impl Search {
     }
 
     /// What the dead child had stored.
-    async fn ask(&mut self, link: Link) -> Step {
-        for attempt in 1..=ATTEMPTS {
-            match link.client.has_session(&self.remote_id).await {
-                Ok(true) => {
-                    let mut others = self.switchboard.sessions();
-                    others.retain(|id| !self.family.iter().any(|(ours, _)| ours == id));
-                    let missed = resync::ask(link.clone(), self.family.clone(), others).await;
-                    if missed.whole || attempt == ATTEMPTS {
-                        return Step::Back(link, missed);
-                    }
-                }
-                Ok(false) => {
-                    return Step::Failed(closing::engine_stays_lost(
-                        "the next one does not know its session",
-                        false,
-                    ));
-                }
-                Err(error) => {
-                    tracing::warn!(%error, attempt, "the next engine could not be asked for a session");
-                }
-            }
-            tokio::time::sleep(PAUSE).await;
+    async fn ask(&self, link: Link) -> Step {
+        let (root, family) = (&self.remote_id, &self.family);
+        match resync::look_up(&link, root, family, &self.switchboard).await {
+            Found::Stored(missed) => Step::Back(link, missed),
+            Found::Unknown => Step::Failed(closing::engine_stays_lost(
+                "the next one does not know its session",
+                false,
+            )),
+            Found::Nothing => Step::Failed(closing::engine_stays_lost(
+                "the next one does not answer",
+                true,
+            )),
         }
-        Step::Failed(closing::engine_stays_lost(
-            "the next one does not answer",
-            true,
-        ))
     }
 }

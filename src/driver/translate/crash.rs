@@ -44,6 +44,7 @@ impl Translator {
 
     /// The newest message of any of the sessions: ids sort in the order the messages were made.
     pub(crate) fn newest_message(&self) -> Option<&str> {
-        self.messages.keys().max().map(String::as_str)
+        let newest = self.messages.keys().max();
+        newest.or(self.before.as_ref()).map(String::as_str)
     }
 }

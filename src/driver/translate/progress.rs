@@ -134,6 +134,7 @@ impl Translator {
                 at: now,
                 agent: None,
                 body: Body::Status(status),
+                note: None,
             });
         }
     }

@@ -5,6 +5,7 @@ mod crash;
 mod healing;
 mod mutation;
 mod replay;
+mod restoring;
 mod shorten;
 mod units;
 
