@@ -39,28 +39,16 @@ pub(super) struct Opened {
     pub(super) batch: Batch,
 }
 
-/// Begins the first turn of the session that `request` asks for.
-pub(super) async fn open(request: &Request, around: &Surroundings) -> Result<Opened, CreateError> {
-    in_time(begin(request, None, around)).await
-}
-
-/// Begins another turn of a session that OpenCode has as `remote_id`, perhaps from an earlier life of this
-/// sidecar. Without a prompt the agent is told to go on.
-#[expect(dead_code, reason = "the session room resumes sessions next")]
-pub(super) async fn resume(
+/// Begins the turn that `request` asks for: the first one of a new session, or another one of the session
+/// that OpenCode has as `remote_id`, perhaps from an earlier life of this sidecar.
+pub(super) async fn open(
     request: &Request,
-    remote_id: &str,
+    remote_id: Option<&str>,
     around: &Surroundings,
-) -> Result<Opened, CreateError> {
-    in_time(begin(request, Some(remote_id), around)).await
-}
-
-async fn in_time(
-    opening: impl Future<Output = Result<Opened, CreateError>>,
 ) -> Result<Opened, CreateError> {
     let late =
         |_| CreateError::EngineUnavailable("the engine did not take the session in time".into());
-    tokio::time::timeout(DEADLINE, opening)
+    tokio::time::timeout(DEADLINE, begin(request, remote_id, around))
         .await
         .map_err(late)?
 }
@@ -83,14 +71,15 @@ async fn begin(
             let link = wait_for_link(around).await?;
             begin_on(link, request, remote_id, around)
                 .await
-                .map_err(|error| refusal(&error))
+                .map_err(|error| refusal(&error, remote_id))
         }
-        result => result.map_err(|error| refusal(&error)),
+        result => result.map_err(|error| refusal(&error, remote_id)),
     }
 }
 
-fn refusal(error: &CallError) -> CreateError {
+fn refusal(error: &CallError, remote_id: Option<&str>) -> CreateError {
     match error {
+        CallError::Status { status: 404, .. } if remote_id.is_some() => CreateError::RemoteGone,
         CallError::Connection { .. } => {
             tracing::warn!(%error, "lost the engine while a session was created");
             CreateError::EngineUnavailable("the engine died while the session was created".into())

@@ -89,6 +89,7 @@ fn event(body: Body) -> Event {
     Event {
         at: Timestamp::now(),
         agent: None,
+        note: None,
         body,
     }
 }
@@ -180,7 +181,7 @@ async fn after_a_kill_a_finished_session_is_the_same_bytes_and_a_running_one_is_
     let told = replay(&done, "earliest").await;
     let (done_id, cut_id) = (done.log.last_event_id(), cut.log.last_event_id());
     // Neither is ended: the process is gone.
-    std::mem::drop((life, done, cut));
+    drop((life, done, cut));
     #[expect(clippy::mem_forget, reason = "a killed process runs no destructor")]
     std::mem::forget(seat);
 
