@@ -161,6 +161,7 @@ impl Config {
                     .required("ENGINE_RESTART_BUDGET", parse::within(1..=1000))?,
                 restart_window: reader.required("ENGINE_RESTART_WINDOW", parse::duration)?,
                 retry_interval: reader.required("ENGINE_RETRY_INTERVAL", parse::duration)?,
+                memory_limit: reader.optional("ENGINE_MEMORY_LIMIT", parse::memory)?,
                 passed_on: reader.passed_on(),
             },
             log: telemetry::Config {

@@ -313,6 +313,13 @@ pub(crate) static SETTINGS: &[Setting] = &[
         "Time between attempts once the engine counts as failed",
     ),
     setting(
+        Group::Engine,
+        "ENGINE_MEMORY_LIMIT",
+        None,
+        "a size from 16Mi to 1Ti, such as 900Mi, 1Gi or a number of bytes",
+        "Memory the engine and all it started may use; none: only the container's limit counts",
+    ),
+    setting(
         Group::Logs,
         "LOG_LEVEL",
         Some("info"),

@@ -8,6 +8,7 @@ use super::instructions::system_prompt;
 use super::link::Link;
 use super::switchboard::Place;
 use crate::clock::Timestamp;
+use crate::engine::Busy;
 use crate::gateway::{self, Grant, Route};
 use crate::opencode::{CallError, NewSession, Prompt, Rule};
 use crate::session::{CreateError, Request};
@@ -24,6 +25,7 @@ const NOTICED: Duration = Duration::from_secs(1);
 /// A turn that runs.
 pub(super) struct Opened {
     pub(super) link: Link,
+    pub(super) busy: Busy,
     pub(super) remote_id: String,
     pub(super) place: Place,
     pub(super) grant: Grant,
@@ -79,6 +81,7 @@ async fn begin_on(
     request: &Request,
     around: &Surroundings,
 ) -> Result<Opened, CallError> {
+    let busy = around.engine.turn();
     let tools = request.tools.as_ref();
     let new = NewSession {
         directory: &around.config.workspace,
@@ -114,6 +117,7 @@ async fn begin_on(
     }
     Ok(Opened {
         link,
+        busy,
         remote_id,
         place,
         grant,
@@ -122,21 +126,29 @@ async fn begin_on(
     })
 }
 
-/// The present child, or the next one if it comes soon.
+/// The present child, or the next one if it comes soon, once there is memory for one more session.
 async fn wait_for_link(around: &Surroundings) -> Result<Link, CreateError> {
+    let engine = &around.engine;
     let mut links = around.links.clone();
-    let link =
-        tokio::time::timeout(around.config.engine_wait, links.wait_for(Option::is_some)).await;
-    match link {
-        Ok(Ok(link)) => link.clone().ok_or(CreateError::ShuttingDown),
-        Ok(Err(_)) => Err(CreateError::ShuttingDown),
-        Err(_) => {
-            let reason = around.engine.not_ready(Instant::now());
-            Err(CreateError::EngineUnavailable(
-                reason.unwrap_or_else(|| "engine starting".into()),
-            ))
+    let waiting = async {
+        loop {
+            engine.room().await;
+            let link = links.wait_for(Option::is_some).await.ok()?.clone();
+            // It may have taken a while, and memory may be short again.
+            if engine.short_of_memory().is_none() {
+                return link;
+            }
         }
+    };
+    if let Ok(link) = tokio::time::timeout(around.config.engine_wait, waiting).await {
+        return link.ok_or(CreateError::ShuttingDown);
     }
+    let reason = engine
+        .not_ready(Instant::now())
+        .or_else(|| engine.short_of_memory());
+    Err(CreateError::EngineUnavailable(
+        reason.unwrap_or_else(|| "engine starting".into()),
+    ))
 }
 
 fn rules(tools: Option<&Tools>) -> Vec<Rule> {
