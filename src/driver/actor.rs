@@ -37,6 +37,7 @@ use super::switchboard::{Item, Place};
 use super::translate::{Batch, End, Signal, Translator};
 use super::words::Words;
 use crate::clock::Timestamp;
+use crate::engine::Busy;
 use crate::event::State;
 use crate::gateway::Grant;
 use crate::opencode::CallError;
@@ -96,6 +97,8 @@ struct Turn {
     seat: Seat,
     around: Surroundings,
     link: Link,
+    /// Held for its drop.
+    _busy: Busy,
     remote_id: String,
     place: Place,
     /// Gone as soon as the turn is to stop: then no call of a model goes out or on.
@@ -133,6 +136,7 @@ impl Turn {
     fn new(seat: Seat, around: Surroundings, opened: Opened) -> Self {
         let Opened {
             link,
+            busy,
             remote_id,
             place,
             grant,
@@ -148,6 +152,7 @@ impl Turn {
             seat,
             around,
             link,
+            _busy: busy,
             remote_id,
             place,
             grant: Some(grant),
