@@ -6,6 +6,7 @@ use super::Config;
 use super::dispatch::Surroundings;
 use super::instructions::system_prompt;
 use super::link::Link;
+use super::resync;
 use super::switchboard::Place;
 use super::words::{RESUME, Words};
 use crate::clock::Timestamp;
@@ -18,9 +19,6 @@ use super::translate::{Batch, Settings, Translator};
 
 /// The client gives up after 30 s; it gets an answer before that.
 const DEADLINE: Duration = Duration::from_secs(20);
-
-/// How long OpenCode may take to abort what should not run.
-const ABORT: Duration = Duration::from_millis(2500);
 
 /// A connection that broke because the child died is followed by the news of its death.
 const NOTICED: Duration = Duration::from_secs(1);
@@ -46,7 +44,10 @@ pub(super) async fn open(request: &Request, around: &Surroundings) -> Result<Ope
 
 /// Begins another turn of a session that OpenCode has as `remote_id`, perhaps from an earlier life of this
 /// sidecar. Without a prompt the agent is told to go on.
-#[expect(dead_code, reason = "the session room resumes sessions next")]
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "the session room resumes sessions next")
+)]
 pub(super) async fn resume(
     request: &Request,
     remote_id: &str,
@@ -110,9 +111,9 @@ async fn begin_on(
 ) -> Result<Opened, CallError> {
     let client = link.client.clone();
     if let Some(remote_id) = remote_id {
-        let before = client.newest_message(remote_id).await?;
+        let before = resync::newest_message(&link, remote_id).await?;
         // Whatever an earlier turn left running: a prompt would wait for its end.
-        client.abort(remote_id, ABORT).await?;
+        resync::quiet(&link, remote_id, &around.config.workspace).await;
         return prompt(link, request, remote_id.to_owned(), before, around).await;
     }
     let tools = request.tools.as_ref();
