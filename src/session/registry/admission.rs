@@ -21,7 +21,7 @@ use crate::session::{
 const COMMANDS: usize = 16;
 
 /// The first events of a turn are on disk in milliseconds, or the disk counts as failing.
-const SHOWN: Duration = Duration::from_secs(5);
+pub(super) const SHOWN: Duration = Duration::from_secs(5);
 
 // === impl Registry ===
 
