@@ -122,7 +122,7 @@ fn in_the_base() -> Vec<Break> {
         ("secrets", "sidecar", "/env/-", Some(json!({"name": "HTTP_PROXY", "valueFrom": {"secretKeyRef": {"name": "a", "key": "b"}}})), "a secret in a variable"),
         ("secrets", "sidecar", "/env/-", Some(json!({"name": "OPENCODE_SHARED_SECRET", "value": "x"})), "the secret itself"),
         ("secrets", "sidecar", "/env/3", None, "names no file"),
-        ("secrets", "sidecar", "/env/3/value", Some(json!("/run/secrets/accepted")), "names no file"),
+        ("secrets", "sidecar", "/env/3/value", Some(json!("/etc/accepted")), "names no file"),
         ("secrets", "sidecar", "/volumeMounts/3/readOnly", None, "names no file"),
         ("secrets", "pod", "/volumes/3/secret/items/0/path", Some(json!("token")), "names no file"),
         ("locked", "pod", "/securityContext/runAsNonRoot", None, "runAsNonRoot of the pod"),
