@@ -57,10 +57,13 @@ fn validate(version: &str, documents: &[Value]) -> (bool, usize, String) {
 
 #[test]
 fn every_supported_kubernetes_takes_the_manifests() {
-    let documents: Vec<Value> = all()
+    let mut documents: Vec<Value> = all()
         .iter()
         .flat_map(|rendering| native(&rendering.documents))
         .collect();
+    // Most are the same in every rendering; one look at each is enough.
+    documents.sort_by_key(ToString::to_string);
+    documents.dedup();
     for version in VERSIONS {
         let (fine, passed, said) = validate(version, &documents);
         assert!(fine, "{version}: {said}");
