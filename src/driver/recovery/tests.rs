@@ -44,6 +44,7 @@ async fn no_engine() -> engine::Handle {
         restart_budget: 1,
         restart_window: second,
         retry_interval: second,
+        memory_limit: None,
         passed_on: Vec::new(),
     };
     let briefing = || engine::Briefing {

@@ -79,6 +79,7 @@ impl Registry {
                     remote_id,
                     notes: Vec::new(),
                     before: None,
+                    began: session.created_at,
                 };
                 permit.send(Job {
                     errand: Errand::Recover(interrupted),
