@@ -96,6 +96,9 @@ fn refusal(error: &CallError) -> CreateError {
             tracing::warn!(%error, "lost the engine while a session was created");
             CreateError::EngineUnavailable("the engine died while the session was created".into())
         }
+        CallError::Status { status: 404, .. } => CreateError::Failed(
+            "the agent does not know this session any more; begin a new one".into(),
+        ),
         CallError::Deadline { .. }
         | CallError::Status { .. }
         | CallError::TooLarge { .. }

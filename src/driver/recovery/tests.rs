@@ -325,5 +325,8 @@ async fn go_on(child: &Child, llm: &Llm, root: &str, around: &Surroundings) {
     );
     assert_eq!(translator.usage(), usage);
     let gone = resume(&request(llm, ""), "ses_0000000000000000000000", around).await;
-    assert!(matches!(gone, Err(CreateError::Failed(_))));
+    let Err(CreateError::Failed(text)) = gone else {
+        panic!("a session that is gone cannot be resumed");
+    };
+    assert!(text.ends_with("any more; begin a new one"), "{text}");
 }
