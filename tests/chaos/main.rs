@@ -28,6 +28,7 @@ mod evidence;
 mod follower;
 mod plan;
 mod round;
+mod soak;
 mod trace;
 mod world;
 

@@ -62,7 +62,8 @@ pub(crate) const LINES: u32 = 8;
 /// Answers of the model that a session has at hand. Every fault may cost some.
 const ANSWERS: u32 = 40;
 
-const LATEST: u64 = 7_000;
+/// In milliseconds: about when a turn that nothing disturbs ends.
+const LATEST: u64 = 5_500;
 
 // === impl Plan ===
 

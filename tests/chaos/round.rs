@@ -328,7 +328,7 @@ impl Owner {
         while Instant::now() < deadline {
             match self.ask("POST", path, &body.to_string()) {
                 Some(answer) if will_do(&answer) => return Ok(answer),
-                Some(answer) if answer.status < 500 => {
+                Some(answer) if answer.status != 503 => {
                     return Err(format!("POST {path} was answered with {answer:?}"));
                 }
                 other => last = other.or(last),
@@ -367,7 +367,7 @@ impl Owner {
                 if answer.status == 404 && self.lossy {
                     return Ok(None);
                 }
-                if answer.status != 200 && answer.status < 500 {
+                if !matches!(answer.status, 200 | 503) {
                     return Err(format!("GET {path} was answered with {answer:?}"));
                 }
                 let ended = ["completed", "failed", "cancelled"];
