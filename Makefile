@@ -6,7 +6,7 @@ SHELL := bash
 
 OPENCODE := tools/opencode/node_modules/.installed
 
-.PHONY: help run test test-api test-clients check bench soak deny opencode clean
+.PHONY: help run test test-api test-clients check bench soak soak-sessions chaos deny opencode clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s '|'
@@ -37,6 +37,12 @@ bench: opencode ## Measure what we claim; prints figures and how they were taken
 
 soak: ## 1 000 kills of the child (the tests do 40)
 	SOAK_ROUNDS=1000 cargo nextest run --locked -E 'test(soak)'
+
+soak-sessions: ## 5 000 sessions, short ones: memory, descriptors, threads and disk stay flat (the tests do 240)
+	SOAK_SESSIONS=$${SOAK_SESSIONS:-5000} cargo nextest run --locked --profile long --no-capture -E 'test(a_soak_of_sessions)'
+
+chaos: opencode ## 100 rounds of kills, full disks and cut connections, and what clients saw compared with what is kept (the tests do 3)
+	CHAOS_ROUNDS=$${CHAOS_ROUNDS:-100} cargo nextest run --locked --profile long --no-capture -E 'test(whatever_is_killed)'
 
 deny: ## cargo-deny, installed on first use (minutes)
 	command -v cargo-deny >/dev/null || cargo install --locked cargo-deny

@@ -1,4 +1,4 @@
-//! Chance that can be had again: a seed gives one row of numbers, on every machine (SplitMix64).
+//! Chance that can be had again: a seed gives one row of numbers, on every machine (`SplitMix64`).
 
 #[derive(Clone, Debug)]
 pub(crate) struct Dice(u64);

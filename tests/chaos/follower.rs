@@ -179,9 +179,10 @@ impl Follower {
         self.take(&mut body, start)?;
         loop {
             if body.ended {
-                return match body.has_remains() {
-                    true => Err("the body ends in the middle of a frame".into()),
-                    false => Ok(End::Clean),
+                return if body.has_remains() {
+                    Err("the body ends in the middle of a frame".into())
+                } else {
+                    Ok(End::Clean)
                 };
             }
             let cuts = self.orders.cuts.load(Ordering::Relaxed);

@@ -6,7 +6,6 @@
 
 #![expect(
     clippy::unwrap_used,
-    clippy::string_slice,
     clippy::print_stdout,
     clippy::disallowed_methods,
     reason = "a test fails by panicking, says what it does, and is told how long to do it"

@@ -21,7 +21,7 @@ use crate::trace::{Frame, Trace};
 use crate::world::World;
 
 /// A session may need several starts of the engine, each of which takes seconds on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 const PAUSE: Duration = Duration::from_millis(50);
 

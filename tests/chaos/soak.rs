@@ -16,7 +16,7 @@ use crate::support::{Options, PATIENCE, Sidecar, processes};
 /// Of the journal, so small that it is filled many times over in the long version.
 const JOURNAL: u64 = 4 << 20;
 
-/// What SQLite's log beside the database may take: it is cut back to a few MiB.
+/// What `SQLite`'s log beside the database may take: it is cut back to a few MiB.
 const BESIDE: u64 = 8 << 20;
 
 /// The allocator keeps some of what was given back, and how much depends on what came when. A leak of a
@@ -81,7 +81,7 @@ fn live(sidecar: &Sidecar, number: u64) {
     assert_eq!(answer.status, 201, "{answer:?}");
     let mut left_open = follow(sidecar, &id);
     stop(sidecar, &id);
-    if number % 3 == 0 {
+    if number.is_multiple_of(3) {
         let body = json!({ "model_config": model });
         let answer = sidecar.post(&format!("/sessions/{id}/resume"), &body.to_string());
         assert_eq!(answer.status, 200, "{answer:?}");
@@ -94,7 +94,7 @@ fn live(sidecar: &Sidecar, number: u64) {
 
 fn follow(sidecar: &Sidecar, id: &str) -> Stream {
     let open = || {
-        let mut stream = sidecar.stream(id, "?last_event_id=latest&follow=1");
+        let stream = sidecar.stream(id, "?last_event_id=latest&follow=1");
         assert_eq!(stream.status, 200, "{}", stream.head);
         stream
     };

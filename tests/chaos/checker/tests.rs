@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::words::heard;
 use super::*;
+use crate::trace::{Connection, End};
 
 fn frame(number: u64, kind: &str, data: &Value) -> Frame {
     let raw = format!("event: {kind}\nid: aaaaaaaaaa-{number}\ndata: {data}\n\n");
@@ -154,7 +155,7 @@ fn other_bytes_under_the_same_id() {
     let other = || frame(3, "output", &json!({ "text": "other" }));
     assert_found("bytes", |evidence| first(evidence)[0].frames[2] = other());
     assert_found("bytes", |evidence| {
-        evidence.journal.as_mut().unwrap()[2] = other()
+        evidence.journal.as_mut().unwrap()[2] = other();
     });
 }
 
@@ -188,7 +189,7 @@ fn a_journal_that_does_not_have_what_was_shown() {
     });
     assert_found("journal", |evidence| evidence.replay = None);
     assert_found("journal", |evidence| {
-        (evidence.replay, evidence.journal) = (None, None)
+        (evidence.replay, evidence.journal) = (None, None);
     });
 }
 
@@ -205,7 +206,7 @@ fn a_cursor_that_is_answered_wrongly() {
     });
     assert_found("end", |evidence| first(evidence)[0].end = End::Clean);
     assert_found("stuck", |evidence| {
-        evidence.traces[0].stuck = Some("why".into())
+        evidence.traces[0].stuck = Some("why".into());
     });
 }
 
@@ -251,14 +252,14 @@ fn a_gap_with_wrong_numbers_or_without_need() {
 fn a_turn_without_an_end_with_two_and_one_that_nothing_explains() {
     let running = || json!({ "status": "running", "progress": 0 });
     assert_found("turns", |evidence| {
-        rewrite(evidence, 9, "status", &running())
+        rewrite(evidence, 9, "status", &running());
     });
     assert_found("turns", |evidence| evidence.turns = 1);
     assert_found("turns", |evidence| {
-        rewrite(evidence, 10, "complete", &data(12))
+        rewrite(evidence, 10, "complete", &data(12));
     });
     assert_found("turns", |evidence| {
-        rewrite(evidence, 12, "status", &running())
+        rewrite(evidence, 12, "status", &running());
     });
     assert_found("ends", |evidence| {
         rewrite(
@@ -288,10 +289,10 @@ fn a_call_without_a_result_with_two_and_output_of_nothing() {
     let quiet = || json!({ "status": "running", "progress": 0 });
     assert_found("tools", |evidence| rewrite(evidence, 7, "status", &quiet()));
     assert_found("tools", |evidence| {
-        rewrite(evidence, 8, "tool_result", &data(7))
+        rewrite(evidence, 8, "tool_result", &data(7));
     });
     assert_found("tools", |evidence| {
-        rewrite(evidence, 8, "tool_call", &data(5))
+        rewrite(evidence, 8, "tool_call", &data(5));
     });
     assert_found("tools", |evidence| rewrite(evidence, 4, "output", &data(6)));
     assert_found("tools", |evidence| rewrite(evidence, 5, "status", &quiet()));
@@ -312,7 +313,7 @@ fn a_word_twice_a_word_missing_and_an_answer_again() {
         (11, "[2.2] [3.1] [3.2]"),
     ] {
         assert_found("words", |evidence| {
-            rewrite(evidence, number, "output", &say(text))
+            rewrite(evidence, number, "output", &say(text));
         });
     }
     assert_found("words", |evidence| {
@@ -327,7 +328,7 @@ fn a_word_twice_a_word_missing_and_an_answer_again() {
         rewrite(evidence, 2, "output", &output("reasoning", "[1.2]").1);
     });
     assert_found("words", |evidence| {
-        rewrite(evidence, 6, "output", &output("tool", "[1.2]").1)
+        rewrite(evidence, 6, "output", &output("tool", "[1.2]").1);
     });
     assert_found("words", |evidence| {
         let mut result = data(7);

@@ -90,12 +90,11 @@ fn result(evidence: &Evidence, frame: &Frame, printed: &Texts<'_>, faults: &mut 
             other => faults.add("words", format!("a command printed {text:?}: {other:?}")),
         }
     }
-    let whole =
-        heard(all).is_ok_and(|heard| heard.iter().all(|(_, lines)| *lines == evidence.lines));
-    if frame.data["is_error"] == false
-        && frame.data["result"]["exit_code"] == 0
-        && !(whole && !all.is_empty())
-    {
+    let whole = heard(all).is_ok_and(|heard| {
+        heard.len() == 1 && heard.iter().all(|(_, lines)| *lines == evidence.lines)
+    });
+    let well = frame.data["is_error"] == false && frame.data["result"]["exit_code"] == 0;
+    if well && !whole {
         faults.add(
             "words",
             format!("a command that ended well printed {all:?}"),
