@@ -181,6 +181,7 @@ impl App {
                 max_body_bytes: config.max_body_bytes,
                 max_prompt: config.max_prompt,
                 demo: config.demo,
+                drain_timeout: config.drain_timeout,
             },
         };
         let close = CancellationToken::new();
@@ -196,7 +197,7 @@ impl App {
             };
             if !sound {
                 tracing::error!("the engine's keeper failed: leaving");
-                shutdown.drain.cancel();
+                shutdown.begin();
                 shutdown.halt.cancel();
                 engine.end_all().await;
             }

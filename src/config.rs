@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use self::cli::{Command, Healthcheck, from_process};
+pub use self::cli::{Command, Drain, Healthcheck, from_process};
 pub(crate) use self::secrets::{Renewal, SharedSecrets};
 #[cfg(test)]
 pub(crate) use self::settings::SETTINGS;
@@ -132,6 +132,7 @@ impl Config {
                 engine_wait: reader.required("ENGINE_WAIT", parse::duration)?,
                 loop_limit: reader.required("TOOL_LOOP_LIMIT", parse::loop_limit)?,
                 stall_after: reader.required("STALL_AFTER", parse::duration)?,
+                recoveries: recoveries(reader)?,
                 instructions: reader.required("WORKSPACE_INSTRUCTIONS", parse::switch)?,
             },
             gateway: gateway_config(reader)?,
@@ -193,6 +194,17 @@ fn journal_config(
     };
     let wanted = reader.required("JOURNAL", parse::switch)?;
     Ok(wanted.then_some(config))
+}
+
+/// How many deaths of the child a turn survives. To fail at once is to survive none.
+fn recoveries(reader: &Reader) -> Result<u32, ConfigError> {
+    let goes_on = reader.required("ON_ENGINE_CRASH", |text| match text {
+        "continue" => Some(true),
+        "fail" => Some(false),
+        _ => None,
+    })?;
+    let most = reader.required("MAX_TURN_RECOVERIES", parse::recoveries)?;
+    Ok(if goes_on { most } else { 0 })
 }
 
 fn gateway_config(reader: &Reader) -> Result<gateway::Config, ConfigError> {

@@ -30,6 +30,18 @@ pub(crate) struct Event {
     /// The subagent it happened in; nothing for the session's own agent.
     pub(crate) agent: Option<Arc<Agent>>,
     pub(crate) body: Body,
+    /// Nothing for what belongs to no part.
+    pub(crate) note: Option<Note>,
+}
+
+/// How far a part of the agent's answer is told, this event included. Clients do not see it: it is for
+/// whoever tells the rest after this process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Note {
+    /// Which part; what else is in it is the driver's business.
+    pub(crate) part: Arc<str>,
+    /// Never less than before for the same part.
+    pub(crate) value: u64,
 }
 
 /// A subagent. Shared by all its events.
@@ -86,6 +98,17 @@ pub(crate) enum Phase {
     Compacting,
     /// Nothing is heard although something should be.
     Stalled,
+    /// The agent's process died; the turn goes on in the next one.
+    Recovering,
+    /// What is published cannot be written to disk for now.
+    #[cfg_attr(
+        not(test),
+        expect(
+            dead_code,
+            reason = "the session room says it when the journal is there"
+        )
+    )]
+    JournalDegraded,
 }
 
 /// More text.
@@ -359,6 +382,8 @@ impl Phase {
             Self::ProviderRetry => "provider_retry",
             Self::Compacting => "compacting",
             Self::Stalled => "stalled",
+            Self::Recovering => "recovering",
+            Self::JournalDegraded => "journal_degraded",
         }
     }
 }

@@ -18,6 +18,7 @@ mod backoff;
 pub mod bench;
 mod clock;
 pub mod config;
+pub mod drain;
 mod driver;
 mod engine;
 mod event;
@@ -27,7 +28,9 @@ mod id;
 mod journal;
 #[cfg(test)]
 mod live;
+mod loopback;
 mod opencode;
+mod process;
 mod provider;
 mod secret;
 mod session;

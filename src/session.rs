@@ -21,6 +21,7 @@ pub(crate) use self::record::{Calls, Command, Problem, Session, Status};
 pub(crate) use self::registry::{Found, Outlets, Registry, ShelfError};
 pub(crate) use self::seat::{Created, Errand, Interrupted, Job, Seat};
 
+pub(crate) use crate::journal::Health;
 use crate::provider::Upstream;
 use crate::secret::Secret;
 use crate::tool::Tools;

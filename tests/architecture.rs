@@ -15,7 +15,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("backoff", &[]),
     ("clock", &[]),
     ("id", &[]),
-    ("journal", &[]),
+    ("journal", &["clock"]),
+    ("process", &[]),
     ("secret", &[]),
     ("shutdown", &[]),
     ("text", &[]),
@@ -55,6 +56,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "config",
             "engine",
             "event",
+            "process",
             "provider",
             "secret",
             "session",
@@ -77,7 +79,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "text",
         ],
     ),
-    ("healthcheck", &["config", "text"]),
+    ("drain", &["config", "loopback", "secret"]),
+    ("healthcheck", &["config", "loopback"]),
+    ("loopback", &["text"]),
     (
         "app",
         &[
@@ -246,7 +250,7 @@ fn what_belongs_to_one_room_is_not_done_in_another() {
         ("std::env::var", &["config"]),
         // The gateway speaks HTTP of its own.
         ("StatusCode", &["api", "bench", "gateway"]),
-        ("/proc/", &["engine", "live"]),
+        ("/proc/", &["engine", "journal", "live", "process"]),
     ];
     for path in sources() {
         let (room, text) = (room(&path), shipped(&path));

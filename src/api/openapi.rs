@@ -19,7 +19,7 @@ use utoipa::openapi::{Content, PathItem, Ref, RefOr, Response};
 use utoipa::{Modify, OpenApi};
 
 use super::error::{Envelope, ErrorCode};
-use super::{engine, probes, sessions};
+use super::{drain, engine, metrics, probes, sessions};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -28,6 +28,8 @@ use super::{engine, probes, sessions};
         document,
         probes::health,
         probes::ready,
+        metrics::metrics,
+        drain::drain,
         engine::status,
         engine::start,
         engine::stop,
@@ -66,6 +68,7 @@ const ERRORS: &[(&str, &[ErrorCode])] = {
             &[E::Conflict, E::EngineUnavailable, E::ShuttingDown],
         ),
         ("engine_restart", MOVE),
+        ("drain", &[E::ShuttingDown]),
         (
             "create_session",
             &[

@@ -8,7 +8,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{delete, get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::{State, engine, middleware, openapi, probes, sessions};
+use super::{State, drain, engine, metrics, middleware, openapi, probes, sessions};
 
 pub(super) fn router(state: Arc<State>) -> Router {
     let open = Router::new()
@@ -19,6 +19,8 @@ pub(super) fn router(state: Arc<State>) -> Router {
 
     let guarded = Router::new()
         .route("/openapi.json", get(openapi::document))
+        .route("/metrics", get(metrics::metrics))
+        .route("/drain", post(drain::drain))
         .route("/engine/status", get(engine::status))
         .route("/engine/start", post(engine::start))
         .route("/engine/stop", post(engine::stop))

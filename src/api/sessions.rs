@@ -61,7 +61,12 @@ pub(super) async fn create(
     let (session, created) = state.registry.create(request).await?;
     let location = [(LOCATION, header(&format!("/sessions/{}", session.id)))];
     if wants_stream(&headers) {
-        let mut response = stream(&session.log, &session.slots, &StreamRequest::default())?;
+        let mut response = stream(
+            &session.log,
+            &session.slots,
+            &StreamRequest::default(),
+            &state.shutdown.drain,
+        )?;
         *response.status_mut() = StatusCode::CREATED;
         return Ok((location, response).into_response());
     }
@@ -109,6 +114,7 @@ pub(super) async fn follow(
         &session.log,
         &session.slots,
         &StreamRequest::read(&uri, &headers),
+        &state.shutdown.drain,
     )?)
 }
 

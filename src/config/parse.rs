@@ -66,6 +66,10 @@ pub(crate) fn loop_limit(text: &str) -> Option<u32> {
     text.parse().ok().filter(|n| *n <= 1000)
 }
 
+pub(crate) fn recoveries(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|n| *n <= 100)
+}
+
 pub(crate) fn switch(text: &str) -> Option<bool> {
     match text.to_ascii_lowercase().as_str() {
         "on" | "true" | "1" | "yes" => Some(true),

@@ -71,6 +71,11 @@ impl SharedSecrets {
         !self.current.read().is_empty()
     }
 
+    /// The one to show to another instance. Each of two is accepted.
+    pub(super) fn first(&self) -> Option<Secret> {
+        self.current.read().first().cloned()
+    }
+
     pub(crate) const fn has_file(&self) -> bool {
         self.file.is_some()
     }

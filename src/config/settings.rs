@@ -174,6 +174,20 @@ pub(crate) static SETTINGS: &[Setting] = &[
     ),
     setting(
         Group::Sessions,
+        "ON_ENGINE_CRASH",
+        Some("continue"),
+        "continue or fail",
+        "Whether a turn goes on in the next child when its child dies, or ends with engine_lost",
+    ),
+    setting(
+        Group::Sessions,
+        "MAX_TURN_RECOVERIES",
+        Some("2"),
+        "a number from 0 to 100",
+        "Deaths of the child that one turn survives",
+    ),
+    setting(
+        Group::Sessions,
         "WORKSPACE_INSTRUCTIONS",
         Some("on"),
         ON_OFF,

@@ -206,6 +206,20 @@ fn a_secret_has_no_flag_because_command_lines_can_be_read() {
 }
 
 #[test]
+fn drain_takes_its_token_where_the_sidecar_does_and_by_no_flag() {
+    let host = Host::new();
+    let env = [("OPENCODE_SHARED_SECRET", "one,two"), ("PORT", "4000")];
+    let Ok(Command::Drain(drain)) = host.read(&["drain", "--drain-timeout", "7"], &env) else {
+        panic!("drain is a command");
+    };
+    assert_eq!((drain.port, drain.timeout.as_secs()), (4000, 7));
+    assert!(drain.token.as_ref().unwrap().matches(b"one"));
+    assert!(!format!("{drain:?}").contains("one"));
+    let refusal = host.refusal(&["drain", "--opencode-shared-secret", "one"], &[]);
+    assert!(refusal.starts_with("unexpected argument"), "{refusal}");
+}
+
+#[test]
 fn help_groups_every_setting() {
     let Ok(Command::Print(help)) = Host::new().read(&["--help"], &[]) else {
         panic!("--help prints");

@@ -5,13 +5,15 @@
 //!                |  ^                        | not yet
 //!                |  +------------------------+
 //!                +--cancel, timeout, loop, shutdown--> stopping --ended, or 4 s later--> closed
-//!                +--the child is gone--> closed
+//!                +--the child is gone--> recovering --the next one goes on--> running
+//!                                            +--it does not come, or once too often--> closed
 //! ```
 //!
 //! While it asks the child something it goes on hearing: calls are futures beside the queue, never in
 //! front of it. The one exception is after a lost feed, when what was missed must come first.
 
 mod asking;
+mod recovering;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +25,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use self::asking::Findings;
+use self::recovering::Step;
 use super::closing;
 use super::crowd::Presence;
 use super::dispatch::Surroundings;
@@ -32,11 +35,12 @@ use super::publish::publish;
 use super::resync::Missed;
 use super::switchboard::{Item, Place};
 use super::translate::{Batch, End, Signal, Translator};
+use super::words::Words;
 use crate::clock::Timestamp;
 use crate::event::State;
 use crate::gateway::Grant;
 use crate::opencode::CallError;
-use crate::session::{Command, CreateError, Request, Seat, Status};
+use crate::session::{Command, CreateError, Health, Request, Seat, Status};
 
 /// Items taken before the others get a turn: enough to merge small texts, too few to hold anybody up.
 const AT_ONCE: usize = 512;
@@ -90,6 +94,9 @@ struct Turn {
     place: Place,
     /// Gone as soon as the turn is to stop: then no call of a model goes out or on.
     grant: Option<Grant>,
+    words: Words,
+    /// Messages up to this one say nothing about the end of the turn.
+    before: Option<String>,
     translator: Translator,
     batch: Batch,
     presence: Presence,
@@ -100,6 +107,10 @@ struct Turn {
     inquire_again: bool,
     asked: u32,
     resync: Option<BoxFuture<'static, Missed>>,
+    /// The child is gone, and the next one is not here yet.
+    orphaned: bool,
+    recoveries: u32,
+    recovery: Option<BoxFuture<'static, Step>>,
     /// Small calls nobody waits for.
     errands: FuturesUnordered<BoxFuture<'static, ()>>,
     /// Who waits for the end.
@@ -119,6 +130,8 @@ impl Turn {
             remote_id,
             place,
             grant,
+            words,
+            before,
             translator,
             batch,
         } = opened;
@@ -132,6 +145,8 @@ impl Turn {
             remote_id,
             place,
             grant: Some(grant),
+            words,
+            before,
             translator,
             batch,
             stopping: None,
@@ -139,6 +154,9 @@ impl Turn {
             inquire_again: false,
             asked: 0,
             resync: None,
+            orphaned: false,
+            recoveries: 0,
+            recovery: None,
             errands: FuturesUnordered::new(),
             waiting: Vec::new(),
             last_heard: now,
@@ -149,23 +167,30 @@ impl Turn {
     /// Runs the turn to its one terminal event. Every branch of the select is cancel-safe: queues,
     /// tokens, timers, and futures that are kept in `self`.
     async fn drive(mut self) {
-        let (halt, lost) = (self.around.shutdown.halt.clone(), self.link.lost.clone());
+        let halt = self.around.shutdown.halt.clone();
         let mut looks = tokio::time::interval(LOOK);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut health_rx = self.around.registry.health();
+        // Also what it is now, if that is worth saying.
+        health_rx.mark_changed();
         let end = loop {
             publish(&self.seat, &mut self.batch);
             let stop_by = self.stopping.as_ref().map_or(self.deadline, |(_, by)| *by);
             let stopping = self.stopping.is_some();
+            // Each child has its own.
+            let lost = self.link.lost.clone();
             let end = tokio::select! {
-                item = self.place.items_rx.recv(), if self.resync.is_none() => item.and_then(|item| self.hear(item)),
-                command = self.seat.commands_rx.recv() => { self.obey(command); None }
+                item = self.place.items_rx.recv(), if self.resync.is_none() && !self.orphaned => item.and_then(|item| self.hear(item)),
+                command = self.seat.commands_rx.recv() => self.obey(command),
                 // Not over a pending answer about what was missed: the end is not to overtake it.
                 findings = settled(&mut self.inquiry), if self.inquiry.is_some() && (stopping || self.resync.is_none()) => self.judge(findings),
                 missed = settled(&mut self.resync), if self.resync.is_some() => self.catch_up(missed),
+                step = settled(&mut self.recovery), if self.recovery.is_some() => self.go_on(step),
                 Some(()) = self.errands.next(), if !self.errands.is_empty() => None,
-                () = lost.cancelled() => Some(self.bereaved()),
-                () = halt.cancelled(), if !stopping => { self.stop(closing::shutting_down()); None }
+                () = lost.cancelled(), if !self.orphaned => self.bereaved(),
+                () = halt.cancelled(), if !stopping => self.stop(closing::shutting_down()),
                 () = tokio::time::sleep_until(stop_by) => self.time_is_up(),
+                Ok(()) = health_rx.changed() => { self.note_health(&health_rx.borrow_and_update().clone()); None }
                 _ = looks.tick() => { self.look(); None }
             };
             if let Some(end) = end {
@@ -173,22 +198,6 @@ impl Turn {
             }
         };
         self.close(end).await;
-    }
-
-    /// The child is gone. What it still said is taken, and a turn that was being stopped ends as it was
-    /// meant to: a shutdown ends the child too, and the caller who cancelled has what he wanted.
-    fn bereaved(&mut self) -> End {
-        let now = Timestamp::now();
-        while let Ok(item) = self.place.items_rx.try_recv() {
-            if let Item::Event(event) = item {
-                self.translator.apply(*event, now, &mut self.batch);
-            }
-        }
-        match self.stopping.take() {
-            Some((reason, _)) => reason,
-            None if self.around.shutdown.halt.is_cancelled() => closing::shutting_down(),
-            None => closing::engine_lost(),
-        }
     }
 
     /// Takes what is in the queue, up to a point.
@@ -218,6 +227,15 @@ impl Turn {
         self.heed_signals()
     }
 
+    fn note_health(&mut self, health: &Health) {
+        let why = match health {
+            Health::Degraded(why) => Some(why.clone()),
+            Health::Opening | Health::Well => None,
+        };
+        self.translator
+            .set_degraded(why, Timestamp::now(), &mut self.batch);
+    }
+
     fn heard(&mut self) {
         self.last_heard = Instant::now();
         if self.stalled.take().is_some() {
@@ -239,7 +257,9 @@ impl Turn {
                     // The feed does this too, but one learnt from the history was never in the feed.
                     self.around.switchboard.adopt(&session, &parent);
                 }
-                Signal::ToolRepeated { tool, times } => self.stop(closing::tool_loop(&tool, times)),
+                Signal::ToolRepeated { tool, times } => {
+                    end = end.or(self.stop(closing::tool_loop(&tool, times)));
+                }
                 Signal::SequenceGap { session, after } => {
                     tracing::warn!(
                         session.remote_id = session,
@@ -282,12 +302,11 @@ impl Turn {
         }));
     }
 
-    fn obey(&mut self, command: Option<Command>) {
+    fn obey(&mut self, command: Option<Command>) -> Option<End> {
         // The session record holds a sender, so this does not end before the session.
-        if let Some(Command::Cancel(done_tx)) = command {
-            self.waiting.push(done_tx);
-            self.stop(End::Cancelled);
-        }
+        let Command::Cancel(done_tx) = command?;
+        self.waiting.push(done_tx);
+        self.stop(End::Cancelled)
     }
 
     fn remember_usage(&self) {
@@ -310,7 +329,7 @@ impl Turn {
         self.remember_usage();
         // Before the terminal event can be seen: then no key is in use any more.
         self.grant = None;
-        self.inquiry = None;
+        (self.inquiry, self.recovery) = (None, None);
         self.translator.finish(
             end,
             self.presence.alone(),

@@ -7,9 +7,10 @@ use super::dispatch::Surroundings;
 use super::instructions::system_prompt;
 use super::link::Link;
 use super::switchboard::Place;
+use super::words::{RESUME, Words};
 use crate::clock::Timestamp;
 use crate::gateway::{self, Grant, Route};
-use crate::opencode::{CallError, NewSession, Prompt, Rule};
+use crate::opencode::{CallError, NewSession, Rule};
 use crate::session::{CreateError, Request};
 use crate::tool::Tools;
 
@@ -17,6 +18,9 @@ use super::translate::{Batch, Settings, Translator};
 
 /// The client gives up after 30 s; it gets an answer before that.
 const DEADLINE: Duration = Duration::from_secs(20);
+
+/// How long OpenCode may take to abort what should not run.
+const ABORT: Duration = Duration::from_millis(2500);
 
 /// A connection that broke because the child died is followed by the news of its death.
 const NOTICED: Duration = Duration::from_secs(1);
@@ -27,24 +31,48 @@ pub(super) struct Opened {
     pub(super) remote_id: String,
     pub(super) place: Place,
     pub(super) grant: Grant,
+    pub(super) words: Words,
+    /// The newest message of the turns before, of a session that had some.
+    pub(super) before: Option<String>,
     pub(super) translator: Translator,
     /// What the beginning of the turn has to publish.
     pub(super) batch: Batch,
 }
 
-/// Begins the turn that `request` asks for.
+/// Begins the first turn of the session that `request` asks for.
 pub(super) async fn open(request: &Request, around: &Surroundings) -> Result<Opened, CreateError> {
+    in_time(begin(request, None, around)).await
+}
+
+/// Begins another turn of a session that OpenCode has as `remote_id`, perhaps from an earlier life of this
+/// sidecar. Without a prompt the agent is told to go on.
+#[expect(dead_code, reason = "the session room resumes sessions next")]
+pub(super) async fn resume(
+    request: &Request,
+    remote_id: &str,
+    around: &Surroundings,
+) -> Result<Opened, CreateError> {
+    in_time(begin(request, Some(remote_id), around)).await
+}
+
+async fn in_time(
+    opening: impl Future<Output = Result<Opened, CreateError>>,
+) -> Result<Opened, CreateError> {
     let late =
         |_| CreateError::EngineUnavailable("the engine did not take the session in time".into());
-    tokio::time::timeout(DEADLINE, begin(request, around))
+    tokio::time::timeout(DEADLINE, opening)
         .await
         .map_err(late)?
 }
 
-async fn begin(request: &Request, around: &Surroundings) -> Result<Opened, CreateError> {
+async fn begin(
+    request: &Request,
+    remote_id: Option<&str>,
+    around: &Surroundings,
+) -> Result<Opened, CreateError> {
     let link = wait_for_link(around).await?;
     let lost = link.lost.clone();
-    match begin_on(link, request, around).await {
+    match begin_on(link, request, remote_id, around).await {
         // The child died under it. Nothing of the turn was told yet, so the next child may have it; but
         // only that one, in case it is the request that kills.
         Err(CallError::Connection { .. })
@@ -53,7 +81,7 @@ async fn begin(request: &Request, around: &Surroundings) -> Result<Opened, Creat
                 .is_ok() =>
         {
             let link = wait_for_link(around).await?;
-            begin_on(link, request, around)
+            begin_on(link, request, remote_id, around)
                 .await
                 .map_err(|error| refusal(&error))
         }
@@ -77,8 +105,16 @@ fn refusal(error: &CallError) -> CreateError {
 async fn begin_on(
     link: Link,
     request: &Request,
+    remote_id: Option<&str>,
     around: &Surroundings,
 ) -> Result<Opened, CallError> {
+    let client = link.client.clone();
+    if let Some(remote_id) = remote_id {
+        let before = client.newest_message(remote_id).await?;
+        // Whatever an earlier turn left running: a prompt would wait for its end.
+        client.abort(remote_id, ABORT).await?;
+        return prompt(link, request, remote_id.to_owned(), before, around).await;
+    }
     let tools = request.tools.as_ref();
     let new = NewSession {
         directory: &around.config.workspace,
@@ -89,34 +125,51 @@ async fn begin_on(
             |tools| serde_json::json!({ "sidecar": { "tools": tools.list() } }),
         ),
     };
-    let remote_id = link.client.create_session(&new).await?.id;
+    let remote_id = client.create_session(&new).await?.id;
+    let opened = prompt(link, request, remote_id.clone(), None, around).await;
+    if opened.is_err() {
+        // Nobody will ask for it again. If this fails too, an empty session stays in the child.
+        drop(client.delete_session(&remote_id).await);
+    }
+    opened
+}
 
+/// Hands the turn over to a session that is there.
+async fn prompt(
+    link: Link,
+    request: &Request,
+    remote_id: String,
+    before: Option<String>,
+    around: &Surroundings,
+) -> Result<Opened, CallError> {
     let place = around.switchboard.register(&remote_id);
     let grant = around.gateway.register(route(request, &remote_id));
-    let mut translator = Translator::new(settings(&around.config, &remote_id));
+    let (settings, now) = (settings(&around.config, &remote_id), Timestamp::now());
+    let mut translator = Translator::restore(settings, Vec::new(), before.clone(), now);
     let mut batch = Batch::default();
-    translator.begin_turn(Timestamp::now(), &mut batch);
+    translator.begin_turn(now, &mut batch);
 
     let workspace = around
         .config
         .instructions
         .then_some(around.config.workspace.as_path());
-    let system = system_prompt(request.system_prompt.as_deref(), workspace).await;
-    let prompt = Prompt {
-        model: grant.model_ref(),
-        text: &request.prompt,
-        system: system.as_deref(),
+    let words = Words {
+        text: match &*request.prompt {
+            "" => RESUME.to_owned(),
+            prompt => prompt.to_owned(),
+        },
+        system: system_prompt(request.system_prompt.as_deref(), workspace).await,
     };
-    if let Err(error) = link.client.prompt(&remote_id, &prompt).await {
-        // Nobody will ask for it again. If this fails too, an empty session stays in the child.
-        drop(link.client.delete_session(&remote_id).await);
-        return Err(error);
-    }
+    link.client
+        .prompt(&remote_id, &words.prompt(grant.model_ref()))
+        .await?;
     Ok(Opened {
         link,
         remote_id,
         place,
         grant,
+        words,
+        before,
         translator,
         batch,
     })
@@ -174,7 +227,7 @@ fn route(request: &Request, remote_id: &str) -> Route {
     }
 }
 
-fn settings(config: &Config, remote_id: &str) -> Settings {
+pub(super) fn settings(config: &Config, remote_id: &str) -> Settings {
     Settings {
         root: remote_id.to_owned(),
         directory: config.workspace.to_string_lossy().into_owned(),

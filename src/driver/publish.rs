@@ -26,6 +26,7 @@ pub(super) fn publish(seat: &Seat, batch: &mut Batch) {
     }
 }
 
+/// Its note holds once all its pieces are in the log.
 fn append(seat: &Seat, event: &Event) {
     // Before the log: whoever sees the terminal event and asks for the status finds the end.
     seat.update(|status| note(status, event));

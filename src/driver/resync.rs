@@ -5,17 +5,61 @@
 //! alone mend every text, and the next sign of an end asks again anyway.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 
 use super::link::Link;
+use super::switchboard::Switchboard;
 use crate::opencode::types::{HistoryItem, Message};
+
+/// How often a child that was just started is asked what there is of a session, and the pause in between:
+/// all its turns ask at once, in the first second of its life.
+const ATTEMPTS: usize = 4;
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// What a child has of a session that began in an earlier one.
+pub(super) enum Found {
+    Stored(Missed),
+    /// It does not know the session.
+    Unknown,
+    /// It does not answer.
+    Nothing,
+}
 
 /// What the child told.
 #[derive(Debug, Default)]
 pub(super) struct Missed {
+    /// Whether all that was asked for could be read, the history apart.
+    pub(super) whole: bool,
     pub(super) history: Vec<HistoryItem>,
     pub(super) messages: Vec<Message>,
+}
+
+/// Asks a new child for session `root` and its `family`.
+pub(super) async fn look_up(
+    link: &Link,
+    root: &str,
+    family: &[(String, Option<u64>)],
+    switchboard: &Switchboard,
+) -> Found {
+    for attempt in 1..=ATTEMPTS {
+        match link.client.has_session(root).await {
+            Ok(true) => {
+                let others = switchboard.others(family);
+                let missed = ask(link.clone(), family.to_vec(), others).await;
+                if missed.whole || attempt == ATTEMPTS {
+                    return Found::Stored(missed);
+                }
+            }
+            Ok(false) => return Found::Unknown,
+            Err(error) => {
+                tracing::warn!(%error, attempt, "the engine could not be asked for a session");
+            }
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    Found::Nothing
 }
 
 /// Asks about `family`, the sessions of OpenCode that belong to one of ours, each with the last durable
@@ -38,7 +82,10 @@ pub(super) async fn ask(
         .iter()
         .map(|(session, _)| link.client.messages(session));
     let (history, lists) = tokio::join!(link.client.history(&places), join_all(lists));
-    let mut missed = Missed::default();
+    let mut missed = Missed {
+        whole: lists.iter().all(Result::is_ok),
+        ..Missed::default()
+    };
     match history {
         Ok(history) => missed.history = history,
         Err(error) => tracing::warn!(%error, "the history could not be read; the messages must do"),

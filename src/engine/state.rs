@@ -89,6 +89,11 @@ impl Snapshot {
         }
     }
 
+    /// Whether no further child is on its way: a person stopped it, or its restarts are spent.
+    pub(crate) const fn given_up(&self) -> bool {
+        matches!(self.state, State::Stopped | State::Failed { .. })
+    }
+
     /// Why no work can be taken, for `/ready` and for whoever posts a session.
     pub(crate) fn not_ready(&self, now: Instant) -> Option<String> {
         let wait = |until: Instant| until.saturating_duration_since(now).as_secs_f64().ceil();

@@ -4,29 +4,24 @@
 //! the moment its creation begins, so that the same id twice at once is one session and one refusal. With
 //! a journal the map holds the sessions that run or were asked for lately; [`shelf`] has the others.
 
+mod admission;
 mod shelf;
 
-pub(crate) use self::shelf::{Report, ShelfError};
+pub(crate) use self::shelf::ShelfError;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::limits::StreamSlots;
-use super::log::{Budget, Epoch, EventLog, Limits, Place};
-use super::record::Origin;
+use super::log::{Budget, Limits};
 use super::seat::Outcome;
-use super::{
-    Config, CreateError, Created, Errand, Idempotency, Job, Request, Seat, Session, Status,
-};
-use crate::clock::Timestamp;
+use super::{Config, Created, Errand, Job, Session, Status};
 use crate::event::State as SessionState;
-use crate::journal::Journal;
+use crate::journal::{Health, Journal};
 
 /// Events of one session kept in memory.
 const LOG_LIMITS: Limits = Limits {
@@ -40,9 +35,6 @@ const LOG_BUDGET: usize = 64 << 20;
 /// Turns that wait for the driver to take them. It only spawns a task for each.
 const JOBS: usize = 64;
 
-/// Commands that wait for a session's driver: a cancel each, and it looks between any two events.
-const COMMANDS: usize = 16;
-
 /// Sessions of OpenCode that wait to be deleted because ours are gone. Past that they stay.
 const REMOVALS: usize = 1024;
 
@@ -54,9 +46,6 @@ const MAX_REMEMBERED: usize = 10_000;
 
 /// How often the retention is looked at.
 const CLEANING: Duration = Duration::from_secs(1);
-
-/// The first events of a turn are on disk in milliseconds, or the disk counts as failing.
-const SHOWN: Duration = Duration::from_secs(5);
 
 /// A cheap clone.
 #[derive(Clone, Debug)]
@@ -94,6 +83,7 @@ struct Shared {
     state: Mutex<State>,
     /// Set once: no new sessions.
     closed: CancellationToken,
+    well_tx: watch::Sender<Health>,
     /// One more with every change of the number of active sessions.
     changes_tx: watch::Sender<()>,
 }
@@ -134,6 +124,7 @@ impl Registry {
             budget: Budget::new(LOG_BUDGET),
             state: Mutex::default(),
             closed,
+            well_tx: watch::Sender::new(Health::Well),
             changes_tx: watch::Sender::new(()),
         };
         let shared = Arc::new(shared);
@@ -146,165 +137,16 @@ impl Registry {
         )
     }
 
-    /// Makes a session, and waits until it runs or was refused. It goes on if the caller does not wait.
-    pub(crate) async fn create(
-        &self,
-        request: Request,
-    ) -> Result<(Arc<Session>, Created), CreateError> {
-        self.recall(&request).await?;
-        let (session, outcome_rx) = self.admit(request)?;
-        self.outcome(session, outcome_rx, 0).await
+    /// The sessions that run and those that were asked for lately.
+    pub(crate) fn in_memory(&self) -> Vec<Arc<Session>> {
+        let state = self.shared.state.lock();
+        let sessions = state.sessions.values();
+        sessions.map(|entry| entry.session.clone()).collect()
     }
 
-    /// Begins another turn of a session that has ended, and waits likewise.
-    pub(crate) async fn resume(
-        &self,
-        session: Arc<Session>,
-        request: Request,
-    ) -> Result<(Arc<Session>, Created), CreateError> {
-        let last = session.log.last_event_id().seq;
-        let outcome_rx = self.admit_again(&session, request)?;
-        self.outcome(session, outcome_rx, last).await
-    }
-
-    async fn outcome(
-        &self,
-        session: Arc<Session>,
-        mut outcome_rx: watch::Receiver<Outcome>,
-        last: u64,
-    ) -> Result<(Arc<Session>, Created), CreateError> {
-        let outcome = outcome_rx
-            .wait_for(Option::is_some)
-            .await
-            .ok()
-            .and_then(|outcome| outcome.clone());
-        let lost = || Err(CreateError::Failed("the session's driver ended".into()));
-        let created = outcome.unwrap_or_else(lost)?;
-        if self.shared.journal.is_some() {
-            // Who was told that a session runs must find it after a restart.
-            drop(tokio::time::timeout(SHOWN, session.log.shown_past(last)).await);
-        }
-        Ok((session, created))
-    }
-
-    fn admit(
-        &self,
-        request: Request,
-    ) -> Result<(Arc<Session>, watch::Receiver<Outcome>), CreateError> {
-        if self.shared.closed.is_cancelled() {
-            return Err(CreateError::ShuttingDown);
-        }
-        let mut state = self.shared.state.lock();
-        if let Some(entry) = state.repeated(&request)? {
-            return Ok((entry.session.clone(), entry.outcome_rx.clone()));
-        }
-        if state.sessions.contains_key(&request.id) {
-            return Err(CreateError::Duplicate);
-        }
-        let most = self.shared.config.most;
-        if state.active() >= most {
-            return Err(CreateError::Full(most));
-        }
-        state.last_number += 1;
-        let session = self.new_session(&request, state.last_number);
-        let (seat, outcome_rx) = self.seat(session.clone(), None);
-        let errand = Errand::Begin(request);
-        // A seat that cannot be taken gives itself up when it is dropped, which takes the lock.
-        if let Err(error) = self.shared.jobs_tx.try_send(Job { errand, seat }) {
-            drop(state);
-            drop(error);
-            return Err(busy());
-        }
-        state.insert(session.clone(), outcome_rx.clone());
-        Ok((session, outcome_rx))
-    }
-
-    fn admit_again(
-        &self,
-        session: &Arc<Session>,
-        request: Request,
-    ) -> Result<watch::Receiver<Outcome>, CreateError> {
-        if self.shared.closed.is_cancelled() {
-            return Err(CreateError::ShuttingDown);
-        }
-        let mut state = self.shared.state.lock();
-        let active = state.active();
-        let entry = state
-            .sessions
-            .get_mut(&session.id)
-            .filter(|entry| Arc::ptr_eq(&entry.session, session))
-            .ok_or(CreateError::Removed)?;
-        let earlier = session.status();
-        if !earlier.state.is_final() {
-            return Err(CreateError::Running);
-        }
-        let remote_id = earlier.remote_id.clone().ok_or(CreateError::NeverBegan)?;
-        let most = self.shared.config.most;
-        if active >= most {
-            return Err(CreateError::Full(most));
-        }
-        session
-            .status_tx
-            .send_replace(Arc::new(earlier.next_turn(Timestamp::now())));
-        let (seat, outcome_rx) = self.seat(session.clone(), Some(earlier));
-        entry.outcome_rx = outcome_rx.clone();
-        let errand = Errand::Resume { request, remote_id };
-        if let Err(error) = self.shared.jobs_tx.try_send(Job { errand, seat }) {
-            drop(state);
-            drop(error);
-            return Err(busy());
-        }
-        Ok(outcome_rx)
-    }
-
-    fn new_session(&self, request: &Request, number: u64) -> Arc<Session> {
-        let now = Timestamp::now();
-        let place = Place::beginning(number, Epoch::random());
-        let idempotency = request.idempotency.as_ref();
-        let origin = Origin {
-            prompt: Some(request.prompt.clone()).filter(|_| self.shared.config.keep_prompts),
-            tools: request.tools.clone(),
-            digest: idempotency.map(|idempotency| idempotency.digest),
-        };
-        Arc::new(Session {
-            id: request.id.clone(),
-            created_at: now,
-            number,
-            origin,
-            key: idempotency.map(|idempotency| idempotency.key.clone()),
-            log: self.log(place),
-            slots: StreamSlots::default(),
-            commands_tx: Mutex::new(mpsc::channel(1).0),
-            status_tx: watch::Sender::new(Arc::new(Status::new(now))),
-            reported: AtomicU32::new(0),
-        })
-    }
-
-    fn log(&self, place: Place) -> EventLog {
-        let budget = &self.shared.budget;
-        match &self.shared.journal {
-            Some(journal) => EventLog::journaled(place, LOG_LIMITS, budget, journal.clone()),
-            None => EventLog::new(place.epoch, LOG_LIMITS, budget),
-        }
-    }
-
-    /// A place for the driver of the session's next turn.
-    fn seat(
-        &self,
-        session: Arc<Session>,
-        earlier: Option<Arc<Status>>,
-    ) -> (Seat, watch::Receiver<Outcome>) {
-        let (commands_tx, commands_rx) = mpsc::channel(COMMANDS);
-        *session.commands_tx.lock() = commands_tx;
-        let (outcome_tx, outcome_rx) = watch::channel(None);
-        let seat = Seat {
-            session,
-            commands_rx,
-            earlier,
-            outcome_tx,
-            registry: self.clone(),
-        };
-        (seat, outcome_rx)
+    /// How many sessions may be active at once.
+    pub(crate) fn limit(&self) -> usize {
+        self.shared.config.most
     }
 
     /// Waits until no session is active. New ones should be off by then.
@@ -320,6 +162,14 @@ impl Registry {
     /// Wakes with every change of the sessions that are active.
     pub(crate) fn changes(&self) -> watch::Receiver<()> {
         self.shared.changes_tx.subscribe()
+    }
+
+    /// How the disk under the sessions does; without one it is always well.
+    pub(crate) fn health(&self) -> watch::Receiver<Health> {
+        match &self.shared.journal {
+            Some(journal) => journal.health(),
+            None => self.shared.well_tx.subscribe(),
+        }
     }
 
     /// A session's turn has ended: whoever waits for that looks again.
@@ -396,32 +246,9 @@ impl Registry {
     }
 }
 
-fn busy() -> CreateError {
-    CreateError::Failed("the driver does not take sessions".into())
-}
-
 // === impl State ===
 
 impl State {
-    /// The session that the same request made before, if it carries a key.
-    fn repeated(&self, request: &Request) -> Result<Option<&Entry>, CreateError> {
-        let Some(wanted) = &request.idempotency else {
-            return Ok(None);
-        };
-        let Some(entry) = self
-            .keys
-            .get(&wanted.key)
-            .and_then(|id| self.sessions.get(id))
-        else {
-            return Ok(None);
-        };
-        if entry.session.idempotency().as_ref() == Some(wanted) {
-            Ok(Some(entry))
-        } else {
-            Err(CreateError::KeyReused)
-        }
-    }
-
     fn active(&self) -> usize {
         self.sessions
             .values()
@@ -471,13 +298,6 @@ impl State {
 // === impl Session ===
 
 impl Session {
-    fn idempotency(&self) -> Option<Idempotency> {
-        Some(Idempotency {
-            key: self.key.clone()?,
-            digest: self.origin.digest?,
-        })
-    }
-
     fn in_state(&self, wanted: Option<&str>) -> bool {
         wanted.is_none_or(|wanted| self.status().state.as_str() == wanted)
     }

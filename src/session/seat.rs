@@ -120,6 +120,7 @@ impl Seat {
             at,
             agent: None,
             body: Body::Error(failure),
+            note: None,
         };
         self.append(&event.encode(), None);
         self.registry.ended();

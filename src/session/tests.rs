@@ -7,6 +7,8 @@ use tokio_util::task::TaskTracker;
 
 use super::*;
 
+mod journal;
+
 /// A registry for two sessions, and its driver's end.
 pub(super) fn small() -> (Registry, mpsc::Receiver<Job>) {
     let config = Config {

@@ -10,6 +10,7 @@ mod contract;
 mod engine;
 mod errors;
 mod leaving;
+mod metrics;
 mod probes;
 mod sessions;
 mod starting;

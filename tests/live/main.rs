@@ -22,6 +22,7 @@ mod healing;
 mod newcomer;
 mod place;
 mod proxy;
+mod recovering;
 mod secrecy;
 mod stopping;
 mod turns;

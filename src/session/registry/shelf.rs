@@ -121,11 +121,7 @@ impl Registry {
         limit: usize,
     ) -> Result<(Vec<(u64, Arc<Session>)>, bool), ShelfError> {
         self.loaded().await?;
-        let mut all: Vec<Arc<Session>> = {
-            let state = self.shared.state.lock();
-            let sessions = state.sessions.values();
-            sessions.map(|entry| entry.session.clone()).collect()
-        };
+        let mut all = self.in_memory();
         if let Some(journal) = &self.shared.journal {
             // Rows of sessions in memory may be older than these are; so many may have to be left out.
             let enough = limit + 1 + all.len();
@@ -146,28 +142,10 @@ impl Registry {
         Ok((page.collect(), more))
     }
 
-    /// How many sessions are in each state, of those in memory.
-    pub(crate) fn counts(&self) -> Vec<(SessionState, usize)> {
-        let state = self.shared.state.lock();
-        let mut counts: Vec<(SessionState, usize)> = Vec::new();
-        for entry in state.sessions.values() {
-            let now = entry.session.status().state;
-            match counts.iter_mut().find(|(known, _)| *known == now) {
-                Some((_, count)) => *count += 1,
-                None => counts.push((now, 1)),
-            }
-        }
-        counts
-    }
-
     /// Ends of turns that the backend was not told of.
     pub(crate) async fn unreported(&self, limit: usize) -> Result<Vec<Report>, ShelfError> {
         self.loaded().await?;
-        let here: Vec<Arc<Session>> = {
-            let state = self.shared.state.lock();
-            let sessions = state.sessions.values();
-            sessions.map(|entry| entry.session.clone()).collect()
-        };
+        let here = self.in_memory();
         let mut reports: Vec<Report> = here
             .iter()
             .filter_map(|session| session.report())
@@ -264,7 +242,7 @@ impl Registry {
     }
 
     /// Puts back what nobody asks for and the disk has whole.
-    pub(super) fn unload(&self, now: Instant) {
+    pub(in crate::session) fn unload(&self, now: Instant) {
         let mut state = self.shared.state.lock();
         let cold: Vec<String> = state
             .sessions

@@ -1,5 +1,6 @@
 use super::*;
 use crate::event;
+use crate::session::{CreateError, Idempotency, Request, Seat};
 
 const RETENTION: Duration = Duration::from_mins(1);
 
