@@ -16,6 +16,9 @@ use crate::trace::{Body, Connection, End, Frame, Trace};
 /// How long a read waits before the client looks whether it was told something.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// How long a client may take to get the rest once the session has ended.
+const LAST: Duration = Duration::from_secs(20);
+
 /// What the clients of one session are told.
 #[derive(Debug, Default)]
 pub(crate) struct Orders {
@@ -91,7 +94,7 @@ impl Follower {
             }
             if until != Until::Open {
                 let since = *told.get_or_insert_with(Instant::now);
-                if since.elapsed() > PATIENCE {
+                if since.elapsed() > LAST {
                     self.trace.stuck = Some(format!("at {:?} instead of {until:?}", self.cursor));
                     return self.trace;
                 }
