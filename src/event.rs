@@ -101,13 +101,6 @@ pub(crate) enum Phase {
     /// The agent's process died; the turn goes on in the next one.
     Recovering,
     /// What is published cannot be written to disk for now.
-    #[cfg_attr(
-        not(test),
-        expect(
-            dead_code,
-            reason = "the session room says it when the journal is there"
-        )
-    )]
     JournalDegraded,
 }
 

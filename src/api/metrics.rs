@@ -113,6 +113,21 @@ fn child(page: &mut Page, status: &engine::Status) {
         "Starts of the engine after the first.",
         Some(snapshot.restarts),
     );
+    page.counter(
+        "sidecar_engine_recycled_total",
+        "Restarts of the engine that made room for memory.",
+        Some(snapshot.recycled),
+    );
+    page.gauge(
+        "sidecar_engine_memory_used_bytes",
+        "Memory that counts against the limit, as the kubelet counts it.",
+        status.memory.map(|memory| memory.used),
+    );
+    page.gauge(
+        "sidecar_engine_memory_limit_bytes",
+        "The limit of memory that is nearest to being reached.",
+        status.memory.map(|memory| memory.limit),
+    );
     page.gauge(
         "sidecar_engine_resident_memory_bytes",
         "Memory of the engine's own process.",

@@ -141,7 +141,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         Group::Sessions,
         "JOURNAL_MAX_BYTES",
         Some("512Mi"),
-        "a size from 4Mi to 1024Gi, such as 512Mi",
+        "an amount of memory from 4Mi to 1Ti, such as 512Mi",
         "The most the journal may take on disk; finished sessions go first, the oldest first",
     ),
     setting(
@@ -346,6 +346,13 @@ pub(crate) static SETTINGS: &[Setting] = &[
         Some("60"),
         SECONDS,
         "Time between attempts once the engine counts as failed",
+    ),
+    setting(
+        Group::Engine,
+        "ENGINE_MEMORY_LIMIT",
+        None,
+        "a size from 16Mi to 1Ti, such as 900Mi, 1Gi or a number of bytes",
+        "Memory the engine and all it started may use; none: only the container's limit counts",
     ),
     setting(
         Group::Logs,

@@ -37,6 +37,7 @@ use super::switchboard::{Item, Place};
 use super::translate::{Batch, End, Signal, Translator};
 use super::words::Words;
 use crate::clock::Timestamp;
+use crate::engine::Busy;
 use crate::event::State;
 use crate::gateway::Grant;
 use crate::opencode::CallError;
@@ -48,10 +49,16 @@ const AT_ONCE: usize = 512;
 /// How often a silent turn is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Drives one session from its creation until nobody can ask for it any more.
-pub(super) async fn run(request: Request, mut seat: Seat, around: Surroundings) {
+/// Drives one turn from its beginning to its end: the first one of a session, or another one of the
+/// session that OpenCode has as `remote_id`.
+pub(super) async fn run(
+    request: Request,
+    remote_id: Option<String>,
+    mut seat: Seat,
+    around: Surroundings,
+) {
     let opened = tokio::select! {
-        opened = opening::open(&request, &around) => opened,
+        opened = opening::open(&request, remote_id.as_deref(), &around) => opened,
         () = around.shutdown.halt.cancelled() => Err(CreateError::ShuttingDown),
         command = seat.commands_rx.recv() => {
             seat.update(cancelled);
@@ -64,7 +71,7 @@ pub(super) async fn run(request: Request, mut seat: Seat, around: Surroundings) 
     let opened = match opened {
         Ok(opened) => opened,
         Err(error) => {
-            tracing::warn!(session.id = seat.session.id, %error, "a session was not created");
+            tracing::warn!(session.id = seat.session.id, %error, "a turn did not begin");
             return seat.refuse(error);
         }
     };
@@ -76,7 +83,7 @@ pub(super) async fn run(request: Request, mut seat: Seat, around: Surroundings) 
         session.remote_id = remote_id,
         "session running"
     );
-    seat.accept(&remote_id, None);
+    seat.accept(&remote_id, opened.before.clone());
     Turn::new(seat, around, opened).drive().await;
 }
 
@@ -90,6 +97,8 @@ struct Turn {
     seat: Seat,
     around: Surroundings,
     link: Link,
+    /// Held for its drop.
+    _busy: Busy,
     remote_id: String,
     place: Place,
     /// Gone as soon as the turn is to stop: then no call of a model goes out or on.
@@ -127,6 +136,7 @@ impl Turn {
     fn new(seat: Seat, around: Surroundings, opened: Opened) -> Self {
         let Opened {
             link,
+            busy,
             remote_id,
             place,
             grant,
@@ -142,6 +152,7 @@ impl Turn {
             seat,
             around,
             link,
+            _busy: busy,
             remote_id,
             place,
             grant: Some(grant),

@@ -5,7 +5,7 @@ use tokio_util::task::TaskTracker;
 
 use super::crowd::Crowd;
 use super::switchboard::Switchboard;
-use super::{Config, actor, link};
+use super::{Config, actor, link, recovery};
 use crate::engine;
 use crate::gateway;
 use crate::session::{Errand, Job, Outlets, Registry};
@@ -62,9 +62,19 @@ async fn take_jobs(mut jobs_rx: mpsc::Receiver<Job>, around: Surroundings, track
     while let Some(Some(job)) = stop.run_until_cancelled(jobs_rx.recv()).await {
         match job.errand {
             Errand::Begin(request) => {
-                tracker.spawn(actor::run(request, job.seat, around.clone()));
+                tracker.spawn(actor::run(request, None, job.seat, around.clone()));
             }
-            Errand::Resume { .. } | Errand::Recover(_) => drop(job),
+            Errand::Resume { request, remote_id } => {
+                tracker.spawn(actor::run(
+                    request,
+                    Some(remote_id),
+                    job.seat,
+                    around.clone(),
+                ));
+            }
+            Errand::Recover(interrupted) => {
+                tracker.spawn(recovery::run(interrupted, job.seat, around.clone()));
+            }
         }
     }
 }

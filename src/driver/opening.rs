@@ -9,6 +9,7 @@ use super::link::Link;
 use super::switchboard::Place;
 use super::words::{RESUME, Words};
 use crate::clock::Timestamp;
+use crate::engine::Busy;
 use crate::gateway::{self, Grant, Route};
 use crate::opencode::{CallError, NewSession, Rule};
 use crate::session::{CreateError, Request};
@@ -28,6 +29,7 @@ const NOTICED: Duration = Duration::from_secs(1);
 /// A turn that runs.
 pub(super) struct Opened {
     pub(super) link: Link,
+    pub(super) busy: Busy,
     pub(super) remote_id: String,
     pub(super) place: Place,
     pub(super) grant: Grant,
@@ -39,28 +41,16 @@ pub(super) struct Opened {
     pub(super) batch: Batch,
 }
 
-/// Begins the first turn of the session that `request` asks for.
-pub(super) async fn open(request: &Request, around: &Surroundings) -> Result<Opened, CreateError> {
-    in_time(begin(request, None, around)).await
-}
-
-/// Begins another turn of a session that OpenCode has as `remote_id`, perhaps from an earlier life of this
-/// sidecar. Without a prompt the agent is told to go on.
-#[expect(dead_code, reason = "the session room resumes sessions next")]
-pub(super) async fn resume(
+/// Begins the turn that `request` asks for: the first one of a new session, or another one of the session
+/// that OpenCode has as `remote_id`, perhaps from an earlier life of this sidecar.
+pub(super) async fn open(
     request: &Request,
-    remote_id: &str,
+    remote_id: Option<&str>,
     around: &Surroundings,
-) -> Result<Opened, CreateError> {
-    in_time(begin(request, Some(remote_id), around)).await
-}
-
-async fn in_time(
-    opening: impl Future<Output = Result<Opened, CreateError>>,
 ) -> Result<Opened, CreateError> {
     let late =
         |_| CreateError::EngineUnavailable("the engine did not take the session in time".into());
-    tokio::time::timeout(DEADLINE, opening)
+    tokio::time::timeout(DEADLINE, begin(request, remote_id, around))
         .await
         .map_err(late)?
 }
@@ -83,14 +73,15 @@ async fn begin(
             let link = wait_for_link(around).await?;
             begin_on(link, request, remote_id, around)
                 .await
-                .map_err(|error| refusal(&error))
+                .map_err(|error| refusal(&error, remote_id))
         }
-        result => result.map_err(|error| refusal(&error)),
+        result => result.map_err(|error| refusal(&error, remote_id)),
     }
 }
 
-fn refusal(error: &CallError) -> CreateError {
+fn refusal(error: &CallError, remote_id: Option<&str>) -> CreateError {
     match error {
+        CallError::Status { status: 404, .. } if remote_id.is_some() => CreateError::RemoteGone,
         CallError::Connection { .. } => {
             tracing::warn!(%error, "lost the engine while a session was created");
             CreateError::EngineUnavailable("the engine died while the session was created".into())
@@ -108,12 +99,13 @@ async fn begin_on(
     remote_id: Option<&str>,
     around: &Surroundings,
 ) -> Result<Opened, CallError> {
+    let busy = around.engine.turn();
     let client = link.client.clone();
     if let Some(remote_id) = remote_id {
         let before = client.newest_message(remote_id).await?;
         // Whatever an earlier turn left running: a prompt would wait for its end.
         client.abort(remote_id, ABORT).await?;
-        return prompt(link, request, remote_id.to_owned(), before, around).await;
+        return prompt(link, busy, request, (remote_id.to_owned(), before), around).await;
     }
     let tools = request.tools.as_ref();
     let new = NewSession {
@@ -126,7 +118,7 @@ async fn begin_on(
         ),
     };
     let remote_id = client.create_session(&new).await?.id;
-    let opened = prompt(link, request, remote_id.clone(), None, around).await;
+    let opened = prompt(link, busy, request, (remote_id.clone(), None), around).await;
     if opened.is_err() {
         // Nobody will ask for it again. If this fails too, an empty session stays in the child.
         drop(client.delete_session(&remote_id).await);
@@ -137,9 +129,9 @@ async fn begin_on(
 /// Hands the turn over to a session that is there.
 async fn prompt(
     link: Link,
+    busy: Busy,
     request: &Request,
-    remote_id: String,
-    before: Option<String>,
+    (remote_id, before): (String, Option<String>),
     around: &Surroundings,
 ) -> Result<Opened, CallError> {
     let place = around.switchboard.register(&remote_id);
@@ -165,6 +157,7 @@ async fn prompt(
         .await?;
     Ok(Opened {
         link,
+        busy,
         remote_id,
         place,
         grant,
@@ -175,21 +168,29 @@ async fn prompt(
     })
 }
 
-/// The present child, or the next one if it comes soon.
+/// The present child, or the next one if it comes soon, once there is memory for one more session.
 async fn wait_for_link(around: &Surroundings) -> Result<Link, CreateError> {
+    let engine = &around.engine;
     let mut links = around.links.clone();
-    let link =
-        tokio::time::timeout(around.config.engine_wait, links.wait_for(Option::is_some)).await;
-    match link {
-        Ok(Ok(link)) => link.clone().ok_or(CreateError::ShuttingDown),
-        Ok(Err(_)) => Err(CreateError::ShuttingDown),
-        Err(_) => {
-            let reason = around.engine.not_ready(Instant::now());
-            Err(CreateError::EngineUnavailable(
-                reason.unwrap_or_else(|| "engine starting".into()),
-            ))
+    let waiting = async {
+        loop {
+            engine.room().await;
+            let link = links.wait_for(Option::is_some).await.ok()?.clone();
+            // It may have taken a while, and memory may be short again.
+            if engine.short_of_memory().is_none() {
+                return link;
+            }
         }
+    };
+    if let Ok(link) = tokio::time::timeout(around.config.engine_wait, waiting).await {
+        return link.ok_or(CreateError::ShuttingDown);
     }
+    let reason = engine
+        .not_ready(Instant::now())
+        .or_else(|| engine.short_of_memory());
+    Err(CreateError::EngineUnavailable(
+        reason.unwrap_or_else(|| "engine starting".into()),
+    ))
 }
 
 fn rules(tools: Option<&Tools>) -> Vec<Rule> {

@@ -30,7 +30,11 @@ pub(super) fn publish(seat: &Seat, batch: &mut Batch) {
 fn append(seat: &Seat, event: &Event) {
     // Before the log: whoever sees the terminal event and asks for the status finds the end.
     seat.update(|status| note(status, event));
-    seat.append(&event.encode(), None);
+    let note = event
+        .note
+        .as_ref()
+        .map(|note| (note.part.clone(), note.value));
+    seat.append(&event.encode(), note);
 }
 
 /// What an event says about the session's status.

@@ -12,12 +12,14 @@ use super::dispatch::Surroundings;
 use super::ending;
 use super::link::{self, Link};
 use super::opening;
+use super::publish::publish;
 use super::resync::{self, Found};
 use super::switchboard::Switchboard;
 use super::translate::{Batch, End, Translator};
 use crate::clock::Timestamp;
-use crate::event::Body;
+use crate::event::{Body, Event, Phase, State, Status};
 use crate::opencode::types::{SessionInfo, SessionStatus};
+use crate::session::{Interrupted, Seat};
 
 /// How long the end of the turn waits for an engine that may never come up.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -28,18 +30,6 @@ const ABORT: Duration = Duration::from_millis(2500);
 /// The most subagents that are asked for. Beyond, their last words are lost.
 const MOST: usize = 1000;
 
-/// What is known of the turn, from the journal.
-#[derive(Debug)]
-pub(super) struct Unfinished {
-    /// OpenCode's id of the session.
-    pub(super) remote_id: String,
-    /// The newest of each part.
-    pub(super) notes: Vec<(String, u64)>,
-    /// The newest message of the turns before.
-    pub(super) before: Option<String>,
-    pub(super) began: Timestamp,
-}
-
 /// What it takes to ask. A part of [`Surroundings`].
 #[derive(Clone, Copy)]
 struct Means<'a> {
@@ -48,32 +38,77 @@ struct Means<'a> {
     workspace: &'a Path,
 }
 
-/// Tells the rest of the turn into `batch`, and says how it ended. The translator is for its usage, its files
-/// and [`Translator::finish`]. It comes to its end whatever the engine does, and at once in a shutdown.
-#[expect(dead_code, reason = "the session room has the journal next")]
-pub(super) async fn recover(
-    turn: Unfinished,
-    around: &Surroundings,
-    batch: &mut Batch,
-) -> (Translator, End) {
+/// Ends a turn that another process began. It comes to its end whatever the engine does.
+pub(super) async fn run(turn: Interrupted, mut seat: Seat, around: Surroundings) {
+    tracing::info!(
+        session.id = seat.session.id,
+        session.remote_id = turn.remote_id,
+        "a turn was interrupted by the end of the sidecar; looking for the rest of it"
+    );
+    let mut batch = Batch::default();
+    batch.events.push(recovering());
+    publish(&seat, &mut batch);
+    // Who cancels has his answer when the turn has ended.
+    let mut waiting = None;
+    let (mut translator, end) = tokio::select! {
+        told = recover(&turn, &around) => {
+            let (translator, mut events, end) = told;
+            batch.events.append(&mut events);
+            (translator, end)
+        }
+        command = seat.commands_rx.recv() => {
+            waiting = command;
+            (restore(&turn, &around), End::Cancelled)
+        }
+    };
+    let (usage, (files, _)) = (translator.usage(), translator.files(false));
+    seat.update(|status| (status.usage, status.files_modified) = (usage, files));
+    translator.finish(end, false, Timestamp::now(), &mut batch);
+    closing::note_deleted(&mut batch).await;
+    publish(&seat, &mut batch);
+    around.registry.ended();
+    drop(waiting);
+}
+
+fn recovering() -> Event {
+    let status = Status {
+        state: State::Running,
+        progress: 0,
+        phase: Some(Phase::Recovering),
+        current_tool: None,
+        reason: Some("the sidecar was restarted".to_owned()),
+    };
+    Event {
+        at: Timestamp::now(),
+        agent: None,
+        note: None,
+        body: Body::Status(status),
+    }
+}
+
+fn restore(turn: &Interrupted, around: &Surroundings) -> Translator {
+    Translator::restore(
+        opening::settings(&around.config, &turn.remote_id),
+        turn.notes.clone(),
+        turn.before.clone(),
+        turn.began,
+    )
+}
+
+/// What is left to tell of the turn, and how it ended. At once in a shutdown.
+async fn recover(turn: &Interrupted, around: &Surroundings) -> (Translator, Vec<Event>, End) {
     let means = Means {
         links: &around.links,
         switchboard: &around.switchboard,
         workspace: &around.config.workspace,
     };
-    let translator = Translator::restore(
-        opening::settings(&around.config, &turn.remote_id),
-        turn.notes,
-        turn.before.clone(),
-        turn.began,
-    );
     let (root, before) = (&*turn.remote_id, turn.before.as_deref());
     let found = means.find(root);
     let found = tokio::select! {
         found = tokio::time::timeout(PATIENCE, found) => found.unwrap_or((Vec::new(), Found::Nothing)),
         () = around.shutdown.halt.cancelled() => (Vec::new(), Found::Nothing),
     };
-    tell(translator, (root, before), found, batch)
+    tell(restore(turn, around), (root, before), found)
 }
 
 /// Applies what is stored, and closes what is open.
@@ -81,8 +116,7 @@ fn tell(
     mut translator: Translator,
     (root, before): (&str, Option<&str>),
     (subagents, found): (Vec<SessionInfo>, Found),
-    batch: &mut Batch,
-) -> (Translator, End) {
+) -> (Translator, Vec<Event>, End) {
     let now = Timestamp::now();
     let mut out = Batch::default();
     let end = match found {
@@ -111,8 +145,7 @@ fn tell(
     // What the turn was doing at which moment is no news any more.
     out.events
         .retain(|event| !matches!(event.body, Body::Status(_)));
-    batch.events.append(&mut out.events);
-    (translator, end)
+    (translator, out.events, end)
 }
 
 // === impl Means ===

@@ -44,6 +44,8 @@ pub(crate) struct Snapshot {
     pub(crate) generation: Generation,
     /// Starts after the first.
     pub(crate) restarts: u64,
+    /// Those of them that made room for memory.
+    pub(crate) recycled: u64,
     /// The process, from spawn to reaping.
     pub(crate) process: Option<(Pid, Instant)>,
     /// Why the last child went, or the last start failed.
@@ -73,6 +75,7 @@ impl Snapshot {
             state: State::Starting { attempt: 0 },
             generation: Generation::default(),
             restarts: 0,
+            recycled: 0,
             process: None,
             last_error: None,
         }

@@ -30,13 +30,14 @@ pub(crate) enum Errand {
 }
 
 /// A turn that another process began.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Interrupted {
     pub(crate) remote_id: String,
     /// How far each part was told.
     pub(crate) notes: Vec<(String, u64)>,
     /// The newest message before the turn.
     pub(crate) before: Option<String>,
+    pub(crate) began: Timestamp,
 }
 
 /// A turn, for the driver.

@@ -10,6 +10,7 @@ mod contract;
 mod engine;
 mod errors;
 mod leaving;
+mod memory;
 mod metrics;
 mod probes;
 mod sessions;

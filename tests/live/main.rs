@@ -19,6 +19,7 @@ mod engine;
 mod faults;
 mod gateway;
 mod healing;
+mod memory;
 mod newcomer;
 mod place;
 mod proxy;

@@ -75,6 +75,8 @@ impl Registry {
                 remote_id: status.remote_id.clone().unwrap_or_default(),
                 notes,
                 before: status.before.clone(),
+                // The row was written last when the turn began.
+                began: status.last_activity,
             };
             let (seat, outcome_rx) = self.seat(session.clone(), None);
             seat.outcome_tx.send_replace(Some(Ok(created(&session))));
