@@ -166,7 +166,8 @@ impl Config {
                     .required("ENGINE_RESTART_BUDGET", parse::within(1..=1000))?,
                 restart_window: reader.required("ENGINE_RESTART_WINDOW", parse::duration)?,
                 retry_interval: reader.required("ENGINE_RETRY_INTERVAL", parse::duration)?,
-                memory_limit: reader.optional("ENGINE_MEMORY_LIMIT", parse::bytes(16 << 20..=1 << 40))?,
+                memory_limit: reader
+                    .optional("ENGINE_MEMORY_LIMIT", parse::bytes(16 << 20..=1 << 40))?,
                 passed_on: reader.passed_on(),
             },
             log: telemetry::Config {

@@ -49,6 +49,8 @@ pub(crate) struct Trace {
 pub(crate) struct Body {
     wire: Vec<u8>,
     text: Vec<u8>,
+    /// Bytes of the chunk that is being read, its line break included.
+    left: usize,
     pub(crate) ended: bool,
 }
 
@@ -122,18 +124,24 @@ impl Body {
     /// Takes bytes of the wire; gives the blocks that are whole with them.
     pub(crate) fn feed(&mut self, bytes: &[u8]) -> Result<Vec<Vec<u8>>, String> {
         self.wire.extend_from_slice(bytes);
-        while !self.ended {
+        loop {
+            // A chunk may be as large as a page of the disk: what is here of it counts at once.
+            let here = self.left.min(self.wire.len());
+            let text = here.min(self.left.saturating_sub(2));
+            self.text.extend(&self.wire[..text]);
+            self.wire.drain(..here);
+            self.left -= here;
             let Some(end) = self.wire.windows(2).position(|two| two == b"\r\n") else {
                 break;
             };
+            if self.left > 0 || self.ended {
+                break;
+            }
             let line = String::from_utf8_lossy(&self.wire[..end]).into_owned();
             let size = usize::from_str_radix(&line, 16)
                 .map_err(|error| format!("{error}: a chunk of size {line:?}"))?;
-            if self.wire.len() < end + 2 + size + 2 {
-                break;
-            }
-            self.text.extend(&self.wire[end + 2..end + 2 + size]);
-            self.wire.drain(..end + 2 + size + 2);
+            self.wire.drain(..end + 2);
+            self.left = size + 2;
             self.ended = size == 0;
         }
         Ok(blocks(&mut self.text))
@@ -141,7 +149,7 @@ impl Body {
 
     /// Bytes of a block that is not whole.
     pub(crate) fn has_remains(&self) -> bool {
-        !self.text.is_empty() || !self.wire.is_empty()
+        !self.text.is_empty()
     }
 }
 
@@ -156,6 +164,9 @@ fn a_body_in_single_bytes_is_the_same_body() {
         .collect();
     assert!(body.ended && !body.has_remains());
     assert_eq!(blocks.len(), 2);
+    let mut cut = Body::default();
+    let frames = cut.feed(&wire.as_bytes()[..wire.len() - 6]).unwrap();
+    assert_eq!(frames.len(), 2, "a frame counts before its chunk has ended");
     assert_eq!(Frame::parse(&blocks[0]), Ok(None));
     let parsed = Frame::parse(&blocks[1]).unwrap().unwrap();
     assert_eq!(parsed.place(), Some(("aaaaaaaaaa", 1)));
