@@ -6,7 +6,11 @@ SHELL := bash
 
 OPENCODE := tools/opencode/node_modules/.installed
 
+<<<<<<< HEAD
 .PHONY: help run test test-api test-clients check bench soak soak-sessions chaos deny opencode clean
+=======
+.PHONY: help run test test-api test-clients check manifests bench soak deny opencode clean
+>>>>>>> session
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s '|'
@@ -32,6 +36,9 @@ check: ## Formatting, lints, documentation, dependency policy: warnings are erro
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items --quiet
 
+manifests: ## Render deploy/ again (needs kubectl)
+	tools/manifests/render
+
 bench: opencode ## Measure what we claim; prints figures and how they were taken
 	cargo bench --locked --quiet
 
@@ -56,4 +63,4 @@ $(OPENCODE): tools/opencode/package.json tools/opencode/package-lock.json
 
 clean: ## Remove what was built and installed
 	cargo clean
-	rm -rf tools/opencode/node_modules workspace data
+	rm -rf tools/opencode/node_modules tools/manifests/venv workspace data

@@ -19,7 +19,7 @@ use crate::config::{Announce, Config, Renewal, SharedSecrets};
 use crate::journal::{self, Journal};
 use crate::opencode::config::{Model, Settings, content};
 use crate::shutdown::Shutdown;
-use crate::{api, driver, engine, gateway, session, workspace};
+use crate::{api, backend, driver, engine, gateway, session, workspace};
 
 /// How long connections may take to finish their request once everything else is over.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
@@ -169,6 +169,9 @@ impl App {
         );
         gateway.spawn(&tracker, shutdown.gone.clone());
         keep(&registry, &tracker, &shutdown);
+        let bearer = bearer(config.shared_secrets.clone());
+        let reports = backend::spawn(config.backend, &registry, bearer, &shutdown, &tracker)
+            .map_err(|error| AppError::Usage(error.to_string()))?;
         tracker.spawn(renew(config.shared_secrets.clone(), shutdown.gone.clone()));
 
         let state = api::State {
@@ -201,6 +204,8 @@ impl App {
                 shutdown.halt.cancel();
                 engine.end_all().await;
             }
+            // While the journal can still note what the backend knows.
+            reports.tell_the_rest().await;
             if let Some(journal) = &journal {
                 // What the last events said is on disk before anybody reads that it was the last.
                 finish(journal).await;
@@ -223,6 +228,11 @@ impl App {
             }
         }
     }
+}
+
+/// What we show the backend, as it is at each call.
+fn bearer(secrets: SharedSecrets) -> backend::Bearer {
+    backend::Bearer::new(move || secrets.first())
 }
 
 /// What keeps the registry in step with the disk.

@@ -21,7 +21,7 @@ pub(crate) use self::settings::SETTINGS;
 
 use self::reader::Reader;
 use crate::text::plain;
-use crate::{driver, engine, gateway, journal, session, telemetry};
+use crate::{backend, driver, engine, gateway, journal, session, telemetry};
 
 /// Where the image keeps the engine's state.
 const IMAGE_DATA_DIR: &str = "/var/lib/opencode-sidecar";
@@ -52,6 +52,8 @@ pub struct Config {
     /// In characters.
     pub(crate) max_prompt: usize,
     pub(crate) driver: driver::Config,
+    /// `None`: nobody is told how sessions end.
+    pub(crate) backend: Option<backend::Config>,
     pub(crate) gateway: gateway::Config,
     /// Whether the provider `demo` may be used.
     pub(crate) demo: bool,
@@ -135,6 +137,7 @@ impl Config {
                 recoveries: recoveries(reader)?,
                 instructions: reader.required("WORKSPACE_INSTRUCTIONS", parse::switch)?,
             },
+            backend: backend_config(reader)?,
             gateway: gateway_config(reader)?,
             demo: reader.required("DEMO_MODEL", parse::switch)?,
             host: reader.required("HOST", parse::address)?,
@@ -207,6 +210,22 @@ fn recoveries(reader: &Reader) -> Result<u32, ConfigError> {
     })?;
     let most = reader.required("MAX_TURN_RECOVERIES", parse::recoveries)?;
     Ok(if goes_on { most } else { 0 })
+}
+
+fn backend_config(reader: &Reader) -> Result<Option<backend::Config>, ConfigError> {
+    let url = reader
+        .optional("BACKEND_API_URL", parse::url)
+        .map_err(|error| match error {
+            // What stands before it may be a password.
+            ConfigError::BadValue {
+                name,
+                value,
+                accepts,
+            } if value.contains('@') => ConfigError::BadSecret { name, accepts },
+            other => other,
+        })?;
+    let extra_ca_file = reader.optional("EXTRA_CA_FILE", parse::path)?;
+    Ok(url.map(|url| backend::Config { url, extra_ca_file }))
 }
 
 fn gateway_config(reader: &Reader) -> Result<gateway::Config, ConfigError> {

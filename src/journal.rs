@@ -1,4 +1,4 @@
-//! Sessions and their events on disk: one SQLite database, one thread that writes it.
+//! Sessions and their events on disk: one `SQLite` database, one thread that writes it.
 //!
 //! ```text
 //! session::log --wake--> writer thread --take--> drafts --one transaction--> committed --> readers see it

@@ -13,6 +13,7 @@
 
 mod api;
 mod app;
+mod backend;
 mod backoff;
 #[doc(hidden)]
 pub mod bench;
@@ -38,6 +39,7 @@ mod shutdown;
 pub mod telemetry;
 mod text;
 mod tool;
+mod trust;
 mod workspace;
 
 pub use app::{App, AppError, harden, widen};

@@ -18,10 +18,10 @@ mod seat;
 use std::time::Duration;
 
 pub(crate) use self::record::{Calls, Command, Problem, Session, Status};
-pub(crate) use self::registry::{Found, Outlets, Registry, ShelfError};
+pub(crate) use self::registry::{Adoption, Found, Outlets, Registry, Report, ShelfError, Stray};
 pub(crate) use self::seat::{Created, Errand, Interrupted, Job, Seat};
 
-pub(crate) use crate::journal::Health;
+pub(crate) use crate::journal::{Figures, Health};
 use crate::provider::Upstream;
 use crate::secret::Secret;
 use crate::tool::Tools;
@@ -71,9 +71,6 @@ pub(crate) struct Idempotency {
     pub(crate) digest: [u8; 32],
 }
 
-#[cfg(test)]
-mod tests;
-
 /// Why a session was not made. The texts are for the client.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum CreateError {
@@ -105,3 +102,15 @@ pub(crate) enum CreateError {
     #[error("{0}")]
     Failed(String),
 }
+
+const MAX_ID: usize = 128;
+
+/// Whether this may be a session's id. The contract's are UUIDs; anything else that is harmless in a path
+/// is taken too.
+pub(crate) fn is_id(id: &str) -> bool {
+    let harmless = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    (1..=MAX_ID).contains(&id.len()) && id.bytes().all(harmless) && !id.starts_with('.')
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

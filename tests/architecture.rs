@@ -20,13 +20,14 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("secret", &[]),
     ("shutdown", &[]),
     ("text", &[]),
+    ("trust", &[]),
     ("workspace", &[]),
     ("telemetry", &["config"]),
     ("provider", &[]),
     ("tool", &[]),
     ("event", &["clock"]),
     ("opencode", &["secret", "text"]),
-    ("gateway", &["provider", "secret"]),
+    ("gateway", &["provider", "secret", "trust"]),
     (
         "session",
         &["clock", "event", "journal", "provider", "secret", "tool"],
@@ -36,6 +37,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         &[
             "clock", "engine", "event", "gateway", "id", "opencode", "session", "shutdown", "tool",
         ],
+    ),
+    (
+        "backend",
+        &["backoff", "clock", "secret", "session", "shutdown", "trust"],
     ),
     (
         "engine",
@@ -69,6 +74,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "config",
         &[
+            "backend",
             "driver",
             "engine",
             "gateway",
@@ -86,6 +92,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "app",
         &[
             "api",
+            "backend",
             "config",
             "driver",
             "engine",

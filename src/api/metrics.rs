@@ -13,7 +13,7 @@ use super::Shared;
 use crate::engine;
 use crate::event::State as Session;
 use crate::process::Usage;
-use crate::session::Registry;
+use crate::session::{Figures, Registry};
 
 const FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -42,6 +42,7 @@ pub(super) async fn metrics(State(state): Shared) -> ([(HeaderName, &'static str
     sidecar(&mut page, state.shutdown.drain.is_cancelled());
     sessions(&mut page, &state.registry);
     child(&mut page, &state.engine.status());
+    journal(&mut page, &state.registry);
     process(&mut page, &Usage::now());
     ([(CONTENT_TYPE, FORMAT)], page.0)
 }
@@ -132,6 +133,47 @@ fn child(page: &mut Page, status: &engine::Status) {
         "sidecar_engine_resident_memory_bytes",
         "Memory of the engine's own process.",
         status.resident_bytes,
+    );
+}
+
+/// Nothing without a journal.
+fn journal(page: &mut Page, registry: &Registry) {
+    let figures = registry.journal().map(|journal| journal.figures());
+    let figure = |pick: fn(&Figures) -> u64| figures.as_ref().map(pick);
+    page.gauge(
+        "sidecar_journal_degraded",
+        "1 while events cannot be written and are shown from memory.",
+        figure(|journal| journal.degraded.into()),
+    );
+    page.gauge(
+        "sidecar_journal_bytes",
+        "What the journal takes on disk.",
+        figure(|journal| journal.bytes),
+    );
+    page.counter(
+        "sidecar_journal_commits_total",
+        "Groups of events written.",
+        figure(|journal| journal.commits),
+    );
+    page.counter(
+        "sidecar_journal_events_total",
+        "Events written.",
+        figure(|journal| journal.events),
+    );
+    page.counter(
+        "sidecar_journal_failures_total",
+        "Groups that could not be written, each try counted.",
+        figure(|journal| journal.failures),
+    );
+    page.counter(
+        "sidecar_journal_lost_events_total",
+        "Events that memory had to let go of before they could be written.",
+        figure(|journal| journal.lost),
+    );
+    page.counter(
+        "sidecar_journal_removed_sessions_total",
+        "Sessions that retention removed.",
+        figure(|journal| journal.removed),
     );
 }
 

@@ -4,6 +4,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use reqwest::Url;
+
 /// A duration: a bare number is seconds; `ms`, `s`, `m`, `h` say the unit.
 pub(crate) fn duration(text: &str) -> Option<Duration> {
     let split = text
@@ -81,6 +83,16 @@ pub(crate) fn switch(text: &str) -> Option<bool> {
         "off" | "false" | "0" | "no" => Some(false),
         _ => None,
     }
+}
+
+/// An address to call. No credentials, which would be logged with it, and nothing after the path.
+pub(crate) fn url(text: &str) -> Option<Url> {
+    let url = Url::parse(text).ok()?;
+    let plain = url.username().is_empty()
+        && url.password().is_none()
+        && url.query().is_none()
+        && url.fragment().is_none();
+    (matches!(url.scheme(), "http" | "https") && url.has_host() && plain).then_some(url)
 }
 
 pub(crate) fn path(text: &str) -> Option<PathBuf> {

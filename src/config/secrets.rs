@@ -71,8 +71,8 @@ impl SharedSecrets {
         !self.current.read().is_empty()
     }
 
-    /// The one to show to another instance. Each of two is accepted.
-    pub(super) fn first(&self) -> Option<Secret> {
+    /// The one we show ourselves, to the backend or to another instance. Each of two is accepted.
+    pub(crate) fn first(&self) -> Option<Secret> {
         self.current.read().first().cloned()
     }
 

@@ -76,6 +76,13 @@ pub(crate) static SETTINGS: &[Setting] = &[
     },
     setting(
         Group::Server,
+        "BACKEND_API_URL",
+        None,
+        "an http or https address without user name, query or fragment, such as http://backend:8080",
+        "Backend to tell how sessions end, with the shared secret as bearer; none: it is not told",
+    ),
+    setting(
+        Group::Server,
         "MAX_BODY_BYTES",
         Some("1048576"),
         "a number of bytes from 1024 to 104857600",
@@ -233,7 +240,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         "EXTRA_CA_FILE",
         None,
         "the path of a PEM file",
-        "Certificates to trust besides the system's, for calls to providers",
+        "Certificates to trust besides the system's, for calls to providers and the backend",
     ),
     setting(
         Group::Models,

@@ -125,6 +125,14 @@ fn a_bad_value_is_one_line_with_name_value_and_remedy() {
             "OPENCODE_SHARED_SECRET_FILE names \"/nowhere\", which cannot be read: no such file or directory",
         ),
         (
+            ("BACKEND_API_URL", "backend:8080"),
+            "BACKEND_API_URL=\"backend:8080\" is not accepted: give an http or https address without user name, query or fragment, such as http://backend:8080",
+        ),
+        (
+            ("BACKEND_API_URL", "http://me:hunter2@backend"),
+            "BACKEND_API_URL is not accepted (the value is not shown): give an http or https address without user name, query or fragment, such as http://backend:8080",
+        ),
+        (
             ("OPENCODE_BIN", "/nowhere"),
             "OPENCODE_BIN=\"/nowhere\" is not accepted: there is no such file; give the path of an executable file",
         ),

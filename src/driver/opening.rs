@@ -6,6 +6,7 @@ use super::Config;
 use super::dispatch::Surroundings;
 use super::instructions::system_prompt;
 use super::link::Link;
+use super::resync;
 use super::switchboard::Place;
 use super::words::{RESUME, Words};
 use crate::clock::Timestamp;
@@ -19,9 +20,6 @@ use super::translate::{Batch, Settings, Translator};
 
 /// The client gives up after 30 s; it gets an answer before that.
 const DEADLINE: Duration = Duration::from_secs(20);
-
-/// How long OpenCode may take to abort what should not run.
-const ABORT: Duration = Duration::from_millis(2500);
 
 /// A connection that broke because the child died is followed by the news of its death.
 const NOTICED: Duration = Duration::from_secs(1);
@@ -102,9 +100,9 @@ async fn begin_on(
     let busy = around.engine.turn();
     let client = link.client.clone();
     if let Some(remote_id) = remote_id {
-        let before = client.newest_message(remote_id).await?;
+        let before = resync::newest_message(&link, remote_id).await?;
         // Whatever an earlier turn left running: a prompt would wait for its end.
-        client.abort(remote_id, ABORT).await?;
+        resync::quiet(&link, remote_id, &around.config.workspace).await;
         return prompt(link, busy, request, (remote_id.to_owned(), before), around).await;
     }
     let tools = request.tools.as_ref();

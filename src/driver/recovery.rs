@@ -18,17 +18,11 @@ use super::switchboard::Switchboard;
 use super::translate::{Batch, End, Translator};
 use crate::clock::Timestamp;
 use crate::event::{Body, Event, Phase, State, Status};
-use crate::opencode::types::{SessionInfo, SessionStatus};
+use crate::opencode::types::SessionInfo;
 use crate::session::{Interrupted, Seat};
 
 /// How long the end of the turn waits for an engine that may never come up.
 const PATIENCE: Duration = Duration::from_mins(1);
-
-/// How long OpenCode may take to abort what should not run.
-const ABORT: Duration = Duration::from_millis(2500);
-
-/// The most subagents that are asked for. Beyond, their last words are lost.
-const MOST: usize = 1000;
 
 /// What it takes to ask. A part of [`Surroundings`].
 #[derive(Clone, Copy)]
@@ -170,8 +164,9 @@ impl Means<'_> {
     }
 
     async fn ask(self, link: &Link, root: &str) -> (Vec<SessionInfo>, Found) {
-        stop(link, root, self.workspace).await;
-        let subagents = subagents(link, root).await;
+        // A new child runs nothing that an old one began. If it does all the same, nobody is there to listen.
+        resync::quiet(link, root, self.workspace).await;
+        let subagents = resync::subagents(link, root).await;
         let mut family = vec![(root.to_owned(), None)];
         family.extend(subagents.iter().map(|info| (info.id.clone(), None)));
         let found = resync::look_up(link, root, &family, self.switchboard).await;
@@ -179,39 +174,5 @@ impl Means<'_> {
     }
 }
 
-/// A new child runs nothing that an old one began. If it does all the same, nobody is there to listen.
-async fn stop(link: &Link, root: &str, workspace: &Path) {
-    let busy = match link.client.statuses(workspace).await {
-        Ok(statuses) => statuses
-            .get(root)
-            .is_some_and(|status| *status != SessionStatus::Idle),
-        Err(error) => {
-            tracing::warn!(%error, "could not ask whether an old turn runs");
-            false
-        }
-    };
-    if busy && let Err(error) = link.client.abort(root, ABORT).await {
-        tracing::warn!(%error, "the engine did not abort an old turn");
-    }
-}
-
-/// The subagents of a session, and theirs.
-async fn subagents(link: &Link, root: &str) -> Vec<SessionInfo> {
-    let mut found = Vec::new();
-    let mut parents = vec![root.to_owned()];
-    while let Some(parent) = parents.pop() {
-        match link.client.children(&parent).await {
-            Ok(children) => {
-                parents.extend(children.iter().map(|child| child.id.clone()));
-                found.extend(children);
-            }
-            Err(error) => {
-                tracing::warn!(%error, "the subagents of a session could not be read");
-            }
-        }
-        if found.len() >= MOST {
-            break;
-        }
-    }
-    found
-}
+#[cfg(test)]
+mod tests;

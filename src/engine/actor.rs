@@ -13,7 +13,7 @@ use super::guard::{self, Recycling};
 use super::handle::Wish;
 use super::operation::Operation;
 use super::state::{Ready, Snapshot, State};
-use crate::backoff::{self, Budget, Verdict};
+use crate::backoff::{self, Budget, Verdict, jitter};
 use crate::id::Generation;
 use crate::opencode;
 use crate::shutdown::Shutdown;
@@ -404,9 +404,4 @@ async fn wedged(ready: &Ready, config: &super::Config) -> End {
             }
         }
     }
-}
-
-/// 0..1. Without randomness the pods merely agree on their delays.
-fn jitter() -> f64 {
-    f64::from(getrandom::u32().unwrap_or(0)) / f64::from(u32::MAX)
 }

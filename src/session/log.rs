@@ -234,6 +234,19 @@ impl EventLog {
         self.shared.epoch.at(head.seq)
     }
 
+    /// The terminal event of the last turn, if no turn runs and readers may see it.
+    pub(crate) fn end_id(&self) -> Option<EventId> {
+        let head = *self.shared.head.borrow();
+        head.idle.then(|| self.shared.epoch.at(head.seq))
+    }
+
+    /// Waits until readers may see the end of the turn, or none will come.
+    pub(crate) async fn end_shown(&self) {
+        let mut head_rx = self.shared.head.subscribe();
+        // An error cannot be: the sender is in `self`.
+        drop(head_rx.wait_for(|head| head.idle || head.closed).await);
+    }
+
     /// Waits until readers may see an event past number `seq`, or none will come.
     pub(crate) async fn shown_past(&self, seq: u64) {
         let mut head_rx = self.shared.head.subscribe();

@@ -5,9 +5,11 @@
 //! a journal the map holds the sessions that run or were asked for lately; [`shelf`] has the others.
 
 mod admission;
+mod adopt;
 mod shelf;
 
-pub(crate) use self::shelf::ShelfError;
+pub(crate) use self::adopt::{Adoption, Stray};
+pub(crate) use self::shelf::{Report, ShelfError};
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

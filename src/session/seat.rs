@@ -99,13 +99,30 @@ impl Seat {
     /// The turn had begun, and its driver is gone without having ended it: a fault of ours, which must
     /// not keep readers and a place for ever.
     fn abandon(&self) {
+        self.fail(
+            FailureCode::Internal,
+            "something failed in the sidecar; its log says what",
+            true,
+        );
+    }
+
+    /// The turn ran somewhere else, and nothing of it is here to look for.
+    pub(super) fn lost(&self) {
+        self.fail(
+            FailureCode::Interrupted,
+            "the sidecar that ran this session is gone, and nothing of the session is here",
+            false,
+        );
+    }
+
+    fn fail(&self, code: FailureCode, sentence: &str, resumable: bool) {
         let at = Timestamp::now();
         let failure = Failure {
-            code: FailureCode::Internal,
-            error: "something failed in the sidecar; its log says what".into(),
+            code,
+            error: sentence.into(),
             fatal: true,
             retry_after: None,
-            resumable: Some(true),
+            resumable: Some(resumable),
         };
         self.update(|status| {
             status.state = State::Failed;

@@ -52,7 +52,7 @@ fn with_key(id: &str, key: &str, digest: u8) -> Request {
 }
 
 /// Creates a session that its driver accepts at once.
-async fn create(
+pub(crate) async fn create(
     registry: &Registry,
     jobs_rx: &mut mpsc::Receiver<Job>,
     id: &str,

@@ -12,10 +12,9 @@ use crate::api::error::ApiError;
 use crate::api::extract::parse;
 use crate::provider::{PROVIDERS, ResolveError, Upstream};
 use crate::secret::Secret;
-use crate::session::{Idempotency, Model, Request};
+use crate::session::{Idempotency, Model, Request, is_id};
 use crate::tool::Tools;
 
-const MAX_ID: usize = 128;
 const MAX_NAME: usize = 256;
 const MAX_KEY: usize = 16 * 1024;
 const MAX_IDEMPOTENCY_KEY: usize = 255;
@@ -170,10 +169,8 @@ pub(super) fn same_tools(request: Request, made_with: Option<&Tools>) -> Result<
     })
 }
 
-/// The contract's ids are UUIDs; anything else that is harmless in a path is taken too.
 fn session_id(id: &str) -> Result<(), ApiError> {
-    let harmless = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    if (1..=MAX_ID).contains(&id.len()) && id.bytes().all(harmless) && !id.starts_with('.') {
+    if is_id(id) {
         return Ok(());
     }
     Err(ApiError::invalid(

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 
@@ -16,6 +17,7 @@ use crate::journal::{Journal, JournalError, Opened, Removed, Stored};
 use crate::session::facts::Facts;
 use crate::session::limits::StreamSlots;
 use crate::session::log::{Epoch, Place};
+use crate::session::record::SHOWN;
 use crate::session::{CreateError, Interrupted, Request};
 
 /// How long a session stays in memory after it was last asked for.
@@ -30,7 +32,8 @@ pub(crate) struct Report {
     pub(crate) id: String,
     pub(crate) turn: u32,
     pub(crate) state: SessionState,
-    pub(crate) error: Option<String>,
+    /// Why it failed: the code, and a sentence.
+    pub(crate) problem: Option<(String, String)>,
     pub(crate) last_event_id: String,
 }
 
@@ -148,6 +151,10 @@ impl Registry {
     pub(crate) async fn unreported(&self, limit: usize) -> Result<Vec<Report>, ShelfError> {
         self.loaded().await?;
         let here = self.in_memory();
+        let news = here.iter().filter(|session| session.has_news());
+        let shown = join_all(news.map(|session| session.log.end_shown()));
+        // A disk that does not answer keeps only its own sessions back.
+        drop(tokio::time::timeout(SHOWN, shown).await);
         let mut reports: Vec<Report> = here
             .iter()
             .filter_map(|session| session.report())
@@ -166,6 +173,29 @@ impl Registry {
             );
         }
         Ok(reports)
+    }
+
+    /// Whether what a report says still holds: no other turn has begun.
+    pub(crate) fn holds(&self, report: &Report) -> bool {
+        match self.here(&report.id) {
+            Some(Found::Here(session)) => {
+                let status = session.status();
+                status.turn == report.turn && status.state.is_final()
+            }
+            Some(Found::Gone) => false,
+            // It lies in the journal; nothing begins there.
+            Some(Found::Unknown) | None => true,
+        }
+    }
+
+    /// The backend was told of the end of this session's last turn, and has lost it.
+    pub(crate) fn report_again(&self, session: &Session) {
+        let turn = session.status().turn;
+        session
+            .reported
+            .fetch_min(turn.saturating_sub(1), Ordering::Relaxed);
+        session.log.record(session.row(), false);
+        self.ended();
     }
 
     /// The backend knows of the end of this turn.
@@ -288,7 +318,7 @@ impl Registry {
     }
 }
 
-fn created(session: &Session) -> Created {
+pub(super) fn created(session: &Session) -> Created {
     Created {
         remote_id: session.status().remote_id.clone().unwrap_or_default(),
         created_at: session.created_at,
@@ -298,18 +328,26 @@ fn created(session: &Session) -> Created {
 // === impl Session ===
 
 impl Session {
-    fn report(&self) -> Option<Report> {
+    /// Whether its last turn has ended and the backend was not told.
+    fn has_news(&self) -> bool {
         let status = self.status();
-        let news = status.state.is_final() && self.reported.load(Ordering::Relaxed) < status.turn;
-        news.then(|| Report {
+        status.state.is_final() && self.reported.load(Ordering::Relaxed) < status.turn
+    }
+
+    /// The end that the backend is to hear of. Nobody hears of one that readers may not see yet: it could
+    /// be another one after a power cut.
+    fn report(&self) -> Option<Report> {
+        let last_event_id = self.log.end_id()?;
+        let status = self.status();
+        self.has_news().then(|| Report {
             id: self.id.clone(),
             turn: status.turn,
             state: status.state,
-            error: status
+            problem: status
                 .problem
                 .as_ref()
-                .map(|problem| problem.sentence.clone()),
-            last_event_id: self.log.last_event_id().to_string(),
+                .map(|problem| (problem.code.to_string(), problem.sentence.clone())),
+            last_event_id: last_event_id.to_string(),
         })
     }
 }

@@ -17,16 +17,14 @@ struct Life {
 
 impl Life {
     async fn begin(dir: &TempDir) -> Self {
-        let life = Self::begin_unloaded(dir);
-        life.registry.load().await;
-        life
+        Self::begin_with(dir, Duration::from_hours(1)).await
     }
 
-    fn begin_unloaded(dir: &TempDir) -> Self {
+    async fn begin_with(dir: &TempDir, retention: Duration) -> Self {
         let kept = journal::Config {
             dir: dir.path().join("journal"),
             max_bytes: 64 << 20,
-            retention: Duration::from_hours(1),
+            retention,
         };
         let journal = Journal::start(kept, "boot".into()).unwrap();
         let config = Config {
@@ -36,6 +34,7 @@ impl Life {
         };
         let (registry, outlets) =
             Registry::new(config, Some(journal.clone()), CancellationToken::new());
+        registry.load().await;
         Self {
             registry,
             outlets,
@@ -340,7 +339,7 @@ async fn the_end_of_a_turn_is_to_be_reported_until_it_was() {
 #[tokio::test]
 async fn a_session_that_was_removed_is_gone_and_its_conversation_is_to_be_deleted() {
     let dir = tempfile::tempdir().unwrap();
-    let mut life = Life::begin(&dir).await;
+    let mut life = Life::begin_with(&dir, Duration::from_millis(100)).await;
     let (session, seat) = life.create(request("a")).await;
     complete(seat).await;
     drop(session);
@@ -349,7 +348,6 @@ async fn a_session_that_was_removed_is_gone_and_its_conversation_is_to_be_delete
             .clone()
             .follow_retention(life.journal.take_removals()),
     );
-    life.journal.forget(1);
     let remote_id = life.outlets.removals_rx.recv();
     let remote_id = tokio::time::timeout(Duration::from_secs(10), remote_id).await;
     assert_eq!(remote_id.unwrap().unwrap(), "ses_1");
