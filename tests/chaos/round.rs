@@ -262,7 +262,8 @@ fn dump(world: &World, id: &str, evidence: &Evidence, faults: &[String], outcome
         write!(said, "\n=== a sidecar's log\n{log}").unwrap();
     }
     write!(said, "\n=== the sidecar's log\n{}", world.sidecar.log()).unwrap();
-    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("chaos-{id}.txt"));
+    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .join(format!("chaos-{}-{id}.txt", world.seed));
     std::fs::write(&path, said).unwrap();
     println!("  all that is known: {}", path.display());
 }

@@ -25,6 +25,7 @@ pub(crate) struct Disk {
 }
 
 pub(crate) struct World {
+    pub(crate) seed: u64,
     pub(crate) sidecar: Sidecar,
     pub(crate) address: SocketAddr,
     pub(crate) llm: Llm,
@@ -105,6 +106,7 @@ impl World {
             std::os::unix::fs::symlink(disk.dir.path(), place).unwrap();
         }
         Self {
+            seed,
             sidecar: options.start().ready(),
             address: ([127, 0, 0, 1], port).into(),
             llm,
