@@ -6,7 +6,11 @@ SHELL := bash
 
 OPENCODE := tools/opencode/node_modules/.installed
 
+<<<<<<< HEAD
+.PHONY: help run test test-api test-clients check bench soak soak-sessions chaos deny opencode clean
+=======
 .PHONY: help run test test-api test-clients check manifests bench soak deny opencode clean
+>>>>>>> session
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s '|'
@@ -39,7 +43,13 @@ bench: opencode ## Measure what we claim; prints figures and how they were taken
 	cargo bench --locked --quiet
 
 soak: ## 1 000 kills of the child (the tests do 40)
-	SOAK_ROUNDS=1000 cargo nextest run --locked -E 'test(soak)'
+	SOAK_ROUNDS=1000 cargo nextest run --locked -E 'test(soak_of_kills)'
+
+soak-sessions: ## 5 000 sessions, short ones: memory, descriptors, threads and disk stay flat (the tests do 240)
+	SOAK_SESSIONS=$${SOAK_SESSIONS:-5000} cargo nextest run --locked --profile long --no-capture -E 'test(a_soak_of_sessions)'
+
+chaos: opencode ## 100 rounds of kills, full disks and cut connections, and what clients saw compared with what is kept (the tests do 3)
+	CHAOS_ROUNDS=$${CHAOS_ROUNDS:-100} cargo nextest run --locked --profile long --no-capture -E 'test(whatever_is_killed)'
 
 deny: ## cargo-deny, installed on first use (minutes)
 	command -v cargo-deny >/dev/null || cargo install --locked cargo-deny

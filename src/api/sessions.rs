@@ -136,6 +136,8 @@ pub(super) async fn resume(
     let request = request::check_resume(&id, &body, &state.rules)?;
     let session = find(&state, &id).await?;
     let request = request::same_tools(request, session.tools())?;
+    // The turn before is over in every respect: its last event has its number.
+    session.settled().await;
     let from = session.log.last_event_id();
     let (session, created) = state.registry.resume(session, request).await?;
     Ok(Json(ResumedResponse::new(&session, created, from)))
@@ -154,6 +156,7 @@ pub(super) async fn status(
     Id(id): Id,
 ) -> Result<Json<StatusResponse>, ApiError> {
     let session = find(&state, &id).await?;
+    session.settled().await;
     Ok(Json(StatusResponse::new(&session)))
 }
 

@@ -348,6 +348,7 @@ impl Turn {
             &mut self.batch,
         );
         closing::note_deleted(&mut self.batch).await;
+        self.place.leave();
         publish(&self.seat, &mut self.batch);
         let status: Arc<Status> = self.seat.session.status();
         tracing::info!(

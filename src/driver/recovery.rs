@@ -115,7 +115,7 @@ fn tell(
     let mut out = Batch::default();
     let end = match found {
         // OpenCode had stored the turn's end, or it had none.
-        Found::Stored(missed) => {
+        Found::Stored(mut missed) => {
             let ended = ending::last_of(&missed.messages, root, before)
                 .and_then(ending::ended_unheard)
                 .unwrap_or(closing::interrupted(true));
@@ -123,9 +123,7 @@ fn tell(
             for info in subagents {
                 translator.apply_session(info, now, &mut out);
             }
-            for item in missed.history {
-                translator.apply_history(item, now, &mut out);
-            }
+            translator.apply_missed(missed.history, &mut missed.messages, now, &mut out);
             for message in missed.messages {
                 translator.apply_message(message, now, &mut out);
             }

@@ -50,6 +50,7 @@ pub(super) struct Place {
     switchboard: Switchboard,
     root: String,
     pub(super) items_rx: mpsc::Receiver<Item>,
+    left: bool,
 }
 
 // === impl Switchboard ===
@@ -66,6 +67,7 @@ impl Switchboard {
             switchboard: self.clone(),
             root: root.to_owned(),
             items_rx,
+            left: false,
         }
     }
 
@@ -170,10 +172,13 @@ impl Place {
             .map(|(session, _)| session.clone())
             .collect()
     }
-}
 
-impl Drop for Place {
-    fn drop(&mut self) {
+    /// Takes the session and its subagents off. Whoever saw the end of a turn may begin the next, so this
+    /// comes before that end: a later drop must not take off the place of the next turn.
+    pub(super) fn leave(&mut self) {
+        if std::mem::replace(&mut self.left, true) {
+            return;
+        }
         let family = self.family();
         self.switchboard
             .routes
@@ -183,9 +188,25 @@ impl Drop for Place {
     }
 }
 
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_place_that_was_left_does_not_take_the_next_turns_with_it() {
+        let board = Switchboard::default();
+        let mut earlier = board.register("ses_1");
+        earlier.leave();
+        let later = board.register("ses_1");
+        drop(earlier);
+        assert_eq!(later.family(), ["ses_1"]);
+    }
 
     #[test]
     fn a_session_stays_known_until_it_is_deleted() {

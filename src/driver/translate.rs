@@ -19,6 +19,7 @@ mod cumulative;
 mod dispatch;
 mod failure;
 mod files;
+mod missed;
 mod progress;
 mod restore;
 mod result;

@@ -254,6 +254,13 @@ impl EventLog {
         drop(head_rx.wait_for(|head| head.seq > seq || head.closed).await);
     }
 
+    /// Waits until readers may see the end of the last turn, or none will come.
+    pub(crate) async fn idle(&self) {
+        let mut head_rx = self.shared.head.subscribe();
+        // An error cannot be: the sender is in `self`.
+        drop(head_rx.wait_for(|head| head.idle || head.closed).await);
+    }
+
     /// Nobody reads it, and everything is on disk: it can leave memory.
     pub(crate) fn can_leave(&self) -> bool {
         let inner = self.shared.inner.lock();

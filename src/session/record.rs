@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,9 @@ use crate::clock::Timestamp;
 use crate::event::{Phase, State, Usage};
 use crate::journal::Row;
 use crate::tool::Tools;
+
+/// An event is on disk in milliseconds, or the disk counts as failing, and then it is shown from memory.
+pub(super) const SHOWN: Duration = Duration::from_secs(5);
 
 /// A session. Shared by the registry, its readers and its driver.
 #[derive(Debug)]
@@ -127,6 +130,21 @@ impl Session {
         {
             // An error means that the driver is gone, and so is the turn.
             done_rx.await.ok();
+        }
+        self.settled().await
+    }
+
+    /// How it is, for a client. An end is told once readers have it: who was told of one must find the same
+    /// after a crash, and `last_event_id` is to be the end's.
+    pub(crate) async fn settled(&self) -> Arc<Status> {
+        if self.status().state.is_final() {
+            let mut status_rx = self.status_tx.subscribe();
+            tokio::select! {
+                () = self.log.idle() => {}
+                // Another turn has begun: its readers wait for its own end.
+                _ = status_rx.wait_for(|status| !status.state.is_final()) => {}
+                () = tokio::time::sleep(SHOWN) => {}
+            }
         }
         self.status()
     }

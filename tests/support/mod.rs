@@ -354,6 +354,14 @@ impl Sidecar {
         options.start()
     }
 
+    /// The same, in place: whoever shares the world with a test need not notice.
+    pub(crate) fn restart(&mut self) -> ExitStatus {
+        let status = self.exit();
+        let options = self.options.take().unwrap();
+        *self = options.start();
+        status
+    }
+
     /// Every process that carries the mark of this data directory.
     pub(crate) fn marked(&self) -> Vec<i32> {
         processes::marked(&self.data_dir())

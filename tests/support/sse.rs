@@ -101,13 +101,20 @@ impl Stream {
 
     /// The next event, or `None` at a clean end of the body.
     pub(crate) fn next(&mut self) -> Option<Event> {
+        loop {
+            let block = String::from_utf8(self.block()?).unwrap();
+            if let Some(event) = Event::parse(&block) {
+                return Some(event);
+            }
+        }
+    }
+
+    /// The next block as it came, or `None` at a clean end of the body.
+    fn block(&mut self) -> Option<Vec<u8>> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            while let Some(end) = self.text.windows(2).position(|two| two == b"\n\n") {
-                let block: Vec<u8> = self.text.drain(..end + 2).collect();
-                if let Some(event) = Event::parse(&String::from_utf8(block).unwrap()) {
-                    return Some(event);
-                }
+            if let Some(end) = self.text.windows(2).position(|two| two == b"\n\n") {
+                return Some(self.text.drain(..end + 2).collect());
             }
             if self.ended {
                 assert!(self.text.is_empty(), "cut in the middle of an event");
@@ -143,6 +150,11 @@ impl Stream {
                 return seen;
             }
         }
+    }
+
+    /// Every block up to the clean end, as it came.
+    pub(crate) fn blocks(&mut self) -> Vec<Vec<u8>> {
+        std::iter::from_fn(|| self.block()).collect()
     }
 
     /// Everything up to the clean end, without heartbeats.

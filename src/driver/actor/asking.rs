@@ -156,11 +156,11 @@ impl Turn {
         self.resync = Some(Box::pin(resync::ask(self.link.clone(), family, others)));
     }
 
-    pub(super) fn catch_up(&mut self, missed: Missed) -> Option<End> {
+    pub(super) fn catch_up(&mut self, mut missed: Missed) -> Option<End> {
         let now = Timestamp::now();
-        for item in missed.history {
-            self.translator.apply_history(item, now, &mut self.batch);
-        }
+        let (history, messages) = (missed.history, &mut missed.messages);
+        self.translator
+            .apply_missed(history, messages, now, &mut self.batch);
         self.recall(missed.messages);
         self.heard();
         // The end may be among what was missed.

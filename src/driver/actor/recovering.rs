@@ -127,7 +127,7 @@ impl Turn {
     }
 
     /// The next child is there. First everything of the dead one's is told and closed.
-    fn regain(&mut self, link: Link, missed: Missed) -> Option<End> {
+    fn regain(&mut self, link: Link, mut missed: Missed) -> Option<End> {
         (self.link, self.orphaned, self.asked) = (link, false, 0);
         let now = Timestamp::now();
         let (root, before) = (&*self.remote_id, self.before.as_deref());
@@ -141,9 +141,9 @@ impl Turn {
         // A prompt is answered for before it is stored: the child may have died in between.
         let untold = missed.whole && !taken;
 
-        for item in missed.history {
-            self.translator.apply_history(item, now, &mut self.batch);
-        }
+        let (history, messages) = (missed.history, &mut missed.messages);
+        self.translator
+            .apply_missed(history, messages, now, &mut self.batch);
         self.recall(missed.messages);
         self.translator.abandon_run(now, &mut self.batch);
         self.heard();

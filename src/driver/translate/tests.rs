@@ -3,6 +3,7 @@
 mod bench;
 mod crash;
 mod healing;
+mod missed;
 mod mutation;
 mod replay;
 mod restoring;

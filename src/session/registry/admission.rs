@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
@@ -11,7 +10,7 @@ use super::{Entry, LOG_LIMITS, Registry, State};
 use crate::clock::Timestamp;
 use crate::session::limits::StreamSlots;
 use crate::session::log::{Epoch, EventLog, Place};
-use crate::session::record::Origin;
+use crate::session::record::{Origin, SHOWN};
 use crate::session::seat::Outcome;
 use crate::session::{
     CreateError, Created, Errand, Idempotency, Job, Request, Seat, Session, Status,
@@ -19,9 +18,6 @@ use crate::session::{
 
 /// Commands that wait for a session's driver: a cancel each, and it looks between any two events.
 const COMMANDS: usize = 16;
-
-/// The first events of a turn are on disk in milliseconds, or the disk counts as failing.
-pub(super) const SHOWN: Duration = Duration::from_secs(5);
 
 // === impl Registry ===
 

@@ -11,13 +11,13 @@ use futures_util::future::join_all;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 
-use super::admission::SHOWN;
 use super::{Created, Errand, Found, Job, Registry, Session, State};
 use crate::event::State as SessionState;
 use crate::journal::{Journal, JournalError, Opened, Removed, Stored};
 use crate::session::facts::Facts;
 use crate::session::limits::StreamSlots;
 use crate::session::log::{Epoch, Place};
+use crate::session::record::SHOWN;
 use crate::session::{CreateError, Interrupted, Request};
 
 /// How long a session stays in memory after it was last asked for.

@@ -1,0 +1,65 @@
+//! A history that has a text's end behind the call that followed it.
+
+use serde_json::{Value, json};
+
+use crate::opencode::types as oc;
+
+use super::bench::{Bench, NOW, bench, message, said, text, tool};
+
+/// The driver's way: the history first, then what the messages have beyond it.
+fn catch_up(bench: &mut Bench, history: &[Value], parts: &[Value]) {
+    let items = history.iter().zip(1..).map(|(part, seq)| {
+        json!({ "id": format!("evt_{seq}"), "aggregate_id": "s", "seq": seq,
+            "type": "message.part.updated.1", "data": { "sessionID": "s", "part": part, "time": 5 } })
+    });
+    let history = Value::from_iter(items).to_string();
+    let history = oc::history(history.as_bytes()).unwrap();
+    let list = json!([{ "info": message("m1", "assistant"), "parts": parts }]);
+    let mut messages = oc::messages(list.to_string().as_bytes()).unwrap();
+    let (translator, batch) = (&mut bench.translator, &mut bench.batch);
+    translator.apply_missed(history, &mut messages, NOW, batch);
+    for message in messages {
+        translator.apply_message(message, NOW, batch);
+    }
+}
+
+#[test]
+fn a_call_does_not_overtake_the_text_before_it() {
+    let call = tool("p2", "running", &json!({ "command": "x" }), &json!({}));
+    let whole = text("p1", "one two three", true);
+    for begun in [true, false] {
+        let mut bench = bench();
+        if begun {
+            bench.part(&text("p1", "", false));
+            bench.delta("p1", "one ");
+        }
+        bench.translator.feed_lost();
+        let history = [text("p1", "", false), call.clone(), whole.clone()];
+        catch_up(&mut bench, &history, &[whole.clone(), call.clone()]);
+        let lines = bench.lines();
+        let told: Vec<usize> = (0..lines.len())
+            .filter(|at| lines[*at].starts_with("output"))
+            .collect();
+        let called = lines.iter().position(|line| line.starts_with("tool_call"));
+        assert!(told.last() < called.as_ref(), "{lines:#?}");
+        let texts: Vec<&String> = told.iter().map(|at| &lines[*at]).collect();
+        let expected = if begun {
+            vec![said("one "), said("two three")]
+        } else {
+            vec![said("one two three")]
+        };
+        assert_eq!(texts, expected.iter().collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_text_behind_the_call_stays_behind_it() {
+    let mut bench = bench();
+    bench.translator.feed_lost();
+    let call = tool("p2", "running", &json!({ "command": "x" }), &json!({}));
+    let behind = text("p3", "behind", true);
+    catch_up(&mut bench, &[call.clone(), behind.clone()], &[call, behind]);
+    let lines = bench.lines();
+    assert!(lines[0].starts_with("tool_call"), "{lines:#?}");
+    assert_eq!(lines.last(), Some(&said("behind")));
+}
