@@ -7,16 +7,19 @@ It knows how to start one, speak HTTP with it, read its cgroup and end it. What 
 import http.client
 import json
 import os
+import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
 import uuid
 
 IMAGE = os.environ.get("IMAGE", "localhost/opencode-sidecar:latest")
-GIB = 1024**3
 
+# Told to end, a program here still takes its containers with it.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
 
 def sh(*command, check=True, seconds=60):
     done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
@@ -153,7 +156,7 @@ class Box(Client):
 
     def __exit__(self, kind, error, trace):
         if error is not None:
-            print(sh("podman", "logs", "--tail", "30", self.name, check=False))
+            subprocess.run(["podman", "logs", "--tail", "30", self.name], check=False, timeout=30)
         sh("podman", "rm", "--force", "--volumes", "--time", "2", self.name, check=False)
         sh("rm", "-rf", self.dir)
 
