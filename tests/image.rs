@@ -148,14 +148,10 @@ impl Fetch {
     }
 
     fn run(&self, architecture: &str, version: &str) -> Output {
-        let path = std::env::var("PATH").unwrap();
-        Command::new("node")
+        Command::new("sh")
+            .args(["-c", "PATH=\"$PWD/bin:$PATH\" exec node \"$@\"", "sh"])
             .arg(root().join("tools/image/opencode.mjs"))
             .args([architecture, version, "out"])
-            .env(
-                "PATH",
-                format!("{}:{path}", self.dir.path().join("bin").display()),
-            )
             .current_dir(self.dir.path())
             .output()
             .unwrap()
