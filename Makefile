@@ -6,7 +6,7 @@ SHELL := bash
 
 OPENCODE := tools/opencode/node_modules/.installed
 
-.PHONY: help run test test-api test-clients check bench soak deny opencode image image-smoke image-measure image-bill clean
+.PHONY: help run test test-api test-clients check manifests bench soak deny opencode image image-smoke image-measure image-bill clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s '|'
@@ -32,6 +32,9 @@ check: ## Formatting, lints, documentation, dependency policy: warnings are erro
 	tools/image/lint
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items --quiet
+
+manifests: ## Render deploy/ again (needs kubectl)
+	tools/manifests/render
 
 bench: opencode ## Measure what we claim; prints figures and how they were taken
 	cargo bench --locked --quiet
@@ -67,4 +70,4 @@ image-bill: ## Only its bill of materials and licences, into ./bill
 
 clean: ## Remove what was built and installed
 	cargo clean
-	rm -rf tools/opencode/node_modules workspace data bill
+	rm -rf tools/opencode/node_modules tools/manifests/venv workspace data bill

@@ -5,6 +5,8 @@
 //! | `GET /healthz`, `GET /health` | this process answers |
 //! | `GET /ready` | work can be taken; 503 says why not |
 //! | `GET /openapi.json` | this table for programs |
+//! | `GET /metrics` | figures for Prometheus |
+//! | `POST /drain` | leave as on SIGTERM; answered when the turns have ended |
 //! | `GET /engine/status` | everything about the child |
 //! | `POST /engine/start`, `/engine/stop`, `/engine/restart` | move it |
 //! | `POST /sessions` | begin a session |
@@ -16,10 +18,12 @@
 //! Handlers check, call and convert; they hold no rules. Errors are made in [`error`] only, and no
 //! module below knows a status code. OpenCode and the disk are out of reach from here.
 
+mod drain;
 pub(crate) mod encode;
 mod engine;
 mod error;
 mod extract;
+mod metrics;
 mod middleware;
 mod openapi;
 pub(crate) mod patience;
@@ -31,6 +35,7 @@ mod sessions;
 pub(crate) mod stream;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 pub(crate) use self::server::Bound;
 
@@ -58,6 +63,8 @@ pub(crate) struct Rules {
     pub(crate) max_prompt: usize,
     /// Whether the provider `demo` may be used.
     pub(crate) demo: bool,
+    /// Longest a drain may take.
+    pub(crate) drain_timeout: Duration,
 }
 
 type Shared = axum::extract::State<Arc<State>>;

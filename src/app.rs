@@ -16,12 +16,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Announce, Config, Renewal, SharedSecrets};
+use crate::journal::{self, Journal};
 use crate::opencode::config::{Model, Settings, content};
 use crate::shutdown::Shutdown;
-use crate::{api, driver, engine, gateway, session, workspace};
+use crate::{api, backend, driver, engine, gateway, session, workspace};
 
 /// How long connections may take to finish their request once everything else is over.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
+/// What the journal may take to write the last events. They are few, and written as they come.
+const LAST_WRITE: Duration = Duration::from_secs(2);
 
 /// What the engine's ladder may take, from the end of the last turn to the sweep.
 const LADDER: Duration = Duration::from_secs(8);
@@ -145,8 +149,16 @@ impl App {
             &tracker,
         )
         .map_err(|error| AppError::System("start the engine's keeper", error))?;
-        let (registry, seats_rx) = session::Registry::new(config.sessions, shutdown.drain.clone());
-        let seats = (registry.clone(), seats_rx);
+        let journal = match config.journal {
+            Some(config) => Some(
+                Journal::start(config, journal::boot_id())
+                    .map_err(|error| AppError::System("start the journal's writer", error))?,
+            ),
+            None => None,
+        };
+        let (registry, outlets) =
+            session::Registry::new(config.sessions, journal.clone(), shutdown.drain.clone());
+        let seats = (registry.clone(), outlets);
         driver::spawn(
             config.driver,
             engine.clone(),
@@ -156,6 +168,10 @@ impl App {
             &tracker,
         );
         gateway.spawn(&tracker, shutdown.gone.clone());
+        keep(&registry, &tracker, &shutdown);
+        let bearer = bearer(config.shared_secrets.clone());
+        let reports = backend::spawn(config.backend, &registry, bearer, &shutdown, &tracker)
+            .map_err(|error| AppError::Usage(error.to_string()))?;
         tracker.spawn(renew(config.shared_secrets.clone(), shutdown.gone.clone()));
 
         let state = api::State {
@@ -168,6 +184,7 @@ impl App {
                 max_body_bytes: config.max_body_bytes,
                 max_prompt: config.max_prompt,
                 demo: config.demo,
+                drain_timeout: config.drain_timeout,
             },
         };
         let close = CancellationToken::new();
@@ -183,9 +200,15 @@ impl App {
             };
             if !sound {
                 tracing::error!("the engine's keeper failed: leaving");
-                shutdown.drain.cancel();
+                shutdown.begin();
                 shutdown.halt.cancel();
                 engine.end_all().await;
+            }
+            // While the journal can still note what the backend knows.
+            reports.tell_the_rest().await;
+            if let Some(journal) = &journal {
+                // What the last events said is on disk before anybody reads that it was the last.
+                finish(journal).await;
             }
             close.cancel();
             last_answers(&connections).await;
@@ -204,6 +227,36 @@ impl App {
                 Ok(())
             }
         }
+    }
+}
+
+/// What we show the backend, as it is at each call.
+fn bearer(secrets: SharedSecrets) -> backend::Bearer {
+    backend::Bearer::new(move || secrets.first())
+}
+
+/// What keeps the registry in step with the disk.
+fn keep(registry: &session::Registry, tracker: &TaskTracker, shutdown: &Shutdown) {
+    let Some(journal) = registry.journal() else {
+        return;
+    };
+    let (loading, following) = (registry.clone(), registry.clone());
+    let removals = journal.take_removals();
+    let gone = shutdown.gone.clone();
+    tracker.spawn(async move { gone.run_until_cancelled(loading.load()).await });
+    let gone = shutdown.gone.clone();
+    tracker.spawn(async move {
+        gone.run_until_cancelled(following.follow_retention(removals))
+            .await
+    });
+}
+
+async fn finish(journal: &Journal) {
+    if tokio::time::timeout(LAST_WRITE, journal.close())
+        .await
+        .is_err()
+    {
+        tracing::error!("the journal's disk does not answer: leaving it as it is");
     }
 }
 

@@ -1,4 +1,5 @@
-//! When to try again: delays that double, and a budget of tries within a window. Pure.
+//! When to try again: delays that double, and a budget of tries within a window. Pure but for
+//! [`jitter`].
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -32,6 +33,16 @@ pub(crate) struct Budget {
     restarts: VecDeque<Instant>,
     /// It ran out, and nothing has succeeded since.
     spent: bool,
+}
+
+// === impl Verdict ===
+
+impl Verdict {
+    pub(crate) const fn delay(self) -> Duration {
+        match self {
+            Self::Retry { delay, .. } | Self::Exhausted { delay } => delay,
+        }
+    }
 }
 
 // === impl Budget ===
@@ -92,6 +103,11 @@ impl Budget {
         self.restarts.clear();
         self.spent = false;
     }
+}
+
+/// 0..1. Without randomness the pods merely agree on their delays.
+pub(crate) fn jitter() -> f64 {
+    f64::from(getrandom::u32().unwrap_or(0)) / f64::from(u32::MAX)
 }
 
 #[cfg(test)]

@@ -37,6 +37,48 @@ impl Timestamp {
         self.0
     }
 
+    /// Reads RFC 3339, with any offset. Milliseconds are kept, finer parts are cut off; a moment before
+    /// 1970 is none.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let number = |at: std::ops::Range<usize>| {
+            let digits = text.get(at)?;
+            let all = digits.bytes().all(|byte| byte.is_ascii_digit());
+            digits.parse::<i64>().ok().filter(|_| all)
+        };
+        let sign = |at: usize, accepted: &[u8]| {
+            text.as_bytes()
+                .get(at)
+                .filter(|byte| accepted.contains(byte))
+        };
+        sign(4, b"-").and(sign(7, b"-"))?;
+        sign(10, b"Tt ").and(sign(13, b":")).and(sign(16, b":"))?;
+        let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
+        let (hour, minute, second) = (number(11..13)?, number(14..16)?, number(17..19)?);
+        let in_range = (1..=12).contains(&month) && (1..=31).contains(&day);
+        if !in_range || hour > 23 || minute > 59 || second > 60 {
+            return None;
+        }
+        let rest = text.get(19..)?;
+        let fraction = rest.strip_prefix('.').unwrap_or_default();
+        let digits = fraction.bytes().take_while(u8::is_ascii_digit).count();
+        if rest.starts_with('.') && digits == 0 {
+            return None;
+        }
+        let millis = fraction
+            .get(..digits.min(3))
+            .map_or(0, |first| format!("{first:0<3}").parse().unwrap_or(0));
+        let zone = if rest.starts_with('.') {
+            fraction.get(digits..)?
+        } else {
+            rest
+        };
+        let offset = offset_minutes(zone)?;
+        let minutes = (days_since_1970(year, month, day) * 24 + hour) * 60 + minute - offset;
+        u64::try_from(minutes * 60_000 + second * 1000 + millis)
+            .ok()
+            .map(Self::from_millis)
+    }
+
     /// How long before `self` the moment `earlier` was; zero when the clock went backwards.
     pub(crate) const fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
@@ -109,6 +151,33 @@ const fn civil(days: u64) -> (u64, u64, u64) {
     (civil_year, civil_month, day_of_month)
 }
 
+/// The inverse of [`civil`].
+const fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let era = year.div_euclid(400);
+    let year_of_era = year.rem_euclid(400);
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
+}
+
+/// `Z`, `+02:00` or `-09:30`.
+fn offset_minutes(zone: &str) -> Option<i64> {
+    if zone.eq_ignore_ascii_case("z") {
+        return Some(0);
+    }
+    let sign = match zone.as_bytes().first()? {
+        b'+' => 1,
+        b'-' => -1,
+        _ => return None,
+    };
+    let (hours, minutes) = zone.get(1..)?.split_once(':')?;
+    let two = |digits: &str| {
+        let sound = digits.len() == 2 && digits.bytes().all(|byte| byte.is_ascii_digit());
+        digits.parse::<i64>().ok().filter(|_| sound)
+    };
+    Some(sign * (two(hours)? * 60 + two(minutes)?))
+}
+
 impl PartialSchema for Timestamp {
     fn schema() -> RefOr<Schema> {
         ObjectBuilder::new()
@@ -161,6 +230,40 @@ mod tests {
             };
             assert_eq!(next, expected);
             last = next;
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_and_so_is_what_others_write() {
+        for millis in [0, 951_782_399_999, 1_795_166_590_559, MAX_MILLIS] {
+            let moment = Timestamp::from_millis(millis);
+            assert_eq!(Timestamp::parse(&moment.to_string()), Some(moment));
+        }
+        for (text, written) in [
+            ("2026-11-20T09:23:10Z", "2026-11-20T09:23:10.000Z"),
+            ("2026-11-20T09:23:10.5Z", "2026-11-20T09:23:10.500Z"),
+            ("2026-11-20T09:23:10.559999999Z", "2026-11-20T09:23:10.559Z"),
+            ("2026-11-20T01:23:10.559+02:00", "2026-11-19T23:23:10.559Z"),
+            ("2026-12-31 23:30:00-09:30", "2027-01-01T09:00:00.000Z"),
+        ] {
+            let read = Timestamp::parse(text).map(|moment| moment.to_string());
+            assert_eq!(read.as_deref(), Some(written), "{text}");
+        }
+        for text in [
+            "",
+            "yesterday",
+            "0001-01-01T00:00:00Z",
+            "2026-11-20",
+            "2026-11-20T09:23:10",
+            "2026-11-20T09:23:10.Z",
+            "2026-11-20T09:23:10.5",
+            "2026-13-20T09:23:10Z",
+            "2026-11-20T25:23:10Z",
+            "2026-11-20T09:23:10+2:00",
+            "2026-11-20T09:23:10Zé",
+            "+026-11-20T09:23:10Z",
+        ] {
+            assert_eq!(Timestamp::parse(text), None, "{text}");
         }
     }
 

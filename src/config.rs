@@ -14,14 +14,14 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use self::cli::{Command, Healthcheck, from_process};
+pub use self::cli::{Command, Drain, Healthcheck, from_process};
 pub(crate) use self::secrets::{Renewal, SharedSecrets};
 #[cfg(test)]
 pub(crate) use self::settings::SETTINGS;
 
 use self::reader::Reader;
 use crate::text::plain;
-use crate::{driver, engine, gateway, session, telemetry};
+use crate::{backend, driver, engine, gateway, journal, session, telemetry};
 
 /// Where the image keeps the engine's state.
 const IMAGE_DATA_DIR: &str = "/var/lib/opencode-sidecar";
@@ -47,9 +47,13 @@ pub struct Config {
     pub(crate) workspace: PathBuf,
     pub(crate) engine: engine::Config,
     pub(crate) sessions: session::Config,
+    /// `None`: sessions live in memory alone.
+    pub(crate) journal: Option<journal::Config>,
     /// In characters.
     pub(crate) max_prompt: usize,
     pub(crate) driver: driver::Config,
+    /// `None`: nobody is told how sessions end.
+    pub(crate) backend: Option<backend::Config>,
     pub(crate) gateway: gateway::Config,
     /// Whether the provider `demo` may be used.
     pub(crate) demo: bool,
@@ -120,7 +124,9 @@ impl Config {
             sessions: session::Config {
                 most: reader.required("MAX_CONCURRENT_SESSIONS", parse::within(1..=1000))?,
                 retention: reader.required("SESSION_RETENTION", parse::duration)?,
+                keep_prompts: reader.required("JOURNAL_PROMPTS", parse::switch)?,
             },
+            journal: journal_config(reader, &data_dir)?,
             max_prompt: reader.required("MAX_PROMPT_LENGTH", parse::within(1..=10_000_000))?,
             driver: driver::Config {
                 workspace: workspace.clone(),
@@ -128,8 +134,10 @@ impl Config {
                 engine_wait: reader.required("ENGINE_WAIT", parse::duration)?,
                 loop_limit: reader.required("TOOL_LOOP_LIMIT", parse::loop_limit)?,
                 stall_after: reader.required("STALL_AFTER", parse::duration)?,
+                recoveries: recoveries(reader)?,
                 instructions: reader.required("WORKSPACE_INSTRUCTIONS", parse::switch)?,
             },
+            backend: backend_config(reader)?,
             gateway: gateway_config(reader)?,
             demo: reader.required("DEMO_MODEL", parse::switch)?,
             host: reader.required("HOST", parse::address)?,
@@ -161,6 +169,8 @@ impl Config {
                     .required("ENGINE_RESTART_BUDGET", parse::within(1..=1000))?,
                 restart_window: reader.required("ENGINE_RESTART_WINDOW", parse::duration)?,
                 retry_interval: reader.required("ENGINE_RETRY_INTERVAL", parse::duration)?,
+                memory_limit: reader
+                    .optional("ENGINE_MEMORY_LIMIT", parse::bytes(16 << 20..=1 << 40))?,
                 passed_on: reader.passed_on(),
             },
             log: telemetry::Config {
@@ -176,6 +186,46 @@ impl Config {
             hints: reader.hints(),
         })
     }
+}
+
+fn journal_config(
+    reader: &Reader,
+    data_dir: &Path,
+) -> Result<Option<journal::Config>, ConfigError> {
+    let config = journal::Config {
+        dir: data_dir.join("journal"),
+        max_bytes: reader.required("JOURNAL_MAX_BYTES", parse::bytes(4 << 20..=1 << 40))?,
+        retention: reader.required("SESSION_RETENTION", parse::duration)?,
+    };
+    let wanted = reader.required("JOURNAL", parse::switch)?;
+    Ok(wanted.then_some(config))
+}
+
+/// How many deaths of the child a turn survives. To fail at once is to survive none.
+fn recoveries(reader: &Reader) -> Result<u32, ConfigError> {
+    let goes_on = reader.required("ON_ENGINE_CRASH", |text| match text {
+        "continue" => Some(true),
+        "fail" => Some(false),
+        _ => None,
+    })?;
+    let most = reader.required("MAX_TURN_RECOVERIES", parse::recoveries)?;
+    Ok(if goes_on { most } else { 0 })
+}
+
+fn backend_config(reader: &Reader) -> Result<Option<backend::Config>, ConfigError> {
+    let url = reader
+        .optional("BACKEND_API_URL", parse::url)
+        .map_err(|error| match error {
+            // What stands before it may be a password.
+            ConfigError::BadValue {
+                name,
+                value,
+                accepts,
+            } if value.contains('@') => ConfigError::BadSecret { name, accepts },
+            other => other,
+        })?;
+    let extra_ca_file = reader.optional("EXTRA_CA_FILE", parse::path)?;
+    Ok(url.map(|url| backend::Config { url, extra_ca_file }))
 }
 
 fn gateway_config(reader: &Reader) -> Result<gateway::Config, ConfigError> {

@@ -18,9 +18,11 @@ mod instructions;
 mod link;
 mod opening;
 mod publish;
+mod recovery;
 mod resync;
 mod switchboard;
 pub(crate) mod translate;
+mod words;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -39,6 +41,8 @@ pub(crate) struct Config {
     pub(crate) loop_limit: u32,
     /// Silence after which a running turn is called stalled.
     pub(crate) stall_after: Duration,
+    /// How often a turn goes on in the next child when its child dies; 0 is never.
+    pub(crate) recoveries: u32,
     /// Whether the workspace's AGENTS.md is added to the system prompt.
     pub(crate) instructions: bool,
 }

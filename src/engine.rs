@@ -9,13 +9,19 @@
 //!    +------------- Waiting (budget left) / Failed (budget spent) <----+
 //! ```
 //!
+//! A child that makes memory short goes from Ready to Starting, by the guard's wish; that is no failure.
+//!
 //! Promises: at most one child at a time; a new password with every start, kept in memory only; when
-//! the actor is done no process of ours is left. It knows nothing of sessions.
+//! the actor is done no process of ours is left. It knows nothing of sessions, but for how many turns
+//! there are ([`Handle::turn`]).
 
 mod actor;
 mod child;
 mod environment;
+mod guard;
 mod handle;
+mod load;
+mod memory;
 mod nursery;
 mod operation;
 mod output;
@@ -33,6 +39,8 @@ use std::time::Duration;
 use rustix::fs::{Access, AtFlags, CWD, FlockOperation};
 
 pub(crate) use self::handle::{Answer, AskError, Handle, Status, spawn};
+pub(crate) use self::load::Busy;
+pub(crate) use self::memory::Memory;
 pub(crate) use self::operation::Operation;
 pub use self::shim::{NAME as SHIM, exec as shim};
 pub(crate) use self::state::Snapshot;
@@ -68,6 +76,8 @@ pub(crate) struct Config {
     pub(crate) restart_budget: usize,
     pub(crate) restart_window: Duration,
     pub(crate) retry_interval: Duration,
+    /// What the child and all it started may use together.
+    pub(crate) memory_limit: Option<u64>,
     /// Variables the child gets as we got them: the allow-list is in `config`.
     pub(crate) passed_on: Vec<(String, OsString)>,
 }

@@ -11,7 +11,6 @@ mod shrink;
 #[cfg(test)]
 mod tests;
 
-#[cfg(test)]
 pub(crate) use encode::Encoded;
 
 use std::sync::Arc;
@@ -31,6 +30,18 @@ pub(crate) struct Event {
     /// The subagent it happened in; nothing for the session's own agent.
     pub(crate) agent: Option<Arc<Agent>>,
     pub(crate) body: Body,
+    /// Nothing for what belongs to no part.
+    pub(crate) note: Option<Note>,
+}
+
+/// How far a part of the agent's answer is told, this event included. Clients do not see it: it is for
+/// whoever tells the rest after this process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Note {
+    /// Which part; what else is in it is the driver's business.
+    pub(crate) part: Arc<str>,
+    /// Never less than before for the same part.
+    pub(crate) value: u64,
 }
 
 /// A subagent. Shared by all its events.
@@ -87,6 +98,10 @@ pub(crate) enum Phase {
     Compacting,
     /// Nothing is heard although something should be.
     Stalled,
+    /// The agent's process died; the turn goes on in the next one.
+    Recovering,
+    /// What is published cannot be written to disk for now.
+    JournalDegraded,
 }
 
 /// More text.
@@ -328,6 +343,15 @@ impl Event {
 // === impl names ===
 
 impl State {
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Pending,
+        Self::Running,
+        Self::WaitingInput,
+        Self::Completed,
+        Self::Failed,
+        Self::Cancelled,
+    ];
+
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -338,6 +362,11 @@ impl State {
             Self::Cancelled => "cancelled",
         }
     }
+
+    /// The state that is spelt like this.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == text)
+    }
 }
 
 impl Phase {
@@ -346,6 +375,8 @@ impl Phase {
             Self::ProviderRetry => "provider_retry",
             Self::Compacting => "compacting",
             Self::Stalled => "stalled",
+            Self::Recovering => "recovering",
+            Self::JournalDegraded => "journal_degraded",
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Sessions and their events on disk: one SQLite database, one thread that writes it.
+//! Sessions and their events on disk: one `SQLite` database, one thread that writes it.
 //!
 //! ```text
 //! session::log --wake--> writer thread --take--> drafts --one transaction--> committed --> readers see it
@@ -14,13 +14,43 @@
 //!
 //! Knows frames as bytes and sessions as rows. It knows no keys, no HTTP and nothing of OpenCode.
 
-#![expect(dead_code, reason = "the session room takes it up next")]
+mod aside;
+mod board;
+mod desk;
+mod fault;
+mod frames;
+mod look;
+mod marker;
+mod opening;
+mod page;
+mod queue;
+mod readers;
+mod retention;
+mod schema;
+mod store;
+mod watchdog;
+mod writer;
 
+use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::{mpsc, watch};
+
+pub(crate) use self::board::Figures;
+pub(crate) use self::opening::boot_id;
+pub(crate) use self::page::Piece;
+pub(crate) use self::readers::JournalError;
+
+use self::board::{Board, Stage};
+use self::desk::Desk;
+use self::marker::Marker;
+use self::queue::{End, Queue};
+use self::readers::Readers;
+use self::writer::Writer;
 
 /// What the journal was told.
 #[derive(Clone, Debug)]
@@ -91,7 +121,8 @@ pub(crate) struct Draft {
     pub(crate) durable: bool,
 }
 
-/// A session with news. The writer calls it from its own thread, so nothing here may wait.
+/// A session with news. The writer calls it from its own thread, so nothing here may wait. It may call
+/// [`Journal::wake`], and nothing else of the journal.
 pub(crate) trait Source: Send + Sync + std::fmt::Debug {
     /// The number of its [`Row`].
     fn number(&self) -> u64;
@@ -130,3 +161,214 @@ pub(crate) struct Removed {
     pub(crate) id: String,
     pub(crate) remote_id: Option<String>,
 }
+
+/// A handle on the journal; clones are the same journal. When the last one is dropped without
+/// [`Journal::close`], the writer ends as if the process had died.
+#[derive(Clone)]
+pub(crate) struct Journal {
+    shared: Arc<Shared>,
+    _owner: Arc<Owner>,
+}
+
+/// What the handles and the two threads share.
+struct Shared {
+    queue: Queue,
+    desk: Desk,
+    board: Board,
+    readers: Readers,
+    /// There once the database's directory is.
+    marker: OnceLock<Arc<Marker>>,
+}
+
+/// Ends the threads with the last handle.
+struct Owner(Arc<Shared>);
+
+/// What tests make shorter or smaller.
+#[derive(Clone, Debug)]
+struct Tuning {
+    /// The disk hangs if it has not answered for so long.
+    hang: Duration,
+    /// The first and the longest delay before a group that failed is tried again.
+    retry: (Duration, Duration),
+    /// What is kept in memory while nothing can be written, of the pod's 1 GiB.
+    kept_bytes: usize,
+    /// The WAL goes into the database when it has so many pages.
+    checkpoint_pages: u32,
+}
+
+/// The threads call SQLite, which wants less than 100 KiB.
+const STACK: usize = 512 << 10;
+
+// === impl Journal ===
+
+impl Journal {
+    /// Starts the thread that opens the database and writes it, and returns at once. `boot` is
+    /// [`boot_id`].
+    pub(crate) fn start(config: Config, boot: String) -> io::Result<Self> {
+        let tuning = Tuning::of(&config);
+        Self::start_tuned(config, boot, tuning)
+    }
+
+    fn start_tuned(config: Config, boot: String, tuning: Tuning) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            queue: Queue::default(),
+            desk: Desk::new(tuning.kept_bytes),
+            board: Board::new(),
+            readers: Readers::new(&config.dir),
+            marker: OnceLock::new(),
+        });
+        let journal = Self {
+            _owner: Arc::new(Owner(Arc::clone(&shared))),
+            shared: Arc::clone(&shared),
+        };
+        let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
+            let thread = thread::Builder::new().name(name.into()).stack_size(STACK);
+            thread.spawn(work)
+        };
+        let (watched, limit) = (Arc::clone(&shared), tuning.hang);
+        let writer = Writer::new(shared, config, boot, &tuning);
+        spawn(
+            "journal-watch",
+            Box::new(move || watchdog::watch(&watched, limit)),
+        )?;
+        spawn("journal", Box::new(move || writer.run()))?;
+        Ok(journal)
+    }
+
+    /// Waits until the database is open. The first caller gets what was found in it, a later one nothing.
+    ///
+    /// If the database cannot be opened this waits, however long: what is in it must be known before a
+    /// new session may have a number. [`Journal::health`] says why meanwhile.
+    pub(crate) async fn opened(&self) -> Opened {
+        self.shared.board.reaches(Stage::Open).await;
+        self.shared.board.take_opened()
+    }
+
+    /// This source has news. Never blocks; a source that is waiting already keeps its place.
+    pub(crate) fn wake(&self, source: Arc<dyn Source>) {
+        self.shared.queue.wake(source);
+    }
+
+    /// The newest session with this id.
+    pub(crate) async fn session(&self, id: &str) -> Result<Option<Stored>, JournalError> {
+        let id = id.to_owned();
+        readers::look(&self.shared, move |conn| look::session(conn, &id)).await
+    }
+
+    pub(crate) async fn session_by_key(&self, key: &str) -> Result<Option<Stored>, JournalError> {
+        let key = key.to_owned();
+        readers::look(&self.shared, move |conn| look::session_by_key(conn, &key)).await
+    }
+
+    /// Newest first: those with a number below `before`, and in `state` if one is given.
+    pub(crate) async fn sessions(
+        &self,
+        before: Option<u64>,
+        state: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Stored>, JournalError> {
+        let state = state.map(str::to_owned);
+        readers::look(&self.shared, move |conn| {
+            look::sessions(conn, before, state.as_deref(), limit)
+        })
+        .await
+    }
+
+    /// Finished sessions whose end the backend was not told, oldest first.
+    pub(crate) async fn unreported(&self, limit: usize) -> Result<Vec<Stored>, JournalError> {
+        readers::look(&self.shared, move |conn| look::unreported(conn, limit)).await
+    }
+
+    /// Events `after + 1 ..= upto` of a session, until there are about 256 KiB.
+    ///
+    /// What is not there is named ([`Piece`]); so there is at least one piece if `after < upto`, and
+    /// the last piece says where to go on.
+    pub(crate) async fn page(
+        &self,
+        number: u64,
+        after: u64,
+        upto: u64,
+        hidden: bool,
+    ) -> Result<Vec<Piece>, JournalError> {
+        readers::look(&self.shared, move |conn| {
+            look::page(conn, number, after, upto, hidden)
+        })
+        .await
+    }
+
+    /// Notes of a session's last turn.
+    pub(crate) async fn notes(&self, number: u64) -> Result<Vec<(String, u64)>, JournalError> {
+        readers::look(&self.shared, move |conn| look::notes(conn, number)).await
+    }
+
+    /// The session and its events go. What its source still has is not written any more.
+    pub(crate) fn forget(&self, number: u64) {
+        self.shared.queue.forget(number);
+    }
+
+    pub(crate) fn health(&self) -> watch::Receiver<Health> {
+        self.shared.board.health()
+    }
+
+    pub(crate) fn figures(&self) -> Figures {
+        self.shared.board.figures()
+    }
+
+    /// Sessions that retention removed, for whoever cleans up after them; for the first who asks. While
+    /// nobody reads it, retention stops after a few.
+    pub(crate) fn take_removals(&self) -> mpsc::Receiver<Removed> {
+        self.shared.board.take_removals()
+    }
+
+    /// Writes what there is, and marks the database as closed in good order. The caller has the deadline.
+    pub(crate) async fn close(&self) {
+        self.shared.queue.end(End::Close);
+        self.shared.board.reaches(Stage::Ended).await;
+    }
+}
+
+impl std::fmt::Debug for Journal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Journal")
+            .field("health", &*self.health().borrow())
+            .finish_non_exhaustive()
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    /// Does something at the disk, where the watchdog has an eye on it.
+    fn at_disk<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.queue.set_busy(true);
+        let done = work();
+        self.queue.set_busy(false);
+        done
+    }
+}
+
+// === impl Owner ===
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.0.queue.end(End::Abandon);
+    }
+}
+
+// === impl Tuning ===
+
+impl Tuning {
+    fn of(config: &Config) -> Self {
+        // A WAL of 4 MiB, but an eighth of what there is at most.
+        let pages = config.max_bytes / 8 / store::PAGE;
+        Self {
+            hang: Duration::from_secs(2),
+            retry: (Duration::from_millis(100), Duration::from_secs(5)),
+            kept_bytes: 64 << 20,
+            checkpoint_pages: u32::try_from(pages).unwrap_or(1000).clamp(16, 1000),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

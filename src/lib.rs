@@ -13,11 +13,13 @@
 
 mod api;
 mod app;
+mod backend;
 mod backoff;
 #[doc(hidden)]
 pub mod bench;
 mod clock;
 pub mod config;
+pub mod drain;
 mod driver;
 mod engine;
 mod event;
@@ -27,7 +29,9 @@ mod id;
 mod journal;
 #[cfg(test)]
 mod live;
+mod loopback;
 mod opencode;
+mod process;
 mod provider;
 mod secret;
 mod session;
@@ -35,6 +39,7 @@ mod shutdown;
 pub mod telemetry;
 mod text;
 mod tool;
+mod trust;
 mod workspace;
 
 pub use app::{App, AppError, harden, widen};

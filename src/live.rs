@@ -14,9 +14,9 @@ use crate::gateway::llm::{Kind, Llm, Recorded, Scope, Turn};
 use crate::gateway::{Budget, Config, Grant, ProxySettings, Route, Stop, Usage};
 use crate::provider::{Dialect, Upstream};
 use crate::secret::Secret;
-use child::Child;
+pub(crate) use child::Child;
 
-fn config() -> Config {
+pub(crate) fn config() -> Config {
     Config {
         header_timeout: Duration::from_secs(20),
         // Short, because a stream that hangs is part of these tests; long enough for a busy machine.

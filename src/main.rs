@@ -4,7 +4,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use opencode_sidecar::config::{self, Command};
-use opencode_sidecar::{App, AppError, Config, SHIM, harden, healthcheck, shim, telemetry, widen};
+use opencode_sidecar::{
+    App, AppError, Config, SHIM, drain, harden, healthcheck, shim, telemetry, widen,
+};
 
 const USAGE: u8 = 64;
 
@@ -18,12 +20,17 @@ fn main() -> ExitCode {
     }
     match config::from_process() {
         Ok(Command::Serve(config)) => serve(*config),
-        Ok(Command::Healthcheck(check)) => match healthcheck::run(&check) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(problem) => fail(&problem, 1),
-        },
+        Ok(Command::Healthcheck(check)) => ended(healthcheck::run(&check)),
+        Ok(Command::Drain(drain)) => ended(drain::run(&drain)),
         Ok(Command::Print(text)) => print(&text),
         Err(error) => fail(&error, USAGE),
+    }
+}
+
+fn ended(outcome: Result<(), String>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => fail(&problem, 1),
     }
 }
 

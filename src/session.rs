@@ -1,13 +1,14 @@
 //! What a session is: its record, its log of events, who may read it, and which may exist.
 //!
 //! ```text
-//! api --create--> Registry --Seat--> driver         api --find--> Session --Command--> driver
-//!                                    driver --append--> log, --publish--> Status
+//! api --create--> Registry --Job--> driver         api --find--> Session --Command--> driver
+//!                                   driver --append--> log --wake--> journal
 //! ```
 //!
-//! The [`Registry`] says whether a session may begin and hands a [`Seat`] to whoever drives it. The
+//! The [`Registry`] says whether a turn may begin and hands a [`Seat`] to whoever drives it. The
 //! channel is the interface: this room knows neither HTTP nor OpenCode.
 
+mod facts;
 pub(crate) mod limits;
 pub(crate) mod log;
 mod record;
@@ -17,9 +18,10 @@ mod seat;
 use std::time::Duration;
 
 pub(crate) use self::record::{Calls, Command, Problem, Session, Status};
-pub(crate) use self::registry::{Found, Registry};
-pub(crate) use self::seat::{Created, Seat};
+pub(crate) use self::registry::{Adoption, Found, Outlets, Registry, Report, ShelfError, Stray};
+pub(crate) use self::seat::{Created, Errand, Interrupted, Job, Seat};
 
+pub(crate) use crate::journal::{Figures, Health};
 use crate::provider::Upstream;
 use crate::secret::Secret;
 use crate::tool::Tools;
@@ -31,6 +33,8 @@ pub(crate) struct Config {
     pub(crate) most: usize,
     /// How long a finished session can be asked for.
     pub(crate) retention: Duration,
+    /// Whether prompts are kept in the journal.
+    pub(crate) keep_prompts: bool,
 }
 
 /// What a client asks for, checked.
@@ -43,15 +47,6 @@ pub(crate) struct Request {
     /// `None`: every tool.
     pub(crate) tools: Option<Tools>,
     pub(crate) idempotency: Option<Idempotency>,
-}
-
-impl Request {
-    /// Lets go of the key and the texts: a finished session is kept for an hour, they are not.
-    pub(crate) fn forget(&mut self) {
-        self.model.key = None;
-        self.prompt = String::new();
-        self.system_prompt = None;
-    }
 }
 
 /// The model of a session, and what it may spend.
@@ -76,9 +71,6 @@ pub(crate) struct Idempotency {
     pub(crate) digest: [u8; 32],
 }
 
-#[cfg(test)]
-mod tests;
-
 /// Why a session was not made. The texts are for the client.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum CreateError {
@@ -90,13 +82,35 @@ pub(crate) enum CreateError {
     Full(usize),
     #[error("this Idempotency-Key was used with another body; use a new key for a new request")]
     KeyReused,
+    #[error("a turn of this session is running; wait for its end, or stop it")]
+    Running,
+    #[error("this session never began, so there is nothing to go on with; create a new one")]
+    NeverBegan,
+    #[error("the agent has nothing of this session any more; create a new one")]
+    RemoteGone,
+    #[error("the session was removed meanwhile")]
+    Removed,
     #[error("the session was cancelled before it had begun")]
     Cancelled,
     #[error("the sidecar is shutting down")]
     ShuttingDown,
     #[error("{0}")]
     EngineUnavailable(String),
+    #[error("{0}")]
+    JournalUnavailable(String),
     /// The child refused or did not answer; the text is for the log.
     #[error("{0}")]
     Failed(String),
 }
+
+const MAX_ID: usize = 128;
+
+/// Whether this may be a session's id. The contract's are UUIDs; anything else that is harmless in a path
+/// is taken too.
+pub(crate) fn is_id(id: &str) -> bool {
+    let harmless = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    (1..=MAX_ID).contains(&id.len()) && id.bytes().all(harmless) && !id.starts_with('.')
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,10 +1,14 @@
 //! SIGTERM and SIGINT, as two tokens.
 //!
 //! ```text
-//! running --first signal--> draining --second signal, or the deadline--> hurrying
+//! running --first signal, or POST /drain--> draining --a further signal, or the deadline--> hurrying
 //! ```
+//!
+//! The first signal after a `POST /drain` changes nothing: the kubelet sends it when the preStop hook
+//! that asked for the drain is done.
 
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -21,6 +25,7 @@ pub(crate) struct Shutdown {
     pub(crate) hurry: CancellationToken,
     /// The child is gone and the last answers are out: background tasks end.
     pub(crate) gone: CancellationToken,
+    since: Arc<OnceLock<Instant>>,
 }
 
 /// What is left of `DRAIN_TIMEOUT` for killing and sweeping when nobody went by himself.
@@ -40,22 +45,40 @@ impl Shutdown {
         Ok(shutdown)
     }
 
+    /// Begins the drain, if nothing has yet.
+    pub(crate) fn begin(&self) {
+        self.since.get_or_init(Instant::now);
+        self.drain.cancel();
+    }
+
+    /// When the drain began.
+    pub(crate) fn since(&self) -> Option<Instant> {
+        self.since.get().copied()
+    }
+
     async fn run(self, (mut term, mut int): (Signal, Signal), drain_timeout: Duration) {
-        tokio::select! {
-            () = either(&mut term, &mut int) => {}
-            // The program ends by itself (a fatal error): nothing to listen for.
-            () = self.drain.cancelled() => {}
-        }
+        let asked = tokio::select! {
+            () = either(&mut term, &mut int) => false,
+            // A client asked for it, or the program ends by itself (a fatal error).
+            () = self.drain.cancelled() => true,
+        };
         tracing::info!(
             deadline_secs = drain_timeout.as_secs(),
             "shutting down; a second signal kills the engine at once"
         );
-        self.drain.cancel();
+        self.begin();
         let patience = drain_timeout
             .checked_sub(LAST_MILE)
             .unwrap_or(drain_timeout / 2);
+        let second = async {
+            if asked {
+                either(&mut term, &mut int).await;
+                tracing::info!("a signal during the drain that was asked for: it goes on");
+            }
+            either(&mut term, &mut int).await;
+        };
         tokio::select! {
-            () = either(&mut term, &mut int) => tracing::warn!("second signal: not waiting any longer"),
+            () = second => tracing::warn!("second signal: not waiting any longer"),
             () = tokio::time::sleep(patience) => tracing::warn!("the drain deadline is near: not waiting any longer"),
             // Everything went by itself.
             () = self.gone.cancelled() => return,

@@ -15,23 +15,32 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("backoff", &[]),
     ("clock", &[]),
     ("id", &[]),
-    ("journal", &[]),
+    ("journal", &["clock"]),
+    ("process", &[]),
     ("secret", &[]),
     ("shutdown", &[]),
     ("text", &[]),
+    ("trust", &[]),
     ("workspace", &[]),
     ("telemetry", &["config"]),
     ("provider", &[]),
     ("tool", &[]),
     ("event", &["clock"]),
     ("opencode", &["secret", "text"]),
-    ("gateway", &["provider", "secret"]),
-    ("session", &["clock", "event", "provider", "secret", "tool"]),
+    ("gateway", &["provider", "secret", "trust"]),
+    (
+        "session",
+        &["clock", "event", "journal", "provider", "secret", "tool"],
+    ),
     (
         "driver",
         &[
             "clock", "engine", "event", "gateway", "id", "opencode", "session", "shutdown", "tool",
         ],
+    ),
+    (
+        "backend",
+        &["backoff", "clock", "secret", "session", "shutdown", "trust"],
     ),
     (
         "engine",
@@ -52,6 +61,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "config",
             "engine",
             "event",
+            "process",
             "provider",
             "secret",
             "session",
@@ -64,24 +74,30 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "config",
         &[
+            "backend",
             "driver",
             "engine",
             "gateway",
+            "journal",
             "secret",
             "session",
             "telemetry",
             "text",
         ],
     ),
-    ("healthcheck", &["config", "text"]),
+    ("drain", &["config", "loopback", "secret"]),
+    ("healthcheck", &["config", "loopback"]),
+    ("loopback", &["text"]),
     (
         "app",
         &[
             "api",
+            "backend",
             "config",
             "driver",
             "engine",
             "gateway",
+            "journal",
             "opencode",
             "session",
             "shutdown",
@@ -241,7 +257,7 @@ fn what_belongs_to_one_room_is_not_done_in_another() {
         ("std::env::var", &["config"]),
         // The gateway speaks HTTP of its own.
         ("StatusCode", &["api", "bench", "gateway"]),
-        ("/proc/", &["engine", "live"]),
+        ("/proc/", &["engine", "journal", "live", "process"]),
     ];
     for path in sources() {
         let (room, text) = (room(&path), shipped(&path));

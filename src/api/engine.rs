@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::Shared;
 use super::error::ApiError;
 use super::extract::OptionalJson;
-use crate::engine::{Answer, Operation, Status};
+use crate::engine::{Answer, Memory, Operation, Status};
 
 /// Body of `/engine/start` and `/engine/restart`; may be left out.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -34,8 +34,22 @@ pub(super) struct StatusResponse {
     restarts: u64,
     uptime_secs: Option<u64>,
     rss_bytes: Option<u64>,
+    /// Null where there is no limit.
+    memory: Option<MemoryResponse>,
+    /// Restarts that made room for memory.
+    recycled: u64,
     project_dir: String,
     last_error: Option<String>,
+}
+
+/// How near the limit of memory is.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = EngineMemory)]
+pub(super) struct MemoryResponse {
+    used_bytes: u64,
+    limit_bytes: u64,
+    source: &'static str,
+    pressure: &'static str,
 }
 
 /// Everything about the child.
@@ -136,8 +150,23 @@ impl From<Status> for StatusResponse {
             restarts: snapshot.restarts,
             uptime_secs: snapshot.process.map(|(_, since)| since.elapsed().as_secs()),
             rss_bytes: status.resident_bytes,
+            memory: status.memory.map(Into::into),
+            recycled: snapshot.recycled,
             project_dir: status.project_dir,
             last_error: snapshot.last_error,
+        }
+    }
+}
+
+// === impl MemoryResponse ===
+
+impl From<Memory> for MemoryResponse {
+    fn from(memory: Memory) -> Self {
+        Self {
+            used_bytes: memory.used,
+            limit_bytes: memory.limit,
+            source: memory.source.as_str(),
+            pressure: memory.pressure().as_str(),
         }
     }
 }

@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 use super::stream::StreamError;
 use crate::clock;
 use crate::engine::AskError;
-use crate::session::CreateError;
+use crate::session::{CreateError, ShelfError};
 
 /// The kinds of error, part of the contract: `code` in every body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -33,6 +33,7 @@ pub(crate) enum ErrorCode {
     TooManyStreams,
     TooManySessions,
     EngineUnavailable,
+    JournalUnavailable,
     ShuttingDown,
     Internal,
 }
@@ -87,6 +88,7 @@ impl ErrorCode {
         Self::TooManyStreams,
         Self::TooManySessions,
         Self::EngineUnavailable,
+        Self::JournalUnavailable,
         Self::ShuttingDown,
         Self::Internal,
     ];
@@ -102,9 +104,10 @@ impl ErrorCode {
             Self::IdempotencyMismatch => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooManyStreams => StatusCode::TOO_MANY_REQUESTS,
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::TooManySessions | Self::EngineUnavailable | Self::ShuttingDown => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::TooManySessions
+            | Self::EngineUnavailable
+            | Self::JournalUnavailable
+            | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -124,6 +127,9 @@ impl ErrorCode {
             Self::TooManySessions => "`MAX_CONCURRENT_SESSIONS` sessions are active; `Retry-After`",
             Self::EngineUnavailable => {
                 "the child cannot take work; `Retry-After` says when to ask again"
+            }
+            Self::JournalUnavailable => {
+                "the journal is being opened, or its disk does not answer; `Retry-After`"
             }
             Self::ShuttingDown => "the sidecar is leaving; `Retry-After`",
             Self::Internal => "our fault; the log has the cause under the request id",
@@ -219,14 +225,28 @@ impl From<CreateError> for ApiError {
             ..Self::new(code, message)
         };
         match error {
-            CreateError::Duplicate | CreateError::Cancelled => {
-                Self::new(ErrorCode::Conflict, message)
-            }
+            CreateError::Duplicate
+            | CreateError::Cancelled
+            | CreateError::Running
+            | CreateError::NeverBegan
+            | CreateError::RemoteGone => Self::new(ErrorCode::Conflict, message),
+            CreateError::Removed => Self::new(ErrorCode::Gone, message),
             CreateError::Full(_) => later(ErrorCode::TooManySessions, message),
             CreateError::KeyReused => Self::new(ErrorCode::IdempotencyMismatch, message),
+            CreateError::JournalUnavailable(_) => later(ErrorCode::JournalUnavailable, message),
             CreateError::ShuttingDown => later(ErrorCode::ShuttingDown, message),
             CreateError::EngineUnavailable(_) => later(ErrorCode::EngineUnavailable, message),
             CreateError::Failed(cause) => Self::internal(cause),
+        }
+    }
+}
+
+impl From<ShelfError> for ApiError {
+    fn from(error: ShelfError) -> Self {
+        let retry_after_secs = Some(5);
+        Self {
+            retry_after_secs,
+            ..Self::new(ErrorCode::JournalUnavailable, error.to_string())
         }
     }
 }

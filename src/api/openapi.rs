@@ -19,7 +19,7 @@ use utoipa::openapi::{Content, PathItem, Ref, RefOr, Response};
 use utoipa::{Modify, OpenApi};
 
 use super::error::{Envelope, ErrorCode};
-use super::{engine, probes, sessions};
+use super::{drain, engine, metrics, probes, sessions};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -28,6 +28,8 @@ use super::{engine, probes, sessions};
         document,
         probes::health,
         probes::ready,
+        metrics::metrics,
+        drain::drain,
         engine::status,
         engine::start,
         engine::stop,
@@ -36,6 +38,7 @@ use super::{engine, probes, sessions};
         sessions::list::list,
         sessions::status,
         sessions::stop,
+        sessions::resume,
         sessions::follow
     ),
     components(schemas(events::Events, Envelope<'_>)),
@@ -65,6 +68,7 @@ const ERRORS: &[(&str, &[ErrorCode])] = {
             &[E::Conflict, E::EngineUnavailable, E::ShuttingDown],
         ),
         ("engine_restart", MOVE),
+        ("drain", &[E::ShuttingDown]),
         (
             "create_session",
             &[
@@ -75,10 +79,25 @@ const ERRORS: &[(&str, &[ErrorCode])] = {
                 E::TooManyStreams,
                 E::TooManySessions,
                 E::EngineUnavailable,
+                E::JournalUnavailable,
                 E::ShuttingDown,
             ],
         ),
-        ("list_sessions", &[E::InvalidRequest]),
+        (
+            "resume_session",
+            &[
+                E::InvalidRequest,
+                E::NotFound,
+                E::Gone,
+                E::Conflict,
+                E::PayloadTooLarge,
+                E::TooManySessions,
+                E::EngineUnavailable,
+                E::JournalUnavailable,
+                E::ShuttingDown,
+            ],
+        ),
+        ("list_sessions", &[E::InvalidRequest, E::JournalUnavailable]),
         ("session_status", SESSION),
         ("stop_session", SESSION),
         ("delete_session", SESSION),
@@ -90,6 +109,7 @@ const ERRORS: &[(&str, &[ErrorCode])] = {
                 E::Gone,
                 E::Conflict,
                 E::TooManyStreams,
+                E::JournalUnavailable,
             ],
         ),
     ]
@@ -99,6 +119,7 @@ const SESSION: &[ErrorCode] = &[
     ErrorCode::InvalidRequest,
     ErrorCode::NotFound,
     ErrorCode::Gone,
+    ErrorCode::JournalUnavailable,
 ];
 
 const EVERYWHERE: [ErrorCode; 2] = [ErrorCode::Unauthorized, ErrorCode::Internal];

@@ -8,7 +8,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{delete, get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::{State, engine, middleware, openapi, probes, sessions};
+use super::{State, drain, engine, metrics, middleware, openapi, probes, sessions};
 
 pub(super) fn router(state: Arc<State>) -> Router {
     let open = Router::new()
@@ -19,6 +19,8 @@ pub(super) fn router(state: Arc<State>) -> Router {
 
     let guarded = Router::new()
         .route("/openapi.json", get(openapi::document))
+        .route("/metrics", get(metrics::metrics))
+        .route("/drain", post(drain::drain))
         .route("/engine/status", get(engine::status))
         .route("/engine/start", post(engine::start))
         .route("/engine/stop", post(engine::stop))
@@ -26,6 +28,7 @@ pub(super) fn router(state: Arc<State>) -> Router {
         .route("/sessions", get(sessions::list).post(sessions::create))
         .route("/sessions/{id}", delete(sessions::stop))
         .route("/sessions/{id}/stop", post(sessions::stop))
+        .route("/sessions/{id}/resume", post(sessions::resume))
         .route("/sessions/{id}/status", get(sessions::status))
         .route("/sessions/{id}/stream", get(sessions::follow))
         // What does not exist is guarded too: without a token nobody learns which routes there are.

@@ -18,7 +18,7 @@ use super::stream::{StreamRequest, stream};
 use crate::session::{Found, Session};
 
 pub(super) use self::list::list;
-use self::response::{CancelledResponse, CreatedResponse, StatusResponse};
+use self::response::{CancelledResponse, CreatedResponse, ResumedResponse, StatusResponse};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,7 +61,12 @@ pub(super) async fn create(
     let (session, created) = state.registry.create(request).await?;
     let location = [(LOCATION, header(&format!("/sessions/{}", session.id)))];
     if wants_stream(&headers) {
-        let mut response = stream(&session.log, &session.slots, &StreamRequest::default())?;
+        let mut response = stream(
+            &session.log,
+            &session.slots,
+            &StreamRequest::default(),
+            &state.shutdown.drain,
+        )?;
         *response.status_mut() = StatusCode::CREATED;
         return Ok((location, response).into_response());
     }
@@ -104,12 +109,36 @@ pub(super) async fn follow(
     OriginalUri(uri): OriginalUri,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let session = find(&state, &id)?;
+    let session = find(&state, &id).await?;
     Ok(stream(
         &session.log,
         &session.slots,
         &StreamRequest::read(&uri, &headers),
+        &state.shutdown.drain,
     )?)
+}
+
+/// Go on with a session that has ended: another turn, with all that the agent knows of it.
+#[utoipa::path(
+    post,
+    path = "/sessions/{id}/resume",
+    operation_id = "resume_session",
+    params(("id" = String, Path, description = "the `session_id`")),
+    request_body = request::ResumeBody,
+    responses((status = 200, description = "it runs", body = ResumedResponse))
+)]
+pub(super) async fn resume(
+    State(state): Shared,
+    Id(id): Id,
+    Whole(body): Whole,
+) -> Result<Json<ResumedResponse>, ApiError> {
+    // A mistake in the body is told whether or not the session exists.
+    let request = request::check_resume(&id, &body, &state.rules)?;
+    let session = find(&state, &id).await?;
+    let request = request::same_tools(request, session.tools())?;
+    let from = session.log.last_event_id();
+    let (session, created) = state.registry.resume(session, request).await?;
+    Ok(Json(ResumedResponse::new(&session, created, from)))
 }
 
 /// How a session is.
@@ -124,7 +153,7 @@ pub(super) async fn status(
     State(state): Shared,
     Id(id): Id,
 ) -> Result<Json<StatusResponse>, ApiError> {
-    let session = find(&state, &id)?;
+    let session = find(&state, &id).await?;
     Ok(Json(StatusResponse::new(&session)))
 }
 
@@ -140,15 +169,15 @@ pub(super) async fn stop(
     State(state): Shared,
     Id(id): Id,
 ) -> Result<Json<CancelledResponse>, ApiError> {
-    let session = find(&state, &id)?;
+    let session = find(&state, &id).await?;
     match tokio::time::timeout(CANCEL, session.cancel()).await {
         Ok(status) => Ok(Json(CancelledResponse::new(&session, &status))),
         Err(_) => Err(ApiError::internal("a cancelled turn did not end in time")),
     }
 }
 
-fn find(state: &super::State, id: &str) -> Result<Arc<Session>, ApiError> {
-    match state.registry.find(id) {
+async fn find(state: &super::State, id: &str) -> Result<Arc<Session>, ApiError> {
+    match state.registry.find(id).await? {
         Found::Here(session) => Ok(session),
         Found::Gone => Err(ApiError::new(
             ErrorCode::Gone,

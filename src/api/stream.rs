@@ -15,6 +15,7 @@ use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use tokio_util::sync::CancellationToken;
 
 use self::body::SseBody;
 pub(crate) use self::request::StreamRequest;
@@ -48,10 +49,12 @@ const EPOCH: HeaderName = HeaderName::from_static("sidecar-epoch");
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// Answers a request for a session's events. The same for GET and HEAD; the server drops HEAD's body.
+/// `leaving`: the process is about to end, and readers are told when to come back.
 pub(crate) fn stream(
     log: &EventLog,
     slots: &StreamSlots,
     request: &StreamRequest,
+    leaving: &CancellationToken,
 ) -> Result<Response, StreamError> {
     let (cursor, gap) = match Cursor::open(log, &request.asked, request.view) {
         Opening::UpToDate { last } => return Ok(up_to_date(last)),
@@ -69,7 +72,7 @@ pub(crate) fn stream(
         opening,
         cursor,
         permit,
-        spread(&SHUTDOWN_RETRY_MS),
+        (leaving.clone(), spread(&SHUTDOWN_RETRY_MS)),
     ));
     let headers = [
         (CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),

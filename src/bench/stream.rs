@@ -15,6 +15,7 @@ use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::api::patience::{PATIENCE, Patient};
@@ -148,7 +149,8 @@ async fn answer(
     headers: HeaderMap,
 ) -> Response {
     let (log, slots) = state.as_ref();
-    stream(log, slots, &StreamRequest::read(&uri, &headers)).unwrap_or_else(|error| {
+    let request = StreamRequest::read(&uri, &headers);
+    stream(log, slots, &request, &CancellationToken::new()).unwrap_or_else(|error| {
         (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response()
     })
 }

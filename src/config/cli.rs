@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use clap::{Arg, ArgMatches};
 
 use super::reader::Reader;
+use super::secrets::SharedSecrets;
 use super::settings::{SETTINGS, Setting};
 use super::{Config, ConfigError, parse};
+use crate::secret::Secret;
 
 /// What the program was asked to do.
 #[derive(Debug)]
@@ -17,6 +20,8 @@ pub enum Command {
     Serve(Box<Config>),
     /// Ask a running instance how it is.
     Healthcheck(Healthcheck),
+    /// Have a running instance leave, and wait until its turns have ended.
+    Drain(Drain),
     /// Print a text (help, version) and leave.
     Print(String),
 }
@@ -28,6 +33,17 @@ pub struct Healthcheck {
     pub(crate) port: u16,
     /// Ask `/ready` instead of `/healthz`.
     pub(crate) ready: bool,
+}
+
+/// `opencode-sidecar drain`.
+#[derive(Debug)]
+pub struct Drain {
+    pub(crate) host: IpAddr,
+    pub(crate) port: u16,
+    /// What the instance asks for, if it does.
+    pub(crate) token: Option<Secret>,
+    /// The longest the instance may take.
+    pub(crate) timeout: Duration,
 }
 
 /// Reads the flags and the environment of this process.
@@ -57,6 +73,15 @@ pub(super) fn read(
             let port = reader.required("PORT", parse::port)?;
             Ok(Command::Healthcheck(Healthcheck { host, port, ready }))
         }
+        Some(("drain", matches)) => {
+            let reader = reader(matches);
+            Ok(Command::Drain(Drain {
+                host: reader.required("HOST", parse::address)?,
+                port: reader.required("PORT", parse::port)?,
+                token: SharedSecrets::read(&reader)?.first(),
+                timeout: reader.required("DRAIN_TIMEOUT", parse::duration)?,
+            }))
+        }
         _ => Ok(Command::Serve(Box::new(Config::read(&reader(&matches))?))),
     }
 }
@@ -70,12 +95,10 @@ fn command_line() -> clap::Command {
                 .action(clap::ArgAction::SetTrue)
                 .help("Ask whether it is ready for work, not only alive"),
         )
-        .args(
-            SETTINGS
-                .iter()
-                .filter(|setting| matches!(setting.name, "HOST" | "PORT"))
-                .map(argument),
-        );
+        .args(some(&["HOST", "PORT"]));
+    let drain = clap::Command::new("drain")
+        .about("Have a running instance on this host leave, and wait until its turns have ended; exit 0 then, or 1")
+        .args(some(&["HOST", "PORT", "DRAIN_TIMEOUT", "OPENCODE_SHARED_SECRET"]));
     clap::Command::new("opencode-sidecar")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Turns OpenCode, the AI coding agent, into a dependable service")
@@ -85,13 +108,21 @@ fn command_line() -> clap::Command {
         )
         .args_conflicts_with_subcommands(true)
         .subcommand(healthcheck)
-        .args(
-            SETTINGS
-                .iter()
-                .filter(|setting| !setting.secret)
-                .map(argument),
-        )
-        .args(SETTINGS.iter().filter_map(file_argument))
+        .subcommand(drain)
+        .args(SETTINGS.iter().map(one))
+}
+
+/// The arguments of some settings.
+fn some(names: &'static [&'static str]) -> impl Iterator<Item = Arg> {
+    SETTINGS
+        .iter()
+        .filter(|setting| names.contains(&setting.name))
+        .map(one)
+}
+
+/// What sets this setting: a secret is set by its file only.
+fn one(setting: &'static Setting) -> Arg {
+    file_argument(setting).unwrap_or_else(|| argument(setting))
 }
 
 fn argument(setting: &'static Setting) -> Arg {

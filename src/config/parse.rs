@@ -4,6 +4,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use reqwest::Url;
+
 /// A duration: a bare number is seconds; `ms`, `s`, `m`, `h` say the unit.
 pub(crate) fn duration(text: &str) -> Option<Duration> {
     let split = text
@@ -43,8 +45,36 @@ pub(crate) fn count(most: u64) -> impl Fn(&str) -> Option<u64> {
     move |text| text.parse().ok().filter(|n| (1..=most).contains(n))
 }
 
+/// Bytes, as Kubernetes writes them: a bare number, or one with `k`, `M`, `G` (thousands) or `Ki`, `Mi`,
+/// `Gi`, `Ti` (1024).
+pub(crate) fn bytes(range: std::ops::RangeInclusive<u64>) -> impl Fn(&str) -> Option<u64> {
+    move |text| {
+        let split = text
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(text.len());
+        let (number, unit) = text.split_at_checked(split)?;
+        let factor = match unit {
+            "" => 1,
+            "k" => 1_000,
+            "M" => 1_000_000,
+            "G" => 1_000_000_000,
+            "Ki" => 1 << 10,
+            "Mi" => 1 << 20,
+            "Gi" => 1 << 30,
+            "Ti" => 1 << 40,
+            _ => return None,
+        };
+        let bytes = number.parse::<u64>().ok()?.checked_mul(factor)?;
+        range.contains(&bytes).then_some(bytes)
+    }
+}
+
 pub(crate) fn loop_limit(text: &str) -> Option<u32> {
     text.parse().ok().filter(|n| *n <= 1000)
+}
+
+pub(crate) fn recoveries(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|n| *n <= 100)
 }
 
 pub(crate) fn switch(text: &str) -> Option<bool> {
@@ -53,6 +83,16 @@ pub(crate) fn switch(text: &str) -> Option<bool> {
         "off" | "false" | "0" | "no" => Some(false),
         _ => None,
     }
+}
+
+/// An address to call. No credentials, which would be logged with it, and nothing after the path.
+pub(crate) fn url(text: &str) -> Option<Url> {
+    let url = Url::parse(text).ok()?;
+    let plain = url.username().is_empty()
+        && url.password().is_none()
+        && url.query().is_none()
+        && url.fragment().is_none();
+    (matches!(url.scheme(), "http" | "https") && url.has_host() && plain).then_some(url)
 }
 
 pub(crate) fn path(text: &str) -> Option<PathBuf> {
@@ -116,6 +156,33 @@ mod tests {
         ];
         for (text, millis) in cases {
             assert_eq!(duration(text), millis.map(Duration::from_millis), "{text}");
+        }
+    }
+
+    #[test]
+    fn memory_is_written_as_kubernetes_writes_it() {
+        let cases = [
+            ("900Mi", Some(900 << 20)),
+            ("1Gi", Some(1 << 30)),
+            ("1G", Some(1_000_000_000)),
+            ("500M", Some(500_000_000)),
+            ("20000Ki", Some(20_000 << 10)),
+            ("20000k", Some(20_000_000)),
+            ("16777216", Some(16 << 20)),
+            ("1Ti", Some(1 << 40)),
+            ("16777215", None),
+            ("900", None),
+            ("2Ti", None),
+            ("900 Mi", None),
+            ("900mi", None),
+            ("0.5Gi", None),
+            ("Mi", None),
+            ("-1Gi", None),
+            ("", None),
+            ("18446744073709551615Gi", None),
+        ];
+        for (text, bytes) in cases {
+            assert_eq!(super::bytes(16 << 20..=1 << 40)(text), bytes, "{text}");
         }
     }
 

@@ -71,6 +71,11 @@ impl SharedSecrets {
         !self.current.read().is_empty()
     }
 
+    /// The one we show ourselves, to the backend or to another instance. Each of two is accepted.
+    pub(crate) fn first(&self) -> Option<Secret> {
+        self.current.read().first().cloned()
+    }
+
     pub(crate) const fn has_file(&self) -> bool {
         self.file.is_some()
     }

@@ -76,6 +76,13 @@ pub(crate) static SETTINGS: &[Setting] = &[
     },
     setting(
         Group::Server,
+        "BACKEND_API_URL",
+        None,
+        "an http or https address without user name, query or fragment, such as http://backend:8080",
+        "Backend to tell how sessions end, with the shared secret as bearer; none: it is not told",
+    ),
+    setting(
+        Group::Server,
         "MAX_BODY_BYTES",
         Some("1048576"),
         "a number of bytes from 1024 to 104857600",
@@ -126,9 +133,30 @@ pub(crate) static SETTINGS: &[Setting] = &[
     setting(
         Group::Sessions,
         "SESSION_RETENTION",
-        Some("3600"),
+        Some("24h"),
         SECONDS,
         "How long a finished session can be asked for",
+    ),
+    setting(
+        Group::Sessions,
+        "JOURNAL",
+        Some("on"),
+        ON_OFF,
+        "Whether sessions and events are kept in DATA_DIR, so that they survive a restart",
+    ),
+    setting(
+        Group::Sessions,
+        "JOURNAL_MAX_BYTES",
+        Some("512Mi"),
+        "an amount of memory from 4Mi to 1Ti, such as 512Mi",
+        "The most the journal may take on disk; finished sessions go first, the oldest first",
+    ),
+    setting(
+        Group::Sessions,
+        "JOURNAL_PROMPTS",
+        Some("on"),
+        ON_OFF,
+        "Whether prompts are kept in the journal",
     ),
     setting(
         Group::Sessions,
@@ -150,6 +178,20 @@ pub(crate) static SETTINGS: &[Setting] = &[
         Some("30"),
         SECONDS,
         "Silence after which a running turn is reported as stalled",
+    ),
+    setting(
+        Group::Sessions,
+        "ON_ENGINE_CRASH",
+        Some("continue"),
+        "continue or fail",
+        "Whether a turn goes on in the next child when its child dies, or ends with engine_lost",
+    ),
+    setting(
+        Group::Sessions,
+        "MAX_TURN_RECOVERIES",
+        Some("2"),
+        "a number from 0 to 100",
+        "Deaths of the child that one turn survives",
     ),
     setting(
         Group::Sessions,
@@ -198,7 +240,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         "EXTRA_CA_FILE",
         None,
         "the path of a PEM file",
-        "Certificates to trust besides the system's, for calls to providers",
+        "Certificates to trust besides the system's, for calls to providers and the backend",
     ),
     setting(
         Group::Models,
@@ -311,6 +353,13 @@ pub(crate) static SETTINGS: &[Setting] = &[
         Some("60"),
         SECONDS,
         "Time between attempts once the engine counts as failed",
+    ),
+    setting(
+        Group::Engine,
+        "ENGINE_MEMORY_LIMIT",
+        None,
+        "a size from 16Mi to 1Ti, such as 900Mi, 1Gi or a number of bytes",
+        "Memory the engine and all it started may use; none: only the container's limit counts",
     ),
     setting(
         Group::Logs,

@@ -125,6 +125,14 @@ fn a_bad_value_is_one_line_with_name_value_and_remedy() {
             "OPENCODE_SHARED_SECRET_FILE names \"/nowhere\", which cannot be read: no such file or directory",
         ),
         (
+            ("BACKEND_API_URL", "backend:8080"),
+            "BACKEND_API_URL=\"backend:8080\" is not accepted: give an http or https address without user name, query or fragment, such as http://backend:8080",
+        ),
+        (
+            ("BACKEND_API_URL", "http://me:hunter2@backend"),
+            "BACKEND_API_URL is not accepted (the value is not shown): give an http or https address without user name, query or fragment, such as http://backend:8080",
+        ),
+        (
             ("OPENCODE_BIN", "/nowhere"),
             "OPENCODE_BIN=\"/nowhere\" is not accepted: there is no such file; give the path of an executable file",
         ),
@@ -203,6 +211,20 @@ fn a_secret_has_no_flag_because_command_lines_can_be_read() {
         &[],
     );
     assert!(by_file.shared_secrets.accept(b"hunter2"));
+}
+
+#[test]
+fn drain_takes_its_token_where_the_sidecar_does_and_by_no_flag() {
+    let host = Host::new();
+    let env = [("OPENCODE_SHARED_SECRET", "one,two"), ("PORT", "4000")];
+    let Ok(Command::Drain(drain)) = host.read(&["drain", "--drain-timeout", "7"], &env) else {
+        panic!("drain is a command");
+    };
+    assert_eq!((drain.port, drain.timeout.as_secs()), (4000, 7));
+    assert!(drain.token.as_ref().unwrap().matches(b"one"));
+    assert!(!format!("{drain:?}").contains("one"));
+    let refusal = host.refusal(&["drain", "--opencode-shared-secret", "one"], &[]);
+    assert!(refusal.starts_with("unexpected argument"), "{refusal}");
 }
 
 #[test]

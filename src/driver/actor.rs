@@ -1,17 +1,19 @@
 //! One task per session: everything that happens to its turn happens here, in one order.
 //!
 //! ```text
-//! opening --> running --sign of an end--> asking --it has ended--> closed --> parked --> gone
+//! opening --> running --sign of an end--> asking --it has ended--> closed
 //!                |  ^                        | not yet
 //!                |  +------------------------+
 //!                +--cancel, timeout, loop, shutdown--> stopping --ended, or 4 s later--> closed
-//!                +--the child is gone--> closed
+//!                +--the child is gone--> recovering --the next one goes on--> running
+//!                                            +--it does not come, or once too often--> closed
 //! ```
 //!
 //! While it asks the child something it goes on hearing: calls are futures beside the queue, never in
 //! front of it. The one exception is after a lost feed, when what was missed must come first.
 
 mod asking;
+mod recovering;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +25,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use self::asking::Findings;
+use self::recovering::Step;
 use super::closing;
 use super::crowd::Presence;
 use super::dispatch::Surroundings;
@@ -32,11 +35,13 @@ use super::publish::publish;
 use super::resync::Missed;
 use super::switchboard::{Item, Place};
 use super::translate::{Batch, End, Signal, Translator};
+use super::words::Words;
 use crate::clock::Timestamp;
+use crate::engine::Busy;
 use crate::event::State;
 use crate::gateway::Grant;
 use crate::opencode::CallError;
-use crate::session::{Command, CreateError, Seat, Status};
+use crate::session::{Command, CreateError, Health, Request, Seat, Status};
 
 /// Items taken before the others get a turn: enough to merge small texts, too few to hold anybody up.
 const AT_ONCE: usize = 512;
@@ -44,10 +49,16 @@ const AT_ONCE: usize = 512;
 /// How often a silent turn is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Drives one session from its creation until nobody can ask for it any more.
-pub(super) async fn run(mut seat: Seat, around: Surroundings) {
+/// Drives one turn from its beginning to its end: the first one of a session, or another one of the
+/// session that OpenCode has as `remote_id`.
+pub(super) async fn run(
+    request: Request,
+    remote_id: Option<String>,
+    mut seat: Seat,
+    around: Surroundings,
+) {
     let opened = tokio::select! {
-        opened = opening::open(&seat.request, &around) => opened,
+        opened = opening::open(&request, remote_id.as_deref(), &around) => opened,
         () = around.shutdown.halt.cancelled() => Err(CreateError::ShuttingDown),
         command = seat.commands_rx.recv() => {
             seat.update(cancelled);
@@ -60,21 +71,20 @@ pub(super) async fn run(mut seat: Seat, around: Surroundings) {
     let opened = match opened {
         Ok(opened) => opened,
         Err(error) => {
-            tracing::warn!(session.id = seat.session.id, %error, "a session was not created");
+            tracing::warn!(session.id = seat.session.id, %error, "a turn did not begin");
             return seat.refuse(error);
         }
     };
     // The gateway's grant holds the only key from here on, and the child has the prompt.
-    seat.request.forget();
+    drop(request);
     let remote_id = opened.remote_id.clone();
     tracing::info!(
         session.id = seat.session.id,
         session.remote_id = remote_id,
         "session running"
     );
-    seat.accept(&remote_id);
-    let seat = Turn::new(seat, around.clone(), opened).drive().await;
-    park(seat, &around, &remote_id).await;
+    seat.accept(&remote_id, opened.before.clone());
+    Turn::new(seat, around, opened).drive().await;
 }
 
 fn cancelled(status: &mut Status) {
@@ -83,28 +93,19 @@ fn cancelled(status: &mut Status) {
     status.ended = Some(std::time::Instant::now());
 }
 
-/// The turn is over; what is left is to answer, and to clean up in the child at the end.
-async fn park(mut seat: Seat, around: &Surroundings, remote_id: &str) {
-    let removed = seat.removed();
-    // A command to a session that has ended is carried out already: dropping it says so.
-    while let Some(Some(_)) = removed.run_until_cancelled(seat.commands_rx.recv()).await {}
-    let Some(link) = around.links.borrow().clone() else {
-        return;
-    };
-    match link.client.delete_session(remote_id).await {
-        Ok(()) => around.switchboard.forget(remote_id),
-        Err(error) => tracing::debug!(%error, "an old session stays in the engine"),
-    }
-}
-
 struct Turn {
     seat: Seat,
     around: Surroundings,
     link: Link,
+    /// Held for its drop.
+    _busy: Busy,
     remote_id: String,
     place: Place,
     /// Gone as soon as the turn is to stop: then no call of a model goes out or on.
     grant: Option<Grant>,
+    words: Words,
+    /// Messages up to this one say nothing about the end of the turn.
+    before: Option<String>,
     translator: Translator,
     batch: Batch,
     presence: Presence,
@@ -115,6 +116,10 @@ struct Turn {
     inquire_again: bool,
     asked: u32,
     resync: Option<BoxFuture<'static, Missed>>,
+    /// The child is gone, and the next one is not here yet.
+    orphaned: bool,
+    recoveries: u32,
+    recovery: Option<BoxFuture<'static, Step>>,
     /// Small calls nobody waits for.
     errands: FuturesUnordered<BoxFuture<'static, ()>>,
     /// Who waits for the end.
@@ -131,9 +136,12 @@ impl Turn {
     fn new(seat: Seat, around: Surroundings, opened: Opened) -> Self {
         let Opened {
             link,
+            busy,
             remote_id,
             place,
             grant,
+            words,
+            before,
             translator,
             batch,
         } = opened;
@@ -144,9 +152,12 @@ impl Turn {
             seat,
             around,
             link,
+            _busy: busy,
             remote_id,
             place,
             grant: Some(grant),
+            words,
+            before,
             translator,
             batch,
             stopping: None,
@@ -154,6 +165,9 @@ impl Turn {
             inquire_again: false,
             asked: 0,
             resync: None,
+            orphaned: false,
+            recoveries: 0,
+            recovery: None,
             errands: FuturesUnordered::new(),
             waiting: Vec::new(),
             last_heard: now,
@@ -163,47 +177,38 @@ impl Turn {
 
     /// Runs the turn to its one terminal event. Every branch of the select is cancel-safe: queues,
     /// tokens, timers, and futures that are kept in `self`.
-    async fn drive(mut self) -> Seat {
-        let (halt, lost) = (self.around.shutdown.halt.clone(), self.link.lost.clone());
+    async fn drive(mut self) {
+        let halt = self.around.shutdown.halt.clone();
         let mut looks = tokio::time::interval(LOOK);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut health_rx = self.around.registry.health();
+        // Also what it is now, if that is worth saying.
+        health_rx.mark_changed();
         let end = loop {
             publish(&self.seat, &mut self.batch);
             let stop_by = self.stopping.as_ref().map_or(self.deadline, |(_, by)| *by);
             let stopping = self.stopping.is_some();
+            // Each child has its own.
+            let lost = self.link.lost.clone();
             let end = tokio::select! {
-                item = self.place.items_rx.recv(), if self.resync.is_none() => item.and_then(|item| self.hear(item)),
-                command = self.seat.commands_rx.recv() => { self.obey(command); None }
+                item = self.place.items_rx.recv(), if self.resync.is_none() && !self.orphaned => item.and_then(|item| self.hear(item)),
+                command = self.seat.commands_rx.recv() => self.obey(command),
                 // Not over a pending answer about what was missed: the end is not to overtake it.
                 findings = settled(&mut self.inquiry), if self.inquiry.is_some() && (stopping || self.resync.is_none()) => self.judge(findings),
                 missed = settled(&mut self.resync), if self.resync.is_some() => self.catch_up(missed),
+                step = settled(&mut self.recovery), if self.recovery.is_some() => self.go_on(step),
                 Some(()) = self.errands.next(), if !self.errands.is_empty() => None,
-                () = lost.cancelled() => Some(self.bereaved()),
-                () = halt.cancelled(), if !stopping => { self.stop(closing::shutting_down()); None }
+                () = lost.cancelled(), if !self.orphaned => self.bereaved(),
+                () = halt.cancelled(), if !stopping => self.stop(closing::shutting_down()),
                 () = tokio::time::sleep_until(stop_by) => self.time_is_up(),
+                Ok(()) = health_rx.changed() => { self.note_health(&health_rx.borrow_and_update().clone()); None }
                 _ = looks.tick() => { self.look(); None }
             };
             if let Some(end) = end {
                 break end;
             }
         };
-        self.close(end).await
-    }
-
-    /// The child is gone. What it still said is taken, and a turn that was being stopped ends as it was
-    /// meant to: a shutdown ends the child too, and the caller who cancelled has what he wanted.
-    fn bereaved(&mut self) -> End {
-        let now = Timestamp::now();
-        while let Ok(item) = self.place.items_rx.try_recv() {
-            if let Item::Event(event) = item {
-                self.translator.apply(*event, now, &mut self.batch);
-            }
-        }
-        match self.stopping.take() {
-            Some((reason, _)) => reason,
-            None if self.around.shutdown.halt.is_cancelled() => closing::shutting_down(),
-            None => closing::engine_lost(),
-        }
+        self.close(end).await;
     }
 
     /// Takes what is in the queue, up to a point.
@@ -233,6 +238,15 @@ impl Turn {
         self.heed_signals()
     }
 
+    fn note_health(&mut self, health: &Health) {
+        let why = match health {
+            Health::Degraded(why) => Some(why.clone()),
+            Health::Opening | Health::Well => None,
+        };
+        self.translator
+            .set_degraded(why, Timestamp::now(), &mut self.batch);
+    }
+
     fn heard(&mut self) {
         self.last_heard = Instant::now();
         if self.stalled.take().is_some() {
@@ -254,7 +268,9 @@ impl Turn {
                     // The feed does this too, but one learnt from the history was never in the feed.
                     self.around.switchboard.adopt(&session, &parent);
                 }
-                Signal::ToolRepeated { tool, times } => self.stop(closing::tool_loop(&tool, times)),
+                Signal::ToolRepeated { tool, times } => {
+                    end = end.or(self.stop(closing::tool_loop(&tool, times)));
+                }
                 Signal::SequenceGap { session, after } => {
                     tracing::warn!(
                         session.remote_id = session,
@@ -297,12 +313,11 @@ impl Turn {
         }));
     }
 
-    fn obey(&mut self, command: Option<Command>) {
+    fn obey(&mut self, command: Option<Command>) -> Option<End> {
         // The session record holds a sender, so this does not end before the session.
-        if let Some(Command::Cancel(done_tx)) = command {
-            self.waiting.push(done_tx);
-            self.stop(End::Cancelled);
-        }
+        let Command::Cancel(done_tx) = command?;
+        self.waiting.push(done_tx);
+        self.stop(End::Cancelled)
     }
 
     fn remember_usage(&self) {
@@ -321,11 +336,11 @@ impl Turn {
         });
     }
 
-    async fn close(mut self, end: End) -> Seat {
+    async fn close(mut self, end: End) {
         self.remember_usage();
         // Before the terminal event can be seen: then no key is in use any more.
         self.grant = None;
-        self.inquiry = None;
+        (self.inquiry, self.recovery) = (None, None);
         self.translator.finish(
             end,
             self.presence.alone(),
@@ -338,12 +353,12 @@ impl Turn {
         tracing::info!(
             session.id = self.seat.session.id,
             state = status.state.as_str(),
-            code = status.problem.as_ref().map(|problem| problem.code),
+            code = status.problem.as_ref().map(|problem| &*problem.code),
             "session ended"
         );
         self.around.registry.ended();
+        // A command that comes now is carried out already: with the seat its queue goes, which says so.
         drop(self.waiting);
-        self.seat
     }
 }
 

@@ -26,11 +26,30 @@ pub(super) fn tool_loop(tool: &str, times: u32) -> End {
     failed(FailureCode::ToolLoop, sentence, true)
 }
 
-pub(super) fn engine_lost() -> End {
+/// `recoveries`: how often the turn went on after that.
+pub(super) fn engine_lost(recoveries: u32) -> End {
+    let sentence = match recoveries {
+        0 => "the agent's process died during the turn".into(),
+        _ => format!(
+            "the agent's process died {} times during the turn (MAX_TURN_RECOVERIES)",
+            u64::from(recoveries) + 1
+        ),
+    };
+    failed(FailureCode::EngineLost, sentence, true)
+}
+
+/// The turn was to go on in the next process, and `reason` stands against it.
+pub(super) fn engine_stays_lost(reason: &str, resumable: bool) -> End {
+    let sentence = format!("the agent's process died during the turn, and {reason}");
+    failed(FailureCode::EngineLost, sentence, resumable)
+}
+
+/// A turn that ran when this sidecar's last life ended.
+pub(super) fn interrupted(resumable: bool) -> End {
     failed(
-        FailureCode::EngineLost,
-        "the agent's process died during the turn".into(),
-        true,
+        FailureCode::Interrupted,
+        "the sidecar was restarted during the turn".into(),
+        resumable,
     )
 }
 

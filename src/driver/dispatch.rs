@@ -5,10 +5,10 @@ use tokio_util::task::TaskTracker;
 
 use super::crowd::Crowd;
 use super::switchboard::Switchboard;
-use super::{Config, actor, link};
+use super::{Config, actor, link, recovery};
 use crate::engine;
 use crate::gateway;
-use crate::session::{Registry, Seat};
+use crate::session::{Errand, Job, Outlets, Registry};
 use crate::shutdown::Shutdown;
 
 /// What all sessions share. Cheap to clone.
@@ -29,7 +29,7 @@ pub(crate) fn spawn(
     config: Config,
     engine: engine::Handle,
     gateway: gateway::Handle,
-    (registry, seats_rx): (Registry, mpsc::Receiver<Seat>),
+    (registry, outlets): (Registry, Outlets),
     shutdown: Shutdown,
     tracker: &TaskTracker,
 ) {
@@ -53,16 +53,51 @@ pub(crate) fn spawn(
         registry,
         shutdown,
     };
-    tracker.spawn(take_seats(seats_rx, around, tracker.clone()));
+    tracker.spawn(delete_removed(outlets.removals_rx, around.clone()));
+    tracker.spawn(take_jobs(outlets.jobs_rx, around, tracker.clone()));
 }
 
-async fn take_seats(
-    mut seats_rx: mpsc::Receiver<Seat>,
-    around: Surroundings,
-    tracker: TaskTracker,
-) {
+async fn take_jobs(mut jobs_rx: mpsc::Receiver<Job>, around: Surroundings, tracker: TaskTracker) {
     let stop = around.shutdown.gone.clone();
-    while let Some(Some(seat)) = stop.run_until_cancelled(seats_rx.recv()).await {
-        tracker.spawn(actor::run(seat, around.clone()));
+    while let Some(Some(job)) = stop.run_until_cancelled(jobs_rx.recv()).await {
+        match job.errand {
+            Errand::Begin(request) => {
+                tracker.spawn(actor::run(request, None, job.seat, around.clone()));
+            }
+            Errand::Resume { request, remote_id } => {
+                tracker.spawn(actor::run(
+                    request,
+                    Some(remote_id),
+                    job.seat,
+                    around.clone(),
+                ));
+            }
+            Errand::Recover(interrupted) => {
+                tracker.spawn(recovery::run(interrupted, job.seat, around.clone()));
+            }
+        }
     }
+}
+
+/// Sessions that nobody can ask for any more go from the child too. Without one they wait for the next.
+async fn delete_removed(mut removals_rx: mpsc::Receiver<String>, around: Surroundings) {
+    let stop = around.shutdown.gone.clone();
+    let mut links = around.links.clone();
+    let delete = async {
+        while let Some(remote_id) = removals_rx.recv().await {
+            let Ok(link) = links
+                .wait_for(Option::is_some)
+                .await
+                .map(|link| link.clone())
+            else {
+                return;
+            };
+            let Some(link) = link else { continue };
+            match link.client.delete_session(&remote_id).await {
+                Ok(()) => around.switchboard.forget(&remote_id),
+                Err(error) => tracing::debug!(%error, "an old session stays in the engine"),
+            }
+        }
+    };
+    stop.run_until_cancelled(delete).await;
 }

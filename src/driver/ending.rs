@@ -97,6 +97,42 @@ fn interrupted(error: &str) -> End {
     })
 }
 
+/// The newest message of session `root` after `before`, in a list of several sessions' messages.
+pub(crate) fn last_of<'a>(
+    messages: &'a [Message],
+    root: &str,
+    before: Option<&str>,
+) -> Option<&'a MessageInfo> {
+    messages
+        .iter()
+        .map(|message| &message.info)
+        .filter(|info| info.session == root && before.is_none_or(|before| *info.id > *before))
+        .max_by(|a, b| a.id.cmp(&b.id))
+}
+
+/// How the turn had ended when its child died, if it had and nobody was told. `last` is its newest
+/// message as the child had stored it.
+pub(crate) fn ended_unheard(last: &MessageInfo) -> Option<End> {
+    if last.role != Role::Assistant || last.summary {
+        return None;
+    }
+    match (&last.error, &last.finish) {
+        // A child that is being stopped aborts its turns; a context that overflowed is made smaller.
+        (Some(error), _)
+            if matches!(&*error.name, "MessageAbortedError" | "ContextOverflowError") =>
+        {
+            None
+        }
+        (Some(error), _) => Some(End::Failed(classify(error))),
+        // After these the agent would have gone on.
+        (None, Some(finish)) if matches!(&**finish, "tool-calls" | "unknown") => None,
+        (None, finish @ Some(_)) if last.completed.is_some() => Some(End::Complete {
+            finish_reason: finish.clone(),
+        }),
+        (None, _) => None,
+    }
+}
+
 /// The newest message after `before`, the newest one when the prompt was sent.
 pub(crate) fn last_of_turn<'a>(
     messages: &'a [Message],
@@ -246,6 +282,35 @@ mod tests {
             };
             assert_eq!(decide(&cancelled), Verdict::Ended(End::Cancelled));
         }
+    }
+
+    #[test]
+    fn a_dead_childs_turn_had_ended_only_if_the_agent_would_not_have_gone_on() {
+        let complete = |reason: &str| {
+            Some(End::Complete {
+                finish_reason: Some(reason.to_owned()),
+            })
+        };
+        assert_eq!(ended_unheard(&answered("stop")), complete("stop"));
+        assert_eq!(ended_unheard(&answered("length")), complete("length"));
+        for open in [
+            answered("tool-calls"),
+            answered("unknown"),
+            message(Role::Assistant),
+            message(Role::User),
+        ] {
+            assert_eq!(ended_unheard(&open), None, "{open:?}");
+        }
+        let mut last = answered("stop");
+        last.summary = true;
+        assert_eq!(ended_unheard(&last), None, "a summary is no answer");
+        let mut last = message(Role::Assistant);
+        for passing in ["MessageAbortedError", "ContextOverflowError"] {
+            last.error = Some(error(passing));
+            assert_eq!(ended_unheard(&last), None, "{passing}");
+        }
+        last.error = Some(error("APIError"));
+        assert!(matches!(ended_unheard(&last), Some(End::Failed(_))));
     }
 
     #[test]

@@ -58,11 +58,15 @@ pub(super) async fn keep(
     stop.run_until_cancelled(follow).await;
 }
 
-/// Sessions of earlier lives of this sidecar are in the child as well.
+/// Sessions of earlier lives of this sidecar are in the child as well. Those of earlier children are known.
 async fn remember_earlier(link: &Link, switchboard: &Switchboard, workspace: &Path) {
     match link.client.sessions(workspace).await {
         Ok(sessions) => {
+            let known = switchboard.sessions();
             for session in sessions {
+                if known.contains(&session.id) {
+                    continue;
+                }
                 switchboard.remember(&session.id, [session.id.clone()]);
             }
         }

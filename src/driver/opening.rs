@@ -6,10 +6,13 @@ use super::Config;
 use super::dispatch::Surroundings;
 use super::instructions::system_prompt;
 use super::link::Link;
+use super::resync;
 use super::switchboard::Place;
+use super::words::{RESUME, Words};
 use crate::clock::Timestamp;
+use crate::engine::Busy;
 use crate::gateway::{self, Grant, Route};
-use crate::opencode::{CallError, NewSession, Prompt, Rule};
+use crate::opencode::{CallError, NewSession, Rule};
 use crate::session::{CreateError, Request};
 use crate::tool::Tools;
 
@@ -24,27 +27,40 @@ const NOTICED: Duration = Duration::from_secs(1);
 /// A turn that runs.
 pub(super) struct Opened {
     pub(super) link: Link,
+    pub(super) busy: Busy,
     pub(super) remote_id: String,
     pub(super) place: Place,
     pub(super) grant: Grant,
+    pub(super) words: Words,
+    /// The newest message of the turns before, of a session that had some.
+    pub(super) before: Option<String>,
     pub(super) translator: Translator,
     /// What the beginning of the turn has to publish.
     pub(super) batch: Batch,
 }
 
-/// Begins the turn that `request` asks for.
-pub(super) async fn open(request: &Request, around: &Surroundings) -> Result<Opened, CreateError> {
+/// Begins the turn that `request` asks for: the first one of a new session, or another one of the session
+/// that OpenCode has as `remote_id`, perhaps from an earlier life of this sidecar.
+pub(super) async fn open(
+    request: &Request,
+    remote_id: Option<&str>,
+    around: &Surroundings,
+) -> Result<Opened, CreateError> {
     let late =
         |_| CreateError::EngineUnavailable("the engine did not take the session in time".into());
-    tokio::time::timeout(DEADLINE, begin(request, around))
+    tokio::time::timeout(DEADLINE, begin(request, remote_id, around))
         .await
         .map_err(late)?
 }
 
-async fn begin(request: &Request, around: &Surroundings) -> Result<Opened, CreateError> {
+async fn begin(
+    request: &Request,
+    remote_id: Option<&str>,
+    around: &Surroundings,
+) -> Result<Opened, CreateError> {
     let link = wait_for_link(around).await?;
     let lost = link.lost.clone();
-    match begin_on(link, request, around).await {
+    match begin_on(link, request, remote_id, around).await {
         // The child died under it. Nothing of the turn was told yet, so the next child may have it; but
         // only that one, in case it is the request that kills.
         Err(CallError::Connection { .. })
@@ -53,16 +69,17 @@ async fn begin(request: &Request, around: &Surroundings) -> Result<Opened, Creat
                 .is_ok() =>
         {
             let link = wait_for_link(around).await?;
-            begin_on(link, request, around)
+            begin_on(link, request, remote_id, around)
                 .await
-                .map_err(|error| refusal(&error))
+                .map_err(|error| refusal(&error, remote_id))
         }
-        result => result.map_err(|error| refusal(&error)),
+        result => result.map_err(|error| refusal(&error, remote_id)),
     }
 }
 
-fn refusal(error: &CallError) -> CreateError {
+fn refusal(error: &CallError, remote_id: Option<&str>) -> CreateError {
     match error {
+        CallError::Status { status: 404, .. } if remote_id.is_some() => CreateError::RemoteGone,
         CallError::Connection { .. } => {
             tracing::warn!(%error, "lost the engine while a session was created");
             CreateError::EngineUnavailable("the engine died while the session was created".into())
@@ -77,8 +94,17 @@ fn refusal(error: &CallError) -> CreateError {
 async fn begin_on(
     link: Link,
     request: &Request,
+    remote_id: Option<&str>,
     around: &Surroundings,
 ) -> Result<Opened, CallError> {
+    let busy = around.engine.turn();
+    let client = link.client.clone();
+    if let Some(remote_id) = remote_id {
+        let before = resync::newest_message(&link, remote_id).await?;
+        // Whatever an earlier turn left running: a prompt would wait for its end.
+        resync::quiet(&link, remote_id, &around.config.workspace).await;
+        return prompt(link, busy, request, (remote_id.to_owned(), before), around).await;
+    }
     let tools = request.tools.as_ref();
     let new = NewSession {
         directory: &around.config.workspace,
@@ -89,54 +115,80 @@ async fn begin_on(
             |tools| serde_json::json!({ "sidecar": { "tools": tools.list() } }),
         ),
     };
-    let remote_id = link.client.create_session(&new).await?.id;
+    let remote_id = client.create_session(&new).await?.id;
+    let opened = prompt(link, busy, request, (remote_id.clone(), None), around).await;
+    if opened.is_err() {
+        // Nobody will ask for it again. If this fails too, an empty session stays in the child.
+        drop(client.delete_session(&remote_id).await);
+    }
+    opened
+}
 
+/// Hands the turn over to a session that is there.
+async fn prompt(
+    link: Link,
+    busy: Busy,
+    request: &Request,
+    (remote_id, before): (String, Option<String>),
+    around: &Surroundings,
+) -> Result<Opened, CallError> {
     let place = around.switchboard.register(&remote_id);
     let grant = around.gateway.register(route(request, &remote_id));
-    let mut translator = Translator::new(settings(&around.config, &remote_id));
+    let (settings, now) = (settings(&around.config, &remote_id), Timestamp::now());
+    let mut translator = Translator::restore(settings, Vec::new(), before.clone(), now);
     let mut batch = Batch::default();
-    translator.begin_turn(Timestamp::now(), &mut batch);
+    translator.begin_turn(now, &mut batch);
 
     let workspace = around
         .config
         .instructions
         .then_some(around.config.workspace.as_path());
-    let system = system_prompt(request.system_prompt.as_deref(), workspace).await;
-    let prompt = Prompt {
-        model: grant.model_ref(),
-        text: &request.prompt,
-        system: system.as_deref(),
+    let words = Words {
+        text: match &*request.prompt {
+            "" => RESUME.to_owned(),
+            prompt => prompt.to_owned(),
+        },
+        system: system_prompt(request.system_prompt.as_deref(), workspace).await,
     };
-    if let Err(error) = link.client.prompt(&remote_id, &prompt).await {
-        // Nobody will ask for it again. If this fails too, an empty session stays in the child.
-        drop(link.client.delete_session(&remote_id).await);
-        return Err(error);
-    }
+    link.client
+        .prompt(&remote_id, &words.prompt(grant.model_ref()))
+        .await?;
     Ok(Opened {
         link,
+        busy,
         remote_id,
         place,
         grant,
+        words,
+        before,
         translator,
         batch,
     })
 }
 
-/// The present child, or the next one if it comes soon.
+/// The present child, or the next one if it comes soon, once there is memory for one more session.
 async fn wait_for_link(around: &Surroundings) -> Result<Link, CreateError> {
+    let engine = &around.engine;
     let mut links = around.links.clone();
-    let link =
-        tokio::time::timeout(around.config.engine_wait, links.wait_for(Option::is_some)).await;
-    match link {
-        Ok(Ok(link)) => link.clone().ok_or(CreateError::ShuttingDown),
-        Ok(Err(_)) => Err(CreateError::ShuttingDown),
-        Err(_) => {
-            let reason = around.engine.not_ready(Instant::now());
-            Err(CreateError::EngineUnavailable(
-                reason.unwrap_or_else(|| "engine starting".into()),
-            ))
+    let waiting = async {
+        loop {
+            engine.room().await;
+            let link = links.wait_for(Option::is_some).await.ok()?.clone();
+            // It may have taken a while, and memory may be short again.
+            if engine.short_of_memory().is_none() {
+                return link;
+            }
         }
+    };
+    if let Ok(link) = tokio::time::timeout(around.config.engine_wait, waiting).await {
+        return link.ok_or(CreateError::ShuttingDown);
     }
+    let reason = engine
+        .not_ready(Instant::now())
+        .or_else(|| engine.short_of_memory());
+    Err(CreateError::EngineUnavailable(
+        reason.unwrap_or_else(|| "engine starting".into()),
+    ))
 }
 
 fn rules(tools: Option<&Tools>) -> Vec<Rule> {
@@ -174,7 +226,7 @@ fn route(request: &Request, remote_id: &str) -> Route {
     }
 }
 
-fn settings(config: &Config, remote_id: &str) -> Settings {
+pub(super) fn settings(config: &Config, remote_id: &str) -> Settings {
     Settings {
         root: remote_id.to_owned(),
         directory: config.workspace.to_string_lossy().into_owned(),

@@ -26,19 +26,15 @@ pub(super) fn publish(seat: &Seat, batch: &mut Batch) {
     }
 }
 
+/// Its note holds once all its pieces are in the log.
 fn append(seat: &Seat, event: &Event) {
-    let log = &seat.session.log;
     // Before the log: whoever sees the terminal event and asks for the status finds the end.
     seat.update(|status| note(status, event));
-    for piece in event.encode() {
-        if piece.terminal {
-            log.end_turn(piece.kind, &piece.data);
-        } else if piece.reasoning {
-            log.append_reasoning(piece.kind, &piece.data);
-        } else {
-            log.append(piece.kind, &piece.data);
-        }
-    }
+    let note = event
+        .note
+        .as_ref()
+        .map(|note| (note.part.clone(), note.value));
+    seat.append(&event.encode(), note);
 }
 
 /// What an event says about the session's status.
@@ -64,7 +60,7 @@ fn note(status: &mut Status, event: &Event) {
         Body::Error(failure) if failure.fatal => {
             status.state = State::Failed;
             status.problem = Some(Problem {
-                code: failure.code.as_str(),
+                code: failure.code.as_str().into(),
                 sentence: failure.error.clone(),
             });
         }

@@ -118,6 +118,13 @@ impl Switchboard {
         known
     }
 
+    /// The same without this family: what the history must not tell whole.
+    pub(super) fn others(&self, family: &[(String, Option<u64>)]) -> Vec<String> {
+        let mut others = self.sessions();
+        others.retain(|id| !family.iter().any(|(ours, _)| ours == id));
+        others
+    }
+
     /// Sessions that are in the child without a turn of ours.
     pub(super) fn remember(&self, root: &str, sessions: impl IntoIterator<Item = String>) {
         let sessions = sessions

@@ -14,11 +14,13 @@
 //! It does not decide when a turn has ended; [`super::ending`] does. What it remembers grows with the
 //! number of parts of the session (about 100 bytes each), so that no part is ever published twice.
 
+mod crash;
 mod cumulative;
 mod dispatch;
 mod failure;
 mod files;
 mod progress;
+mod restore;
 mod result;
 mod sequence;
 #[cfg(test)]
@@ -133,6 +135,8 @@ pub(crate) struct Translator {
     parts: HashMap<String, Part>,
     /// Tool calls without a result, oldest first.
     open_tools: Vec<String>,
+    /// Messages up to this one are of earlier turns, which another process told.
+    before: Option<String>,
     /// Whether the root session said last that it works.
     busy: bool,
     turn: Turn,
@@ -161,6 +165,8 @@ enum Part {
     Tool(Box<ToolRun>),
     /// All of it is published.
     Done,
+    /// The same of a tool call, by another process: what it changed is still to be learnt.
+    Told,
 }
 
 /// How an event reached us, and so what it says about those before it.
@@ -183,6 +189,7 @@ impl Translator {
             messages: HashMap::new(),
             parts: HashMap::new(),
             open_tools: Vec::new(),
+            before: None,
             busy: false,
             turn: Turn::default(),
         }
@@ -253,6 +260,7 @@ impl Translator {
             at: now,
             agent: self.agent(session),
             body,
+            note: None,
         }
     }
 }

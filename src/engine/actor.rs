@@ -5,13 +5,15 @@ use std::pin::pin;
 use std::time::Instant;
 
 use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::child::{Child, End, StartError, Surroundings, sweep, sweep_earlier};
 use super::environment::Preparation;
+use super::guard::{self, Recycling};
 use super::handle::Wish;
 use super::operation::Operation;
 use super::state::{Ready, Snapshot, State};
-use crate::backoff::{self, Budget, Verdict};
+use crate::backoff::{self, Budget, Verdict, jitter};
 use crate::id::Generation;
 use crate::opencode;
 use crate::shutdown::Shutdown;
@@ -24,6 +26,7 @@ pub(super) struct Actor {
     around: Surroundings,
     workspace: workspace::Watch,
     wishes_rx: mpsc::Receiver<Wish>,
+    recycling_rx: watch::Receiver<Option<Recycling>>,
     snapshot_tx: watch::Sender<Snapshot>,
     shutdown: Shutdown,
     budget: Budget,
@@ -64,7 +67,7 @@ impl Actor {
     pub(super) fn new(
         around: Surroundings,
         workspace: workspace::Watch,
-        wishes_rx: mpsc::Receiver<Wish>,
+        (wishes_rx, recycling_rx): (mpsc::Receiver<Wish>, watch::Receiver<Option<Recycling>>),
         snapshot_tx: watch::Sender<Snapshot>,
         shutdown: Shutdown,
     ) -> Self {
@@ -81,6 +84,7 @@ impl Actor {
             around,
             workspace,
             wishes_rx,
+            recycling_rx,
             snapshot_tx,
             shutdown,
             budget,
@@ -240,10 +244,12 @@ impl Actor {
         let around = self.around.clone();
         // Outside the loop: somebody who asks often must not keep it from counting.
         let mut wedged = pin!(wedged(&ready, &around.config));
+        let mut told = pin!(guard::told(self.recycling_rx.clone(), self.generation));
         loop {
             let end = tokio::select! {
                 end = child.wait(&around.nursery) => end,
                 end = &mut wedged => end,
+                wish = &mut told => return self.recycle(child, wish).await,
                 interruption = self.interruption() => match interruption {
                     // It runs already.
                     Interruption::Wish(wish) if matches!(wish.operation, Operation::Start { .. }) => continue,
@@ -265,8 +271,34 @@ impl Actor {
         self.obey(interruption)
     }
 
+    /// The child makes room for memory. That is our wish and no failure: it costs no budget.
+    async fn recycle(&mut self, child: Child, wish: Recycling) -> Next {
+        self.snapshot_tx.send_modify(|snapshot| {
+            snapshot.recycled += 1;
+            snapshot.last_error = Some(wish.why);
+        });
+        self.publish(State::Stopping);
+        if wish.at_once {
+            let hurry = CancellationToken::new();
+            hurry.cancel();
+            self.stop_until(child, &hurry).await;
+        } else {
+            self.stop(child).await;
+        }
+        Next::Start {
+            attempt: 0,
+            wish: None,
+        }
+    }
+
     async fn stop(&mut self, child: Child) {
-        child.stop(&self.around, &self.shutdown.hurry).await;
+        let hurry = self.shutdown.hurry.clone();
+        self.stop_until(child, &hurry).await;
+    }
+
+    /// Stops it in good order, until `hurry`.
+    async fn stop_until(&mut self, child: Child, hurry: &CancellationToken) {
+        child.stop(&self.around, hurry).await;
         self.snapshot_tx
             .send_modify(|snapshot| snapshot.process = None);
     }
@@ -372,9 +404,4 @@ async fn wedged(ready: &Ready, config: &super::Config) -> End {
             }
         }
     }
-}
-
-/// 0..1. Without randomness the pods merely agree on their delays.
-fn jitter() -> f64 {
-    f64::from(getrandom::u32().unwrap_or(0)) / f64::from(u32::MAX)
 }

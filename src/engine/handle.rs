@@ -12,6 +12,9 @@ use tokio_util::task::TaskTracker;
 use super::actor::Actor;
 use super::child::{Surroundings, sweep};
 use super::environment::{self, Home};
+use super::guard::Guard;
+use super::load::{Busy, Load};
+use super::memory::{Memory, Places, Pressure};
 use super::nursery::{Nursery, Scope};
 use super::operation::{Admission, Operation};
 use super::state::Snapshot;
@@ -38,6 +41,9 @@ pub(crate) struct Handle {
 struct Shared {
     wishes_tx: mpsc::Sender<Wish>,
     snapshot_rx: watch::Receiver<Snapshot>,
+    /// The latest look at it; nothing where there is no limit.
+    memory_rx: watch::Receiver<Option<Memory>>,
+    load: Load,
     /// The lock covers "look and begin".
     current: Current,
     project_dir: String,
@@ -79,6 +85,7 @@ pub(crate) enum AskError {
 pub(crate) struct Status {
     pub(crate) snapshot: Snapshot,
     pub(crate) resident_bytes: Option<u64>,
+    pub(crate) memory: Option<Memory>,
     pub(crate) project_dir: String,
 }
 
@@ -92,6 +99,12 @@ pub(crate) fn spawn(
     tracker: &TaskTracker,
 ) -> io::Result<(Handle, JoinHandle<()>)> {
     let mark = environment::mark(&config.data_dir)?;
+    // Before anything is started: later there would be more than guests.
+    let guests = process_table::guests(
+        &process_table::read(&[process_table::our_mark(&mark)]),
+        rustix::process::getpid(),
+    );
+    let places = Places::of_this_process(config.memory_limit, guests);
     let nursery = Nursery::start(mark.clone(), tracker, shutdown.gone.clone())?;
     let (snapshot_tx, snapshot_rx) = watch::channel(Snapshot::new());
     let (wishes_tx, wishes_rx) = mpsc::channel(QUEUE);
@@ -104,11 +117,25 @@ pub(crate) fn spawn(
         tracker: tracker.clone(),
         briefings,
     };
-    let actor = Actor::new(around, workspace, wishes_rx, snapshot_tx, shutdown.clone());
+    let (recycling_tx, recycling_rx) = watch::channel(None);
+    let wishes = (wishes_rx, recycling_rx);
+    let actor = Actor::new(around, workspace, wishes, snapshot_tx, shutdown.clone());
     let keeper = tracker.spawn(actor.run());
+    let load = Load::default();
+    let (memory_tx, memory_rx) = watch::channel(None);
+    let guard = Guard {
+        places,
+        load: load.clone(),
+        snapshot_rx: snapshot_rx.clone(),
+        memory_tx,
+        recycling_tx,
+    };
+    tracker.spawn(guard.run(shutdown.gone.clone()));
     let shared = Shared {
         wishes_tx,
         snapshot_rx,
+        memory_rx,
+        load,
         current: Arc::default(),
         project_dir,
         nursery,
@@ -172,6 +199,36 @@ impl Handle {
         self.shared.snapshot_rx.borrow().not_ready(now)
     }
 
+    /// Says that a turn runs, until what it gets is dropped: a child with turns is not recycled for
+    /// memory before it must.
+    pub(crate) fn turn(&self) -> Busy {
+        self.shared.load.turn()
+    }
+
+    /// Why memory allows no new session, if so.
+    pub(crate) fn short_of_memory(&self) -> Option<String> {
+        let memory = (*self.shared.memory_rx.borrow()).filter(|memory| is_short(*memory))?;
+        Some(format!(
+            "memory is short: {}; try again later, or {}",
+            memory.words(),
+            memory.remedy()
+        ))
+    }
+
+    /// Waits until memory allows a new session. The guard makes room for those who wait. Cancel-safe.
+    pub(crate) async fn room(&self) {
+        let mut memory_rx = self.shared.memory_rx.clone();
+        if self.short_of_memory().is_some() {
+            let _waiting = self.shared.load.wait();
+            // A guard that has ended leaves no one to wait for.
+            drop(
+                memory_rx
+                    .wait_for(|memory| !memory.is_some_and(is_short))
+                    .await,
+            );
+        }
+    }
+
     /// Ends everything of the engine's. Only for when the actor is gone and cannot do it.
     pub(crate) async fn end_all(&self) {
         sweep(&self.shared.nursery).await;
@@ -183,6 +240,7 @@ impl Handle {
             resident_bytes: snapshot
                 .process
                 .and_then(|(pid, _)| process_table::resident_bytes(pid)),
+            memory: *self.shared.memory_rx.borrow(),
             snapshot,
             project_dir: self.shared.project_dir.clone(),
         }
@@ -229,6 +287,10 @@ impl Handle {
     }
 }
 
+fn is_short(memory: Memory) -> bool {
+    memory.pressure() >= Pressure::High
+}
+
 // === impl Wish ===
 
 impl Drop for Wish {
@@ -269,6 +331,7 @@ mod tests {
             restart_budget: 1,
             restart_window: second,
             retry_interval: second,
+            memory_limit: None,
             passed_on: Vec::new(),
         };
         let workspace = workspace::spawn(dir.path(), &tracker, shutdown.gone.clone());

@@ -65,6 +65,23 @@ pub(super) fn resident_bytes(pid: Pid) -> Option<u64> {
     Some(pages * u64::try_from(rustix::param::page_size()).ok()?)
 }
 
+/// Bytes in memory of everything that descends from us, without us and without what ran here before
+/// us. What two of them share counts for each.
+pub(super) fn offspring_bytes(guests: &[Process]) -> u64 {
+    let all = read(&[]);
+    let same = |a: &Process, b: &Process| (a.pid, a.started) == (b.pid, b.started);
+    // The number of a guest that is gone may be somebody else's.
+    let guests: Vec<Pid> = guests
+        .iter()
+        .filter(|guest| all.iter().any(|process| same(process, guest)))
+        .map(|guest| guest.pid)
+        .collect();
+    leftovers(&all, rustix::process::getpid(), None, &guests)
+        .iter()
+        .filter_map(|process| resident_bytes(process.pid))
+        .sum()
+}
+
 fn parse_stat(pid: Pid, stat: &str) -> Option<Process> {
     // The name stands in brackets and may itself contain brackets and blanks.
     let (_, rest) = stat.rsplit_once(") ")?;
@@ -265,5 +282,26 @@ mod tests {
         let me = rustix::process::getpid();
         assert!(read(&[]).iter().any(|process| process.pid == me));
         assert!(resident_bytes(me).unwrap() > 100_000);
+    }
+
+    #[test]
+    fn what_descends_from_us_is_weighed_and_guests_are_not() {
+        let mut sleeper = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
+        let guest = one(Pid::from_child(&sleeper)).unwrap();
+        let later = Process {
+            started: guest.started + 1,
+            ..guest
+        };
+        let weights = [&[][..], &[later][..], &[guest][..]].map(offspring_bytes);
+        sleeper.kill().unwrap();
+        sleeper.wait().unwrap();
+        assert!(weights[0] > 0 && weights[2] < weights[0], "{weights:?}");
+        assert!(
+            weights[1] > weights[2],
+            "its number alone is not it: {weights:?}"
+        );
     }
 }

@@ -44,6 +44,8 @@ pub(crate) struct Snapshot {
     pub(crate) generation: Generation,
     /// Starts after the first.
     pub(crate) restarts: u64,
+    /// Those of them that made room for memory.
+    pub(crate) recycled: u64,
     /// The process, from spawn to reaping.
     pub(crate) process: Option<(Pid, Instant)>,
     /// Why the last child went, or the last start failed.
@@ -73,6 +75,7 @@ impl Snapshot {
             state: State::Starting { attempt: 0 },
             generation: Generation::default(),
             restarts: 0,
+            recycled: 0,
             process: None,
             last_error: None,
         }
@@ -87,6 +90,11 @@ impl Snapshot {
             | State::Failed { .. }
             | State::Stopping => None,
         }
+    }
+
+    /// Whether no further child is on its way: a person stopped it, or its restarts are spent.
+    pub(crate) const fn given_up(&self) -> bool {
+        matches!(self.state, State::Stopped | State::Failed { .. })
     }
 
     /// Why no work can be taken, for `/ready` and for whoever posts a session.

@@ -57,6 +57,7 @@ impl Event {
                 at: self.at,
                 agent: self.agent.clone(),
                 body,
+                note: None,
             }
             .encode_within(max)
         });

@@ -9,6 +9,7 @@ fn event(body: Body) -> Event {
         at: Timestamp::from_millis(1_795_166_590_559),
         agent: None,
         body,
+        note: None,
     }
 }
 
@@ -209,6 +210,23 @@ fn only_text_of_one_source_merges() {
 }
 
 #[test]
+fn text_of_one_part_merges_and_keeps_the_later_note() {
+    let of = |part: &str, value, text: &str| Event {
+        note: Some(Note {
+            part: part.into(),
+            value,
+        }),
+        ..output(text)
+    };
+    let mut first = of("p1", 1, "a");
+    assert!(first.merge(of("p1", 2, "b"), 10).is_none());
+    assert!(first.merge(of("p2", 1, "c"), 10).is_some(), "another part");
+    assert!(first.merge(output("d"), 10).is_some(), "of no part");
+    assert_eq!(first.note.as_ref().unwrap().value, 2);
+    assert_eq!(one(&first), one(&output("ab")), "clients see no notes");
+}
+
+#[test]
 fn only_these_end_a_turn() {
     let failure = |fatal| {
         let error = "x".to_owned();
@@ -283,7 +301,13 @@ fn every_word_of_the_contract() {
         State::Failed,
         State::Cancelled,
     ];
-    let phases = [Phase::ProviderRetry, Phase::Compacting, Phase::Stalled];
+    let phases = [
+        Phase::ProviderRetry,
+        Phase::Compacting,
+        Phase::Stalled,
+        Phase::Recovering,
+        Phase::JournalDegraded,
+    ];
     let words = [
         codes.map(FailureCode::as_str).join(" "),
         states.map(State::as_str).join(" "),

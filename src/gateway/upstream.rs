@@ -6,18 +6,16 @@
 
 use std::error::Error;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::redirect::Policy;
 use reqwest::{Client, NoProxy, Proxy};
 use rustls::CertificateError;
 use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::sync::OnceCell;
 
 use super::error::ForwardError;
+use crate::trust;
 
 /// The values of the proxy variables; only `config` reads the environment.
 #[derive(Clone, Debug, Default)]
@@ -34,8 +32,6 @@ pub(crate) struct ProxySettings {
 pub(crate) enum UpstreamError {
     #[error("read EXTRA_CA_FILE {path}: {detail}")]
     ExtraCa { path: PathBuf, detail: String },
-    #[error("EXTRA_CA_FILE {0} holds no certificate")]
-    EmptyCa(PathBuf),
     #[error("{name} is not a proxy address")]
     Proxy { name: &'static str },
 }
@@ -64,7 +60,12 @@ impl Lazy {
         proxy: &ProxySettings,
     ) -> Result<Self, UpstreamError> {
         let extra = extra_ca_file
-            .map(read_certificates)
+            .map(|path| {
+                trust::certificates(path).map_err(|detail| UpstreamError::ExtraCa {
+                    path: path.clone(),
+                    detail,
+                })
+            })
             .transpose()?
             .unwrap_or_default();
         Ok(Self {
@@ -79,8 +80,10 @@ impl Lazy {
     }
 
     fn build(&self) -> Result<Client, ForwardError> {
+        let tls = trust::client(&self.extra)
+            .map_err(|error| ForwardError::NoClient(error.to_string()))?;
         let mut builder = Client::builder()
-            .tls_backend_preconfigured(self.tls()?)
+            .tls_backend_preconfigured(tls)
             .redirect(Policy::none())
             .no_proxy()
             .connect_timeout(CONNECT_TIMEOUT)
@@ -96,34 +99,6 @@ impl Lazy {
             .build()
             .map_err(|error| ForwardError::NoClient(innermost(&error)))
     }
-
-    fn tls(&self) -> Result<ClientConfig, ForwardError> {
-        let mut roots = RootCertStore::empty();
-        // A host without certificates can still call plain http and what EXTRA_CA_FILE vouches for.
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        roots.add_parsable_certificates(self.extra.iter().cloned());
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| ForwardError::NoClient(error.to_string()))?;
-        let mut config = builder.with_root_certificates(roots).with_no_client_auth();
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(config)
-    }
-}
-
-fn read_certificates(path: &PathBuf) -> Result<Vec<CertificateDer<'static>>, UpstreamError> {
-    let failed = |detail: String| UpstreamError::ExtraCa {
-        path: path.clone(),
-        detail,
-    };
-    let certificates = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| failed(error.to_string()))?;
-    if certificates.is_empty() {
-        return Err(UpstreamError::EmptyCa(path.clone()));
-    }
-    Ok(certificates)
 }
 
 fn proxies(settings: &ProxySettings) -> Result<Vec<Proxy>, UpstreamError> {

@@ -39,28 +39,37 @@ const PROBE: Duration = Duration::from_millis(250);
 const TURN: Duration = Duration::from_mins(1);
 
 /// A running child. Dropping it kills it.
-pub(super) struct Child {
-    pub(super) gateway: Handle,
+pub(crate) struct Child {
+    pub(crate) gateway: Handle,
     pub(super) token: Secret,
     pub(super) password: Secret,
     url: String,
     client: Client,
-    _process: tokio::process::Child,
+    process: tokio::process::Child,
     _cancel: DropGuard,
     root: TempDir,
 }
 
 impl Child {
-    pub(super) async fn start(gateway: Config) -> Self {
+    pub(crate) async fn start(gateway: Config) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), gateway).await
+    }
+
+    /// Kills it, as the kernel does when the sidecar is killed. What it stored stays.
+    pub(crate) async fn kill(mut self) -> TempDir {
+        self.process.kill().await.unwrap();
+        self.root
+    }
+
+    pub(crate) async fn start_in(root: TempDir, gateway: Config) -> Self {
         let bound = Bound::bind(gateway).await.unwrap();
         let (handle, addr) = (bound.handle(), bound.addr());
         let (token, password) = (handle.new_child_token(), Secret::random());
         let cancel = CancellationToken::new();
         bound.spawn(&TaskTracker::new(), cancel.clone());
 
-        let root = tempfile::tempdir().unwrap();
         for folder in ["home", "config", "data", "state", "cache", "tmp", "work"] {
-            std::fs::create_dir(root.path().join(folder)).unwrap();
+            std::fs::create_dir_all(root.path().join(folder)).unwrap();
         }
         for (path, text) in config::folder() {
             let path = root.path().join("config/opencode").join(path);
@@ -114,7 +123,7 @@ impl Child {
             password,
             url,
             client,
-            _process: process,
+            process,
             _cancel: cancel.drop_guard(),
             root,
         };
@@ -126,12 +135,17 @@ impl Child {
         self.root.path()
     }
 
-    pub(super) fn workspace(&self) -> PathBuf {
+    pub(crate) fn workspace(&self) -> PathBuf {
         self.root.path().join("work")
     }
 
+    pub(crate) fn api(&self) -> crate::opencode::Client {
+        let address = self.url.strip_prefix("http://").unwrap().parse().unwrap();
+        crate::opencode::Client::new(address, self.password.clone()).unwrap()
+    }
+
     /// Its root session may use `tools`; without them, all.
-    pub(super) async fn create_session(&self, tools: Option<&[&str]>) -> String {
+    pub(crate) async fn create_session(&self, tools: Option<&[&str]>) -> String {
         let body = json!({ "metadata": { "sidecar": { "tools": tools } } });
         let session = self
             .send(self.client.post(self.at("/session")), &body)

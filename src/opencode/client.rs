@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::error::root_cause;
-use super::types::{self, HistoryItem, Message, Statuses};
+use super::types::{self, HistoryItem, Message, SessionInfo, Statuses};
 use super::{CallError, Feed};
 use crate::secret::Secret;
 
@@ -146,6 +146,19 @@ impl Client {
         self.json("list the sessions", request, CALL_DEADLINE).await
     }
 
+    /// Whether the child knows this session.
+    pub(crate) async fn has_session(&self, id: &str) -> Result<bool, CallError> {
+        let request = self.request(Method::GET, &format!("/session/{id}"));
+        match self
+            .read("look up a session", request, CALL_DEADLINE, LARGE_ANSWER)
+            .await
+        {
+            Ok(_) => Ok(true),
+            Err(CallError::Status { status: 404, .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     pub(crate) async fn delete_session(&self, id: &str) -> Result<(), CallError> {
         let request = self.request(Method::DELETE, &format!("/session/{id}"));
         self.call("delete a session", request, SESSION_DEADLINE)
@@ -181,6 +194,24 @@ impl Client {
     pub(crate) async fn messages(&self, session: &str) -> Result<Vec<Message>, CallError> {
         let request = self.request(Method::GET, &format!("/session/{session}/message"));
         self.typed("read the messages of a session", request, types::messages)
+            .await
+    }
+
+    /// The id of a session's last message.
+    pub(crate) async fn newest_message(&self, session: &str) -> Result<Option<String>, CallError> {
+        let request = self
+            .request(Method::GET, &format!("/session/{session}/message"))
+            .query(&[("limit", "1")]);
+        let messages = self
+            .typed("read the last message", request, types::messages)
+            .await?;
+        Ok(messages.into_iter().next_back().map(|last| last.info.id))
+    }
+
+    /// The subagents that a session started itself.
+    pub(crate) async fn children(&self, session: &str) -> Result<Vec<SessionInfo>, CallError> {
+        let request = self.request(Method::GET, &format!("/session/{session}/children"));
+        self.typed("read the subagents of a session", request, types::sessions)
             .await
     }
 

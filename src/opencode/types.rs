@@ -13,7 +13,9 @@ mod tests;
 mod text;
 mod wire;
 
-pub(crate) use decode::{DecodeError, HistoryItem, Statuses, decode, history, messages, statuses};
+pub(crate) use decode::{
+    DecodeError, HistoryItem, Statuses, decode, history, messages, sessions, statuses,
+};
 #[cfg(test)]
 pub(crate) use part::ToolMetadata;
 pub(crate) use part::{Part, PartKind, StepFinish, ToolPart, ToolState, ToolStatus};

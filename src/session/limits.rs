@@ -34,6 +34,11 @@ impl StreamSlots {
         Some(StreamPermit { _held: held })
     }
 
+    /// How many run.
+    pub(crate) fn taken(&self) -> usize {
+        STREAMS_PER_SESSION.saturating_sub(self.0.available_permits())
+    }
+
     /// Waits until this many streams could start.
     #[cfg(test)]
     pub(crate) async fn until_free(&self, places: u32) {
@@ -57,7 +62,9 @@ mod tests {
         let mut permits: Vec<_> = (0..64).map_while(|_| slots.try_take()).collect();
         assert_eq!(permits.len(), 64);
         assert!(slots.try_take().is_none());
+        assert_eq!(slots.taken(), 64);
         permits.pop();
+        assert_eq!(slots.taken(), 63);
         assert!(slots.try_take().is_some());
     }
 }

@@ -1,29 +1,30 @@
 //! The event log of one session: one writer, any number of readers, each at its own place.
 //!
 //! ```text
-//! driver --append--> ring (ids given under the lock) --publish--> head (watch) --wakes--> cursors
-//!                     ^                                                                     |
-//!                     +------------------------- read a run of frames ----------------------+
+//! driver --append--> ring (ids given under the lock) --> journal --committed--> head (watch) --wakes--> cursors
+//!                     ^                                    ^                                              |
+//!                     +--- a run of frames, if it is here -+--------- else a page from the disk ----------+
 //! ```
 //!
 //! Promises: ids are `<epoch>-1`, `-2`, … without holes; a frame is encoded once and shared by all
-//! readers; appending never waits for a reader; nothing is kept per reader. Replay and live are one
-//! read path, so nothing can fall between them. A reader that is overtaken gets a [`Gap`], never a hole.
+//! readers; appending never waits for a reader or the disk; nothing is kept per reader. Replay and live
+//! are one read path, so nothing can fall between them. An event is visible once it is *published*:
+//! when its group is on disk, or at once where there is no journal or its disk fails. A reader that
+//! cannot have the next event gets a [`Gap`], never a hole.
 //!
-//! Does not promise that an event is kept: the ring is bounded, and the logs of the process share a
-//! [`Budget`]. The log lives in memory. Two seams are left for the journal: an event is visible only
-//! once it is *published* (today at the end of [`EventLog::append`]), and what the ring no longer has
-//! shows in one place, [`cursor`]'s `Read::Evicted`.
+//! Memory keeps the hot tail: the ring is bounded, and the logs of the process share a [`Budget`]. What
+//! is not on disk yet is not given back unless the disk fails.
 
 mod asked;
 mod budget;
 mod cursor;
+mod desk;
 mod frame;
 mod id;
 mod ring;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -31,11 +32,15 @@ use tokio::sync::watch;
 pub(crate) use self::asked::{Asked, Gap, GapReason};
 pub(crate) use self::budget::Budget;
 pub(crate) use self::cursor::{Cursor, End, Opening, Step, View};
+pub(crate) use self::desk::Note;
 pub(crate) use self::id::{Epoch, EventId};
 pub(crate) use self::ring::Limits;
 
 use self::asked::Kept;
+use self::desk::Desk;
 use self::ring::{Ring, Shown};
+use crate::event::Encoded;
+use crate::journal::{Draft, Journal, Row, Source};
 
 /// A handle on one log; clones are the same log.
 ///
@@ -56,13 +61,29 @@ impl std::fmt::Debug for EventLog {
 
 struct Shared {
     epoch: Epoch,
-    ring: Mutex<Ring>,
+    inner: Mutex<Inner>,
     /// What readers may see. They never look at the ring past it.
     head: watch::Sender<Head>,
     budget: Budget,
     /// Copies of the ring's figures, so that the budget can compare logs without their locks.
     bytes: AtomicUsize,
-    sealed_bytes: AtomicUsize,
+    givable_bytes: AtomicUsize,
+    disk: Option<Disk>,
+}
+
+struct Inner {
+    ring: Ring,
+    desk: Desk,
+    /// The terminal event of the last turn; nothing while one runs.
+    ended: Option<u64>,
+}
+
+/// Where the log lies on disk.
+struct Disk {
+    journal: Journal,
+    number: u64,
+    /// The oldest event that retention has left.
+    oldest: AtomicU64,
 }
 
 /// The published end of a log.
@@ -75,22 +96,67 @@ struct Head {
     closed: bool,
 }
 
+/// What a log on disk is at the moment it is taken up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) number: u64,
+    pub(crate) epoch: Epoch,
+    pub(crate) oldest: u64,
+    pub(crate) last: u64,
+    /// No turn runs.
+    pub(crate) idle: bool,
+}
+
 // === impl EventLog ===
 
 impl EventLog {
-    /// An empty log whose first turn is running: a session exists because it was given a prompt.
+    /// An empty log in memory alone, whose first turn is running: a session exists because it was given
+    /// a prompt.
     pub(crate) fn new(epoch: Epoch, limits: Limits, budget: &Budget) -> Self {
+        let place = Place::beginning(0, epoch);
+        Self::open(place, limits, budget, None)
+    }
+
+    /// A log that is kept in `journal`.
+    pub(crate) fn journaled(
+        place: Place,
+        limits: Limits,
+        budget: &Budget,
+        journal: Journal,
+    ) -> Self {
+        let disk = Disk {
+            journal,
+            number: place.number,
+            oldest: AtomicU64::new(place.oldest),
+        };
+        Self::open(place, limits, budget, Some(disk))
+    }
+
+    fn open(place: Place, limits: Limits, budget: &Budget, disk: Option<Disk>) -> Self {
+        let Place {
+            epoch, last, idle, ..
+        } = place;
+        let mut ring = Ring::after(last, epoch, limits);
+        let desk = match &disk {
+            Some(_) => {
+                ring.hold_after(last);
+                Desk::after(last)
+            }
+            None => Desk::default(),
+        };
+        let ended = idle.then_some(last);
         let shared = Arc::new(Shared {
             epoch,
-            ring: Mutex::new(Ring::new(epoch, limits)),
+            inner: Mutex::new(Inner { ring, desk, ended }),
             head: watch::Sender::new(Head {
-                seq: 0,
-                idle: false,
+                seq: last,
+                idle,
                 closed: false,
             }),
             budget: budget.clone(),
             bytes: AtomicUsize::new(0),
-            sealed_bytes: AtomicUsize::new(0),
+            givable_bytes: AtomicUsize::new(0),
+            disk,
         });
         budget.watch(&shared);
         Self { shared }
@@ -98,16 +164,13 @@ impl EventLog {
 
     /// Adds an event; `data` is one line of JSON.
     pub(crate) fn append(&self, kind: &'static str, data: &str) -> EventId {
-        let id = self.push(kind, data, Shown::Always);
-        self.publish(|head| head.seq = head.seq.max(id.seq));
-        id
+        self.change(|inner| inner.ring.push(kind, data, Shown::Always))
     }
 
     /// Adds an event that only readers with [`View::reasoning`] are shown.
+    #[cfg(test)]
     pub(crate) fn append_reasoning(&self, kind: &'static str, data: &str) -> EventId {
-        let id = self.push(kind, data, Shown::OnRequest);
-        self.publish(|head| head.seq = head.seq.max(id.seq));
-        id
+        self.change(|inner| inner.ring.push(kind, data, Shown::OnRequest))
     }
 
     /// Adds the terminal event of a turn. It and the end of the turn become visible together, so no
@@ -116,28 +179,53 @@ impl EventLog {
     /// Readers that do not follow end after it. An event appended before the next turn begins is kept,
     /// but a reader that has ended sees it only when it comes back.
     pub(crate) fn end_turn(&self, kind: &'static str, data: &str) -> EventId {
-        let id = self.push(kind, data, Shown::Always);
-        // The log may stay like this for an hour: let it take no more room than it needs.
-        self.shared.with_ring(Ring::seal);
-        self.publish(|head| {
-            head.seq = head.seq.max(id.seq);
-            head.idle = true;
+        self.change(|inner| inner.end(kind, data))
+    }
+
+    /// Adds all pieces of one event, and with them how far its part is told and what the session is now:
+    /// on disk they are together or not at all.
+    pub(crate) fn append_all(&self, pieces: &[Encoded], note: Option<Note>, row: Option<Row>) {
+        self.change(|inner| {
+            for piece in pieces {
+                let shown = if piece.reasoning {
+                    Shown::OnRequest
+                } else {
+                    Shown::Always
+                };
+                if piece.terminal {
+                    inner.end(piece.kind, &piece.data);
+                } else {
+                    inner.ring.push(piece.kind, &piece.data, shown);
+                }
+            }
+            if let Some(note) = note {
+                inner.desk.note(note);
+            }
+            if let Some(row) = row {
+                inner.desk.record(row, false);
+            }
         });
-        id
+    }
+
+    /// What the session is now, before what is appended next. With `begins` a turn begins with it, and
+    /// readers wait for events again.
+    pub(crate) fn record(&self, row: Row, begins: bool) {
+        if begins {
+            self.begin_turn();
+        }
+        if self.shared.disk.is_some() {
+            self.change(|inner| inner.desk.record(row, begins));
+        }
     }
 
     /// Another turn begins: readers wait for events again.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "sessions have one turn until they can be resumed")
-    )]
     pub(crate) fn begin_turn(&self) {
-        self.publish(|head| head.idle = false);
+        self.shared.with(|inner| inner.ended = None);
     }
 
     /// Sends the readers home once they have read what there is; for shutdown and for a deleted session.
     pub(crate) fn close(&self) {
-        self.publish(|head| head.closed = true);
+        self.shared.head.send_modify(|head| head.closed = true);
     }
 
     /// The last event readers may see; number 0 before the first one.
@@ -146,55 +234,153 @@ impl EventLog {
         self.shared.epoch.at(head.seq)
     }
 
+    /// The terminal event of the last turn, if no turn runs and readers may see it.
+    pub(crate) fn end_id(&self) -> Option<EventId> {
+        let head = *self.shared.head.borrow();
+        head.idle.then(|| self.shared.epoch.at(head.seq))
+    }
+
+    /// Waits until readers may see the end of the turn, or none will come.
+    pub(crate) async fn end_shown(&self) {
+        let mut head_rx = self.shared.head.subscribe();
+        // An error cannot be: the sender is in `self`.
+        drop(head_rx.wait_for(|head| head.idle || head.closed).await);
+    }
+
+    /// Waits until readers may see an event past number `seq`, or none will come.
+    pub(crate) async fn shown_past(&self, seq: u64) {
+        let mut head_rx = self.shared.head.subscribe();
+        // An error cannot be: the sender is in `self`.
+        drop(head_rx.wait_for(|head| head.seq > seq || head.closed).await);
+    }
+
+    /// Nobody reads it, and everything is on disk: it can leave memory.
+    pub(crate) fn can_leave(&self) -> bool {
+        let inner = self.shared.inner.lock();
+        self.shared.head.receiver_count() == 0 && inner.desk.settled(&inner.ring)
+    }
+
     /// What the log holds in memory, index included.
     pub(crate) fn bytes(&self) -> usize {
         self.shared.bytes.load(Ordering::Relaxed)
     }
 
-    fn push(&self, kind: &'static str, data: &str, shown: Shown) -> EventId {
-        let id = self.shared.with_ring(|ring| ring.push(kind, data, shown));
-        // Without the ring's lock: the budget may choose this very log.
+    fn change<T>(&self, change: impl FnOnce(&mut Inner) -> T) -> T {
+        let (out, wake) = self.shared.with(|inner| (change(inner), inner.desk.wake()));
+        if wake && let Some(disk) = &self.shared.disk {
+            disk.journal.wake(self.shared.clone());
+        }
+        // Without the lock: the budget may choose this very log.
         self.shared.budget.relieve();
-        id
+        out
     }
+}
 
-    fn publish(&self, change: impl FnOnce(&mut Head)) {
-        self.shared.head.send_modify(change);
+// === impl Place ===
+
+impl Place {
+    /// Of a log without events, whose first turn is running.
+    pub(crate) const fn beginning(number: u64, epoch: Epoch) -> Self {
+        Self {
+            number,
+            epoch,
+            oldest: 1,
+            last: 0,
+            idle: false,
+        }
+    }
+}
+
+// === impl Inner ===
+
+impl Inner {
+    fn end(&mut self, kind: &'static str, data: &str) -> EventId {
+        let id = self.ring.push(kind, data, Shown::Always);
+        // The log may stay like this for an hour: let it take no more room than it needs.
+        self.ring.seal();
+        self.ended = Some(id.seq);
+        id
     }
 }
 
 // === impl Shared ===
 
 impl Shared {
-    /// Changes the ring and tells the budget by how much it grew or shrank.
-    fn with_ring<T>(&self, change: impl FnOnce(&mut Ring) -> T) -> T {
-        let mut ring = self.ring.lock();
-        let before = ring.bytes();
-        let out = change(&mut ring);
-        self.budget.record(before, ring.bytes());
-        self.bytes.store(ring.bytes(), Ordering::Relaxed);
-        self.sealed_bytes
-            .store(ring.sealed_bytes(), Ordering::Relaxed);
+    /// Changes what is kept, shows readers what they may see by now, and tells the budget by how much
+    /// the log grew or shrank.
+    fn with<T>(&self, change: impl FnOnce(&mut Inner) -> T) -> T {
+        let mut inner = self.inner.lock();
+        let before = inner.ring.bytes();
+        let out = change(&mut inner);
+        self.budget.record(before, inner.ring.bytes());
+        self.bytes.store(inner.ring.bytes(), Ordering::Relaxed);
+        self.givable_bytes
+            .store(inner.ring.givable_bytes(), Ordering::Relaxed);
+        // Under the lock, so that two who publish cannot do it in the wrong order.
+        let seq = inner.desk.visible(&inner.ring);
+        let idle = inner.ended.is_some_and(|ended| ended <= seq);
+        self.head.send_if_modified(|head| {
+            let news = seq > head.seq || idle != head.idle;
+            head.seq = seq.max(head.seq);
+            head.idle = idle;
+            news
+        });
         out
     }
 
     /// What readers could read now, as one consistent picture.
     fn kept(&self) -> (Kept, Head) {
-        let ring = self.ring.lock();
+        let inner = self.inner.lock();
         let head = *self.head.borrow();
+        let here = inner.ring.oldest();
         let kept = Kept {
             epoch: self.epoch,
-            oldest: ring.oldest(),
+            oldest: match &self.disk {
+                Some(disk) => disk.oldest.load(Ordering::Relaxed).min(here),
+                None => here,
+            },
             head: head.seq,
         };
-        drop(ring);
+        drop(inner);
         (kept, head)
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Log")
+            .field("epoch", &self.epoch)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Source for Shared {
+    fn number(&self) -> u64 {
+        self.disk.as_ref().map_or(0, |disk| disk.number)
+    }
+
+    fn take(&self) -> Draft {
+        self.with(|inner| inner.desk.take(&mut inner.ring))
+    }
+
+    fn committed(&self) {
+        self.with(|inner| inner.desk.committed(&mut inner.ring));
+    }
+
+    fn failed(&self) {
+        self.with(|inner| inner.desk.failed(&mut inner.ring));
+    }
+
+    fn trimmed(&self, oldest: u64) {
+        if let Some(disk) = &self.disk {
+            disk.oldest.fetch_max(oldest, Ordering::Relaxed);
+        }
     }
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        self.budget.record(self.ring.get_mut().bytes(), 0);
+        self.budget.record(self.inner.get_mut().ring.bytes(), 0);
     }
 }
 

@@ -1,15 +1,21 @@
 //! One session as everybody may see it: commands in, log and status out.
 
+use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio_util::sync::CancellationToken;
 
+use super::facts::Facts;
 use super::limits::StreamSlots;
 use super::log::EventLog;
 use crate::clock::Timestamp;
 use crate::event::{Phase, State, Usage};
+use crate::journal::Row;
+use crate::tool::Tools;
 
 /// A session. Shared by the registry, its readers and its driver.
 #[derive(Debug)]
@@ -18,12 +24,27 @@ pub(crate) struct Session {
     pub(crate) created_at: Timestamp,
     /// The order in which sessions were made: newest first needs no clock.
     pub(super) number: u64,
+    pub(super) origin: Origin,
+    /// An idempotency key, by which it is found again.
+    pub(super) key: Option<String>,
     pub(crate) log: EventLog,
     pub(crate) slots: StreamSlots,
-    pub(super) commands_tx: mpsc::Sender<Command>,
-    pub(super) status_rx: watch::Receiver<Arc<Status>>,
-    /// Cancelled when the registry lets go of it.
-    pub(super) removed: CancellationToken,
+    /// To the driver of the running turn.
+    pub(super) commands_tx: Mutex<mpsc::Sender<Command>>,
+    pub(super) status_tx: watch::Sender<Arc<Status>>,
+    /// The last turn whose end the backend was told of.
+    pub(super) reported: AtomicU32,
+}
+
+/// What a session was made with, as far as it is kept.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Origin {
+    /// `None` also where prompts are not to be kept.
+    pub(crate) prompt: Option<String>,
+    /// `None`: every tool.
+    pub(crate) tools: Option<Tools>,
+    /// Of the whole body that made it, if that came with an idempotency key.
+    pub(crate) digest: Option<[u8; 32]>,
 }
 
 /// What a client may want of a running session.
@@ -52,10 +73,13 @@ pub(crate) struct Status {
     pub(crate) usage: Usage,
     pub(crate) calls: Calls,
     pub(crate) files_modified: Vec<String>,
+    /// The newest message of OpenCode's before the turn: what is older is not of it.
+    pub(crate) before: Option<String>,
 }
 
 /// What the gateway counted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Calls {
     pub(crate) made: u64,
     pub(crate) retried: u64,
@@ -71,7 +95,7 @@ pub(crate) struct Calls {
 /// Why a turn failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Problem {
-    pub(crate) code: &'static str,
+    pub(crate) code: Cow<'static, str>,
     pub(crate) sentence: String,
 }
 
@@ -79,24 +103,50 @@ pub(crate) struct Problem {
 
 impl Session {
     pub(crate) fn status(&self) -> Arc<Status> {
-        self.status_rx.borrow().clone()
+        self.status_tx.borrow().clone()
+    }
+
+    /// The tools it was made with; `None`: every tool.
+    pub(crate) fn tools(&self) -> Option<&Tools> {
+        self.origin.tools.as_ref()
+    }
+
+    /// Changes what clients see of it.
+    pub(crate) fn update(&self, change: impl FnOnce(&mut Status)) {
+        self.status_tx
+            .send_modify(|status| change(Arc::make_mut(status)));
     }
 
     /// Asks for the end of the turn, and waits until it has ended. A session that has ended already is
     /// left as it is. The caller has the deadline.
     pub(crate) async fn cancel(&self) -> Arc<Status> {
         let (done_tx, done_rx) = oneshot::channel();
+        let commands_tx = self.commands_tx.lock().clone();
         if !self.status().state.is_final()
-            && self
-                .commands_tx
-                .send(Command::Cancel(done_tx))
-                .await
-                .is_ok()
+            && commands_tx.send(Command::Cancel(done_tx)).await.is_ok()
         {
             // An error means that the driver is gone, and so is the turn.
             done_rx.await.ok();
         }
         self.status()
+    }
+
+    /// How it is kept on disk.
+    pub(crate) fn row(&self) -> Row {
+        let status = self.status();
+        let ended = status.state.is_final().then_some(status.completed_at);
+        Row {
+            number: self.number,
+            id: self.id.clone(),
+            epoch: self.log.last_event_id().epoch.to_string(),
+            remote_id: status.remote_id.clone(),
+            state: status.state.as_str().to_owned(),
+            ended: ended.flatten().map(Timestamp::as_millis),
+            key: self.key.clone(),
+            reported: self.reported.load(Ordering::Relaxed),
+            turn: status.turn,
+            facts: Facts::new(self.created_at, &self.origin, &status).to_json(),
+        }
     }
 }
 
@@ -119,6 +169,16 @@ impl Status {
             usage: Usage::default(),
             calls: Calls::default(),
             files_modified: Vec::new(),
+            before: None,
+        }
+    }
+
+    /// As the next turn begins: what the last one ended with is over.
+    pub(super) fn next_turn(&self, now: Timestamp) -> Self {
+        Self {
+            turn: self.turn + 1,
+            remote_id: self.remote_id.clone(),
+            ..Self::new(now)
         }
     }
 }

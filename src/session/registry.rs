@@ -1,7 +1,15 @@
-//! Which sessions there are, and whether another may begin.
+//! Which sessions there are, and whether another turn may begin.
 //!
-//! One lock over a map; every look-up is short and synchronous. A session is in the map from the moment
-//! its creation begins, so that the same id twice at once is one session and one refusal.
+//! One lock over a map; what is decided under it is short and synchronous. A session is in the map from
+//! the moment its creation begins, so that the same id twice at once is one session and one refusal. With
+//! a journal the map holds the sessions that run or were asked for lately; [`shelf`] has the others.
+
+mod admission;
+mod adopt;
+mod shelf;
+
+pub(crate) use self::adopt::{Adoption, Stray};
+pub(crate) use self::shelf::{Report, ShelfError};
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -11,11 +19,11 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::limits::StreamSlots;
-use super::log::{Budget, Epoch, EventLog, Limits};
+use super::log::{Budget, Limits};
 use super::seat::Outcome;
-use super::{Config, CreateError, Created, Idempotency, Request, Seat, Session, Status};
-use crate::clock::Timestamp;
+use super::{Config, Created, Errand, Job, Session, Status};
+use crate::event::State as SessionState;
+use crate::journal::{Health, Journal};
 
 /// Events of one session kept in memory.
 const LOG_LIMITS: Limits = Limits {
@@ -26,11 +34,11 @@ const LOG_LIMITS: Limits = Limits {
 /// Bytes of all logs together.
 const LOG_BUDGET: usize = 64 << 20;
 
-/// Creations that wait for the driver to take them. It only spawns a task for each.
-const SEATS: usize = 64;
+/// Turns that wait for the driver to take them. It only spawns a task for each.
+const JOBS: usize = 64;
 
-/// Commands that wait for a session's driver: a cancel each, and it looks between any two events.
-const COMMANDS: usize = 16;
+/// Sessions of OpenCode that wait to be deleted because ours are gone. Past that they stay.
+const REMOVALS: usize = 1024;
 
 /// How long the id of a session that is gone is still known to have existed.
 const REMEMBERED: Duration = Duration::from_mins(10);
@@ -47,6 +55,15 @@ pub(crate) struct Registry {
     shared: Arc<Shared>,
 }
 
+/// Where a registry sends what is to be done.
+#[derive(Debug)]
+pub(crate) struct Outlets {
+    /// Turns that may begin.
+    pub(crate) jobs_rx: mpsc::Receiver<Job>,
+    /// OpenCode's ids of sessions that nobody can ask for any more.
+    pub(crate) removals_rx: mpsc::Receiver<String>,
+}
+
 /// What became of an id.
 #[derive(Debug)]
 pub(crate) enum Found {
@@ -59,11 +76,16 @@ pub(crate) enum Found {
 #[derive(Debug)]
 struct Shared {
     config: Config,
-    seats_tx: mpsc::Sender<Seat>,
+    journal: Option<Journal>,
+    /// Whether the sessions of an earlier life are known.
+    loaded_tx: watch::Sender<bool>,
+    jobs_tx: mpsc::Sender<Job>,
+    removals_tx: mpsc::Sender<String>,
     budget: Budget,
     state: Mutex<State>,
     /// Set once: no new sessions.
     closed: CancellationToken,
+    well_tx: watch::Sender<Health>,
     /// One more with every change of the number of active sessions.
     changes_tx: watch::Sender<()>,
 }
@@ -73,149 +95,60 @@ struct State {
     sessions: HashMap<String, Entry>,
     keys: HashMap<String, String>,
     gone: HashMap<String, Instant>,
-    made: u64,
+    /// The number of the newest session.
+    last_number: u64,
 }
 
 #[derive(Debug)]
 struct Entry {
     session: Arc<Session>,
-    idempotency: Option<Idempotency>,
     outcome_rx: watch::Receiver<Outcome>,
+    /// When it was last asked for.
+    used: Instant,
 }
 
 // === impl Registry ===
 
 impl Registry {
-    /// The registry, and where it sends the sessions that may begin.
-    pub(crate) fn new(config: Config, closed: CancellationToken) -> (Self, mpsc::Receiver<Seat>) {
-        let (seats_tx, seats_rx) = mpsc::channel(SEATS);
+    pub(crate) fn new(
+        config: Config,
+        journal: Option<Journal>,
+        closed: CancellationToken,
+    ) -> (Self, Outlets) {
+        let (jobs_tx, jobs_rx) = mpsc::channel(JOBS);
+        let (removals_tx, removals_rx) = mpsc::channel(REMOVALS);
         let shared = Shared {
             config,
-            seats_tx,
+            loaded_tx: watch::Sender::new(journal.is_none()),
+            journal,
+            jobs_tx,
+            removals_tx,
             budget: Budget::new(LOG_BUDGET),
             state: Mutex::default(),
             closed,
+            well_tx: watch::Sender::new(Health::Well),
             changes_tx: watch::Sender::new(()),
         };
+        let shared = Arc::new(shared);
         (
-            Self {
-                shared: Arc::new(shared),
+            Self { shared },
+            Outlets {
+                jobs_rx,
+                removals_rx,
             },
-            seats_rx,
         )
     }
 
-    /// Makes a session, and waits until it runs or was refused. It goes on if the caller does not wait.
-    pub(crate) async fn create(
-        &self,
-        request: Request,
-    ) -> Result<(Arc<Session>, Created), CreateError> {
-        let (session, mut outcome_rx) = self.admit(request)?;
-        let outcome = outcome_rx
-            .wait_for(Option::is_some)
-            .await
-            .ok()
-            .and_then(|outcome| outcome.clone());
-        let lost = || Err(CreateError::Failed("the session's driver ended".into()));
-        outcome
-            .unwrap_or_else(lost)
-            .map(|created| (session, created))
-    }
-
-    fn admit(
-        &self,
-        request: Request,
-    ) -> Result<(Arc<Session>, watch::Receiver<Outcome>), CreateError> {
-        if self.shared.closed.is_cancelled() {
-            return Err(CreateError::ShuttingDown);
-        }
-        let mut state = self.shared.state.lock();
-        if let Some(entry) = state.repeated(&request)? {
-            return Ok((entry.session.clone(), entry.outcome_rx.clone()));
-        }
-        if state.sessions.contains_key(&request.id) {
-            return Err(CreateError::Duplicate);
-        }
-        let most = self.shared.config.most;
-        if state.active() >= most {
-            return Err(CreateError::Full(most));
-        }
-        let (seat, entry) = self.seat(request, state.made);
-        let (session, outcome_rx) = (entry.session.clone(), entry.outcome_rx.clone());
-        // A seat that cannot be taken gives itself up when it is dropped, which takes the lock.
-        if let Err(error) = self.shared.seats_tx.try_send(seat) {
-            drop(state);
-            drop(error);
-            return Err(CreateError::Failed(
-                "the driver does not take sessions".into(),
-            ));
-        }
-        state.made += 1;
-        state.gone.remove(&session.id);
-        if let Some(idempotency) = &entry.idempotency {
-            state
-                .keys
-                .insert(idempotency.key.clone(), session.id.clone());
-        }
-        state.sessions.insert(session.id.clone(), entry);
-        Ok((session, outcome_rx))
-    }
-
-    fn seat(&self, request: Request, number: u64) -> (Seat, Entry) {
-        let now = Timestamp::now();
-        let (commands_tx, commands_rx) = mpsc::channel(COMMANDS);
-        let (status_tx, status_rx) = watch::channel(Arc::new(Status::new(now)));
-        let (outcome_tx, outcome_rx) = watch::channel(None);
-        let session = Arc::new(Session {
-            id: request.id.clone(),
-            created_at: now,
-            number,
-            log: EventLog::new(Epoch::random(), LOG_LIMITS, &self.shared.budget),
-            slots: StreamSlots::default(),
-            commands_tx,
-            status_rx,
-            removed: CancellationToken::new(),
-        });
-        let idempotency = request.idempotency.clone();
-        let entry = Entry {
-            session: session.clone(),
-            idempotency,
-            outcome_rx,
-        };
-        (
-            Seat {
-                request,
-                session,
-                commands_rx,
-                status_tx,
-                outcome_tx,
-                registry: self.clone(),
-            },
-            entry,
-        )
-    }
-
-    pub(crate) fn find(&self, id: &str) -> Found {
+    /// The sessions that run and those that were asked for lately.
+    pub(crate) fn in_memory(&self) -> Vec<Arc<Session>> {
         let state = self.shared.state.lock();
-        match state.sessions.get(id) {
-            Some(entry) => Found::Here(entry.session.clone()),
-            None if state.gone.contains_key(id) => Found::Gone,
-            None => Found::Unknown,
-        }
+        let sessions = state.sessions.values();
+        sessions.map(|entry| entry.session.clone()).collect()
     }
 
-    /// All sessions older than number `before`, the newest first.
-    pub(crate) fn list(&self, before: Option<u64>) -> Vec<(u64, Arc<Session>)> {
-        let state = self.shared.state.lock();
-        let mut all: Vec<(u64, Arc<Session>)> = state
-            .sessions
-            .values()
-            .map(|entry| (entry.session.number, entry.session.clone()))
-            .filter(|(number, _)| before.is_none_or(|before| *number < before))
-            .collect();
-        drop(state);
-        all.sort_by_key(|(number, _)| std::cmp::Reverse(*number));
-        all
+    /// How many sessions may be active at once.
+    pub(crate) fn limit(&self) -> usize {
+        self.shared.config.most
     }
 
     /// Waits until no session is active. New ones should be off by then.
@@ -228,24 +161,41 @@ impl Registry {
         }
     }
 
+    /// Wakes with every change of the sessions that are active.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.shared.changes_tx.subscribe()
+    }
+
+    /// How the disk under the sessions does; without one it is always well.
+    pub(crate) fn health(&self) -> watch::Receiver<Health> {
+        match &self.shared.journal {
+            Some(journal) => journal.health(),
+            None => self.shared.well_tx.subscribe(),
+        }
+    }
+
     /// A session's turn has ended: whoever waits for that looks again.
     pub(crate) fn ended(&self) {
         self.shared.changes_tx.send_replace(());
     }
 
-    /// Lets go of sessions past their retention, until `stop`; then of all.
+    /// Lets go of sessions past their retention, until `stop`; then sends all readers home.
     pub(crate) async fn clean(self, stop: CancellationToken) {
         let mut ticks = tokio::time::interval(CLEANING);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-            self.let_go(Instant::now());
+            if self.shared.journal.is_some() {
+                self.unload(Instant::now());
+            } else {
+                self.let_go(Instant::now());
+            }
         }
-        for (_, session) in self.list(None) {
-            session.log.close();
-            session.removed.cancel();
+        for entry in self.shared.state.lock().sessions.values() {
+            entry.session.log.close();
         }
     }
 
+    /// Without a journal a session is gone when its time in memory is over.
     fn let_go(&self, now: Instant) {
         let retention = self.shared.config.retention;
         let mut state = self.shared.state.lock();
@@ -264,13 +214,19 @@ impl Registry {
         for id in old {
             if let Some(entry) = state.remove(&id) {
                 entry.session.log.close();
-                entry.session.removed.cancel();
+                if let Some(remote_id) = &entry.session.status().remote_id {
+                    self.delete_remote(remote_id.clone());
+                }
                 state.remember(id, now);
             }
         }
-        state
-            .gone
-            .retain(|_, since| now.duration_since(*since) < REMEMBERED);
+        state.forget_gone(now);
+    }
+
+    fn delete_remote(&self, remote_id: String) {
+        if let Err(error) = self.shared.removals_tx.try_send(remote_id) {
+            tracing::warn!(%error, "an old session stays in the engine");
+        }
     }
 
     /// A session that never began.
@@ -282,7 +238,12 @@ impl Registry {
         }
         drop(state);
         session.log.close();
-        session.removed.cancel();
+        self.ended();
+    }
+
+    /// A turn that never began, of a session that had one before.
+    pub(super) fn restore(&self, session: &Session, earlier: Arc<Status>) {
+        session.status_tx.send_replace(earlier);
         self.ended();
     }
 }
@@ -290,25 +251,6 @@ impl Registry {
 // === impl State ===
 
 impl State {
-    /// The session that the same request made before, if it carries a key.
-    fn repeated(&self, request: &Request) -> Result<Option<&Entry>, CreateError> {
-        let Some(wanted) = &request.idempotency else {
-            return Ok(None);
-        };
-        let Some(entry) = self
-            .keys
-            .get(&wanted.key)
-            .and_then(|id| self.sessions.get(id))
-        else {
-            return Ok(None);
-        };
-        if entry.idempotency.as_ref() == Some(wanted) {
-            Ok(Some(entry))
-        } else {
-            Err(CreateError::KeyReused)
-        }
-    }
-
     fn active(&self) -> usize {
         self.sessions
             .values()
@@ -316,10 +258,23 @@ impl State {
             .count()
     }
 
+    fn insert(&mut self, session: Arc<Session>, outcome_rx: watch::Receiver<Outcome>) {
+        self.gone.remove(&session.id);
+        if let Some(key) = &session.key {
+            self.keys.insert(key.clone(), session.id.clone());
+        }
+        let entry = Entry {
+            session: session.clone(),
+            outcome_rx,
+            used: Instant::now(),
+        };
+        self.sessions.insert(session.id.clone(), entry);
+    }
+
     fn remove(&mut self, id: &str) -> Option<Entry> {
         let entry = self.sessions.remove(id)?;
-        if let Some(idempotency) = &entry.idempotency {
-            self.keys.remove(&idempotency.key);
+        if let Some(key) = &entry.session.key {
+            self.keys.remove(key);
         }
         Some(entry)
     }
@@ -334,6 +289,23 @@ impl State {
             oldest.and_then(|oldest| self.gone.remove(&oldest));
         }
         self.gone.insert(id, now);
+    }
+
+    fn forget_gone(&mut self, now: Instant) {
+        self.gone
+            .retain(|_, since| now.duration_since(*since) < REMEMBERED);
+    }
+}
+
+// === impl Session ===
+
+impl Session {
+    fn in_state(&self, wanted: Option<&str>) -> bool {
+        wanted.is_none_or(|wanted| self.status().state.as_str() == wanted)
+    }
+
+    fn is_final(&self) -> bool {
+        SessionState::is_final(self.status().state)
     }
 }
 

@@ -1,15 +1,15 @@
-//! What the driver gets for a session that may begin: where commands come from and results go to.
+//! What the driver gets for a turn that may begin: where commands come from and results go to.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::{mpsc, watch};
-use tokio_util::sync::CancellationToken;
 
 use super::registry::Registry;
 use super::{Command, CreateError, Problem, Request, Session, Status};
 use crate::clock::Timestamp;
-use crate::event::{Body, Event, Failure, FailureCode, State};
+use crate::event::{Body, Encoded, Event, Failure, FailureCode, State};
+use crate::session::log::Note;
 
 /// A session that runs, for the client who asked for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,16 +18,45 @@ pub(crate) struct Created {
     pub(crate) created_at: Timestamp,
 }
 
-/// The creation's outcome, once there is one.
+/// What the driver is to do.
+#[derive(Debug)]
+pub(crate) enum Errand {
+    /// The first turn of a session.
+    Begin(Request),
+    /// Another turn of one that OpenCode has already.
+    Resume { request: Request, remote_id: String },
+    /// The sidecar died under a turn: find out what became of it, and end it.
+    Recover(Interrupted),
+}
+
+/// A turn that another process began.
+#[derive(Clone, Debug)]
+pub(crate) struct Interrupted {
+    pub(crate) remote_id: String,
+    /// How far each part was told.
+    pub(crate) notes: Vec<(String, u64)>,
+    /// The newest message before the turn.
+    pub(crate) before: Option<String>,
+    pub(crate) began: Timestamp,
+}
+
+/// A turn, for the driver.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) errand: Errand,
+    pub(crate) seat: Seat,
+}
+
+/// The outcome of a beginning, once there is one.
 pub(super) type Outcome = Option<Result<Created, CreateError>>;
 
-/// The driver's side of a session. Dropping it before the session has begun refuses it.
+/// The driver's side of a session. Dropping it before the turn has begun refuses it.
 #[derive(Debug)]
 pub(crate) struct Seat {
-    pub(crate) request: Request,
     pub(crate) session: Arc<Session>,
     pub(crate) commands_rx: mpsc::Receiver<Command>,
-    pub(super) status_tx: watch::Sender<Arc<Status>>,
+    /// How the session was before, if it had a turn before.
+    pub(super) earlier: Option<Arc<Status>>,
     pub(super) outcome_tx: watch::Sender<Outcome>,
     pub(super) registry: Registry,
 }
@@ -35,12 +64,14 @@ pub(crate) struct Seat {
 // === impl Seat ===
 
 impl Seat {
-    /// The session runs: its client may be told.
-    pub(crate) fn accept(&self, remote_id: &str) {
+    /// The turn runs: its client may be told. `before` is the newest message before it.
+    pub(crate) fn accept(&self, remote_id: &str, before: Option<String>) {
         self.update(|status| {
             status.state = State::Running;
             status.remote_id = Some(remote_id.to_owned());
+            status.before = before;
         });
+        self.session.log.record(self.session.row(), true);
         let created = Created {
             remote_id: remote_id.to_owned(),
             created_at: self.session.created_at,
@@ -48,37 +79,55 @@ impl Seat {
         self.outcome_tx.send_replace(Some(Ok(created)));
     }
 
-    /// The session did not come about: its id is free again.
+    /// The turn did not come about: a new session's id is free again, an older one is as it was.
     pub(crate) fn refuse(self, error: CreateError) {
         self.give_up(error);
     }
 
     /// Changes what clients see of the session.
     pub(crate) fn update(&self, change: impl FnOnce(&mut Status)) {
-        self.status_tx
-            .send_modify(|status| change(Arc::make_mut(status)));
+        self.session.update(change);
     }
 
-    /// Cancelled when nobody can ask for the session any more.
-    pub(crate) fn removed(&self) -> CancellationToken {
-        self.session.removed.clone()
+    /// Adds an event to the session's log. With the last one the turn is over, on disk too.
+    pub(crate) fn append(&self, pieces: &[Encoded], note: Option<Note>) {
+        let terminal = pieces.iter().any(|piece| piece.terminal);
+        let row = terminal.then(|| self.session.row());
+        self.session.log.append_all(pieces, note, row);
     }
 
     /// The turn had begun, and its driver is gone without having ended it: a fault of ours, which must
     /// not keep readers and a place for ever.
     fn abandon(&self) {
+        self.fail(
+            FailureCode::Internal,
+            "something failed in the sidecar; its log says what",
+            true,
+        );
+    }
+
+    /// The turn ran somewhere else, and nothing of it is here to look for.
+    pub(super) fn lost(&self) {
+        self.fail(
+            FailureCode::Interrupted,
+            "the sidecar that ran this session is gone, and nothing of the session is here",
+            false,
+        );
+    }
+
+    fn fail(&self, code: FailureCode, sentence: &str, resumable: bool) {
         let at = Timestamp::now();
         let failure = Failure {
-            code: FailureCode::Internal,
-            error: "something failed in the sidecar; its log says what".into(),
+            code,
+            error: sentence.into(),
             fatal: true,
             retry_after: None,
-            resumable: Some(true),
+            resumable: Some(resumable),
         };
         self.update(|status| {
             status.state = State::Failed;
             status.problem = Some(Problem {
-                code: failure.code.as_str(),
+                code: failure.code.as_str().into(),
                 sentence: failure.error.clone(),
             });
             status.last_activity = at;
@@ -89,16 +138,18 @@ impl Seat {
             at,
             agent: None,
             body: Body::Error(failure),
+            note: None,
         };
-        for piece in event.encode() {
-            self.session.log.end_turn(piece.kind, &piece.data);
-        }
+        self.append(&event.encode(), None);
         self.registry.ended();
     }
 
     fn give_up(&self, error: CreateError) {
         if self.outcome_tx.borrow().is_none() {
-            self.registry.forget(&self.session);
+            match &self.earlier {
+                Some(earlier) => self.registry.restore(&self.session, earlier.clone()),
+                None => self.registry.forget(&self.session),
+            }
             self.outcome_tx.send_replace(Some(Err(error)));
         }
     }
@@ -125,13 +176,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_driver_that_fails_ends_its_turn() {
-        let (registry, mut seats_rx) = small();
+        let (registry, mut jobs_rx) = small();
         let creating = TaskTracker::new().spawn({
             let registry = registry.clone();
             async move { registry.create(request("s1")).await }
         });
-        let seat = seats_rx.recv().await.unwrap();
-        seat.accept("ses_1");
+        let seat = jobs_rx.recv().await.unwrap().seat;
+        seat.accept("ses_1", None);
         let (session, _) = creating.await.unwrap().unwrap();
         drop(seat);
         let status = session.status();

@@ -7,13 +7,17 @@ use tokio_util::task::TaskTracker;
 
 use super::*;
 
+mod journal;
+
 /// A registry for two sessions, and its driver's end.
-pub(super) fn small() -> (Registry, mpsc::Receiver<Seat>) {
+pub(super) fn small() -> (Registry, mpsc::Receiver<Job>) {
     let config = Config {
         most: 2,
         retention: Duration::from_mins(1),
+        keep_prompts: true,
     };
-    Registry::new(config, CancellationToken::new())
+    let (registry, outlets) = Registry::new(config, None, CancellationToken::new());
+    (registry, outlets.jobs_rx)
 }
 
 pub(super) fn request(id: &str) -> Request {
@@ -48,28 +52,28 @@ fn with_key(id: &str, key: &str, digest: u8) -> Request {
 }
 
 /// Creates a session that its driver accepts at once.
-async fn create(
+pub(crate) async fn create(
     registry: &Registry,
-    seats_rx: &mut mpsc::Receiver<Seat>,
+    jobs_rx: &mut mpsc::Receiver<Job>,
     id: &str,
 ) -> (Arc<Session>, Seat) {
     let creating = TaskTracker::new().spawn({
         let (registry, id) = (registry.clone(), id.to_owned());
         async move { registry.create(request(&id)).await }
     });
-    let seat = seats_rx.recv().await.unwrap();
-    seat.accept("ses_1");
+    let seat = jobs_rx.recv().await.unwrap().seat;
+    seat.accept("ses_1", None);
     (creating.await.unwrap().unwrap().0, seat)
 }
 
 #[tokio::test]
 async fn the_same_id_is_refused_while_the_first_is_still_being_created() {
-    let (registry, mut seats_rx) = small();
+    let (registry, mut jobs_rx) = small();
     let first = TaskTracker::new().spawn({
         let registry = registry.clone();
         async move { registry.create(request("a")).await }
     });
-    let seat = seats_rx.recv().await.unwrap();
+    let seat = jobs_rx.recv().await.unwrap().seat;
     assert_eq!(
         registry.create(request("a")).await.unwrap_err(),
         CreateError::Duplicate
@@ -80,27 +84,27 @@ async fn the_same_id_is_refused_while_the_first_is_still_being_created() {
         Err(CreateError::EngineUnavailable(_))
     ));
     assert!(
-        matches!(registry.find("a"), Found::Unknown),
+        matches!(registry.find("a").await.unwrap(), Found::Unknown),
         "its id is free again"
     );
 }
 
 #[tokio::test]
 async fn the_limit_counts_what_is_active() {
-    let (registry, mut seats_rx) = small();
-    let (_, first) = create(&registry, &mut seats_rx, "a").await;
-    let (_, _second) = create(&registry, &mut seats_rx, "b").await;
+    let (registry, mut jobs_rx) = small();
+    let (_, first) = create(&registry, &mut jobs_rx, "a").await;
+    let (_, _second) = create(&registry, &mut jobs_rx, "b").await;
     assert_eq!(
         registry.create(request("c")).await.unwrap_err(),
         CreateError::Full(2)
     );
     first.update(|status| status.state = crate::event::State::Completed);
-    let (_, _third) = create(&registry, &mut seats_rx, "c").await;
+    let (_, _third) = create(&registry, &mut jobs_rx, "c").await;
 }
 
 #[tokio::test]
 async fn the_same_key_is_the_same_session_and_another_body_is_refused() {
-    let (registry, mut seats_rx) = small();
+    let (registry, mut jobs_rx) = small();
     let spawn = |request: Request| {
         let registry = registry.clone();
         TaskTracker::new().spawn(async move {
@@ -111,8 +115,8 @@ async fn the_same_key_is_the_same_session_and_another_body_is_refused() {
         })
     };
     let (first, twin) = (spawn(with_key("a", "k", 1)), spawn(with_key("a", "k", 1)));
-    let seat = seats_rx.recv().await.unwrap();
-    seat.accept("ses_1");
+    let seat = jobs_rx.recv().await.unwrap().seat;
+    seat.accept("ses_1", None);
     assert_eq!(first.await.unwrap().unwrap(), "a");
     assert_eq!(twin.await.unwrap().unwrap(), "a");
     assert_eq!(spawn(with_key("a", "k", 1)).await.unwrap().unwrap(), "a");
@@ -120,7 +124,7 @@ async fn the_same_key_is_the_same_session_and_another_body_is_refused() {
         spawn(with_key("b", "k", 2)).await.unwrap(),
         Err(CreateError::KeyReused)
     );
-    assert!(seats_rx.try_recv().is_err(), "one session was made");
+    assert!(jobs_rx.try_recv().is_err(), "one session was made");
 }
 
 #[tokio::test]
@@ -129,8 +133,9 @@ async fn a_registry_that_closes_takes_no_more() {
     let config = Config {
         most: 2,
         retention: Duration::from_mins(1),
+        keep_prompts: true,
     };
-    let (registry, _seats_rx) = Registry::new(config, closed.clone());
+    let (registry, _outlets) = Registry::new(config, None, closed.clone());
     closed.cancel();
     assert_eq!(
         registry.create(request("a")).await.unwrap_err(),

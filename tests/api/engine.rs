@@ -31,9 +31,11 @@ fn status_tells_everything_about_the_child() {
     let expected = [
         "generation",
         "last_error",
+        "memory",
         "pid",
         "port",
         "project_dir",
+        "recycled",
         "restarts",
         "rss_bytes",
         "running",

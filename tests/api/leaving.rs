@@ -1,12 +1,14 @@
 //! How the sidecar goes: asked, asked twice, or killed. Nothing of it stays behind.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::json;
 
+use crate::support::http::Response;
 use crate::support::{Options, SIDECAR, Sidecar, http, processes, wrapped};
 
 /// A tool with a child in the background and one in a session of its own.
@@ -309,4 +311,190 @@ fn it_leaves_in_the_middle_of_a_start() {
     sidecar.signal(Signal::TERM);
     assert_eq!(sidecar.exit().code(), Some(0));
     assert_eq!(sidecar.marked(), [0_i32; 0]);
+}
+
+/// A session of the stub, whose turn runs until it is ended.
+fn begin(sidecar: &Sidecar, id: &str) {
+    let body = json!({
+        "session_id": id, "prompt": "please",
+        "model_config": { "provider": "local", "model": "m" },
+    });
+    let answer = sidecar.post("/sessions", &body.to_string());
+    assert_eq!(answer.status, 201, "{answer:?}");
+}
+
+fn draining(sidecar: &Sidecar) {
+    sidecar.until("draining", |sidecar| sidecar.get("/ready").status == 503);
+}
+
+fn assert_drained(answer: &Response, interrupted: u64) {
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let body = answer.json();
+    assert_eq!(body["status"], "drained");
+    assert_eq!(body["sessions_interrupted"], interrupted);
+    assert!(body["waited_ms"].is_u64());
+}
+
+#[test]
+fn a_drain_without_turns_is_answered_and_the_process_leaves() {
+    let mut sidecar = Options::stub().start().ready();
+    assert_drained(&sidecar.post("/drain", ""), 0);
+    assert_eq!(sidecar.exit().code(), Some(0));
+    assert_eq!(sidecar.marked(), [0_i32; 0]);
+    let asked = std::fs::read_to_string(sidecar.data_dir().join("stub.found")).unwrap();
+    assert!(asked.contains("asked POST /global/dispose"));
+}
+
+/// Two ask, and a signal comes while they wait: all of it is one drain, and a turn that ends by itself
+/// is none that was interrupted.
+#[test]
+fn a_drain_waits_for_turns_and_a_second_one_and_a_signal_join_it() {
+    let mut sidecar = Options::stub().start().ready();
+    begin(&sidecar, "last");
+    let answers: Vec<Response> = std::thread::scope(|scope| {
+        let asks = [(); 2].map(|()| scope.spawn(|| sidecar.post("/drain", "")));
+        draining(&sidecar);
+        assert_eq!(sidecar.get("/ready").error(), "draining");
+        assert_eq!(sidecar.get("/healthz").status, 200);
+        let refused = sidecar.post("/engine/start", "");
+        assert_eq!(refused.json()["code"], "shutting_down");
+        sidecar.signal(Signal::TERM);
+        sidecar.until("heard", |sidecar| sidecar.log().contains("it goes on"));
+        assert_eq!(
+            sidecar.get("/sessions/last/status").json()["status"],
+            "running",
+            "neither the drain nor the signal ended it"
+        );
+        assert!(asks.iter().all(|ask| !ask.is_finished()));
+        assert_eq!(sidecar.post("/sessions/last/stop", "").status, 200);
+        asks.map(|ask| ask.join().unwrap()).into()
+    });
+    for answer in &answers {
+        assert_drained(answer, 0);
+    }
+    assert_eq!(sidecar.exit().code(), Some(0));
+    assert!(!sidecar.log().contains("not waiting any longer"));
+}
+
+#[test]
+fn a_turn_that_does_not_finish_is_interrupted_and_its_reader_is_told_when_to_come_back() {
+    let mut sidecar = Options::stub().env("DRAIN_TIMEOUT", "9s").start().ready();
+    begin(&sidecar, "endless");
+    let (drained, stream) = std::thread::scope(|scope| {
+        let stream = scope.spawn(|| sidecar.get("/sessions/endless/stream"));
+        let drain = scope.spawn(|| sidecar.post("/drain", ""));
+        (drain.join().unwrap(), stream.join().unwrap())
+    });
+    assert_drained(&drained, 1);
+    let end = stream.body.rsplit("event: error").next().unwrap();
+    assert!(end.contains("\"code\":\"shutting_down\""), "{end}");
+    assert!(end.contains("\"resumable\":true"), "{end}");
+    let retry = end.rsplit("retry: ").next().unwrap();
+    let retry: u64 = retry.lines().next().unwrap().trim().parse().unwrap();
+    assert!((2000..=10_000).contains(&retry), "{end}");
+    assert_eq!(sidecar.exit().code(), Some(0));
+}
+
+#[test]
+fn a_second_signal_ends_the_wait_of_a_drain() {
+    let mut sidecar = Options::stub().start().ready();
+    begin(&sidecar, "endless");
+    std::thread::scope(|scope| {
+        let ask = scope.spawn(|| sidecar.post("/drain", ""));
+        draining(&sidecar);
+        sidecar.signal(Signal::TERM);
+        sidecar.until("heard", |sidecar| sidecar.log().contains("it goes on"));
+        sidecar.signal(Signal::TERM);
+        assert_drained(&ask.join().unwrap(), 1);
+    });
+    assert_eq!(sidecar.exit().code(), Some(0));
+    assert!(sidecar.log().contains("second signal"));
+}
+
+#[test]
+fn a_drain_needs_the_token() {
+    let sidecar = Options::stub()
+        .env("OPENCODE_SHARED_SECRET", "s3cret")
+        .start()
+        .ready();
+    assert_eq!(sidecar.post("/drain", "").status, 401);
+    assert_eq!(sidecar.get("/ready").status, 200);
+}
+
+/// Runs the command as a preStop hook would: with the environment of the container.
+fn drain(address: SocketAddr, environment: &[(&str, &str)]) -> Output {
+    Command::new(SIDECAR)
+        .arg("drain")
+        .env_clear()
+        .env("HOST", "127.0.0.1")
+        .env("PORT", address.port().to_string())
+        .envs(environment.iter().copied())
+        .output()
+        .unwrap()
+}
+
+/// The command failed, and this is its one sentence.
+fn complaint(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let text = String::from_utf8(output.stderr.clone()).unwrap();
+    assert_eq!(text.lines().count(), 1, "{text}");
+    text
+}
+
+#[test]
+fn the_command_drains_with_the_secret_of_the_container() {
+    let options = Options::stub();
+    let file = options.dir.path().join("secret");
+    std::fs::write(&file, "s3cret\nnext\n").unwrap();
+    let file = file.to_string_lossy().into_owned();
+    let mut sidecar = options
+        .env("OPENCODE_SHARED_SECRET_FILE", &file)
+        .start()
+        .ready();
+    for wrong in [&[][..], &[("OPENCODE_SHARED_SECRET", "guess")][..]] {
+        let text = complaint(&drain(sidecar.address, wrong));
+        assert!(text.contains("does not accept the token"), "{text}");
+        assert!(!text.contains("guess"), "{text}");
+    }
+    assert_eq!(sidecar.get("/ready").status, 200, "nothing was drained");
+    let done = drain(sidecar.address, &[("OPENCODE_SHARED_SECRET_FILE", &file)]);
+    assert_eq!(done.status.code(), Some(0), "{done:?}");
+    assert!(done.stdout.is_empty() && done.stderr.is_empty(), "{done:?}");
+    assert_eq!(sidecar.exit().code(), Some(0));
+    let text = complaint(&drain(sidecar.address, &[]));
+    assert!(text.contains("nothing answers on port"), "{text}");
+}
+
+/// What leaves without an answer has left; what closes and stays has not.
+#[test]
+fn the_command_tells_an_instance_that_left_from_one_that_only_closed() {
+    for stays in [false, true] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let output = std::thread::scope(|scope| {
+            let command = scope.spawn(|| drain(address, &[]));
+            let (mut asked, _) = listener.accept().unwrap();
+            let mut line = [0; 11];
+            asked.read_exact(&mut line).unwrap();
+            assert_eq!(&line, b"POST /drain");
+            let kept = stays.then(|| listener.try_clone().unwrap());
+            drop((listener, asked));
+            let output = command.join().unwrap();
+            drop(kept);
+            output
+        });
+        if stays {
+            assert!(complaint(&output).contains("closed without an answer"));
+        } else {
+            assert_eq!(output.status.code(), Some(0), "{output:?}");
+        }
+    }
+}
+
+#[test]
+fn the_command_does_not_wait_for_ever() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let output = drain(address, &[("DRAIN_TIMEOUT", "1ms")]);
+    assert!(complaint(&output).contains("did not answer within 5 s"));
 }

@@ -10,6 +10,8 @@ mod contract;
 mod engine;
 mod errors;
 mod leaving;
+mod memory;
+mod metrics;
 mod probes;
 mod sessions;
 mod starting;

@@ -24,7 +24,7 @@ fn speaks(event: &Event) -> bool {
 }
 
 /// Whether a process runs whose command line is this.
-fn runs(world: &World, command: &str) -> bool {
+pub(crate) fn runs(world: &World, command: &str) -> bool {
     world.marked().iter().any(|pid| {
         std::fs::read(format!("/proc/{pid}/cmdline"))
             .is_ok_and(|line| String::from_utf8_lossy(&line).replace('\0', " ").trim() == command)
@@ -139,8 +139,8 @@ fn a_stop_is_answered_in_time_by_a_child_that_hangs() {
 }
 
 #[test]
-fn a_turn_whose_engine_dies_ends_at_once_and_the_next_one_works() {
-    let world = World::start();
+fn a_turn_that_is_not_to_go_on_ends_with_its_engine_and_the_next_one_works() {
+    let world = World::with(|options| options.env("ON_ENGINE_CRASH", "fail"));
     world.script(
         "orphan",
         [Turn::new()
@@ -219,6 +219,37 @@ fn a_running_turn_may_finish_while_the_sidecar_leaves() {
     assert_eq!(refused.status, 503, "{refused:?}");
     assert!(refused.header("retry-after").is_some());
     events.extend(stream.rest());
+    assert_eq!(events.last().unwrap().data["final_message"], "Finished.");
+    assert_eq!(world.sidecar.exit().code(), Some(0));
+    assert!(world.marked().is_empty());
+}
+
+#[test]
+fn a_drain_is_answered_when_the_running_turn_has_finished() {
+    let mut world = World::start();
+    world.script(
+        "last",
+        [
+            Turn::new().tool(
+                "bash",
+                bash("echo on; until [ -e go-on ]; do sleep 0.05; done"),
+            ),
+            Turn::new().text("Finished."),
+        ],
+    );
+    world.create("last");
+    let mut stream = world.stream("last", "");
+    stream.until("output", speaks);
+    let answer = std::thread::scope(|scope| {
+        let drain = scope.spawn(|| world.post("/drain", ""));
+        world.until("draining", |world| world.get("/ready").status == 503);
+        assert!(!drain.is_finished());
+        std::fs::write(world.file("go-on"), "").unwrap();
+        drain.join().unwrap()
+    });
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(answer.json()["sessions_interrupted"], 0);
+    let events = stream.rest();
     assert_eq!(events.last().unwrap().data["final_message"], "Finished.");
     assert_eq!(world.sidecar.exit().code(), Some(0));
     assert!(world.marked().is_empty());

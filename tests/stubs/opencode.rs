@@ -48,6 +48,10 @@ struct Script {
     tools: Vec<String>,
     /// Stand in front of this real OpenCode and pass everything on.
     front_of: Option<PathBuf>,
+    /// Take this many MiB of memory at the start.
+    eat_mb: usize,
+    /// Take as many MiB as the file `eat` in `DATA_DIR` says, and remove it, whenever it is there.
+    hungry: bool,
     /// Cut every connection, and take no new one, while this file exists in `DATA_DIR`.
     cut_when: Option<String>,
 }
@@ -91,6 +95,11 @@ fn main() {
     if script.stubborn {
         ignore_sigterm();
     }
+    let _eaten = vec![1_u8; script.eat_mb << 20];
+    if script.hungry {
+        let eat = data_dir.join("eat");
+        std::thread::spawn(move || dine(&eat));
+    }
     if let Some(bin) = &script.front_of {
         let cut = script.cut_when.map(|file| data_dir.join(file));
         front::stand(bin, cut);
@@ -98,6 +107,19 @@ fn main() {
     }
     std::thread::sleep(Duration::from_millis(script.delay_ms));
     serve(&script, &data_dir, &password);
+}
+
+/// Every page is written to, so that it is there.
+fn dine(eat: &Path) {
+    let mut eaten = Vec::new();
+    loop {
+        let course = std::fs::read_to_string(eat).ok();
+        if let Some(megabytes) = course.and_then(|text| text.parse::<usize>().ok()) {
+            eaten.push(vec![1_u8; megabytes << 20]);
+            std::fs::remove_file(eat).unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// `DATA_DIR`, from `XDG_DATA_HOME=DATA_DIR/engine/share`.

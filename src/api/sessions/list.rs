@@ -15,15 +15,6 @@ use crate::event::State as SessionState;
 const DEFAULT_LIMIT: usize = 50;
 const MAX_LIMIT: usize = 500;
 
-const STATES: &[&str] = &[
-    "pending",
-    "running",
-    "waiting_input",
-    "completed",
-    "failed",
-    "cancelled",
-];
-
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(in crate::api) struct ListQuery {
@@ -68,27 +59,21 @@ pub(in crate::api) async fn list(
         ));
     }
     let wanted = query.status.as_deref();
-    if wanted.is_some_and(|wanted| !STATES.contains(&wanted)) {
+    if wanted.is_some_and(|wanted| SessionState::parse(wanted).is_none()) {
+        let states = SessionState::ALL.map(SessionState::as_str).join(", ");
         return Err(ApiError::invalid(
             "status",
-            &format!("must be one of {}", STATES.join(", ")),
+            &format!("must be one of {states}"),
         ));
     }
-    let fits = |state: &str| wanted.is_none_or(|wanted| wanted == state);
-    let mut all = state.registry.list(query.cursor).into_iter();
-    let mut page: Vec<_> = all
-        .by_ref()
-        .filter(|(_, session)| fits(session.status().state.as_str()))
-        .take(limit)
-        .collect();
-    let more = all.any(|(_, session)| fits(session.status().state.as_str()));
+    let (page, more) = state.registry.list(query.cursor, wanted, limit).await?;
     let next_cursor = page
         .last()
         .filter(|_| more)
         .map(|(number, _)| number.to_string());
     let sessions = page
-        .drain(..)
-        .map(|(_, session)| StatusResponse::new(&session))
+        .iter()
+        .map(|(_, session)| StatusResponse::new(session))
         .collect();
     Ok(Json(ListResponse {
         sessions,

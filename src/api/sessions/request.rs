@@ -1,4 +1,4 @@
-//! The body of `POST /sessions`, checked field by field. The first mistake is named by its path.
+//! The bodies of `POST /sessions` and `POST /sessions/{id}/resume`, checked field by field. The first mistake is named by its path.
 
 use axum::http::HeaderMap;
 use serde::Deserialize;
@@ -12,10 +12,9 @@ use crate::api::error::ApiError;
 use crate::api::extract::parse;
 use crate::provider::{PROVIDERS, ResolveError, Upstream};
 use crate::secret::Secret;
-use crate::session::{Idempotency, Model, Request};
+use crate::session::{Idempotency, Model, Request, is_id};
 use crate::tool::Tools;
 
-const MAX_ID: usize = 128;
 const MAX_NAME: usize = 256;
 const MAX_KEY: usize = 16 * 1024;
 const MAX_IDEMPOTENCY_KEY: usize = 255;
@@ -32,6 +31,21 @@ pub(in crate::api) struct Body {
     prompt: String,
     model_config: ModelConfig,
     /// Added to the agent's own, with every prompt. At most `MAX_PROMPT_LENGTH` characters.
+    #[serde(default)]
+    system_prompt: Option<String>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(expecting = "an object")]
+#[schema(as = ResumeRequest)]
+pub(in crate::api) struct ResumeBody {
+    /// The model and the key again: the sidecar keeps no key. `enabled_tools` may be left out; they stay
+    /// what they were.
+    model_config: ModelConfig,
+    /// What the agent is to do now. Absent: it goes on where it was interrupted.
+    #[serde(default)]
+    prompt: Option<String>,
+    /// Added to the agent's own; it is not kept from the turn before.
     #[serde(default)]
     system_prompt: Option<String>,
 }
@@ -120,10 +134,43 @@ pub(super) fn check(body: &[u8], headers: &HeaderMap, rules: &Rules) -> Result<R
     })
 }
 
-/// The contract's ids are UUIDs; anything else that is harmless in a path is taken too.
+/// The request for another turn of session `id`. Its prompt is empty if the body has none.
+pub(super) fn check_resume(id: &str, body: &[u8], rules: &Rules) -> Result<Request, ApiError> {
+    let parsed: ResumeBody = parse(body)?;
+    let given = |text: &String| !text.trim().is_empty();
+    let prompt = parsed.prompt.filter(given).unwrap_or_default();
+    text("prompt", &prompt, rules.max_prompt)?;
+    let system_prompt = parsed.system_prompt.filter(given);
+    if let Some(system_prompt) = &system_prompt {
+        text("system_prompt", system_prompt, rules.max_prompt)?;
+    }
+    let tools = tools(parsed.model_config.enabled_tools.as_deref())?;
+    Ok(Request {
+        id: id.to_owned(),
+        prompt,
+        system_prompt,
+        model: model(parsed.model_config, rules.demo)?,
+        tools,
+        idempotency: None,
+    })
+}
+
+/// A session keeps the tools it was made with: the agent has them in its rules.
+pub(super) fn same_tools(request: Request, made_with: Option<&Tools>) -> Result<Request, ApiError> {
+    if request.tools.is_some() && request.tools.as_ref() != made_with {
+        return Err(field(
+            "enabled_tools",
+            "cannot change within a session; leave it out, or create a new session",
+        ));
+    }
+    Ok(Request {
+        tools: made_with.cloned(),
+        ..request
+    })
+}
+
 fn session_id(id: &str) -> Result<(), ApiError> {
-    let harmless = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    if (1..=MAX_ID).contains(&id.len()) && id.bytes().all(harmless) && !id.starts_with('.') {
+    if is_id(id) {
         return Ok(());
     }
     Err(ApiError::invalid(

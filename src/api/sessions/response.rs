@@ -5,6 +5,7 @@ use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
 use crate::event::{FailureCode, Phase, State, Usage};
+use crate::session::log::EventId;
 use crate::session::{Calls, Created, Session, Status};
 
 /// 201 of `POST /sessions`.
@@ -18,6 +19,21 @@ pub(in crate::api) struct CreatedResponse {
     created_at: Timestamp,
     stream_url: String,
     /// The place before the first event: a stream from here misses nothing.
+    last_event_id: String,
+}
+
+/// 200 of `POST /sessions/{id}/resume`.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ResumedSession)]
+pub(in crate::api) struct ResumedResponse {
+    session_id: String,
+    remote_session_id: String,
+    #[schema(value_type = State)]
+    status: &'static str,
+    created_at: Timestamp,
+    turn: u32,
+    stream_url: String,
+    /// The place before the first event of the turn: a stream from here misses nothing of it.
     last_event_id: String,
 }
 
@@ -50,7 +66,7 @@ pub(in crate::api) struct StatusResponse {
 #[schema(as = SessionError)]
 struct ProblemBody {
     #[schema(value_type = FailureCode)]
-    code: &'static str,
+    code: String,
     error: String,
 }
 
@@ -106,6 +122,23 @@ impl CreatedResponse {
     }
 }
 
+// === impl ResumedResponse ===
+
+impl ResumedResponse {
+    /// `from` is the last event before the turn.
+    pub(super) fn new(session: &Session, created: Created, from: EventId) -> Self {
+        Self {
+            stream_url: format!("/sessions/{}/stream", session.id),
+            session_id: session.id.clone(),
+            remote_session_id: created.remote_id,
+            status: State::Running.as_str(),
+            created_at: created.created_at,
+            turn: session.status().turn,
+            last_event_id: from.to_string(),
+        }
+    }
+}
+
 // === impl StatusResponse ===
 
 impl StatusResponse {
@@ -121,7 +154,7 @@ impl StatusResponse {
             remote_session_id: status.remote_id.clone(),
             completed_at: status.completed_at,
             error: status.problem.as_ref().map(|problem| ProblemBody {
-                code: problem.code,
+                code: problem.code.to_string(),
                 error: problem.sentence.clone(),
             }),
             turn: status.turn,

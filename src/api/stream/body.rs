@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
 
 use crate::api::encode::sse;
 use crate::session::limits::StreamPermit;
@@ -22,7 +23,8 @@ pub(super) const SILENCE: Duration = Duration::from_secs(15);
 pub(super) struct SseBody {
     opening: Option<Bytes>,
     cursor: Cursor,
-    /// When the reader may come back if it is sent home.
+    /// Whether the process leaves, and when the reader may come back then.
+    leaving: CancellationToken,
     come_back: Duration,
     /// When the reader last got something.
     spoke: Instant,
@@ -40,12 +42,13 @@ impl SseBody {
         opening: Bytes,
         cursor: Cursor,
         permit: StreamPermit,
-        come_back: Duration,
+        (leaving, come_back): (CancellationToken, Duration),
     ) -> Self {
         let spoke = Instant::now();
         Self {
             opening: Some(opening),
             cursor,
+            leaving,
             come_back,
             spoke,
             silence: Box::pin(sleep_until(spoke + SILENCE)),
@@ -66,7 +69,9 @@ impl SseBody {
             Poll::Ready(Step::Gap(gap)) => Poll::Ready(Some(sse::gap(&gap))),
             Poll::Ready(Step::End(end)) => {
                 self.ended = true;
-                Poll::Ready((end == End::Closed).then(|| sse::come_back(self.come_back)))
+                // Also after the last event of a turn: the shutdown may have ended it.
+                let sent_home = end == End::Closed || self.leaving.is_cancelled();
+                Poll::Ready(sent_home.then(|| sse::come_back(self.come_back)))
             }
             Poll::Pending => {
                 ready!(self.poll_silence(cx));

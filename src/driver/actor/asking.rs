@@ -21,6 +21,9 @@ const STOPPING: Duration = Duration::from_secs(4);
 /// How long the child may take to abort.
 const ABORT: Duration = Duration::from_millis(2500);
 
+/// How long a stop waits for a prompt that is on its way.
+const TELLING: Duration = Duration::from_secs(1);
+
 /// After a question about the turn's end that got no answer.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 
@@ -31,9 +34,13 @@ pub(super) type Findings = Result<(SessionStatus, Vec<Message>), CallError>;
 
 impl Turn {
     /// Begins to end the turn: abort, no more model calls, no more commands. The first reason holds.
-    pub(super) fn stop(&mut self, end: End) {
+    /// Between two children nothing runs that could be stopped: then it ends now.
+    pub(super) fn stop(&mut self, end: End) -> Option<End> {
         if self.stopping.is_some() {
-            return;
+            return None;
+        }
+        if self.orphaned {
+            return Some(end);
         }
         self.stopping = Some((end, Instant::now() + STOPPING));
         self.remember_usage();
@@ -41,10 +48,15 @@ impl Turn {
         // begins another try, and its abort may then not be heard.
         let grant = self.grant.take();
         self.asked = 0;
+        let telling = self.recovery.take();
         let (link, remote_id) = (self.link.clone(), self.remote_id.clone());
         let (engine, family) = (self.around.engine.clone(), self.place.family());
         let workspace = self.around.config.workspace.clone();
         self.inquiry = Some(Box::pin(async move {
+            if let Some(telling) = telling {
+                // A prompt that arrives after the abort would begin what nobody wants any more.
+                tokio::time::timeout(TELLING, telling).await.ok();
+            }
             if let Err(error) = link.client.abort(&remote_id, ABORT).await {
                 tracing::warn!(%error, "the engine did not abort the turn");
             }
@@ -59,14 +71,14 @@ impl Turn {
             }
             find_out(&link, &remote_id, &workspace).await
         }));
+        None
     }
 
     pub(super) fn time_is_up(&mut self) -> Option<End> {
         if let Some((end, _)) = self.stopping.take() {
             return Some(end);
         }
-        self.stop(closing::timeout(self.around.config.turn_timeout));
-        None
+        self.stop(closing::timeout(self.around.config.turn_timeout))
     }
 
     /// Asks the child whether the turn has ended, unless that is being asked.
@@ -97,7 +109,7 @@ impl Turn {
         };
         let facts = Facts {
             status: &status,
-            last: ending::last_of_turn(&messages, None),
+            last: ending::last_of_turn(&messages, self.before.as_deref()),
             error: self.translator.turn_error(),
             cancelled: self.stopping.is_some(),
             asked: self.asked,
@@ -140,8 +152,7 @@ impl Turn {
             .sequences()
             .map(|(id, seen)| (id.to_owned(), seen))
             .collect();
-        let mut others = self.around.switchboard.sessions();
-        others.retain(|id| !family.iter().any(|(ours, _)| ours == id));
+        let others = self.around.switchboard.others(&family);
         self.resync = Some(Box::pin(resync::ask(self.link.clone(), family, others)));
     }
 
@@ -167,7 +178,10 @@ impl Turn {
     /// Says why nothing is heard: once, and again when it is for another reason.
     pub(super) fn look(&mut self) {
         let silence = self.last_heard.elapsed();
-        if self.stopping.is_some() || silence < self.around.config.stall_after {
+        if self.stopping.is_some()
+            || self.recovery.is_some()
+            || silence < self.around.config.stall_after
+        {
             return;
         }
         let tool = self.seat.session.status().current_tool.clone();

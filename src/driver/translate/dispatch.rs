@@ -23,7 +23,9 @@ impl Translator {
             Some(session) if !self.owns(session) => self.adopt(event, origin, out),
             _ => {
                 self.count(&event, origin);
-                self.dispatch(event, origin, now, out);
+                if !self.is_past(&event) {
+                    self.dispatch(event, origin, now, out);
+                }
             }
         }
         if !self.turn.running() {
@@ -87,6 +89,20 @@ impl Translator {
             | oc::Event::Heartbeat
             | oc::Event::Unknown { .. } => {}
         }
+    }
+
+    /// Whether it is about a message of an earlier turn, which another process told.
+    fn is_past(&self, event: &oc::Event) -> bool {
+        let Some(before) = &self.before else {
+            return false;
+        };
+        let message = match event {
+            oc::Event::Message(info) => &info.id,
+            oc::Event::Part(part) => &part.message,
+            oc::Event::Delta(delta) => &delta.message,
+            _ => return false,
+        };
+        message <= before
     }
 
     /// An unknown session whose parent is known is a subagent; all else is not ours.
@@ -164,8 +180,10 @@ impl Translator {
     }
 
     fn part(&mut self, part: oc::Part, origin: Origin, now: Timestamp, out: &mut Batch) {
-        if matches!(self.parts.get(&part.id), Some(Part::Done)) {
-            return;
+        match (self.parts.get(&part.id), &part.kind) {
+            (Some(Part::Told), oc::PartKind::Tool(tool)) => return self.recount(part.id, tool),
+            (Some(Part::Done | Part::Told), _) => return,
+            _ => {}
         }
         let oc::Part {
             id,

@@ -22,6 +22,8 @@ pub(super) struct Progress {
     asks: Vec<Ask>,
     phase: Option<Phase>,
     reason: Option<String>,
+    /// Why events are not kept at present. Said while there is nothing else to say.
+    degraded: Option<String>,
     published: Option<Status>,
 }
 
@@ -42,9 +44,14 @@ impl Progress {
             } else {
                 self.percent
             },
-            phase: self.phase,
+            phase: self
+                .phase
+                .or(self.degraded.as_ref().map(|_| Phase::JournalDegraded)),
             current_tool: self.tools.last().map(|(_, tool)| tool.clone()),
-            reason: self.reason.clone(),
+            reason: match self.phase {
+                Some(_) => self.reason.clone(),
+                None => self.degraded.clone(),
+            },
         }
     }
 
@@ -80,7 +87,11 @@ impl Progress {
         self.asks.retain(|ask| ask.call.as_deref() != Some(call));
     }
 
-    fn set_phase(&mut self, phase: Option<Phase>, reason: Option<String>) {
+    pub(super) fn forget_asks(&mut self) {
+        self.asks.clear();
+    }
+
+    pub(super) fn set_phase(&mut self, phase: Option<Phase>, reason: Option<String>) {
         (self.phase, self.reason) = (phase, reason);
     }
 
@@ -123,7 +134,16 @@ impl Translator {
                 at: now,
                 agent: None,
                 body: Body::Status(status),
+                note: None,
             });
+        }
+    }
+
+    /// Says that events are not kept at present, and why, or with nothing, that they are again.
+    pub(crate) fn set_degraded(&mut self, why: Option<String>, now: Timestamp, out: &mut Batch) {
+        self.turn.progress.degraded = why;
+        if self.turn.running() {
+            self.publish_status(now, out);
         }
     }
 

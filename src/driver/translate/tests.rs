@@ -1,9 +1,11 @@
 //! Every recording of the real OpenCode, through the decoder and the translator.
 
 mod bench;
+mod crash;
 mod healing;
 mod mutation;
 mod replay;
+mod restoring;
 mod shorten;
 mod units;
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::clock::Timestamp;
-use crate::event::{Agent, Body, Channel, Event, Output, Source};
+use crate::event::{Agent, Body, Channel, Event, Note, Output, Source};
 use crate::opencode::types as oc;
 
 use super::{Batch, Origin, Part, Signal, Translator};
@@ -12,9 +12,14 @@ use super::{Batch, Origin, Part, Signal, Translator};
 /// comes with the final text or not at all.
 const MAX_HELD: usize = 4 << 20;
 
+/// The note of a text of which nothing more is to be told: larger than any, and small enough for a database.
+const ALL: u64 = i64::MAX as u64;
+
 /// A text that is being written.
 #[derive(Debug, Default)]
 pub(super) struct TextPart {
+    id: Arc<str>,
+    /// Empty until it is seen, of one that another process began to tell.
     message: String,
     agent: Option<Arc<Agent>>,
     /// Nothing until a snapshot says what it is.
@@ -22,6 +27,8 @@ pub(super) struct TextPart {
     /// Whether every delta was seen, so that the next one continues what is published.
     live: bool,
     published: String,
+    /// Bytes another process published; their words are not known.
+    told: u64,
     /// Half a character, waiting for its other half.
     half: Option<u16>,
     /// Deltas that may have a hole before them.
@@ -43,6 +50,15 @@ pub(super) struct Snapshot {
 // === impl TextPart ===
 
 impl TextPart {
+    /// One of which another process told the first `told` bytes.
+    pub(super) fn told(id: &str, told: u64) -> Self {
+        Self {
+            id: id.into(),
+            told,
+            ..Self::default()
+        }
+    }
+
     /// From here on deltas may be missing.
     pub(super) fn hold(&mut self) {
         self.live = false;
@@ -57,7 +73,52 @@ impl TextPart {
         let source = self
             .source
             .filter(|_| !held.is_empty() && self.waiting.is_none())?;
-        Some(event(self.agent.clone(), source, held, true, now))
+        let event = self.event(source, held, true, now);
+        Some(Event {
+            // Nobody can say where in the final text it stands.
+            note: Some(self.note(ALL)),
+            ..event
+        })
+    }
+
+    /// More of it. Its note counts what is published, this included.
+    fn event(&self, source: Source, text: String, truncated: bool, now: Timestamp) -> Event {
+        let length = self.length() + text.len() as u64;
+        let output = Output {
+            channel: Channel::Stdout,
+            source,
+            text,
+            call_id: None,
+            truncated,
+        };
+        Event {
+            at: now,
+            agent: self.agent.clone(),
+            body: Body::Output(output),
+            note: Some(self.note(length)),
+        }
+    }
+
+    fn note(&self, value: u64) -> Note {
+        Note {
+            part: self.id.clone(),
+            value,
+        }
+    }
+
+    /// Bytes published so far.
+    fn length(&self) -> u64 {
+        self.told.max(self.published.len() as u64)
+    }
+
+    /// What of `text` is not published, if it continues what is.
+    fn rest_of<'a>(&self, text: &'a str) -> Option<&'a str> {
+        if self.told == 0 {
+            return text.strip_prefix(&*self.published);
+        }
+        let told = usize::try_from(self.told).unwrap_or(usize::MAX);
+        // Events are cut between characters, so only another text has none there.
+        text.get(text.floor_char_boundary(told)..)
     }
 
     fn source(snapshot: &Snapshot) -> Source {
@@ -66,27 +127,6 @@ impl TextPart {
         } else {
             Source::Assistant
         }
-    }
-}
-
-fn event(
-    agent: Option<Arc<Agent>>,
-    source: Source,
-    text: String,
-    truncated: bool,
-    now: Timestamp,
-) -> Event {
-    let output = Output {
-        channel: Channel::Stdout,
-        source,
-        text,
-        call_id: None,
-        truncated,
-    };
-    Event {
-        at: now,
-        agent,
-        body: Body::Output(output),
     }
 }
 
@@ -104,6 +144,7 @@ impl Translator {
             None => {
                 let agent = self.agent(&delta.session);
                 let part = TextPart {
+                    id: delta.part.as_str().into(),
                     message: delta.message,
                     agent,
                     ..TextPart::default()
@@ -120,9 +161,11 @@ impl Translator {
         match part.source {
             _ if text.is_empty() => {}
             Some(source) if part.live => {
-                part.published.push_str(&text);
-                out.events
-                    .push(event(part.agent.clone(), source, text, false, now));
+                let said = part.event(source, text, false, now);
+                if let Body::Output(output) = &said.body {
+                    part.published.push_str(&output.text);
+                }
+                out.events.push(said);
             }
             _ if part.held.len() + text.len() <= MAX_HELD => part.held.push_str(&text),
             _ => {}
@@ -148,17 +191,21 @@ impl Translator {
         }
         let agent = self.agent(&snapshot.session);
         let entry = self.parts.entry(id.clone()).or_insert_with(|| {
-            let message = snapshot.message.clone();
+            let (id, message) = (id.as_str().into(), snapshot.message.clone());
             // Only one whose beginning is seen can be followed from delta to delta.
             let live = origin == Origin::Live && snapshot.text.is_empty() && shown.is_some();
             Part::Text(Box::new(TextPart {
+                id,
                 message,
-                agent,
+                agent: agent.clone(),
                 live,
                 ..TextPart::default()
             }))
         });
         let Part::Text(part) = entry else { return };
+        if part.message.is_empty() {
+            (part.message, part.agent) = (snapshot.message.clone(), agent);
+        }
         part.source = Some(TextPart::source(&snapshot));
         if shown.is_none() {
             part.waiting = Some(snapshot);
@@ -167,22 +214,16 @@ impl Translator {
         let text = snapshot.text.into_whole();
         if !snapshot.ended {
             // A half-written text as a list has it; the deltas say it better when none is missing.
-            if part.live || text.len() <= part.published.len() {
+            if part.live || text.len() as u64 <= part.length() {
                 return;
             }
         }
-        let more = text.strip_prefix(&*part.published);
-        match more {
+        match part.rest_of(&text) {
             Some("") => {}
             Some(more) => {
                 let source = part.source.unwrap_or(Source::Assistant);
-                out.events.push(event(
-                    part.agent.clone(),
-                    source,
-                    more.to_owned(),
-                    false,
-                    now,
-                ));
+                out.events
+                    .push(part.event(source, more.to_owned(), false, now));
             }
             None if part.published.starts_with(&*text) => {}
             None => out.signals.push(Signal::TextDiverged { part: id.clone() }),
@@ -194,7 +235,7 @@ impl Translator {
                 self.turn.final_text(snapshot.message, text);
             }
         } else {
-            part.published = text;
+            (part.published, part.told) = (text, 0);
         }
     }
 

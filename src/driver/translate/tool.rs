@@ -7,7 +7,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::clock::Timestamp;
-use crate::event::{Agent, Body, Channel, Event, Output, ResultBody, Source, ToolCall, ToolResult};
+use crate::event::{
+    Agent, Body, Channel, Event, Note, Output, ResultBody, Source, ToolCall, ToolResult,
+};
 use crate::opencode::types as oc;
 
 use super::cumulative::{Cumulative, Piece};
@@ -25,11 +27,28 @@ pub(super) struct ToolRun {
     call: Arc<str>,
     /// Whether the client knows of it.
     called: bool,
+    /// Another process told the call and some output; the rest of that is in the result.
+    quiet: bool,
+    /// Its name in notes, from the call on.
+    note: Arc<str>,
     output: Cumulative,
     seen: Timestamp,
     start: Option<u64>,
     /// When the newest state was stored; an older one is a repetition.
     time: u64,
+}
+
+/// What the note of a call says.
+const CALLED: u64 = 1;
+const ENDED: u64 = 2;
+
+/// The name of a call in notes. It holds all that a result needs, so that the call can be closed even if
+/// the engine never comes back to say what it was.
+#[derive(Debug, PartialEq, Eq)]
+struct Name<'a> {
+    id: &'a str,
+    call: &'a str,
+    tool: &'a str,
 }
 
 /// The state of a tool part as OpenCode stored it.
@@ -45,6 +64,11 @@ pub(super) struct Update {
 // === impl ToolRun ===
 
 impl ToolRun {
+    fn note(&self, value: u64) -> Note {
+        let part = self.note.clone();
+        Note { part, value }
+    }
+
     fn output(&self, piece: Option<Piece>, now: Timestamp) -> Option<Event> {
         let Piece { text, hole } = piece?;
         let output = Output {
@@ -58,6 +82,7 @@ impl ToolRun {
             at: now,
             agent: self.agent.clone(),
             body: Body::Output(output),
+            note: Some(self.note(CALLED)),
         })
     }
 
@@ -82,6 +107,7 @@ impl ToolRun {
             at: now,
             agent: self.agent.clone(),
             body: Body::ToolResult(body),
+            note: Some(self.note(ENDED)),
         }
     }
 
@@ -117,17 +143,16 @@ impl Translator {
             call,
             state,
         } = tool;
+        let agent = self.agent(&session);
         let entry = self.parts.entry(id.clone()).or_insert_with(|| {
-            let agent = self
-                .sessions
-                .get(&session)
-                .and_then(|session| session.agent.clone());
             Part::Tool(Box::new(ToolRun {
-                session,
-                agent,
+                session: session.clone(),
+                agent: agent.clone(),
                 tool: (&*name).into(),
                 call: call.into(),
                 called: false,
+                quiet: false,
+                note: Arc::default(),
                 output: Cumulative::default(),
                 seen: now,
                 start: None,
@@ -135,6 +160,9 @@ impl Translator {
             }))
         });
         let Part::Tool(run) = entry else { return };
+        if run.session.is_empty() {
+            (run.session, run.agent) = (session, agent);
+        }
         if time.is_some_and(|time| time < run.time) {
             return;
         }
@@ -148,6 +176,7 @@ impl Translator {
                 if let (Some(text), Some(Part::Tool(run))) =
                     (state.metadata.output, self.parts.get_mut(&id))
                     && (origin == Origin::Live || time.is_some())
+                    && !run.quiet
                 {
                     let piece = run.output.advance(text.into_whole());
                     out.events.extend(run.output(piece, now));
@@ -185,6 +214,13 @@ impl Translator {
         } else {
             run.tool = name.into();
         }
+        run.note = Name {
+            id,
+            call: &run.call,
+            tool: &run.tool,
+        }
+        .join();
+        let note = Some(run.note(CALLED));
         let args = RawValue::from_string(input.to_owned()).unwrap_or_default();
         let (tool, call_id, args) = (run.tool.clone(), run.call.clone(), Arc::from(args));
         let (session, agent) = (run.session.clone(), run.agent.clone());
@@ -197,6 +233,7 @@ impl Translator {
             at: now,
             agent,
             body,
+            note,
         });
         self.open_tools.push(id.to_owned());
         if session == self.settings.root {
@@ -242,6 +279,7 @@ impl Translator {
         let printed = cumulative::Result::read(&whole(state.output.take()));
         // Only a command streams; another tool's output is its result.
         if name == "bash"
+            && !run.quiet
             && let Some(output) = state.metadata.output.take()
         {
             let piece = run.output.settle(output.into_whole(), &printed);
@@ -257,7 +295,43 @@ impl Translator {
         self.publish_status(now, out);
     }
 
-    /// Gives every open call a result, as the turn ends.
+    /// A call another process told of, by its note. `false`: it is the note of something else.
+    pub(super) fn recall_tool(&mut self, note: &str, value: u64, now: Timestamp) -> bool {
+        let Some(name) = Name::split(note) else {
+            return false;
+        };
+        let id = name.id.to_owned();
+        if value >= ENDED {
+            self.parts.insert(id, Part::Told);
+            return true;
+        }
+        let run = ToolRun {
+            session: String::new(),
+            agent: None,
+            tool: name.tool.into(),
+            call: name.call.into(),
+            called: true,
+            quiet: true,
+            note: note.into(),
+            output: Cumulative::default(),
+            seen: now,
+            start: None,
+            time: 0,
+        };
+        self.parts.insert(id.clone(), Part::Tool(Box::new(run)));
+        self.open_tools.push(id);
+        true
+    }
+
+    /// A part that another process told whole: only what it changed counts.
+    pub(super) fn recount(&mut self, id: String, tool: &oc::ToolPart) {
+        if tool.state.status == oc::ToolStatus::Completed {
+            self.turn.files.wrote(&tool.tool, &tool.state);
+            self.parts.insert(id, Part::Done);
+        }
+    }
+
+    /// Gives every open call a result, as the turn ends or its process is gone.
     pub(super) fn interrupt_tools(&mut self, now: Timestamp, out: &mut Batch) {
         for id in std::mem::take(&mut self.open_tools) {
             if let Some(Part::Tool(run)) = self.parts.insert(id, Part::Done) {
@@ -276,6 +350,21 @@ impl Translator {
                 Some(Part::Tool(run)) => Some(&*run.call),
                 _ => None,
             })
+    }
+}
+
+// === impl Name ===
+
+impl<'a> Name<'a> {
+    fn join(&self) -> Arc<str> {
+        let Self { id, call, tool } = self;
+        format!("{id}\n{call}\n{tool}").into()
+    }
+
+    fn split(note: &'a str) -> Option<Self> {
+        let (id, rest) = note.split_once('\n')?;
+        let (call, tool) = rest.split_once('\n')?;
+        Some(Self { id, call, tool })
     }
 }
 

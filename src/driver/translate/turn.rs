@@ -19,7 +19,7 @@ pub(crate) enum End {
 #[derive(Debug, Default)]
 pub(super) struct Turn {
     /// When it began; nothing outside of a turn.
-    began: Option<Timestamp>,
+    pub(super) began: Option<Timestamp>,
     pub(super) progress: Progress,
     pub(super) files: Files,
     /// Why the root session failed, until the model answers again.
@@ -118,6 +118,7 @@ impl Translator {
                     at: now,
                     agent: None,
                     body: Body::Status(status),
+                    note: None,
                 });
                 let (files_modified, files_deleted) = self.files(alone);
                 let complete = self.turn.complete(finish_reason, now);
@@ -144,6 +145,7 @@ impl Translator {
             at: now,
             agent: None,
             body,
+            note: None,
         });
         self.turn.began = None;
     }

@@ -9,7 +9,8 @@ use serde_json::value::RawValue;
 use super::wire::{
     WireDelta, WireDisposed, WireEnvelope, WireHistory, WireMessage, WireMessageUpdated,
     WirePartUpdated, WirePayload, WirePermission, WireQuestion, WireReplied, WireSession,
-    WireSessionError, WireSessionStatus, WireSessionUpdated, WireStatus, WireTodos,
+    WireSessionError, WireSessionInfo, WireSessionStatus, WireSessionUpdated, WireStatus,
+    WireTodos,
 };
 use super::{Envelope, Event, Message, SessionInfo, SessionStatus, Text};
 
@@ -106,6 +107,15 @@ pub(crate) fn messages(body: &[u8]) -> Result<Vec<Message>, DecodeError> {
             .collect(),
     });
     Ok(messages.collect())
+}
+
+/// Reads the answer of `GET /session/{id}/children`.
+pub(crate) fn sessions(body: &[u8]) -> Result<Vec<SessionInfo>, DecodeError> {
+    let sessions: Vec<WireSessionInfo> = list("sessions", body)?;
+    Ok(sessions
+        .into_iter()
+        .map(WireSessionInfo::into_info)
+        .collect())
 }
 
 /// Reads the answer of `GET /session/status`.
@@ -208,12 +218,20 @@ fn session(body: &str) -> Result<String, serde_json::Error> {
 }
 
 fn session_info(body: &str) -> Result<SessionInfo, serde_json::Error> {
-    let info = serde_json::from_str::<WireSessionUpdated>(body)?.info;
-    let title = info.title.map(Text::into_whole);
-    Ok(SessionInfo {
-        id: info.id,
-        parent: info.parent,
-        agent: info.agent,
-        title,
-    })
+    Ok(serde_json::from_str::<WireSessionUpdated>(body)?
+        .info
+        .into_info())
+}
+
+// === impl WireSessionInfo ===
+
+impl WireSessionInfo {
+    fn into_info(self) -> SessionInfo {
+        SessionInfo {
+            id: self.id,
+            parent: self.parent,
+            agent: self.agent,
+            title: self.title.map(Text::into_whole),
+        }
+    }
 }

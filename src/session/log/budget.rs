@@ -13,7 +13,6 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 
 use super::Shared;
-use super::ring::Ring;
 
 /// 64 MiB for all logs of the process, of the pod's 1 GiB.
 const PROCESS_BYTES: usize = 64 << 20;
@@ -80,17 +79,21 @@ impl Budget {
             let giver = logs
                 .iter()
                 .filter_map(Weak::upgrade)
-                .filter(|log| log.sealed_bytes.load(Ordering::Relaxed) > 0)
+                .filter(|log| log.givable_bytes.load(Ordering::Relaxed) > 0)
                 .max_by_key(|log| {
                     (
                         log.head.borrow().idle,
-                        log.sealed_bytes.load(Ordering::Relaxed),
+                        log.givable_bytes.load(Ordering::Relaxed),
                     )
                 });
             let Some(giver) = giver else {
                 break;
             };
-            giver.with_ring(Ring::evict_segment);
+            // The figure is looked at without the log's lock: it may have nothing to give by now. Then
+            // whoever adds next tries again.
+            if !giver.with(|inner| inner.ring.evict_segment()) {
+                break;
+            }
         }
     }
 }

@@ -1,13 +1,17 @@
 //! A reader's place in a log. It pulls; the log does not know it exists.
 //!
 //! The place is a number, so a reader that stops costs nothing but its own few bytes, and one that is
-//! overtaken finds out when it comes back. Waiting is on the published head, never on a queue.
+//! overtaken finds out when it comes back. Waiting is on the published head, never on a queue. What
+//! memory has no more is read from the disk, a page at a time.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use tokio_util::sync::ReusableBoxFuture;
 
@@ -15,6 +19,7 @@ use super::asked::{Asked, Gap, GapReason, resolve};
 use super::id::EventId;
 use super::ring::Read;
 use super::{EventLog, Head, Shared};
+use crate::journal::{JournalError, Piece};
 
 /// What a reader wants to see.
 #[derive(Clone, Copy, Debug, Default)]
@@ -56,6 +61,8 @@ pub(crate) enum End {
     Closed,
 }
 
+type Page = Result<Vec<Piece>, JournalError>;
+
 pub(crate) struct Cursor {
     log: Arc<Shared>,
     view: View,
@@ -67,6 +74,11 @@ pub(crate) struct Cursor {
     head: Head,
     /// Waits for a change of the head. One allocation for the whole life of the cursor.
     change: ReusableBoxFuture<'static, watch::Receiver<Head>>,
+    /// A page on its way from the disk, and what is left of the one before.
+    page: Option<BoxFuture<'static, Page>>,
+    pieces: VecDeque<Piece>,
+    /// The disk could not be read: the reader comes back, and it is tried again.
+    broken: bool,
 }
 
 // === impl Cursor ===
@@ -90,6 +102,9 @@ impl Cursor {
                 told: at,
                 head,
                 change,
+                page: None,
+                pieces: VecDeque::new(),
+                broken: false,
             },
             gap,
         }
@@ -102,7 +117,7 @@ impl Cursor {
 
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
         loop {
-            if let Some(step) = self.read() {
+            if let Some(step) = ready!(self.poll_read(cx)) {
                 return Poll::Ready(step);
             }
             // Looked at after `change` began to watch, so no change can fall between.
@@ -132,34 +147,102 @@ impl Cursor {
         news.then(|| self.position())
     }
 
-    /// The next run of frames up to the head as last looked at.
-    fn read(&mut self) -> Option<Step> {
+    /// The next run of frames up to the head as last looked at; nothing when the reader is there.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Option<Step>> {
         while self.at < self.head.seq {
-            let read = self
-                .log
-                .ring
-                .lock()
-                .read(self.at, self.head.seq, self.view.reasoning);
-            match read {
-                Read::Frames { bytes, last } => {
-                    self.move_to(last);
-                    return Some(Step::Frames {
-                        bytes,
-                        last: self.position(),
-                    });
+            if self.broken {
+                return Poll::Ready(Some(Step::End(End::Closed)));
+            }
+            let step = match self.pieces.pop_front() {
+                Some(piece) => self.take(piece),
+                None if self.page.is_some() => {
+                    ready!(self.poll_page(cx));
+                    None
                 }
-                Read::Passed { last } => self.at = last,
-                Read::Evicted { oldest } => return Some(Step::Gap(self.overtaken(oldest))),
+                None => self.read(),
+            };
+            if step.is_some() {
+                return Poll::Ready(step);
+            }
+        }
+        Poll::Ready(None)
+    }
+
+    fn poll_page(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(page) = &mut self.page else {
+            return Poll::Ready(());
+        };
+        let pieces = ready!(page.as_mut().poll(cx));
+        self.page = None;
+        match pieces {
+            Ok(pieces) if pieces.is_empty() => {
+                tracing::error!(at = %self.position(), "the journal does not have what it said it has");
+                self.broken = true;
+            }
+            Ok(pieces) => self.pieces = pieces.into(),
+            Err(error) => {
+                tracing::error!(%error, "events could not be read from the journal");
+                self.broken = true;
+            }
+        }
+        Poll::Ready(())
+    }
+
+    /// The next step out of memory; nothing if there is none, or if the disk has to be asked.
+    fn read(&mut self) -> Option<Step> {
+        let mut inner = self.log.inner.lock();
+        let read = inner.ring.read(self.at, self.head.seq, self.view.reasoning);
+        let kept = inner.desk.kept();
+        drop(inner);
+        match (read, &self.log.disk) {
+            (Read::Frames { bytes, last }, _) => return Some(self.pass(bytes, last)),
+            (Read::Passed { last }, _) => self.at = last,
+            (Read::Evicted { oldest }, Some(disk)) if self.at < kept => {
+                let (journal, number) = (disk.journal.clone(), disk.number);
+                let (after, upto) = (self.at, self.head.seq.min(oldest - 1).min(kept));
+                let reasoning = self.view.reasoning;
+                self.page = Some(Box::pin(async move {
+                    journal.page(number, after, upto, reasoning).await
+                }));
+            }
+            // Nowhere: there is no disk, or it fails and memory could not hold all.
+            (Read::Evicted { oldest }, _) => {
+                return Some(Step::Gap(self.overtaken(oldest, GapReason::Lagged)));
             }
         }
         None
     }
 
-    fn overtaken(&mut self, oldest: u64) -> Gap {
+    /// The next step out of a page.
+    fn take(&mut self, piece: Piece) -> Option<Step> {
+        match piece {
+            Piece::Frames { bytes, last } => Some(self.pass(bytes, last)),
+            Piece::Passed { last } => {
+                self.at = last;
+                None
+            }
+            // They were shown while the disk failed, and memory had to let them go before it did not.
+            Piece::Lost { last } => Some(Step::Gap(self.overtaken(last + 1, GapReason::Evicted))),
+            Piece::Gone { oldest } => {
+                if let Some(disk) = &self.log.disk {
+                    disk.oldest.fetch_max(oldest, Ordering::Relaxed);
+                }
+                Some(Step::Gap(self.overtaken(oldest, GapReason::Lagged)))
+            }
+        }
+    }
+
+    fn pass(&mut self, bytes: Bytes, last: u64) -> Step {
+        self.move_to(last);
+        let last = self.position();
+        Step::Frames { bytes, last }
+    }
+
+    fn overtaken(&mut self, oldest: u64, reason: GapReason) -> Gap {
         let (requested, missed) = (self.position(), oldest - 1 - self.at);
         self.move_to(oldest - 1);
         Gap {
-            reason: GapReason::Lagged,
+            reason,
             requested: requested.to_string().into(),
             resume_after: self.position(),
             missed: Some(missed),

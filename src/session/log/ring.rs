@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 use super::frame;
 use super::id::{Epoch, EventId};
+use crate::journal::Run;
 
 /// Bounds of what one log keeps.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +36,7 @@ pub(super) enum Read {
     Frames { bytes: Bytes, last: u64 },
     /// Events up to `last` that this reader is not shown.
     Passed { last: u64 },
-    /// The next event is gone; the oldest one kept is `oldest`.
+    /// The next event is not here any more; the oldest one here is `oldest`.
     Evicted { oldest: u64 },
 }
 
@@ -44,6 +45,8 @@ pub(super) struct Ring {
     limits: Limits,
     sealed: VecDeque<Segment>,
     active: Active,
+    /// Events past this one are nowhere else yet, so they are not given back.
+    floor: u64,
     /// Of the sealed segments, index included.
     sealed_bytes: usize,
     sealed_events: usize,
@@ -101,12 +104,14 @@ impl Limits {
 // === impl Ring ===
 
 impl Ring {
-    pub(super) fn new(epoch: Epoch, limits: Limits) -> Self {
+    /// One that goes on after event `last`.
+    pub(super) fn after(last: u64, epoch: Epoch, limits: Limits) -> Self {
         Self {
             epoch,
             limits,
             sealed: VecDeque::new(),
-            active: Active::starting_at(1),
+            active: Active::starting_at(last + 1),
+            floor: u64::MAX,
             sealed_bytes: 0,
             sealed_events: 0,
         }
@@ -123,12 +128,22 @@ impl Ring {
         let id = self.epoch.at(self.active.index.next());
         frame::encode(&mut self.active.frames, kind, id, data);
         self.active.index.push(self.active.frames.len(), shown);
+        self.trim();
+        id
+    }
+
+    /// Lets the events up to `floor` go when there is need, and those after it in no case.
+    pub(super) fn hold_after(&mut self, floor: u64) {
+        self.floor = floor;
+        self.trim();
+    }
+
+    fn trim(&mut self) {
         while self.events() > self.limits.events || self.bytes() > self.limits.bytes {
             if !self.evict_segment() {
                 break;
             }
         }
-        id
     }
 
     /// Ends the active segment, so that it takes exactly the room it needs.
@@ -148,9 +163,13 @@ impl Ring {
         self.sealed.push_back(segment);
     }
 
-    /// Gives the oldest sealed segment back; false if there is none.
+    /// Gives the oldest sealed segment back; false if there is none to give.
     pub(super) fn evict_segment(&mut self) -> bool {
-        let Some(segment) = self.sealed.pop_front() else {
+        let floor = self.floor;
+        let Some(segment) = self
+            .sealed
+            .pop_front_if(|segment| segment.index.next() - 1 <= floor)
+        else {
             return false;
         };
         self.sealed_bytes -= segment.bytes();
@@ -179,7 +198,56 @@ impl Ring {
         Read::new(range, last, |range| segment.frames.slice(range))
     }
 
-    /// The oldest event kept; the next one to come if nothing is.
+    /// Everything after event `after`, for the disk. What is not here any more is a run without frames.
+    pub(super) fn runs(&mut self, after: u64) -> Vec<Run> {
+        let mut runs = Vec::new();
+        let mut want = after + 1;
+        if want < self.oldest() {
+            let (first, last) = (want, self.oldest() - 1);
+            runs.push(Run {
+                first,
+                last,
+                hidden: false,
+                frames: Bytes::new(),
+            });
+            want = last + 1;
+        }
+        let from = self
+            .sealed
+            .partition_point(|segment| segment.index.next() <= want);
+        for segment in self.sealed.iter().skip(from) {
+            while want < segment.index.next() {
+                let (range, last, hidden) = segment.index.alike(want);
+                let frames = segment.frames.slice(range);
+                runs.push(Run {
+                    first: want,
+                    last,
+                    hidden,
+                    frames,
+                });
+                want = last + 1;
+            }
+        }
+        while want < self.active.index.next() {
+            let (range, last, hidden) = self.active.index.alike(want);
+            let frames = self.active.take(range);
+            runs.push(Run {
+                first: want,
+                last,
+                hidden,
+                frames,
+            });
+            want = last + 1;
+        }
+        runs
+    }
+
+    /// The last event; what came before the first one if there is none.
+    pub(super) fn last(&self) -> u64 {
+        self.active.index.next() - 1
+    }
+
+    /// The oldest event here; the next one to come if nothing is.
     pub(super) fn oldest(&self) -> u64 {
         self.sealed
             .front()
@@ -191,9 +259,12 @@ impl Ring {
         self.sealed_bytes + self.active.frames.len() + self.active.index.bytes()
     }
 
-    /// The bytes that [`Self::evict_segment`] can give back.
-    pub(super) const fn sealed_bytes(&self) -> usize {
-        self.sealed_bytes
+    /// The bytes that [`Self::evict_segment`] can give back; none while the oldest must stay.
+    pub(super) fn givable_bytes(&self) -> usize {
+        match self.sealed.front() {
+            Some(oldest) if oldest.index.next() - 1 <= self.floor => self.sealed_bytes,
+            _ => 0,
+        }
     }
 
     fn events(&self) -> usize {
@@ -285,6 +356,22 @@ impl Index {
             to = (from..end).find(hidden).unwrap_or(end);
         }
         (self.end(from)..self.end(to), self.first + to as u64 - 1)
+    }
+
+    /// From event `want` on, which is here: the bytes of the events that are shown to the same readers as
+    /// it is, the last of them, and whether they are hidden.
+    fn alike(&self, want: u64) -> (Range<usize>, u64, bool) {
+        let from = usize::try_from(want - self.first).unwrap_or(usize::MAX);
+        let hidden = |place: usize| self.marks[place] & 1 == 1;
+        let kind = hidden(from);
+        let to = (from..self.marks.len())
+            .find(|place| hidden(*place) != kind)
+            .unwrap_or(self.marks.len());
+        (
+            self.end(from)..self.end(to),
+            self.first + to as u64 - 1,
+            kind,
+        )
     }
 
     /// Where the first `count` frames end.

@@ -1,14 +1,20 @@
 use super::*;
 use crate::event;
+use crate::session::{CreateError, Idempotency, Request, Seat};
 
 const RETENTION: Duration = Duration::from_mins(1);
 
-fn registry(most: usize) -> (Registry, mpsc::Receiver<Seat>) {
+fn registry(most: usize) -> (Registry, Outlets) {
     let config = Config {
         most,
         retention: RETENTION,
+        keep_prompts: true,
     };
-    Registry::new(config, CancellationToken::new())
+    Registry::new(config, None, CancellationToken::new())
+}
+
+fn find(registry: &Registry, id: &str) -> Found {
+    registry.here(id).unwrap_or(Found::Unknown)
 }
 
 fn request(id: &str, key: Option<&str>) -> Request {
@@ -31,36 +37,36 @@ fn end(seat: &Seat, now: Instant) {
 
 #[test]
 fn a_finished_session_is_here_then_gone_then_unknown() {
-    let (registry, mut seats_rx) = registry(1);
+    let (registry, mut outlets) = registry(1);
     registry.admit(request("one", Some("key"))).unwrap();
-    let seat = seats_rx.try_recv().unwrap();
-    seat.accept("ses_1");
+    let seat = outlets.jobs_rx.try_recv().unwrap().seat;
+    seat.accept("ses_1", None);
     let start = Instant::now();
     registry.let_go(start + RETENTION * 100);
-    assert!(matches!(registry.find("one"), Found::Here(_)), "it runs");
+    assert!(matches!(find(&registry, "one"), Found::Here(_)), "it runs");
 
     end(&seat, start);
     let just_before = start + RETENTION.checked_sub(Duration::from_millis(1)).unwrap();
     registry.let_go(just_before);
-    assert!(matches!(registry.find("one"), Found::Here(_)));
-    assert!(!seat.removed().is_cancelled());
+    assert!(matches!(find(&registry, "one"), Found::Here(_)));
+    assert!(outlets.removals_rx.try_recv().is_err());
 
     let gone = start + RETENTION;
     registry.let_go(gone);
-    assert!(matches!(registry.find("one"), Found::Gone));
-    assert!(seat.removed().is_cancelled(), "its driver may leave");
+    assert!(matches!(find(&registry, "one"), Found::Gone));
+    assert_eq!(outlets.removals_rx.try_recv().unwrap(), "ses_1");
     registry.let_go(gone + REMEMBERED.checked_sub(Duration::from_millis(1)).unwrap());
-    assert!(matches!(registry.find("one"), Found::Gone));
+    assert!(matches!(find(&registry, "one"), Found::Gone));
     registry.let_go(gone + REMEMBERED);
-    assert!(matches!(registry.find("one"), Found::Unknown));
+    assert!(matches!(find(&registry, "one"), Found::Unknown));
     // Its key went with it: the same request is a new session.
     registry.admit(request("one", Some("key"))).unwrap();
-    assert!(seats_rx.try_recv().is_ok());
+    assert!(outlets.jobs_rx.try_recv().is_ok());
 }
 
 #[test]
 fn only_so_many_gone_ids_are_remembered_and_the_oldest_goes_first() {
-    let (registry, _seats_rx) = registry(1);
+    let (registry, _outlets) = registry(1);
     let start = Instant::now();
     let mut state = registry.shared.state.lock();
     for n in 0..=MAX_REMEMBERED {
@@ -73,47 +79,47 @@ fn only_so_many_gone_ids_are_remembered_and_the_oldest_goes_first() {
 
 #[test]
 fn what_is_refused_or_dropped_leaves_its_place_and_its_id() {
-    let (registry, mut seats_rx) = registry(1);
+    let (registry, mut outlets) = registry(1);
     registry.admit(request("one", None)).unwrap();
     let twice = registry.admit(request("one", None)).err();
     assert_eq!(twice, Some(CreateError::Duplicate));
     let full = registry.admit(request("two", None)).err();
     assert_eq!(full, Some(CreateError::Full(1)));
 
-    let seat = seats_rx.try_recv().unwrap();
+    let seat = outlets.jobs_rx.try_recv().unwrap().seat;
     seat.refuse(CreateError::EngineUnavailable("engine starting".into()));
-    assert!(matches!(registry.find("one"), Found::Unknown));
+    assert!(matches!(find(&registry, "one"), Found::Unknown));
     registry.admit(request("two", None)).unwrap();
     // A driver that panics drops its seat.
-    drop(seats_rx.try_recv().unwrap());
-    assert!(matches!(registry.find("two"), Found::Unknown));
+    drop(outlets.jobs_rx.try_recv().unwrap().seat);
+    assert!(matches!(find(&registry, "two"), Found::Unknown));
     registry.admit(request("three", None)).unwrap();
 }
 
 #[test]
 fn a_turn_whose_driver_panics_has_an_end_all_the_same() {
-    let (registry, mut seats_rx) = registry(1);
+    let (registry, mut outlets) = registry(1);
     let (session, _) = registry.admit(request("one", None)).unwrap();
-    let seat = seats_rx.try_recv().unwrap();
-    seat.accept("ses_1");
+    let seat = outlets.jobs_rx.try_recv().unwrap().seat;
+    seat.accept("ses_1", None);
     drop(seat);
     let status = session.status();
     assert_eq!(status.state, event::State::Failed);
     assert_eq!(status.problem.as_ref().unwrap().code, "internal");
     assert_eq!(session.log.last_event_id().seq, 1, "one terminal event");
     // It is kept as any other, and its place is free.
-    assert!(matches!(registry.find("one"), Found::Here(_)));
+    assert!(matches!(find(&registry, "one"), Found::Here(_)));
     registry.admit(request("two", None)).unwrap();
     registry.let_go(Instant::now() + RETENTION);
-    assert!(matches!(registry.find("one"), Found::Gone));
+    assert!(matches!(find(&registry, "one"), Found::Gone));
 }
 
 #[test]
 fn a_turn_that_has_ended_is_not_ended_again() {
-    let (registry, mut seats_rx) = registry(1);
+    let (registry, mut outlets) = registry(1);
     let (session, _) = registry.admit(request("one", None)).unwrap();
-    let seat = seats_rx.try_recv().unwrap();
-    seat.accept("ses_1");
+    let seat = outlets.jobs_rx.try_recv().unwrap().seat;
+    seat.accept("ses_1", None);
     end(&seat, Instant::now());
     drop(seat);
     assert_eq!(session.status().state, event::State::Completed);
@@ -122,8 +128,8 @@ fn a_turn_that_has_ended_is_not_ended_again() {
 
 #[test]
 fn a_seat_that_nobody_takes_is_refused_and_not_left_behind() {
-    let (registry, seats_rx) = registry(usize::MAX);
-    for n in 0..SEATS {
+    let (registry, outlets) = registry(usize::MAX);
+    for n in 0..JOBS {
         registry.admit(request(&n.to_string(), None)).unwrap();
     }
     let refused = registry.admit(request("too-many", None)).err();
@@ -131,7 +137,7 @@ fn a_seat_that_nobody_takes_is_refused_and_not_left_behind() {
         matches!(refused, Some(CreateError::Failed(_))),
         "{refused:?}"
     );
-    assert!(matches!(registry.find("too-many"), Found::Unknown));
-    drop(seats_rx);
-    assert!(registry.list(None).is_empty());
+    assert!(matches!(find(&registry, "too-many"), Found::Unknown));
+    drop(outlets);
+    assert!(registry.shared.state.lock().sessions.is_empty());
 }

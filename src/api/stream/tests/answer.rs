@@ -20,6 +20,7 @@ fn ask(log: &EventLog, slots: &StreamSlots, uri: &str) -> Result<Response, Strea
         log,
         slots,
         &StreamRequest::read(&uri, &http::HeaderMap::new()),
+        &CancellationToken::new(),
     )
 }
 

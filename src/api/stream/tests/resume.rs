@@ -19,7 +19,13 @@ fn fetch(log: &EventLog, cursor: &str) -> Option<Vec<u8>> {
         .build()
         .unwrap();
     let bytes = runtime.block_on(async {
-        let response = stream(log, &StreamSlots::default(), &request).unwrap();
+        let response = stream(
+            log,
+            &StreamSlots::default(),
+            &request,
+            &CancellationToken::new(),
+        )
+        .unwrap();
         response.into_body().collect().await.unwrap().to_bytes()
     });
     (!bytes.is_empty()).then(|| bytes.to_vec())

@@ -92,7 +92,8 @@ impl Server {
 }
 
 async fn answer(State((log, slots)): State<Shared>, uri: Uri, headers: HeaderMap) -> Response {
-    match stream(&log, &slots, &StreamRequest::read(&uri, &headers)) {
+    let request = StreamRequest::read(&uri, &headers);
+    match stream(&log, &slots, &request, &CancellationToken::new()) {
         Ok(response) => response,
         Err(error @ StreamError::TooManyStreams { retry_after }) => {
             let retry_after = [("retry-after", retry_after.as_secs().to_string())];

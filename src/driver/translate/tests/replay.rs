@@ -112,7 +112,9 @@ pub(crate) struct Player {
     status: oc::SessionStatus,
     last: Option<oc::MessageInfo>,
     asked: u32,
-    running: bool,
+    pub(crate) running: bool,
+    /// Turns so far.
+    pub(crate) begun: usize,
     /// Where each event is in `events`, as the transcript shows signals between them.
     signals_at: Vec<usize>,
 }
@@ -146,6 +148,7 @@ impl Player {
             last: None,
             asked: 0,
             running: false,
+            begun: 0,
             signals_at: Vec::new(),
         };
         player.begin(recording.lines[0].at);
@@ -156,6 +159,7 @@ impl Player {
         let mut batch = Batch::default();
         self.translator.begin_turn(now, &mut batch);
         (self.last, self.asked, self.running) = (None, 0, true);
+        self.begun += 1;
         self.take(batch);
     }
 

@@ -4,7 +4,8 @@ const EVERYTHING: bool = true;
 const NO_REASONING: bool = false;
 
 fn ring(events: usize, bytes: usize) -> Ring {
-    Ring::new(
+    Ring::after(
+        0,
         Epoch::parse("abcdefghij").unwrap(),
         Limits { events, bytes },
     )

@@ -87,7 +87,7 @@ impl Model {
                 self.idle = false;
             }
             Act::GiveWay => {
-                self.log.shared.with_ring(Ring::evict_segment);
+                self.log.shared.with(|inner| inner.ring.evict_segment());
             }
             Act::Close => {
                 self.log.close();

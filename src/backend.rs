@@ -1,0 +1,197 @@
+//! The Go backend: it is told how sessions end, and asked which it thinks are active.
+//!
+//! ```text
+//! registry --unreported--> reports --PATCH, up to 4 at once--> backend
+//!     ^                       |
+//!     +------- reported ------+
+//!     +------- adopt --- adoption <--GET, at start, until it works-- backend
+//! ```
+//!
+//! Owns the calls to `BACKEND_API_URL`: their deadlines, repetitions and log lines. Promises: the end of
+//! every turn is told until the backend has it, over restarts of the sidecar too where there is a journal;
+//! an end is told once unless an answer is lost; and a backend that is down, slow or talks nonsense delays
+//! nothing else. Knows nothing of OpenCode and of our own clients, and reads no answer but the list.
+
+mod adoption;
+mod client;
+mod line;
+mod reports;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::Url;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::adoption::{Adopter, Lately};
+use self::client::Client;
+use self::line::Line;
+use self::reports::Reporter;
+use crate::backoff::Limits;
+use crate::secret::Secret;
+use crate::session::Registry;
+use crate::shutdown::Shutdown;
+
+/// What the room was told.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    /// Up to where `/api` begins.
+    pub(crate) url: Url,
+    pub(crate) extra_ca_file: Option<PathBuf>,
+}
+
+/// Gives the shared secret as it is now: it may be renewed between two calls.
+#[derive(Clone)]
+pub(crate) struct Bearer(Arc<dyn Fn() -> Option<Secret> + Send + Sync>);
+
+/// For whoever waits for the last reports.
+#[derive(Debug)]
+pub(crate) struct Handle {
+    last: CancellationToken,
+    done: CancellationToken,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("BACKEND_API_URL cannot be called: {0}")]
+pub(crate) struct BackendError(String);
+
+/// How fast and how long. Tests are faster.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    /// Until a connection stands, and until the last byte of an answer.
+    connect: Duration,
+    call: Duration,
+    /// Between two attempts.
+    retry: Limits,
+    /// An end that could not be told for so long is not told any more.
+    give_up: Duration,
+    /// How often one looks when nothing happens: what is on a disk that failed makes no noise.
+    look: Duration,
+    /// Between two looks at the backend's list, when the first left something over.
+    later: Duration,
+    /// How long one waits for the end of an adopted session before the next one is adopted.
+    recovery: Duration,
+}
+
+/// What both tasks share. A cheap clone.
+#[derive(Clone, Debug)]
+struct Surroundings {
+    client: Client,
+    line: Line,
+    registry: Registry,
+    pace: Pace,
+    lately: Lately,
+}
+
+/// How long the program waits for the last reports when it leaves.
+const LAST_REPORTS: Duration = Duration::from_secs(2);
+
+const PACE: Pace = Pace {
+    connect: Duration::from_secs(3),
+    call: Duration::from_secs(10),
+    retry: Limits {
+        min: Duration::from_millis(500),
+        max: Duration::from_mins(1),
+        restarts: 16,
+        window: Duration::from_hours(1),
+        exhausted: Duration::from_mins(1),
+    },
+    give_up: Duration::from_hours(24),
+    look: Duration::from_mins(1),
+    later: Duration::from_mins(1),
+    recovery: Duration::from_mins(1),
+};
+
+/// Starts telling and asking, each a task of its own; nothing without a backend.
+pub(crate) fn spawn(
+    config: Option<Config>,
+    registry: &Registry,
+    bearer: Bearer,
+    shutdown: &Shutdown,
+    tracker: &TaskTracker,
+) -> Result<Handle, BackendError> {
+    match config {
+        Some(config) => spawn_at(PACE, &config, registry, bearer, shutdown, tracker),
+        None => Ok(Handle::of_none()),
+    }
+}
+
+fn spawn_at(
+    pace: Pace,
+    config: &Config,
+    registry: &Registry,
+    bearer: Bearer,
+    shutdown: &Shutdown,
+    tracker: &TaskTracker,
+) -> Result<Handle, BackendError> {
+    let around = Surroundings {
+        client: Client::new(config, bearer, pace).map_err(BackendError)?,
+        line: Line::new(pace.retry),
+        registry: registry.clone(),
+        pace,
+        lately: Lately::default(),
+    };
+    let adopter = Adopter::new(around.clone());
+    // Whoever leaves takes nothing in.
+    let drain = shutdown.drain.clone();
+    tracker.spawn(async move { drain.run_until_cancelled(adopter.run()).await });
+
+    let (last, done) = (CancellationToken::new(), CancellationToken::new());
+    let reporter = Reporter::new(around, last.clone());
+    let (gone, guard) = (shutdown.gone.clone(), done.clone().drop_guard());
+    tracker.spawn(async move {
+        gone.run_until_cancelled(reporter.run()).await;
+        drop(guard);
+    });
+    Ok(Handle { last, done })
+}
+
+// === impl Handle ===
+
+impl Handle {
+    /// There is nobody to tell.
+    fn of_none() -> Self {
+        let done = CancellationToken::new();
+        done.cancel();
+        Self {
+            last: CancellationToken::new(),
+            done,
+        }
+    }
+
+    /// Waits until what can be told is told, when no turn runs any more. The rest is told after the next
+    /// start, if there is a journal.
+    pub(crate) async fn tell_the_rest(&self) {
+        self.last.cancel();
+        if tokio::time::timeout(LAST_REPORTS, self.done.cancelled())
+            .await
+            .is_err()
+        {
+            tracing::warn!("the backend does not answer: leaving without the last reports");
+        }
+    }
+}
+
+// === impl Bearer ===
+
+impl Bearer {
+    pub(crate) fn new(present: impl Fn() -> Option<Secret> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(present))
+    }
+
+    fn present(&self) -> Option<Secret> {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Bearer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Bearer(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,184 @@
+//! The sessions that the backend has as active when we start: each gets an end.
+//!
+//! One that is unknown here is adopted, one after the other, so that new sessions find their places. One
+//! that ended here is told of again. All others are as they should be.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::Surroundings;
+use super::client::{List, NoList};
+use crate::backoff::{Budget, jitter};
+use crate::session::{Adoption, Found, Session};
+
+/// What asks. It lives in one task, which ends when nothing is left to adopt.
+pub(super) struct Adopter {
+    around: Surroundings,
+    /// Sessions without a remote id that the backend had in its last list. One that is new there may be on
+    /// its way here this very moment.
+    seen: HashSet<String>,
+    /// The last nonsense, which is said once.
+    complaint: Option<String>,
+}
+
+/// Whose ends were told since the list was asked for: it may be older than that. A cheap clone.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Lately(Arc<Mutex<Option<HashSet<String>>>>);
+
+/// What is left after a look at the list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    Nothing,
+    Some,
+}
+
+// === impl Adopter ===
+
+impl Adopter {
+    pub(super) fn new(around: Surroundings) -> Self {
+        Self {
+            around,
+            seen: HashSet::new(),
+            complaint: None,
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        let mut budget = Budget::new(self.around.pace.retry);
+        loop {
+            let wait = match self.look().await {
+                Ok(Left::Nothing) => return,
+                Ok(Left::Some) => {
+                    budget.reset();
+                    self.around.pace.later
+                }
+                Err(asked_for) => {
+                    let now = std::time::Instant::now();
+                    let delay = budget.failed(now, jitter()).delay();
+                    delay.max(asked_for.unwrap_or_default())
+                }
+            };
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Asks once. After a failure it says how long the backend wants to be left alone.
+    async fn look(&mut self) -> Result<Left, Option<Duration>> {
+        self.around.lately.begin();
+        let looked = match self.around.client.list().await {
+            Ok(list) => {
+                self.around.line.answered();
+                self.complaint = None;
+                self.take(list).await
+            }
+            Err(NoList::Failed(failure)) => {
+                self.around.line.failed(&failure.reason);
+                Err(failure.wait)
+            }
+            Err(NoList::Nonsense(reason)) => {
+                self.around.line.answered();
+                self.complain(reason);
+                Err(None)
+            }
+        };
+        self.around.lately.end();
+        looked
+    }
+
+    fn complain(&mut self, reason: String) {
+        if self.complaint.as_ref() != Some(&reason) {
+            tracing::warn!(
+                reason,
+                "the backend does not say which sessions are active; asking again"
+            );
+            self.complaint = Some(reason);
+        }
+    }
+
+    async fn take(&mut self, list: List) -> Result<Left, Option<Duration>> {
+        if list.left_out > 0 {
+            tracing::warn!(
+                entries = list.left_out,
+                "some of the backend's active sessions are no sessions or too many"
+            );
+        }
+        let mut left = Left::Nothing;
+        let mut without = HashSet::new();
+        for stray in list.strays {
+            let id = stray.id.clone();
+            let began = stray.remote_id.is_some();
+            if !began {
+                without.insert(id.clone());
+            }
+            let found = self.around.registry.find(&id).await.map_err(|error| {
+                tracing::debug!(%error, "what the backend has as active cannot be looked up now");
+                None
+            })?;
+            match found {
+                Found::Here(session) => self.compare(&session),
+                Found::Gone => tracing::info!(
+                    session.id = id,
+                    "the backend has a session as active that was let go here"
+                ),
+                Found::Unknown if !began && !self.seen.contains(&id) => left = Left::Some,
+                Found::Unknown => match self.around.registry.adopt(stray) {
+                    Adoption::Taken(session) => self.see_off(&session).await,
+                    Adoption::Known(session) => self.compare(&session),
+                    Adoption::Full => left = Left::Some,
+                    Adoption::Closed => return Ok(Left::Nothing),
+                },
+            }
+        }
+        self.seen = without;
+        Ok(left)
+    }
+
+    /// Waits for the end of an adopted session, so that the next one finds its place free.
+    async fn see_off(&self, session: &Session) {
+        tracing::info!(
+            session.id = session.id,
+            session.remote_id = session.status().remote_id,
+            "adopted a session that the backend has as active"
+        );
+        let mut changes_rx = self.around.registry.changes();
+        let ended = async {
+            while !session.status().state.is_final() && changes_rx.changed().await.is_ok() {}
+        };
+        // It ends when it ends; others need not wait for that.
+        drop(tokio::time::timeout(self.around.pace.recovery, ended).await);
+    }
+
+    /// A session that is here: if it has ended, the backend missed that.
+    fn compare(&self, session: &Session) {
+        if session.status().state.is_final() && !self.around.lately.knows(&session.id) {
+            self.around.registry.report_again(session);
+        }
+    }
+}
+
+// === impl Lately ===
+
+impl Lately {
+    /// A list is asked for.
+    fn begin(&self) {
+        *self.0.lock() = Some(HashSet::new());
+    }
+
+    /// It is dealt with.
+    fn end(&self) {
+        *self.0.lock() = None;
+    }
+
+    pub(super) fn told(&self, id: &str) {
+        if let Some(ids) = &mut *self.0.lock() {
+            ids.insert(id.to_owned());
+        }
+    }
+
+    fn knows(&self, id: &str) -> bool {
+        self.0.lock().as_ref().is_some_and(|ids| ids.contains(id))
+    }
+}

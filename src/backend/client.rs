@@ -1,0 +1,319 @@
+//! The two calls. A redirect is not followed: the secret is for this backend alone.
+
+use std::error::Error;
+use std::time::Duration;
+
+use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::redirect::Policy;
+use reqwest::{Method, RequestBuilder, Response, Url};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::{Bearer, Config, Pace};
+use crate::clock::Timestamp;
+use crate::session::{Report, Stray, is_id};
+use crate::trust;
+
+/// The list carries prompts, so a few sessions may fill a megabyte.
+const MAX_LIST: usize = 16 << 20;
+
+/// As many as `MAX_CONCURRENT_SESSIONS` can be. What is past it is left for another start.
+const MAX_SESSIONS: usize = 1000;
+
+/// No longer wait than this is taken from a `Retry-After`.
+const MAX_RETRY_AFTER: Duration = Duration::from_mins(1);
+
+/// A cheap clone.
+#[derive(Clone, Debug)]
+pub(super) struct Client {
+    http: reqwest::Client,
+    base: Url,
+    bearer: Bearer,
+}
+
+/// What became of a report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    /// The backend has it, or has an end of its own, or does not know the session: nothing is left to say.
+    Done(u16),
+    /// It will not take it, however often it is told.
+    Refused(u16),
+    Failed(Failure),
+}
+
+/// A call that is worth another attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub(super) reason: String,
+    /// What the backend asks for.
+    pub(super) wait: Option<Duration>,
+}
+
+/// Why there is no list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum NoList {
+    /// As with a report.
+    Failed(Failure),
+    /// The backend answers, but not with a list.
+    Nonsense(String),
+}
+
+/// The sessions that the backend has as active.
+#[derive(Debug, Default)]
+pub(super) struct List {
+    pub(super) strays: Vec<Stray>,
+    /// Entries that are no sessions, and those past the most that are read.
+    pub(super) left_out: usize,
+}
+
+/// `PATCH /api/sessions/{id}/status`.
+#[derive(Debug, Serialize)]
+struct Body<'a> {
+    status: &'a str,
+    error: Option<&'a str>,
+    code: Option<&'a str>,
+    last_event_id: &'a str,
+    turn: u32,
+}
+
+#[derive(Deserialize)]
+struct Active<'a> {
+    /// Go writes a list without entries as null.
+    #[serde(borrow)]
+    sessions: Option<Vec<&'a RawValue>>,
+}
+
+/// What is read of an entry.
+#[derive(Deserialize)]
+struct Entry {
+    id: String,
+    remote_session_id: Option<String>,
+    created_at: Option<String>,
+}
+
+/// What a status says about a call that was not a success.
+enum Sense {
+    Again,
+    Final,
+}
+
+// === impl Client ===
+
+impl Client {
+    pub(super) fn new(config: &Config, bearer: Bearer, pace: Pace) -> Result<Self, String> {
+        // Installing the crypto provider twice is refused and harmless.
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let builder = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(Policy::none())
+            .connect_timeout(pace.connect)
+            .timeout(pace.call)
+            .user_agent(concat!("opencode-sidecar/", env!("CARGO_PKG_VERSION")));
+        let builder = if config.url.scheme() == "https" {
+            let extra = match &config.extra_ca_file {
+                Some(path) => trust::certificates(path)
+                    .map_err(|reason| format!("EXTRA_CA_FILE {}: {reason}", path.display()))?,
+                None => Vec::new(),
+            };
+            let tls = trust::client(&extra).map_err(|error| error.to_string())?;
+            builder.tls_backend_preconfigured(tls)
+        } else {
+            builder.tls_certs_only([])
+        };
+        Ok(Self {
+            http: builder.build().map_err(|error| innermost(&error))?,
+            base: config.url.clone(),
+            bearer,
+        })
+    }
+
+    /// Tells the end of a turn.
+    pub(super) async fn tell(&self, report: &Report) -> Told {
+        let problem = report.problem.as_ref();
+        let body = Body {
+            status: report.state.as_str(),
+            error: problem.map(|(_, sentence)| sentence.as_str()),
+            code: problem.map(|(code, _)| code.as_str()),
+            last_event_id: &report.last_event_id,
+            turn: report.turn,
+        };
+        let path = ["api", "sessions", &report.id, "status"];
+        let request = self.request(Method::PATCH, &path).json(&body);
+        match request.send().await {
+            Err(error) => Told::Failed(unreachable(error)),
+            Ok(response) => verdict(&response),
+        }
+    }
+
+    /// Asks which sessions the backend thinks are active.
+    pub(super) async fn list(&self) -> Result<List, NoList> {
+        let request = self.request(Method::GET, &["api", "sessions", "active"]);
+        let failed = |error| NoList::Failed(unreachable(error));
+        let mut response = request.send().await.map_err(failed)?;
+        let status = response.status();
+        if !status.is_success() {
+            return Err(match sense(status.as_u16()) {
+                Sense::Again => NoList::Failed(answered(&response)),
+                Sense::Final => NoList::Nonsense(answered(&response).reason),
+            });
+        }
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(failed)? {
+            if body.len() + chunk.len() > MAX_LIST {
+                let reason = format!("the list is larger than {MAX_LIST} bytes");
+                return Err(NoList::Nonsense(reason));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        read(&body)
+            .map_err(|error| NoList::Nonsense(format!("the list is not understood: {error}")))
+    }
+
+    fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {
+        let mut url = self.base.clone();
+        // Every http address can be a base.
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path);
+        }
+        let request = self.http.request(method, url);
+        match self.bearer.present() {
+            Some(secret) => request.bearer_auth(secret.expose()),
+            None => request,
+        }
+    }
+}
+
+fn read(body: &[u8]) -> Result<List, serde_json::Error> {
+    let active: Active<'_> = serde_json::from_slice(body)?;
+    let entries = active.sessions.unwrap_or_default();
+    let all = entries.len();
+    let strays: Vec<Stray> = entries
+        .into_iter()
+        .filter_map(|entry| stray(entry.get()))
+        .take(MAX_SESSIONS)
+        .collect();
+    Ok(List {
+        left_out: all - strays.len(),
+        strays,
+    })
+}
+
+/// One bad entry is no reason not to read the others.
+fn stray(entry: &str) -> Option<Stray> {
+    let entry: Entry = serde_json::from_str(entry).ok()?;
+    is_id(&entry.id).then(|| Stray {
+        id: entry.id,
+        created_at: entry.created_at.as_deref().and_then(Timestamp::parse),
+        // It becomes a part of a path too.
+        remote_id: entry.remote_session_id.filter(|id| is_id(id)),
+    })
+}
+
+fn verdict(response: &Response) -> Told {
+    let status = response.status().as_u16();
+    match status {
+        200..=299 | 404 | 409 | 410 => Told::Done(status),
+        _ => match sense(status) {
+            Sense::Again => Told::Failed(answered(response)),
+            Sense::Final => Told::Refused(status),
+        },
+    }
+}
+
+/// 401 and 403 are not final: a secret is rotated at one side first, and the end of a session should
+/// outlive that.
+const fn sense(status: u16) -> Sense {
+    match status {
+        401 | 403 | 408 | 425 | 429 => Sense::Again,
+        400..=499 => Sense::Final,
+        _ => Sense::Again,
+    }
+}
+
+fn answered(response: &Response) -> Failure {
+    let status = response.status().as_u16();
+    let reason = match status {
+        300..=399 => format!("it answered {status}, and redirects are not followed"),
+        401 | 403 => format!("it answered {status}: does it know this OPENCODE_SHARED_SECRET?"),
+        _ => format!("it answered {status}"),
+    };
+    Failure {
+        reason,
+        wait: retry_after(response.headers()),
+    }
+}
+
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok();
+    seconds.map(|seconds| Duration::from_secs(seconds).min(MAX_RETRY_AFTER))
+}
+
+fn unreachable(error: reqwest::Error) -> Failure {
+    let reason = if error.is_timeout() {
+        "it does not answer in time".to_owned()
+    } else {
+        innermost(&error.without_url())
+    };
+    Failure { reason, wait: None }
+}
+
+fn innermost(error: &dyn Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_session_is_left_out_and_the_others_are_read() {
+        let list = read(
+            br#"{"sessions":[
+                {"id":"a","task_id":"t","status":"running","prompt":"p","remote_session_id":"ses_1",
+                 "last_event_id":null,"created_at":"2026-11-20T09:23:10.559+02:00","more":[1]},
+                {"id":"../b"}, {"id":7}, null, "c", {},
+                {"id":"d","remote_session_id":"../../x","created_at":"soon"},
+                {"id":"e","remote_session_id":""}
+            ],"more":1}"#,
+        )
+        .unwrap();
+        let strays: Vec<(&str, Option<&str>, bool)> = list
+            .strays
+            .iter()
+            .map(|stray| {
+                let remote_id = stray.remote_id.as_deref();
+                (stray.id.as_str(), remote_id, stray.created_at.is_some())
+            })
+            .collect();
+        let expected = [
+            ("a", Some("ses_1"), true),
+            ("d", None, false),
+            ("e", None, false),
+        ];
+        assert_eq!(strays, expected);
+        assert_eq!(list.left_out, 5);
+    }
+
+    #[test]
+    fn no_sessions_can_be_said_in_three_ways() {
+        for text in [r#"{"sessions":[]}"#, r#"{"sessions":null}"#, "{}"] {
+            assert!(read(text.as_bytes()).unwrap().strays.is_empty(), "{text}");
+        }
+        for text in ["", "[", "[]x", "null", "<html>", r#"{"sessions":3}"#] {
+            assert!(read(text.as_bytes()).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_list_is_read_up_to_a_point() {
+        let entries: Vec<String> = (0..=MAX_SESSIONS)
+            .map(|n| format!("{{\"id\":\"{n}\"}}"))
+            .collect();
+        let list = read(format!("{{\"sessions\":[{}]}}", entries.join(",")).as_bytes()).unwrap();
+        assert_eq!((list.strays.len(), list.left_out), (MAX_SESSIONS, 1));
+    }
+}

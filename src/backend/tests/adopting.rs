@@ -1,0 +1,197 @@
+//! What is done about sessions that the backend has as active.
+
+use serde_json::json;
+
+use super::*;
+use crate::session::{Errand, Found};
+
+fn list(sessions: &Value) -> Reply {
+    Reply::Text(200, json!({ "sessions": sessions }).to_string())
+}
+
+async fn here(registry: &Registry, id: &str) -> Option<Arc<Session>> {
+    match registry.find(id).await.unwrap() {
+        Found::Here(session) => Some(session),
+        Found::Gone | Found::Unknown => None,
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_the_agent_may_have_goes_to_the_driver() {
+    let fake = Fake::start().await;
+    fake.script.on_list([list(&json!([{
+        "id": "stray", "task_id": "t", "status": "running", "prompt": "p", "remote_session_id": "ses_9",
+        "last_event_id": "abcdefghij-7", "created_at": "2026-01-02T03:04:05.678901+02:00" }]))]);
+    let mut rig = Rig::new(&fake.url());
+    let job = rig.job().await;
+    let Errand::Recover(interrupted) = job.errand else {
+        panic!("{:?}", job.errand);
+    };
+    assert_eq!(interrupted.remote_id, "ses_9");
+    assert!(interrupted.notes.is_empty() && interrupted.before.is_none());
+    let session = here(&rig.registry, "stray").await.unwrap();
+    assert_eq!(session.created_at.to_string(), "2026-01-02T01:04:05.678Z");
+    let status = session.status();
+    assert_eq!(status.state, event::State::Running);
+    assert_eq!(status.remote_id.as_deref(), Some("ses_9"));
+    assert_eq!(session.log.last_event_id().seq, 0);
+    complete(&rig.registry, &job.seat);
+    fake.until_told("stray", 1).await;
+    assert_eq!(fake.told("stray")[0].body["status"], "completed");
+}
+
+#[tokio::test]
+async fn one_that_never_reached_an_agent_ends_at_once_unless_it_may_be_on_its_way() {
+    let fake = Fake::start().await;
+    let both = json!([{ "id": "lost" }, { "id": "late", "remote_session_id": null }]);
+    let mut rig = Rig::with(
+        &fake.url(),
+        64,
+        Pace {
+            later: Duration::from_hours(1),
+            ..TEST_PACE
+        },
+    );
+    fake.until("asked", |calls| !calls.is_empty()).await;
+    assert!(here(&rig.registry, "lost").await.is_none());
+    drop(rig);
+
+    // The list still has both a moment later, but one of them has come here meanwhile.
+    fake.script.on_list([
+        list(&both),
+        Reply::Status(500),
+        list(&both),
+        list(&json!([])),
+    ]);
+    rig = Rig::new(&fake.url());
+    let (late, seat) = rig.begin("late").await;
+    fake.until_told("lost", 1).await;
+    let told = fake.told("lost")[0].body.clone();
+    assert_eq!(
+        (&told["status"], &told["code"]),
+        (&json!("failed"), &json!("interrupted"))
+    );
+    assert!(told["last_event_id"].as_str().unwrap().ends_with("-1"));
+    let lost = here(&rig.registry, "lost").await.unwrap();
+    assert!(lost.status().remote_id.is_none());
+    assert_eq!(late.status().state, event::State::Running, "left alone");
+    assert!(rig.outlets.jobs_rx.try_recv().is_err());
+    drop(seat);
+}
+
+#[tokio::test]
+async fn one_that_ended_here_is_told_of_again_and_one_that_runs_is_left_alone() {
+    let fake = Fake::start().await;
+    // The list is not given before both are there.
+    fake.script.on_list([Reply::Hang]);
+    let mut rig = Rig::new(&fake.url());
+    fake.until("asked", |calls| !calls.is_empty()).await;
+    rig.complete("ended").await;
+    let (running, _seat) = rig.begin("running").await;
+    rig.until_all_told().await;
+    assert_eq!(fake.told("ended").len(), 1);
+    fake.script.on_list([list(&json!([
+        { "id": "ended", "remote_session_id": "ses_1" },
+        { "id": "running", "remote_session_id": "ses_1" },
+    ]))]);
+    fake.until_told("ended", 2).await;
+    rig.until_all_told().await;
+    assert_eq!(fake.told("ended").len(), 2);
+    assert_eq!(running.status().state, event::State::Running);
+    assert!(rig.outlets.jobs_rx.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn two_sessions_are_not_one_conversation_of_the_agent() {
+    let fake = Fake::start().await;
+    fake.script.on_list([
+        Reply::Hang,
+        list(&json!([{ "id": "twin", "remote_session_id": "ses_1" }])),
+    ]);
+    let mut rig = Rig::new(&fake.url());
+    let (session, _seat) = rig.begin("one").await;
+    fake.until_told("twin", 1).await;
+    assert_eq!(fake.told("twin")[0].body["code"], "interrupted");
+    assert_eq!(session.status().state, event::State::Running);
+}
+
+#[tokio::test]
+async fn a_list_that_is_none_is_asked_for_again() {
+    let fake = Fake::start().await;
+    fake.script.on_list([
+        Reply::Text(200, "<html>".into()),
+        Reply::Text(200, r#"{"sessions":"many"}"#.into()),
+        Reply::Status(404),
+        Reply::Status(500),
+        Reply::Drip,
+        Reply::Hang,
+        Reply::Text(200, " ".repeat(17 << 20)),
+        list(&json!([{ "id": "../../etc" }, 7, { "id": "stray", "remote_session_id": "ses_9" }])),
+    ]);
+    let mut rig = Rig::new(&fake.url());
+    // Nothing waits for any of that.
+    rig.complete("meanwhile").await;
+    let job = rig.job().await;
+    assert_eq!(job.seat.session.id, "stray");
+    rig.until_all_told().await;
+    let asked = fake.calls();
+    assert_eq!(asked.iter().filter(|call| call.path == LIST).count(), 8);
+    assert!(
+        asked
+            .iter()
+            .all(|call| call.bearer.as_deref() == Some("Bearer first-secret"))
+    );
+}
+
+#[tokio::test]
+async fn an_adoption_takes_no_place_from_a_session_that_runs() {
+    let fake = Fake::start().await;
+    let stray = list(&json!([{ "id": "stray", "remote_session_id": "ses_9" }]));
+    fake.script.on_list(vec![stray; 10_000]);
+    let mut rig = Rig::with("http://127.0.0.1:1/", 1, TEST_PACE);
+    let (_, seat) = rig.begin("first").await;
+    rig.handle = spawn_room(&rig, &fake);
+    let listed = |calls: &Vec<Call>| calls.iter().filter(|call| call.path == LIST).count() > 2;
+    fake.until("asked again", listed).await;
+    assert!(here(&rig.registry, "stray").await.is_none());
+    drop(seat);
+    let job = rig.job().await;
+    assert_eq!(job.seat.session.id, "stray");
+}
+
+fn spawn_room(rig: &Rig, fake: &Fake) -> Handle {
+    let config = Config {
+        url: Url::parse(&fake.url()).unwrap(),
+        extra_ca_file: None,
+    };
+    let tracker = TaskTracker::new();
+    let bearer = Bearer::new(|| None);
+    let registry = rig.registry.clone();
+    spawn_at(
+        TEST_PACE,
+        &config,
+        &registry,
+        bearer,
+        &rig.shutdown,
+        &tracker,
+    )
+    .unwrap()
+}
+
+#[tokio::test]
+async fn nothing_is_adopted_while_leaving() {
+    let fake = Fake::start().await;
+    let stray = list(&json!([{ "id": "stray", "remote_session_id": "ses_9" }]));
+    fake.script.on_list([Reply::Hang, stray]);
+    let rig = Rig::new(&fake.url());
+    fake.until("asked", |calls| !calls.is_empty()).await;
+    rig.shutdown.drain.cancel();
+    rig.handle.tell_the_rest().await;
+    assert!(here(&rig.registry, "stray").await.is_none());
+    let adoption = rig.registry.adopt(crate::session::Stray {
+        id: "stray".into(),
+        created_at: None,
+        remote_id: None,
+    });
+    assert!(matches!(adoption, crate::session::Adoption::Closed));
+}

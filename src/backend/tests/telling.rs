@@ -1,0 +1,254 @@
+//! How ends are told.
+
+use serde_json::json;
+
+use super::*;
+
+#[tokio::test]
+async fn an_end_is_told_once_with_the_secret_and_all_there_is_to_say() {
+    let fake = Fake::start().await;
+    let mut rig = Rig::new(&fake.url());
+    rig.complete("good").await;
+    let (session, seat) = rig.begin("bad").await;
+    assert!(fake.told("bad").is_empty(), "it runs");
+    // A driver that fails.
+    drop(seat);
+    rig.until_all_told().await;
+    let (good, bad) = (fake.told("good"), fake.told("bad"));
+    assert_eq!((good.len(), bad.len()), (1, 1), "{:?}", fake.calls());
+    assert_eq!(good[0].method, "PATCH");
+    assert_eq!(good[0].bearer.as_deref(), Some("Bearer first-secret"));
+    let last_event_id = good[0].body["last_event_id"].as_str().unwrap();
+    assert!(last_event_id.ends_with("-1"), "{last_event_id}");
+    assert_eq!(
+        good[0].body,
+        json!({ "status": "completed", "error": null, "code": null,
+            "last_event_id": last_event_id, "turn": 1 })
+    );
+    assert_eq!(
+        bad[0].body,
+        json!({ "status": "failed", "error": "something failed in the sidecar; its log says what",
+            "code": "internal", "last_event_id": session.log.last_event_id().to_string(), "turn": 1 })
+    );
+}
+
+#[tokio::test]
+async fn whatever_goes_wrong_it_is_told_in_the_end() {
+    let fake = Fake::start().await;
+    let mut rig = Rig::new(&fake.url());
+    let troubles = [
+        Reply::Status(500),
+        Reply::Status(429),
+        Reply::Hang,
+        Reply::Status(503),
+        Reply::Status(401),
+        Reply::Status(408),
+        Reply::Text(502, "<html>".into()),
+        Reply::Redirect("/elsewhere".into()),
+    ];
+    let times = troubles.len() + 1;
+    fake.script.on_report("a", troubles);
+    rig.complete("a").await;
+    fake.until_told("a", times).await;
+    rig.until_all_told().await;
+    assert_eq!(fake.told("a").len(), times);
+}
+
+#[tokio::test]
+async fn a_backend_that_comes_up_late_hears_it_too() {
+    let first = Fake::start().await;
+    let (address, url) = (first.address, first.url());
+    drop(first);
+    let mut rig = Rig::new(&url);
+    rig.complete("a").await;
+    rig.complete("b").await;
+    assert_eq!(rig.registry.unreported(10).await.unwrap().len(), 2);
+    let fake = Fake::at(address, Script::default()).await;
+    rig.until_all_told().await;
+    assert_eq!((fake.told("a").len(), fake.told("b").len()), (1, 1));
+}
+
+#[tokio::test]
+async fn an_answer_that_is_final_is_not_asked_for_again() {
+    let fake = Fake::start().await;
+    let mut rig = Rig::new(&fake.url());
+    let answers = [400, 404, 405, 409, 410, 422];
+    for status in answers {
+        let id = status.to_string();
+        fake.script.on_report(&id, [Reply::Status(status)]);
+        rig.complete(&id).await;
+    }
+    rig.until_all_told().await;
+    for status in answers {
+        assert_eq!(fake.told(&status.to_string()).len(), 1, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_backend_will_not_take_is_given_up_one_day() {
+    let fake = Fake::start().await;
+    let pace = Pace {
+        give_up: Duration::ZERO,
+        ..TEST_PACE
+    };
+    let mut rig = Rig::with(&fake.url(), 64, pace);
+    fake.script.on_report("a", [Reply::Status(500)]);
+    rig.complete("a").await;
+    rig.until_all_told().await;
+    assert_eq!(fake.told("a").len(), 1);
+}
+
+#[tokio::test]
+async fn sessions_that_hang_hold_no_other() {
+    let fake = Fake::start().await;
+    let pace = Pace {
+        call: PATIENCE * 10,
+        ..TEST_PACE
+    };
+    let mut rig = Rig::with(&fake.url(), 64, pace);
+    for id in ["slow-1", "slow-2", "slow-3"] {
+        fake.script.on_report(id, [Reply::Hang]);
+        rig.complete(id).await;
+        fake.until_told(id, 1).await;
+    }
+    for n in 0..50 {
+        rig.complete(&n.to_string()).await;
+    }
+    for n in 0..50 {
+        fake.until_told(&n.to_string(), 1).await;
+    }
+}
+
+#[tokio::test]
+async fn one_that_always_fails_holds_no_other() {
+    let fake = Fake::start().await;
+    let mut rig = Rig::new(&fake.url());
+    fake.script
+        .on_report("bad", vec![Reply::Status(500); 10_000]);
+    rig.complete("bad").await;
+    fake.until_told("bad", 3).await;
+    for n in 0..20 {
+        rig.complete(&n.to_string()).await;
+    }
+    for n in 0..20 {
+        fake.until_told(&n.to_string(), 1).await;
+    }
+    let before = fake.told("bad").len();
+    fake.until_told("bad", before + 2).await;
+}
+
+#[tokio::test]
+async fn a_renewed_secret_is_used_from_the_next_call_on() {
+    let fake = Fake::start().await;
+    let mut rig = Rig::new(&fake.url());
+    fake.script.on_report("a", [Reply::Status(401)]);
+    *rig.secret.lock() = "second-secret".into();
+    rig.complete("a").await;
+    fake.until_told("a", 1).await;
+    *rig.secret.lock() = "third-secret".into();
+    rig.complete("b").await;
+    rig.until_all_told().await;
+    let shown = |call: &Call| call.bearer.clone().unwrap();
+    assert_eq!(shown(&fake.told("a")[0]), "Bearer second-secret");
+    assert_eq!(shown(&fake.told("b")[0]), "Bearer third-secret");
+}
+
+#[tokio::test]
+async fn a_redirect_does_not_get_the_secret() {
+    let (fake, thief) = (Fake::start().await, Fake::start().await);
+    let elsewhere = || Reply::Redirect(format!("{}elsewhere", thief.url()));
+    fake.script.on_list([elsewhere()]);
+    fake.script.on_report("a", [elsewhere()]);
+    let mut rig = Rig::new(&fake.url());
+    rig.complete("a").await;
+    rig.until_all_told().await;
+    let listed = |calls: &Vec<Call>| calls.iter().filter(|call| call.path == LIST).count() == 2;
+    fake.until("asked again", listed).await;
+    assert_eq!(fake.told("a").len(), 2);
+    assert!(thief.calls().is_empty(), "{:?}", thief.calls());
+}
+
+#[tokio::test]
+async fn a_session_that_goes_on_is_not_told_of_as_ended() {
+    let fake = Fake::start().await;
+    let mut rig = Rig::with(&fake.url(), 64, patient());
+    fake.script.on_report("a", [Reply::Status(500)]);
+    let (session, seat) = rig.begin("a").await;
+    complete(&rig.registry, &seat);
+    fake.until_told("a", 1).await;
+    // Another turn begins before the next attempt.
+    session.update(|status| {
+        status.state = event::State::Running;
+        status.turn = 2;
+    });
+    rig.handle.tell_the_rest().await;
+    assert!(rig.handle.done.is_cancelled());
+    assert_eq!(fake.told("a").len(), 1);
+}
+
+/// The second attempt comes in an hour.
+fn patient() -> Pace {
+    let hour = Duration::from_hours(1);
+    Pace {
+        retry: Limits {
+            min: hour,
+            max: hour,
+            ..TEST_PACE.retry
+        },
+        ..TEST_PACE
+    }
+}
+
+#[tokio::test]
+async fn at_the_end_everything_gets_one_more_attempt_at_once() {
+    let fake = Fake::start().await;
+    let mut rig = Rig::with(&fake.url(), 64, patient());
+    fake.script.on_report("a", [Reply::Status(500)]);
+    fake.script.on_report("b", [Reply::Status(500)]);
+    for id in ["a", "b"] {
+        rig.complete(id).await;
+        fake.until_told(id, 1).await;
+    }
+    rig.complete("c").await;
+    rig.shutdown.drain.cancel();
+    rig.handle.tell_the_rest().await;
+    assert!(rig.handle.done.is_cancelled());
+    assert!(rig.registry.unreported(10).await.unwrap().is_empty());
+    for (id, times) in [("a", 2), ("b", 2), ("c", 1)] {
+        assert_eq!(fake.told(id).len(), times, "{id}");
+    }
+}
+
+#[tokio::test]
+async fn a_backend_that_fails_at_the_end_is_left_alone() {
+    let fake = Fake::start().await;
+    let mut rig = Rig::new(&fake.url());
+    for n in 0..10 {
+        let id = n.to_string();
+        fake.script.on_report(&id, vec![Reply::Status(500); 10_000]);
+        rig.complete(&id).await;
+    }
+    fake.until("down", |calls| {
+        calls.iter().filter(|call| call.method == "PATCH").count() > 4
+    })
+    .await;
+    rig.handle.tell_the_rest().await;
+    assert!(rig.handle.done.is_cancelled(), "it does not wait in vain");
+    // All of it is told after the next start.
+    assert_eq!(rig.registry.unreported(100).await.unwrap().len(), 10);
+}
+
+#[tokio::test]
+async fn a_backend_that_hangs_does_not_hold_up_the_end() {
+    let fake = Fake::start().await;
+    let pace = Pace {
+        call: PATIENCE * 10,
+        ..TEST_PACE
+    };
+    let mut rig = Rig::with(&fake.url(), 64, pace);
+    fake.script.on_report("a", [Reply::Hang]);
+    rig.complete("a").await;
+    let leaving = tokio::time::timeout(PATIENCE, rig.handle.tell_the_rest());
+    assert!(leaving.await.is_ok());
+    assert!(!rig.handle.done.is_cancelled());
+}

@@ -1,0 +1,318 @@
+//! What was taken from the sources and is not on disk.
+//!
+//! Two threads take: the writer, and the watchdog while the writer hangs. Both do it under the desk's
+//! lock, so the drafts of a source lie in the order it gave them. Sources are called under that lock; they
+//! only ever come back to the [`Queue`], which has a lock of its own.
+//!
+//! Memory is bounded: a source gives what its ring holds, and what is kept for it past `limit` bytes
+//! becomes a hole, oldest first. Readers are told of a hole, so it is never silent.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use super::board::Board;
+use super::queue::Queue;
+use super::{Draft, Health, Run, Source};
+
+/// The drafts of one source, as one.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) source: Arc<dyn Source>,
+    pub(super) draft: Draft,
+    bytes: usize,
+}
+
+pub(super) struct Desk {
+    state: Mutex<State>,
+    /// The most that is kept while nothing can be written.
+    limit: usize,
+}
+
+#[derive(Default)]
+struct State {
+    /// Neither on disk nor in flight.
+    pending: BTreeMap<u64, Pending>,
+    bytes: usize,
+    /// Whose drafts the writer is writing.
+    flight: Vec<Arc<dyn Source>>,
+    degraded: bool,
+    /// Events that became holes since somebody asked.
+    lost: u64,
+}
+
+/// How much goes into one transaction, unless one source has more.
+const GROUP_BYTES: usize = 4 << 20;
+
+// === impl Desk ===
+
+impl Desk {
+    pub(super) fn new(limit: usize) -> Self {
+        Self {
+            state: Mutex::default(),
+            limit,
+        }
+    }
+
+    /// Takes what the woken sources have: as much as a group may hold, or, when nothing can be written,
+    /// all of it.
+    pub(super) fn gather(&self, queue: &Queue) {
+        self.state.lock().gather(queue, self.limit);
+    }
+
+    /// The database is open. If that took so long that sources are shown from memory, it is not well yet.
+    pub(super) fn start(&self, board: &Board) {
+        let state = self.state.lock();
+        if !state.degraded {
+            board.set_health(Health::Well);
+        }
+    }
+
+    pub(super) fn has(&self, number: u64) -> bool {
+        self.state.lock().pending.contains_key(&number)
+    }
+
+    pub(super) fn is_degraded(&self) -> bool {
+        self.state.lock().degraded
+    }
+
+    /// A group leaves for the disk.
+    pub(super) fn depart(&self) -> Vec<Pending> {
+        let mut state = self.state.lock();
+        state.bytes = 0;
+        let group: Vec<_> = std::mem::take(&mut state.pending).into_values().collect();
+        state.flight = group
+            .iter()
+            .map(|pending| Arc::clone(&pending.source))
+            .collect();
+        group
+    }
+
+    /// The group is on disk.
+    pub(super) fn arrived(&self) {
+        let mut state = self.state.lock();
+        for source in std::mem::take(&mut state.flight) {
+            // The watchdog may have taken more of it meanwhile; then it is not all on disk.
+            if !state.pending.contains_key(&source.number()) {
+                source.committed();
+            }
+        }
+    }
+
+    /// The group is not on disk: it goes in front of what was taken since.
+    pub(super) fn came_back(&self, group: Vec<Pending>) {
+        let mut state = self.state.lock();
+        state.flight.clear();
+        for mut earlier in group {
+            let number = earlier.source.number();
+            if let Some(later) = state.pending.remove(&number) {
+                state.bytes -= later.bytes;
+                earlier.add(later.draft);
+            }
+            state.insert(earlier);
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.state.lock().pending.is_empty()
+    }
+
+    /// Nothing can be written: readers are shown from memory what is here.
+    pub(super) fn degrade(&self, board: &Board, reason: &str) {
+        self.state.lock().degrade(self.limit, board, reason);
+    }
+
+    /// What was taken is on disk: things are well, unless more was taken meanwhile.
+    pub(super) fn recover(&self, board: &Board) -> bool {
+        let mut state = self.state.lock();
+        if !state.pending.is_empty() {
+            return false;
+        }
+        state.degraded = false;
+        board.set_health(Health::Well);
+        true
+    }
+
+    /// For the watchdog: degrades, and takes what came in, if the writer is still where it was then.
+    pub(super) fn stand_in(
+        &self,
+        queue: &Queue,
+        since: Instant,
+        board: &Board,
+        reason: &str,
+    ) -> bool {
+        let mut state = self.state.lock();
+        if !queue.is_busy_since(since) {
+            return false;
+        }
+        if !state.degraded {
+            state.flight.iter().for_each(|source| source.failed());
+        }
+        state.degrade(self.limit, board, reason);
+        state.gather(queue, self.limit);
+        true
+    }
+
+    pub(super) fn take_lost(&self) -> u64 {
+        std::mem::take(&mut self.state.lock().lost)
+    }
+}
+
+// === impl State ===
+
+impl State {
+    fn gather(&mut self, queue: &Queue, limit: usize) {
+        while self.degraded || self.bytes < GROUP_BYTES {
+            // Off the queue before it is asked: what it has after that wakes us anew.
+            let Some(source) = queue.next_source() else {
+                break;
+            };
+            let draft = source.take();
+            let number = source.number();
+            let known = self.pending.remove(&number);
+            if known.is_none() && draft.is_empty() {
+                continue;
+            }
+            let pending = match known {
+                Some(mut known) => {
+                    self.bytes -= known.bytes;
+                    known.add(draft);
+                    known
+                }
+                None => Pending::new(source, draft),
+            };
+            if self.degraded {
+                pending.source.failed();
+            }
+            self.insert(pending);
+            if self.degraded {
+                self.shrink(limit);
+            }
+        }
+    }
+
+    fn insert(&mut self, pending: Pending) {
+        self.bytes += pending.bytes;
+        self.pending.insert(pending.source.number(), pending);
+    }
+
+    /// Under the lock, so that the health is never older than the desk.
+    fn degrade(&mut self, limit: usize, board: &Board, reason: &str) {
+        if !self.degraded {
+            // What comes in later is told when it is taken.
+            self.degraded = true;
+            self.pending.values().for_each(|one| one.source.failed());
+        }
+        board.set_health(Health::Degraded(reason.to_owned()));
+        self.shrink(limit);
+    }
+
+    /// An eighth more than need be goes, so that it is not done for every event.
+    fn shrink(&mut self, limit: usize) {
+        if self.bytes <= limit {
+            return;
+        }
+        while self.bytes > limit - limit / 8 {
+            let excess = self.bytes - (limit - limit / 8);
+            let largest = self.pending.values_mut().max_by_key(|one| one.bytes);
+            let Some(largest) = largest.filter(|one| one.bytes > 0) else {
+                break;
+            };
+            let before = largest.bytes;
+            self.lost += largest.lose_oldest(excess);
+            self.bytes = self.bytes + largest.bytes - before;
+        }
+    }
+}
+
+// === impl Pending ===
+
+impl Pending {
+    fn new(source: Arc<dyn Source>, draft: Draft) -> Self {
+        let bytes = draft.runs.iter().map(|run| run.frames.len()).sum();
+        Self {
+            source,
+            draft,
+            bytes,
+        }
+    }
+
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn add(&mut self, later: Draft) {
+        self.bytes += later.runs.iter().map(|run| run.frames.len()).sum::<usize>();
+        self.draft.add(later);
+    }
+
+    /// Turns the oldest runs into holes until so many bytes are free, and says how many events that were.
+    fn lose_oldest(&mut self, excess: usize) -> u64 {
+        let (mut freed, mut lost) = (0, 0);
+        let mut kept: Vec<Run> = Vec::new();
+        for mut run in self.draft.runs.drain(..) {
+            if freed < excess && !run.frames.is_empty() {
+                freed += run.frames.len();
+                lost += run.last - run.first + 1;
+                run.frames = Bytes::new();
+            }
+            match kept.last_mut() {
+                // One hole, not one for each run: else holes would fill the memory.
+                Some(hole) if hole.is_followed_by_hole(&run) => hole.last = run.last,
+                _ => kept.push(run),
+            }
+        }
+        self.draft.runs = kept;
+        self.bytes = if freed == 0 { 0 } else { self.bytes - freed };
+        lost
+    }
+}
+
+// === impl Run ===
+
+impl Run {
+    fn is_followed_by_hole(&self, next: &Self) -> bool {
+        self.frames.is_empty()
+            && next.frames.is_empty()
+            && self.hidden == next.hidden
+            && self.last + 1 == next.first
+    }
+}
+
+// === impl Draft ===
+
+impl Draft {
+    fn is_empty(&self) -> bool {
+        self.row.is_none() && self.runs.is_empty() && self.notes.is_empty() && !self.fresh_notes
+    }
+
+    /// A later draft of the same source.
+    fn add(&mut self, later: Self) {
+        let Self {
+            row,
+            runs,
+            notes,
+            fresh_notes,
+            durable,
+        } = later;
+        self.row = row.or_else(|| self.row.take());
+        self.runs.extend(runs);
+        if fresh_notes {
+            self.notes.clear();
+        }
+        // The newest value of a part is enough: else notes would fill the memory.
+        let newest: BTreeMap<_, _> = self.notes.drain(..).chain(notes).collect();
+        self.notes.extend(newest);
+        self.fresh_notes |= fresh_notes;
+        self.durable |= durable;
+    }
+
+    /// How many events it has, those lost not counted.
+    pub(super) fn events(&self) -> u64 {
+        let kept = self.runs.iter().filter(|run| !run.frames.is_empty());
+        kept.map(|run| run.last - run.first + 1).sum()
+    }
+}

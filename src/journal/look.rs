@@ -1,0 +1,211 @@
+//! What is read from the database, whoever reads.
+
+use rusqlite::{Connection, OptionalExtension as _, Params, params};
+
+use super::page::{Found, Page, Piece};
+use super::schema::{first_of, place};
+use super::{Row, Stored};
+
+const ROW: &str =
+    "SELECT number, id, epoch, remote_id, state, ended, key, reported, turn, facts FROM sessions";
+
+/// A page looks at so many runs at most: hidden ones take no room in it.
+const PAGE_RUNS: usize = 4096;
+
+/// The newest session with this id.
+pub(super) fn session(conn: &Connection, id: &str) -> rusqlite::Result<Option<Stored>> {
+    one(conn, "WHERE id = ?1 ORDER BY number DESC LIMIT 1", [id])
+}
+
+pub(super) fn session_by_key(conn: &Connection, key: &str) -> rusqlite::Result<Option<Stored>> {
+    one(conn, "WHERE key = ?1 ORDER BY number DESC LIMIT 1", [key])
+}
+
+/// Newest first.
+pub(super) fn sessions(
+    conn: &Connection,
+    before: Option<u64>,
+    state: Option<&str>,
+    limit: usize,
+) -> rusqlite::Result<Vec<Stored>> {
+    let before = before.map_or(i64::MAX, |number| i64::try_from(number).unwrap_or(i64::MAX));
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    match state {
+        Some(state) => many(
+            conn,
+            "WHERE state = ?1 AND number < ?2 ORDER BY number DESC LIMIT ?3",
+            params![state, before, limit],
+        ),
+        None => many(
+            conn,
+            "WHERE number < ?1 ORDER BY number DESC LIMIT ?2",
+            params![before, limit],
+        ),
+    }
+}
+
+pub(super) fn unreported(conn: &Connection, limit: usize) -> rusqlite::Result<Vec<Stored>> {
+    many(
+        conn,
+        "WHERE ended IS NOT NULL AND reported < turn ORDER BY ended, number LIMIT ?1",
+        [i64::try_from(limit).unwrap_or(i64::MAX)],
+    )
+}
+
+pub(super) fn unfinished(conn: &Connection) -> rusqlite::Result<Vec<Stored>> {
+    many(conn, "WHERE ended IS NULL ORDER BY number", [])
+}
+
+pub(super) fn notes(conn: &Connection, number: u64) -> rusqlite::Result<Vec<(String, u64)>> {
+    conn.prepare_cached("SELECT part, value FROM notes WHERE session = ?1 ORDER BY part")?
+        .query_map([number], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect()
+}
+
+pub(super) fn exists(conn: &Connection, number: u64) -> rusqlite::Result<bool> {
+    conn.prepare_cached("SELECT EXISTS (SELECT 1 FROM sessions WHERE number = ?1)")?
+        .query_row([number], |row| row.get(0))
+}
+
+/// The oldest and the last event of a session.
+pub(super) fn span(conn: &Connection, number: u64) -> rusqlite::Result<(u64, u64)> {
+    let (from, to) = (place(number, 0), place(number, u64::MAX));
+    let last: Option<u64> = conn
+        .prepare_cached(
+            "SELECT last FROM runs WHERE place BETWEEN ?1 AND ?2 ORDER BY place DESC LIMIT 1",
+        )?
+        .query_row([from, to], |row| row.get(0))
+        .optional()?;
+    let Some(last) = last else {
+        return Ok((1, 0));
+    };
+    Ok((oldest(conn, number)?.unwrap_or(last + 1), last))
+}
+
+fn oldest(conn: &Connection, number: u64) -> rusqlite::Result<Option<u64>> {
+    conn.prepare_cached("SELECT min(place) FROM runs WHERE place BETWEEN ?1 AND ?2")?
+        .query_row([place(number, 0), place(number, u64::MAX)], |row| {
+            row.get::<_, Option<i64>>(0)
+        })
+        .map(|place| place.map(first_of))
+}
+
+/// The largest number there ever was.
+pub(super) fn last_number(conn: &Connection) -> rusqlite::Result<u64> {
+    conn.query_row(
+        "SELECT max(
+             coalesce((SELECT max(number) FROM sessions), 0),
+             coalesce((SELECT CAST(value AS INTEGER) FROM about WHERE name = 'last_number'), 0)
+         )",
+        [],
+        |row| row.get(0),
+    )
+}
+
+/// Reads a little of every tree. To read all of a large database would take minutes.
+pub(super) fn check(conn: &Connection) -> rusqlite::Result<()> {
+    for question in [
+        "SELECT name, value FROM about LIMIT 9",
+        "SELECT place, last, hidden, frames FROM runs ORDER BY place LIMIT 1",
+        "SELECT place, last, hidden, frames FROM runs ORDER BY place DESC LIMIT 1",
+        "SELECT session, part, value FROM notes LIMIT 1",
+        "SELECT session, id FROM doomed LIMIT 1",
+        "SELECT ended FROM sessions WHERE ended IS NOT NULL ORDER BY ended LIMIT 1",
+        "SELECT key FROM sessions WHERE key IS NOT NULL ORDER BY key LIMIT 1",
+        "SELECT id FROM sessions ORDER BY id LIMIT 1",
+        "SELECT state FROM sessions ORDER BY state LIMIT 1",
+    ] {
+        conn.query_row(question, [], |_| Ok(())).optional()?;
+    }
+    sessions(conn, None, None, 1)?;
+    unreported(conn, 1)?;
+    Ok(())
+}
+
+/// Events `after + 1 ..= upto`, until the page is full.
+pub(super) fn page(
+    conn: &Connection,
+    number: u64,
+    after: u64,
+    upto: u64,
+    hidden: bool,
+) -> rusqlite::Result<Vec<Piece>> {
+    if after >= upto {
+        return Ok(Vec::new());
+    }
+    // The epoch and the runs are of one moment.
+    let tx = conn.unchecked_transaction()?;
+    let epoch: Option<String> = tx
+        .prepare_cached("SELECT epoch FROM sessions WHERE number = ?1")?
+        .query_row([number], |row| row.get(0))
+        .optional()?;
+    let Some(epoch) = epoch else {
+        return Ok(vec![Piece::Gone { oldest: upto + 1 }]);
+    };
+    let next = place(number, after + 1);
+    let start: Option<i64> = tx
+        .prepare_cached(
+            "SELECT place FROM runs WHERE place BETWEEN ?1 AND ?2 ORDER BY place DESC LIMIT 1",
+        )?
+        .query_row([place(number, 0), next], |row| row.get(0))
+        .optional()?;
+    if start.is_none()
+        && let Some(oldest) = oldest(&tx, number)?
+        && oldest > upto
+    {
+        return Ok(vec![Piece::Gone { oldest }]);
+    }
+    let mut page = Page::new(&epoch, after, upto);
+    let mut statement = tx.prepare_cached(
+        "SELECT place, last, CASE WHEN hidden AND NOT ?3 THEN NULL ELSE frames END
+         FROM runs WHERE place BETWEEN ?1 AND ?2 ORDER BY place",
+    )?;
+    let mut rows = statement.query(params![start.unwrap_or(next), place(number, upto), hidden])?;
+    let (mut seen, mut is_end) = (0, true);
+    while let Some(row) = rows.next()? {
+        let found = Found {
+            first: first_of(row.get(0)?),
+            last: row.get(1)?,
+            frames: row.get_ref(2)?.as_blob_or_null()?,
+        };
+        page.add(&found, start.is_none() && seen == 0);
+        seen += 1;
+        if page.is_full() || seen == PAGE_RUNS {
+            is_end = false;
+            break;
+        }
+    }
+    Ok(page.finish(is_end))
+}
+
+fn one(conn: &Connection, which: &str, params: impl Params) -> rusqlite::Result<Option<Stored>> {
+    Ok(many(conn, which, params)?.pop())
+}
+
+fn many(conn: &Connection, which: &str, params: impl Params) -> rusqlite::Result<Vec<Stored>> {
+    // A row and its span are of one moment.
+    let tx = conn.unchecked_transaction()?;
+    let mut statement = tx.prepare_cached(&format!("{ROW} {which}"))?;
+    let rows: Vec<Row> = statement
+        .query_map(params, |row| {
+            Ok(Row {
+                number: row.get(0)?,
+                id: row.get(1)?,
+                epoch: row.get(2)?,
+                remote_id: row.get(3)?,
+                state: row.get(4)?,
+                ended: row.get(5)?,
+                key: row.get(6)?,
+                reported: row.get(7)?,
+                turn: row.get(8)?,
+                facts: row.get(9)?,
+            })
+        })?
+        .collect::<rusqlite::Result<_>>()?;
+    rows.into_iter()
+        .map(|row| {
+            let (oldest, last) = span(&tx, row.number)?;
+            Ok(Stored { row, oldest, last })
+        })
+        .collect()
+}

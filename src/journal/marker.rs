@@ -1,0 +1,167 @@
+//! A small file that says: events were shown that may never have reached the database.
+//!
+//! It is made when there is room, so that marking needs none, and it is written in place. It also keeps
+//! two processes from writing one database.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rustix::fs::{FlockOperation, flock};
+
+pub(super) const NAME: &str = "degraded";
+
+/// A block, so that nothing is allocated when it is written again.
+const SIZE: usize = 4096;
+const SET: &[u8] = b"events were shown that may not be in the database\n";
+
+#[derive(Debug)]
+pub(super) struct Marker {
+    /// What it should say. Whoever writes, writes this: so what is written last is right, even if a
+    /// write of the watchdog's took minutes.
+    wanted: Mutex<bool>,
+    /// Held while it is written; what it says, unless a write failed half way.
+    file: Mutex<(File, Option<bool>)>,
+}
+
+// === impl Marker ===
+
+impl Marker {
+    /// Opens it, or makes it; the lock on it is held until it is dropped.
+    pub(super) fn open(dir: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(dir.join(NAME))?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
+            io::Error::other(
+                "another process has it open; end that one, or give each a DATA_DIR of its own",
+            )
+        })?;
+        let mut said = [0; SET.len()];
+        let whole = file.metadata()?.len() == SIZE as u64;
+        let set = whole && file.read_exact_at(&mut said, 0).is_ok() && said == *SET;
+        if !whole {
+            write(&file, false)?;
+        }
+        Ok(Self {
+            wanted: Mutex::new(set),
+            file: Mutex::new((file, Some(set))),
+        })
+    }
+
+    pub(super) fn is_set(&self) -> bool {
+        *self.wanted.lock()
+    }
+
+    /// On disk when this returns.
+    pub(super) fn set(&self, wanted: bool) -> io::Result<()> {
+        *self.wanted.lock() = wanted;
+        self.settle()
+    }
+
+    /// Writes what it should say, if it does not.
+    fn settle(&self) -> io::Result<()> {
+        let mut file = self.file.lock();
+        let wanted = *self.wanted.lock();
+        if file.1 != Some(wanted) {
+            file.1 = None;
+            write(&file.0, wanted)?;
+            file.1 = Some(wanted);
+        }
+        Ok(())
+    }
+
+    /// Sets it on a thread of its own and waits at most so long: the disk may be what hangs.
+    pub(super) fn set_within(self: &Arc<Self>, limit: Duration) {
+        let (done_tx, done_rx) = mpsc::sync_channel(1);
+        let marker = Arc::clone(self);
+        let started = thread::Builder::new()
+            .name("journal-mark".into())
+            .spawn(move || done_tx.send(marker.set(true)).ok());
+        if started.is_ok() {
+            done_rx.recv_timeout(limit).ok();
+        }
+    }
+}
+
+fn write(file: &File, set: bool) -> io::Result<()> {
+    let mut block = [b' '; SIZE];
+    if set {
+        block[..SET.len()].copy_from_slice(SET);
+    }
+    file.write_all_at(&block, 0)?;
+    file.sync_data()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_says_after_a_restart_what_it_was_told_and_never_grows() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(NAME);
+        for set in [false, true, true, false, true] {
+            let marker = Marker::open(dir.path()).unwrap();
+            assert_eq!(std::fs::metadata(&path).unwrap().len(), SIZE as u64);
+            marker.set(set).unwrap();
+            drop(marker);
+            assert_eq!(Marker::open(dir.path()).unwrap().is_set(), set);
+        }
+    }
+
+    #[test]
+    fn one_that_was_cut_short_is_made_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(NAME), "x").unwrap();
+        assert!(!Marker::open(dir.path()).unwrap().is_set());
+        assert_eq!(
+            std::fs::metadata(dir.path().join(NAME)).unwrap().len(),
+            SIZE as u64
+        );
+    }
+
+    #[test]
+    fn only_one_process_has_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Marker::open(dir.path()).unwrap();
+        let refused = Marker::open(dir.path()).unwrap_err().to_string();
+        assert!(
+            refused.starts_with("another process has it open"),
+            "{refused}"
+        );
+        drop(first);
+        Marker::open(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn the_watchdog_s_way_sets_it_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let marker = Arc::new(Marker::open(dir.path()).unwrap());
+        marker.set_within(Duration::from_secs(10));
+        marker.set(false).unwrap();
+        assert!(!marker.is_set());
+        marker.set_within(Duration::from_secs(10));
+        drop(marker);
+        // The thread lets go of it after it has answered.
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        let marker = loop {
+            match Marker::open(dir.path()) {
+                Ok(marker) => break marker,
+                Err(error) => assert!(std::time::Instant::now() < deadline, "{error}"),
+            }
+            thread::yield_now();
+        };
+        assert!(marker.is_set());
+    }
+}

@@ -1,0 +1,197 @@
+//! The tables, and how an older database becomes one of ours.
+//!
+//! `PRAGMA user_version` says which steps were done. A step is never changed once it was released: the
+//! next idea is the next step.
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use super::fault::Fault;
+
+/// Step n makes a database of version n one of version n + 1.
+const STEPS: &[&str] = &[FIRST];
+
+/// The key of a run is one number, [`place`]: a table by that number is one tree in the order readers
+/// read it, with no index beside it.
+///
+/// `doomed` holds sessions that were removed and still have rows: those go in small steps. One with an
+/// `id` was removed by retention, and whoever cleans up after it was perhaps not told yet.
+const FIRST: &str = "
+    CREATE TABLE about (
+        name TEXT PRIMARY KEY,
+        value TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE sessions (
+        number INTEGER PRIMARY KEY,
+        id TEXT NOT NULL,
+        epoch TEXT NOT NULL,
+        remote_id TEXT,
+        state TEXT NOT NULL,
+        ended INTEGER,
+        key TEXT,
+        reported INTEGER NOT NULL,
+        turn INTEGER NOT NULL,
+        facts TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX sessions_by_id ON sessions (id);
+    CREATE INDEX sessions_by_key ON sessions (key) WHERE key IS NOT NULL;
+    CREATE INDEX sessions_by_state ON sessions (state, number);
+    CREATE INDEX sessions_by_end ON sessions (ended) WHERE ended IS NOT NULL;
+    CREATE INDEX sessions_unfinished ON sessions (number) WHERE ended IS NULL;
+    CREATE INDEX sessions_unreported ON sessions (ended, number) WHERE ended IS NOT NULL AND reported < turn;
+
+    CREATE TABLE runs (
+        place INTEGER PRIMARY KEY,
+        last INTEGER NOT NULL,
+        hidden INTEGER NOT NULL,
+        frames BLOB NOT NULL
+    ) STRICT;
+
+    CREATE TABLE notes (
+        session INTEGER NOT NULL,
+        part TEXT NOT NULL,
+        value INTEGER NOT NULL,
+        PRIMARY KEY (session, part)
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE doomed (
+        session INTEGER PRIMARY KEY,
+        id TEXT,
+        remote_id TEXT
+    ) STRICT;
+";
+
+/// 17 thousand million events a session, 536 million sessions.
+const EVENT_BITS: u32 = 34;
+const MAX_EVENT: u64 = (1 << EVENT_BITS) - 1;
+const MAX_NUMBER: u64 = (1 << (63 - EVENT_BITS)) - 1;
+
+/// Where a run of session `number` lies that begins with event `first`. Larger numbers count as the
+/// largest: [`is_in_range`] keeps them out.
+pub(super) fn place(number: u64, first: u64) -> i64 {
+    let key = (number.min(MAX_NUMBER) << EVENT_BITS) | first.min(MAX_EVENT);
+    i64::try_from(key).unwrap_or(i64::MAX)
+}
+
+/// The event with which the run at this place begins.
+pub(super) fn first_of(place: i64) -> u64 {
+    u64::try_from(place).unwrap_or_default() & MAX_EVENT
+}
+
+pub(super) const fn is_in_range(number: u64, last: u64) -> bool {
+    number <= MAX_NUMBER && last <= MAX_EVENT
+}
+
+/// Makes the tables, or brings them up to date.
+pub(super) fn prepare(conn: &mut Connection) -> Result<(), Fault> {
+    migrate(conn, STEPS)
+}
+
+fn migrate(conn: &mut Connection, steps: &[&str]) -> Result<(), Fault> {
+    let version: i64 = conn.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let done = usize::try_from(version)
+        .ok()
+        .filter(|done| *done <= steps.len())
+        .ok_or(Fault::Newer(version))?;
+    if done == 0
+        && conn.query_row("SELECT EXISTS (SELECT 1 FROM sqlite_schema)", [], |row| {
+            row.get(0)
+        })?
+    {
+        return Err(Fault::Damaged("it has tables that are not ours".into()));
+    }
+    for (version, step) in (1..).zip(steps).skip(done) {
+        // The tables and the version in one transaction: a step is done or it is not.
+        let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        tx.execute_batch(step)?;
+        tx.pragma_update(None, "user_version", version)?;
+        tx.commit()?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn version(conn: &Connection) -> i64 {
+        conn.query_row("PRAGMA user_version", [], |row| row.get(0))
+            .unwrap()
+    }
+
+    fn cookie(conn: &Connection) -> i64 {
+        conn.query_row("PRAGMA schema_version", [], |row| row.get(0))
+            .unwrap()
+    }
+
+    #[test]
+    fn the_version_is_the_number_of_steps_and_a_second_time_does_nothing() {
+        let mut conn = Connection::open_in_memory().unwrap();
+        prepare(&mut conn).unwrap();
+        assert_eq!(version(&conn), i64::try_from(STEPS.len()).unwrap());
+        let (before, changes) = (cookie(&conn), conn.total_changes());
+        prepare(&mut conn).unwrap();
+        assert_eq!((cookie(&conn), conn.total_changes()), (before, changes));
+    }
+
+    #[test]
+    fn an_older_database_gets_the_steps_it_lacks_and_keeps_its_rows() {
+        let mut conn = Connection::open_in_memory().unwrap();
+        prepare(&mut conn).unwrap();
+        conn.execute("INSERT INTO notes VALUES (1, 'a', 2)", [])
+            .unwrap();
+        let steps = [
+            FIRST,
+            "ALTER TABLE notes ADD COLUMN more INTEGER NOT NULL DEFAULT 7",
+        ];
+        migrate(&mut conn, &steps).unwrap();
+        assert_eq!(version(&conn), 2);
+        let row: (u64, u64) = conn
+            .query_row("SELECT value, more FROM notes", [], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
+            .unwrap();
+        assert_eq!(row, (2, 7));
+    }
+
+    #[test]
+    fn a_step_that_fails_leaves_the_version_before_it() {
+        let mut conn = Connection::open_in_memory().unwrap();
+        let steps = [FIRST, "CREATE TABLE more (a); CREATE TABLE sessions (a)"];
+        migrate(&mut conn, &steps).unwrap_err();
+        assert_eq!(version(&conn), 1);
+        conn.execute("SELECT 1 FROM more", []).unwrap_err();
+    }
+
+    #[test]
+    fn a_newer_database_and_a_strange_one_are_refused() {
+        let mut conn = Connection::open_in_memory().unwrap();
+        conn.pragma_update(None, "user_version", 99).unwrap();
+        let newer = prepare(&mut conn).unwrap_err();
+        assert_eq!(
+            newer.to_string(),
+            "its schema has version 99, which is newer than ours"
+        );
+        let mut conn = Connection::open_in_memory().unwrap();
+        conn.execute_batch("CREATE TABLE cats (name)").unwrap();
+        assert!(matches!(prepare(&mut conn), Err(Fault::Damaged(_))));
+    }
+
+    #[test]
+    fn places_are_in_the_order_of_sessions_and_events() {
+        let all = [
+            (0, 1),
+            (0, MAX_EVENT),
+            (1, 0),
+            (1, 1),
+            (MAX_NUMBER, MAX_EVENT),
+        ];
+        let places = all.map(|(number, first)| place(number, first));
+        assert!(places.is_sorted_by(|a, b| a < b), "{places:?}");
+        assert_eq!(places[4], i64::MAX);
+        for (place, (_, first)) in places.into_iter().zip(all) {
+            assert_eq!(first_of(place), first);
+        }
+        assert!(!is_in_range(MAX_NUMBER + 1, 1) && !is_in_range(1, MAX_EVENT + 1));
+    }
+}

@@ -1,0 +1,407 @@
+//! A directory, a source that behaves as the session room's will, and a reader that checks what it gets.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::super::*;
+
+/// No test waits longer for anything.
+pub(super) const DEADLINE: Duration = Duration::from_secs(20);
+
+pub(super) const BOOT: &str = "boot-1";
+
+/// A journal in a directory of its own.
+pub(super) struct Setup {
+    pub(super) dir: tempfile::TempDir,
+    pub(super) config: Config,
+    pub(super) tuning: Tuning,
+}
+
+/// One session's log, with all it ever published.
+#[derive(Debug)]
+pub(super) struct Fake {
+    number: u64,
+    state: Mutex<State>,
+    changed: watch::Sender<u64>,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) row: Row,
+    news: Draft,
+    /// Every run that was published.
+    pub(super) runs: Vec<Run>,
+    pub(super) last: u64,
+    taken: u64,
+    /// How far readers may read the disk.
+    pub(super) committed: u64,
+    /// Readers are shown events from memory.
+    pub(super) from_memory: bool,
+    pub(super) failures: u64,
+    pub(super) trimmed: u64,
+    panics: bool,
+}
+
+/// What a reader got.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Got {
+    pub(super) text: String,
+    pub(super) lost: BTreeSet<u64>,
+    pub(super) gone: u64,
+    pub(super) last: u64,
+}
+
+// === impl Setup ===
+
+impl Setup {
+    pub(super) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config {
+            dir: dir.path().join("journal"),
+            max_bytes: 1 << 30,
+            retention: Duration::from_hours(1),
+        };
+        let tuning = Tuning {
+            retry: (Duration::from_millis(2), Duration::from_millis(20)),
+            ..Tuning::of(&config)
+        };
+        Self {
+            dir,
+            config,
+            tuning,
+        }
+    }
+
+    pub(super) fn path(&self) -> std::path::PathBuf {
+        self.config.dir.join(store::NAME)
+    }
+
+    /// Opens it as the process that had it before left it.
+    pub(super) async fn open(&self) -> (Journal, Opened) {
+        self.open_on(BOOT).await
+    }
+
+    pub(super) async fn open_on(&self, boot: &str) -> (Journal, Opened) {
+        let journal =
+            Journal::start_tuned(self.config.clone(), boot.into(), self.tuning.clone()).unwrap();
+        let opened = timeout(DEADLINE, journal.opened()).await.unwrap();
+        (journal, opened)
+    }
+
+    /// The directory as it would be found after a crash at this moment. Only while nothing is written.
+    pub(super) fn copy(&self) -> Self {
+        let copy = Self {
+            tuning: self.tuning.clone(),
+            ..Self::new()
+        };
+        std::fs::create_dir(&copy.config.dir).unwrap();
+        for entry in std::fs::read_dir(&self.config.dir).unwrap() {
+            let entry = entry.unwrap();
+            // The WAL's index is memory: it does not survive the machine.
+            if !entry.file_name().to_string_lossy().ends_with("-shm") {
+                std::fs::copy(entry.path(), copy.config.dir.join(entry.file_name())).unwrap();
+            }
+        }
+        copy
+    }
+}
+
+// === impl Journal ===
+
+impl Journal {
+    /// Does something with the writer's connection, between two groups.
+    pub(super) async fn probe<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&rusqlite::Connection) -> T + Send + 'static,
+    ) -> T {
+        let (done_tx, done_rx) = tokio::sync::oneshot::channel();
+        self.shared
+            .queue
+            .probe(Box::new(move |conn| drop(done_tx.send(work(conn)))));
+        timeout(DEADLINE, done_rx).await.unwrap().unwrap()
+    }
+
+    pub(super) async fn until_health(&self, wanted: impl Fn(&Health) -> bool) -> Health {
+        let mut health = self.health();
+        let reached = timeout(DEADLINE, health.wait_for(|now| wanted(now))).await;
+        reached.unwrap().unwrap().clone()
+    }
+
+    pub(super) async fn until_figures(&self, wanted: impl Fn(&Figures) -> bool) -> Figures {
+        poll("figures", || Some(self.figures()).filter(&wanted)).await
+    }
+
+    /// Reads as a reader does, page by page, and checks that the pieces have no hole between them.
+    pub(super) async fn read(&self, number: u64, after: u64, upto: u64, hidden: bool) -> Got {
+        let mut got = Got {
+            last: after,
+            ..Got::default()
+        };
+        while got.last < upto {
+            let pieces = self.page(number, got.last, upto, hidden).await.unwrap();
+            assert!(!pieces.is_empty(), "a page moves on");
+            for piece in pieces {
+                let before = got.last;
+                match piece {
+                    Piece::Frames { bytes, last } => {
+                        got.text.push_str(str::from_utf8(&bytes).unwrap());
+                        got.last = last;
+                    }
+                    Piece::Passed { last } => got.last = last,
+                    Piece::Lost { last } => {
+                        got.lost.extend(before + 1..=last);
+                        got.last = last;
+                    }
+                    Piece::Gone { oldest } => {
+                        got.gone = oldest;
+                        got.last = oldest - 1;
+                    }
+                }
+                assert!(got.last > before, "a piece moves on");
+            }
+        }
+        got
+    }
+}
+
+/// Looks again and again: for what nothing tells of.
+pub(super) async fn poll<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let looking = async {
+        loop {
+            if let Some(found) = look() {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(DEADLINE, looking)
+        .await
+        .unwrap_or_else(|_| panic!("waited for {what}"))
+}
+
+// === impl Fake ===
+
+impl Fake {
+    pub(super) fn new(number: u64) -> Arc<Self> {
+        Self::continued(row(number), 0)
+    }
+
+    /// A session that was there before.
+    pub(super) fn continued(row: Row, last: u64) -> Arc<Self> {
+        Arc::new(Self {
+            number: row.number,
+            state: Mutex::new(State {
+                row,
+                news: Draft::default(),
+                runs: Vec::new(),
+                last,
+                taken: last,
+                committed: last,
+                from_memory: false,
+                failures: 0,
+                trimmed: 0,
+                panics: false,
+            }),
+            changed: watch::Sender::new(0),
+        })
+    }
+
+    /// A session whose turn runs, on disk.
+    pub(super) async fn begun(journal: &Journal, number: u64) -> Arc<Self> {
+        let fake = Self::new(number);
+        fake.begin(journal);
+        fake.until_written().await;
+        fake
+    }
+
+    pub(super) fn begin(self: &Arc<Self>, journal: &Journal) {
+        self.change(journal, |state| {
+            state.row.turn += 1;
+            state.row.ended = None;
+            state.row.state = "running".into();
+            state.news.row = Some(state.row.clone());
+            state.news.notes.clear();
+            state.news.fresh_notes = true;
+            state.news.durable = true;
+        });
+    }
+
+    /// One run of so many events.
+    pub(super) fn say(self: &Arc<Self>, journal: &Journal, count: u64, hidden: bool) {
+        self.change(journal, |state| state.publish(count, hidden));
+    }
+
+    /// Events that memory could not keep.
+    pub(super) fn lose(self: &Arc<Self>, journal: &Journal, count: u64) {
+        self.change(journal, |state| {
+            state.publish(count, false);
+            for runs in [&mut state.news.runs, &mut state.runs] {
+                runs.last_mut().unwrap().frames = Bytes::new();
+            }
+        });
+    }
+
+    pub(super) fn note(self: &Arc<Self>, journal: &Journal, part: &str, value: u64) {
+        self.change(journal, |state| state.news.notes.push((part.into(), value)));
+    }
+
+    /// The turn's last event, at that time.
+    pub(super) fn end(self: &Arc<Self>, journal: &Journal, ended: u64) {
+        self.change(journal, |state| {
+            state.publish(1, false);
+            state.row.ended = Some(ended);
+            state.row.state = "completed".into();
+            state.news.row = Some(state.row.clone());
+        });
+    }
+
+    pub(super) fn change_row(self: &Arc<Self>, journal: &Journal, change: impl FnOnce(&mut Row)) {
+        self.change(journal, |state| {
+            change(&mut state.row);
+            state.news.row = Some(state.row.clone());
+        });
+    }
+
+    pub(super) fn panic_when_asked(self: &Arc<Self>, journal: &Journal) {
+        self.change(journal, |state| state.panics = true);
+    }
+
+    fn change(self: &Arc<Self>, journal: &Journal, change: impl FnOnce(&mut State)) {
+        let mut state = self.state.lock();
+        change(&mut state);
+        // With its own lock held, as the log does it.
+        journal.wake(Arc::clone(self) as Arc<dyn Source>);
+    }
+
+    pub(super) fn look<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        look(&self.state.lock())
+    }
+
+    pub(super) async fn until(&self, wanted: impl Fn(&State) -> bool) {
+        let mut changed = self.changed.subscribe();
+        let reached = timeout(DEADLINE, changed.wait_for(|_| wanted(&self.state.lock()))).await;
+        assert!(reached.is_ok(), "waited too long: {:?}", self.state.lock());
+    }
+
+    /// All that was published is on disk.
+    pub(super) async fn until_written(&self) {
+        self.until(State::is_written).await;
+    }
+
+    /// What a reader should get, as [`Journal::read`] gives it.
+    pub(super) fn expected(&self, after: u64, upto: u64, hidden: bool) -> Got {
+        let state = self.state.lock();
+        let mut got = Got {
+            last: upto.max(after),
+            ..Got::default()
+        };
+        for run in &state.runs {
+            for seq in run.first.max(after + 1)..=run.last.min(upto) {
+                match (run.hidden && !hidden, run.frames.is_empty()) {
+                    (true, _) => {}
+                    (false, true) => {
+                        got.lost.insert(seq);
+                    }
+                    (false, false) => got.text.push_str(&frame(&state.row.epoch, seq)),
+                }
+            }
+        }
+        got
+    }
+
+    fn tell(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.state.lock());
+        self.changed.send_modify(|count| *count += 1);
+    }
+}
+
+impl Source for Fake {
+    fn number(&self) -> u64 {
+        self.number
+    }
+
+    fn take(&self) -> Draft {
+        let mut state = self.state.lock();
+        assert!(!state.panics, "a test asked for this panic");
+        state.taken = state.last;
+        std::mem::take(&mut state.news)
+    }
+
+    fn committed(&self) {
+        self.tell(|state| {
+            state.committed = state.taken;
+            state.from_memory = false;
+        });
+    }
+
+    fn failed(&self) {
+        self.tell(|state| {
+            state.from_memory = true;
+            state.failures += 1;
+        });
+    }
+
+    fn trimmed(&self, oldest: u64) {
+        self.tell(|state| state.trimmed = oldest);
+    }
+}
+
+// === impl State ===
+
+impl State {
+    fn publish(&mut self, count: u64, hidden: bool) {
+        let first = self.last + 1;
+        let last = self.last + count;
+        let text: String = (first..=last)
+            .map(|seq| frame(&self.row.epoch, seq))
+            .collect();
+        let run = Run {
+            first,
+            last,
+            hidden,
+            frames: text.into(),
+        };
+        self.last = last;
+        self.runs.push(run.clone());
+        self.news.runs.push(run);
+    }
+
+    pub(super) fn is_written(&self) -> bool {
+        let nothing_new =
+            self.news.row.is_none() && self.news.runs.is_empty() && self.news.notes.is_empty();
+        nothing_new && self.committed == self.last && !self.from_memory
+    }
+}
+
+pub(super) fn row(number: u64) -> Row {
+    Row {
+        number,
+        id: format!("id-{number}"),
+        epoch: "epoch12345".into(),
+        remote_id: Some(format!("ses_{number}")),
+        state: "pending".into(),
+        ended: None,
+        key: (number % 2 == 0).then(|| format!("key-{number}")),
+        reported: 0,
+        turn: 0,
+        facts: format!("{{\"number\":{number}}}"),
+    }
+}
+
+/// Of about 200 bytes, and another length for each.
+pub(super) fn frame(epoch: &str, seq: u64) -> String {
+    let text = "x".repeat(100 + usize::try_from(seq * 37 % 97).unwrap());
+    format!("event: output\nid: {epoch}-{seq}\ndata: {{\"text\":\"{text}\\nid: y\"}}\n\n")
+}
+
+pub(super) fn files(dir: &Path) -> BTreeSet<String> {
+    std::fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect()
+}

@@ -1,0 +1,393 @@
+//! The thread that writes.
+//!
+//! ```text
+//! open -> wait for news -> gather -> write the group -> committed -> a step of retention -> wait ...
+//!                                          |
+//!                                          +-- fails --> degraded: tried again with growing delays
+//! ```
+//!
+//! While a group is written the next one gathers by itself: sources that have news wait in the queue.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::fault::Fault;
+use super::marker::Marker;
+use super::queue::{Call, End};
+use super::retention::{self, Policy};
+use super::store::{Memory, Store};
+use super::{Config, Removed, Shared, Tuning, aside, opening};
+use crate::clock::Timestamp;
+
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    config: Config,
+    boot: String,
+    checkpoint_pages: u32,
+    database: Database,
+    /// Not yet done.
+    forget: BTreeSet<u64>,
+    /// Removed by retention in an earlier life, of which nobody may have been told.
+    untold: Vec<Removed>,
+    retry: Retry,
+    /// When to look for what is to be removed.
+    tidy_at: Instant,
+    /// Bytes written since that was last done.
+    untidied: u64,
+}
+
+enum Database {
+    /// It was never open.
+    New,
+    Open(Box<Store>),
+    /// It was closed because of a fault; what it knew is for the next one.
+    Closed(Memory),
+}
+
+/// When to try again.
+struct Retry {
+    at: Instant,
+    delay: Duration,
+    least: Duration,
+    most: Duration,
+}
+
+/// If the writer panics, the watchdog takes over at once: readers are shown events from memory.
+struct DeadMan(Arc<Shared>);
+
+/// How often it is looked for sessions that are too old.
+const TIDY: Duration = Duration::from_secs(1);
+
+/// After so many bytes the size is looked at without waiting for that.
+const UNTIDIED: u64 = 256 << 10;
+
+/// A WAL is cut off when it is so many times as long as it should be: readers kept it from beginning anew.
+const LONG_WAL: u64 = 4;
+
+// === impl Writer ===
+
+impl Writer {
+    pub(super) fn new(shared: Arc<Shared>, config: Config, boot: String, tuning: &Tuning) -> Self {
+        let now = Instant::now();
+        Self {
+            shared,
+            config,
+            boot,
+            checkpoint_pages: tuning.checkpoint_pages,
+            database: Database::New,
+            forget: BTreeSet::new(),
+            untold: Vec::new(),
+            retry: Retry {
+                at: now,
+                delay: tuning.retry.0,
+                least: tuning.retry.0,
+                most: tuning.retry.1,
+            },
+            tidy_at: now,
+            untidied: 0,
+        }
+    }
+
+    /// Runs until the journal is closed, or nobody has it any more.
+    pub(super) fn run(mut self) {
+        let guard = DeadMan(Arc::clone(&self.shared));
+        let end = self.serve();
+        if end == End::Close {
+            self.close();
+        }
+        drop(self);
+        drop(guard);
+    }
+
+    fn serve(&mut self) -> End {
+        loop {
+            let until = if self.is_troubled() {
+                self.retry.at
+            } else {
+                self.tidy_at
+            };
+            match self.shared.queue.wait(until) {
+                Call::End(end) => return end,
+                Call::News | Call::Time => {}
+            }
+            self.hear();
+            if !self.is_troubled() || Instant::now() >= self.retry.at {
+                self.work();
+            }
+        }
+    }
+
+    fn is_troubled(&self) -> bool {
+        !matches!(self.database, Database::Open(_)) || self.shared.desk.is_degraded()
+    }
+
+    /// Everything but writing: so that sources that come while nothing can be written are told.
+    fn hear(&mut self) {
+        let queue = &self.shared.queue;
+        self.forget.extend(queue.take_forgotten());
+        #[cfg(test)]
+        for probe in queue.take_probes() {
+            if let Database::Open(store) = &self.database {
+                self.shared.at_disk(|| probe(&store.conn));
+            }
+        }
+        if queue.take_damage() == Some(self.shared.readers.generation()) {
+            self.fail(&Fault::Damaged(
+                "a reader met a page that makes no sense".into(),
+            ));
+        }
+        if self.shared.desk.is_degraded() || matches!(self.database, Database::Open(_)) {
+            self.shared.desk.gather(&self.shared.queue);
+        }
+    }
+
+    fn work(&mut self) {
+        if let Err(fault) = self.try_work() {
+            self.fail(&fault);
+        }
+    }
+
+    fn try_work(&mut self) -> Result<(), Fault> {
+        self.ensure_open()?;
+        self.forget()?;
+        let troubled = self.shared.desk.is_degraded();
+        if troubled {
+            // The disk may be full of what may go.
+            self.tidy()?;
+        }
+        let synced = self.write_group(troubled)?;
+        if self.shared.desk.is_degraded() {
+            return self.recover(synced);
+        }
+        if self.untidied >= UNTIDIED || Instant::now() >= self.tidy_at {
+            self.tidy()?;
+        }
+        Ok(())
+    }
+
+    fn ensure_open(&mut self) -> Result<(), Fault> {
+        let (dir, pages) = (&self.config.dir, self.checkpoint_pages);
+        match &mut self.database {
+            Database::Open(_) => {}
+            Database::New => {
+                let (marker, store, opened) = self.shared.at_disk(|| {
+                    opening::make_dir(dir)?;
+                    let marker = match self.shared.marker.get() {
+                        Some(marker) => Arc::clone(marker),
+                        None => Arc::new(Marker::open(dir)?),
+                    };
+                    let found = opening::open(dir, pages, &self.boot, &marker)?;
+                    Ok::<_, Fault>((marker, found.store, found.opened))
+                })?;
+                self.untold = opening::untold(&store.conn)?;
+                self.database = Database::Open(Box::new(store));
+                self.shared.marker.set(marker).ok();
+                self.shared.board.set_opened(opened);
+                self.shared.desk.start(&self.shared.board);
+            }
+            Database::Closed(memory) => {
+                let store = self.shared.at_disk(|| {
+                    let mut store = Store::open(dir, pages)?;
+                    store.inherit(memory, &self.boot)?;
+                    Ok::<_, Fault>(store)
+                })?;
+                self.database = Database::Open(Box::new(store));
+            }
+        }
+        Ok(())
+    }
+
+    fn forget(&mut self) -> Result<(), Fault> {
+        let Database::Open(store) = &mut self.database else {
+            return Ok(());
+        };
+        if !self.forget.is_empty() {
+            self.shared.at_disk(|| store.forget(&self.forget))?;
+            self.forget.clear();
+            self.tidy_at = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// Writes what was gathered, and says whether it was synced.
+    fn write_group(&mut self, synced: bool) -> Result<bool, Fault> {
+        let Database::Open(store) = &mut self.database else {
+            return Ok(false);
+        };
+        let group = self.shared.desk.depart();
+        if group.is_empty() {
+            return Ok(false);
+        }
+        let synced = synced || group.iter().any(|pending| store.must_sync(pending));
+        let start = Instant::now();
+        if let Err(error) = self.shared.at_disk(|| store.write(&group, synced)) {
+            self.shared.desk.came_back(group);
+            return Err(error.into());
+        }
+        let time = start.elapsed();
+        self.shared.desk.arrived();
+        let events = group.iter().map(|pending| pending.draft.events()).sum();
+        self.untidied += group
+            .iter()
+            .map(|pending| pending.bytes() as u64)
+            .sum::<u64>();
+        self.shared.board.count(|figures| {
+            figures.commits += 1;
+            figures.synced += u64::from(synced);
+            figures.events += events;
+            figures.group_events = events;
+            figures.group_time = time;
+        });
+        Ok(synced)
+    }
+
+    /// The disk takes writes again. When all is written, and on the disk itself, the marker goes.
+    fn recover(&mut self, synced: bool) -> Result<(), Fault> {
+        let Database::Open(store) = &mut self.database else {
+            return Ok(());
+        };
+        if !synced {
+            self.shared.at_disk(|| store.sync())?;
+        }
+        if self.shared.desk.recover(&self.shared.board) {
+            self.retry.succeeded();
+            self.set_marker(false);
+        }
+        // Else more came in: at once again.
+        self.retry.at = Instant::now();
+        Ok(())
+    }
+
+    fn fail(&mut self, fault: &Fault) {
+        self.shared.board.count(|figures| figures.failures += 1);
+        // Before anything is shown that is not on disk.
+        self.set_marker(true);
+        self.shared
+            .desk
+            .degrade(&self.shared.board, &fault.to_string());
+        if !matches!(fault, Fault::Trouble(_)) {
+            if let Database::Open(store) = &mut self.database {
+                self.database = Database::Closed(std::mem::take(&mut store.memory));
+            }
+            self.shared.readers.turn_over();
+        }
+        if matches!(fault, Fault::Damaged(_) | Fault::Newer(_)) {
+            let dir = &self.config.dir;
+            if let Err(error) = self.shared.at_disk(|| aside::put(dir, fault)) {
+                tracing::error!(%error, "the journal's damaged database cannot be moved aside");
+            }
+        }
+        self.retry.failed();
+    }
+
+    fn set_marker(&self, set: bool) {
+        let Some(marker) = self.shared.marker.get() else {
+            return;
+        };
+        if let Err(error) = self.shared.at_disk(|| marker.set(set)) {
+            tracing::warn!(%error, "the journal's marker cannot be written");
+        }
+    }
+
+    /// A step of retention, and the figures.
+    fn tidy(&mut self) -> Result<(), Fault> {
+        let Database::Open(store) = &mut self.database else {
+            return Ok(());
+        };
+        let shared = &self.shared;
+        let policy = Policy {
+            max_bytes: self.config.max_bytes,
+            retention: self.config.retention,
+        };
+        let busy = |number| shared.queue.is_waiting(number) || shared.desk.has(number);
+        let now = Timestamp::now().as_millis();
+        let removals = &shared.board.removals;
+        let stepped = shared.at_disk(|| retention::step(store, policy, now, &busy, removals));
+        self.untidied = 0;
+        self.tidy_at = Instant::now() + TIDY;
+        let stepped = match stepped.map_err(Fault::from) {
+            Ok(stepped) => stepped,
+            Err(fault @ Fault::Damaged(_)) => return Err(fault),
+            Err(fault) => {
+                // No harm done: what cannot be removed now goes later.
+                tracing::debug!(reason = %fault, "retention could not work");
+                return Ok(());
+            }
+        };
+        if stepped.more {
+            self.tidy_at = Instant::now();
+        }
+        let size = store.size()?;
+        if size.wal > LONG_WAL * store.wal_limit() {
+            shared.at_disk(|| store.truncate_wal())?;
+        }
+        shared.board.count(|figures| {
+            figures.bytes = size.used + size.wal;
+            figures.removed += stepped.removed;
+            figures.lost += shared.desk.take_lost();
+        });
+        while let Some(removed) = self.untold.pop() {
+            if let Err(error) = removals.try_send(removed) {
+                self.untold
+                    .extend(Some(error.into_inner()).filter(|_| !removals.is_closed()));
+                break;
+            }
+        }
+        // The watchdog may have set it for a hang that was over at that moment.
+        if !shared.desk.is_degraded() && shared.marker.get().is_some_and(|marker| marker.is_set()) {
+            self.set_marker(false);
+        }
+        Ok(())
+    }
+
+    /// Writes what there is and marks the database as closed in good order, if it is.
+    fn close(&mut self) {
+        loop {
+            self.hear();
+            if matches!(self.database, Database::New) {
+                return;
+            }
+            if let Err(fault) = self.try_work() {
+                self.fail(&fault);
+                return;
+            }
+            if self.shared.queue.is_empty() && self.shared.desk.is_empty() && !self.is_troubled() {
+                break;
+            }
+        }
+        self.shared.readers.close();
+        if let Database::Open(store) = &mut self.database
+            && let Err(error) = self.shared.at_disk(|| store.close())
+        {
+            tracing::warn!(%error, "the journal could not be closed in good order");
+        }
+    }
+}
+
+// === impl Retry ===
+
+impl Retry {
+    fn failed(&mut self) {
+        self.at = Instant::now() + self.delay;
+        self.delay = (self.delay * 2).min(self.most);
+    }
+
+    fn succeeded(&mut self) {
+        self.delay = self.least;
+    }
+}
+
+// === impl DeadMan ===
+
+impl Drop for DeadMan {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.queue.set_dead();
+        } else {
+            self.0.readers.close();
+            self.0.board.set_ended();
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Sessions that the backend has as active and nobody here knows: made here, so that they have an end.
+//!
+//! Such a session runs nowhere: the sidecar that ran it is gone, and so is its journal. One that the agent
+//! has goes to the driver, which tells what it finds and ends the turn; any other ends at once.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, watch};
+
+use super::shelf::created;
+use super::{Errand, Job, Registry, Status};
+use crate::clock::Timestamp;
+use crate::event::State as SessionState;
+use crate::session::limits::StreamSlots;
+use crate::session::log::{Epoch, Place};
+use crate::session::record::Origin;
+use crate::session::{Interrupted, Session};
+
+/// A session as the backend has it. Its id is one of [`is_id`](crate::session::is_id).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Stray {
+    pub(crate) id: String,
+    pub(crate) created_at: Option<Timestamp>,
+    /// OpenCode's own id.
+    pub(crate) remote_id: Option<String>,
+}
+
+/// What came of an adoption.
+#[derive(Debug)]
+pub(crate) enum Adoption {
+    /// It is ours now, and its turn ends soon or has ended.
+    Taken(Arc<Session>),
+    /// It is here already.
+    Known(Arc<Session>),
+    /// There is no place for it now.
+    Full,
+    /// The sidecar is leaving.
+    Closed,
+}
+
+// === impl Registry ===
+
+impl Registry {
+    /// Makes a session of what the backend says. [`find`](Self::find) has to say first that there is none.
+    pub(crate) fn adopt(&self, stray: Stray) -> Adoption {
+        if self.shared.closed.is_cancelled() {
+            return Adoption::Closed;
+        }
+        // Before the session exists: then nothing can fail any more.
+        let Ok(permit) = self.shared.jobs_tx.try_reserve() else {
+            return Adoption::Full;
+        };
+        let mut state = self.shared.state.lock();
+        // It may have come since.
+        if let Some(entry) = state.sessions.get(&stray.id) {
+            return Adoption::Known(entry.session.clone());
+        }
+        if state.active() >= self.shared.config.most {
+            return Adoption::Full;
+        }
+        // Two sessions cannot be one conversation: the agent's is the one we have.
+        let mut statuses = state.sessions.values().map(|entry| entry.session.status());
+        let remote_id = stray
+            .remote_id
+            .clone()
+            .filter(|id| statuses.all(|status| status.remote_id.as_ref() != Some(id)));
+        state.last_number += 1;
+        let session = self.adopted(stray, remote_id.clone(), state.last_number);
+        let (seat, outcome_rx) = self.seat(session.clone(), None);
+        seat.outcome_tx.send_replace(Some(Ok(created(&session))));
+        state.insert(session.clone(), outcome_rx);
+        drop(state);
+        session.log.record(session.row(), true);
+        match remote_id {
+            Some(remote_id) => {
+                let interrupted = Interrupted {
+                    remote_id,
+                    notes: Vec::new(),
+                    before: None,
+                    began: session.created_at,
+                };
+                permit.send(Job {
+                    errand: Errand::Recover(interrupted),
+                    seat,
+                });
+            }
+            None => seat.lost(),
+        }
+        Adoption::Taken(session)
+    }
+
+    fn adopted(&self, stray: Stray, remote_id: Option<String>, number: u64) -> Arc<Session> {
+        let now = Timestamp::now();
+        let status = Status {
+            state: SessionState::Running,
+            remote_id,
+            ..Status::new(now)
+        };
+        Arc::new(Session {
+            id: stray.id,
+            created_at: stray.created_at.unwrap_or(now),
+            number,
+            origin: Origin::default(),
+            key: None,
+            log: self.log(Place::beginning(number, Epoch::random())),
+            slots: StreamSlots::default(),
+            commands_tx: Mutex::new(mpsc::channel(1).0),
+            status_tx: watch::Sender::new(Arc::new(status)),
+            reported: AtomicU32::new(0),
+        })
+    }
+}

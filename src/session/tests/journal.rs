@@ -1,0 +1,359 @@
+//! Sessions on a real journal, in a directory of the test's own.
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::clock::Timestamp;
+use crate::event::{Body, Event, State as SessionState};
+use crate::journal::{self, Journal};
+use crate::session::log::{Asked, Cursor, Opening, Step, View};
+
+/// One life of a sidecar on a data directory.
+struct Life {
+    registry: Registry,
+    outlets: Outlets,
+    journal: Journal,
+}
+
+impl Life {
+    async fn begin(dir: &TempDir) -> Self {
+        Self::begin_with(dir, Duration::from_hours(1)).await
+    }
+
+    async fn begin_with(dir: &TempDir, retention: Duration) -> Self {
+        let kept = journal::Config {
+            dir: dir.path().join("journal"),
+            max_bytes: 64 << 20,
+            retention,
+        };
+        let journal = Journal::start(kept, "boot".into()).unwrap();
+        let config = Config {
+            most: 100,
+            retention: Duration::from_hours(1),
+            keep_prompts: true,
+        };
+        let (registry, outlets) =
+            Registry::new(config, Some(journal.clone()), CancellationToken::new());
+        registry.load().await;
+        Self {
+            registry,
+            outlets,
+            journal,
+        }
+    }
+
+    async fn create(&mut self, request: Request) -> (Arc<Session>, Seat) {
+        let registry = self.registry.clone();
+        let creating =
+            TaskTracker::new().spawn(async move { registry.create(request).await.unwrap().0 });
+        let seat = self.take().await.seat;
+        seat.accept("ses_1", None);
+        seat.append(&running().encode(), None);
+        (creating.await.unwrap(), seat)
+    }
+
+    async fn take(&mut self) -> Job {
+        let job = self.outlets.jobs_rx.recv();
+        tokio::time::timeout(Duration::from_secs(10), job)
+            .await
+            .expect("a turn to drive")
+            .unwrap()
+    }
+
+    async fn find(&self, id: &str) -> Arc<Session> {
+        match self.registry.find(id).await.unwrap() {
+            Found::Here(session) => session,
+            other => panic!("{id}: {other:?}"),
+        }
+    }
+
+    async fn end(self) {
+        self.journal.close().await;
+    }
+}
+
+fn running() -> Event {
+    let status = crate::event::Status {
+        state: SessionState::Running,
+        progress: 0,
+        phase: None,
+        current_tool: None,
+        reason: None,
+    };
+    event(Body::Status(status))
+}
+
+fn event(body: Body) -> Event {
+    Event {
+        at: Timestamp::now(),
+        agent: None,
+        note: None,
+        body,
+    }
+}
+
+fn text(seat: &Seat, words: &str) {
+    let output = crate::event::Output {
+        channel: crate::event::Channel::Stdout,
+        source: crate::event::Source::Assistant,
+        text: words.into(),
+        call_id: None,
+        truncated: false,
+    };
+    seat.append(
+        &event(Body::Output(output)).encode(),
+        Some(("prt_1".into(), words.len() as u64)),
+    );
+}
+
+/// Ends the turn of `seat`, and waits until that can be seen.
+async fn complete(seat: Seat) {
+    let session = seat.session.clone();
+    let before = session.log.last_event_id().seq;
+    seat.update(|status| {
+        status.state = SessionState::Completed;
+        status.completed_at = Some(Timestamp::now());
+        status.ended = Some(std::time::Instant::now());
+        status.files_modified = vec!["/workspace/a".into()];
+    });
+    let end = event(Body::Complete(crate::event::Complete::default()));
+    seat.append(&end.encode(), None);
+    session.log.shown_past(before).await;
+}
+
+/// All a reader gets from `cursor` on, as bytes, until the session is idle.
+async fn replay(session: &Session, cursor: &str) -> Vec<u8> {
+    let asked = Asked::parse(cursor.as_bytes());
+    let Opening::Reading { mut cursor, gap } = Cursor::open(&session.log, &asked, View::default())
+    else {
+        return Vec::new();
+    };
+    assert_eq!(gap, None);
+    let mut bytes = Vec::new();
+    loop {
+        match cursor.next().await {
+            Step::Frames { bytes: more, .. } => bytes.extend_from_slice(&more),
+            Step::End(_) => return bytes,
+            Step::Gap(gap) => panic!("{gap:?}"),
+        }
+    }
+}
+
+fn numbers(bytes: &[u8]) -> Vec<u64> {
+    let text = std::str::from_utf8(bytes).unwrap();
+    let ids = text.lines().filter_map(|line| line.strip_prefix("id: "));
+    ids.map(|id| id.split_once('-').unwrap().1.parse().unwrap())
+        .collect()
+}
+
+/// The disk as a SIGKILL leaves it: what was committed is there, and nothing was closed.
+fn killed(dir: &TempDir) -> TempDir {
+    let (from, copy) = (dir.path().join("journal"), tempfile::tempdir().unwrap());
+    let to = copy.path().join("journal");
+    std::fs::create_dir(&to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+    copy
+}
+
+#[tokio::test]
+async fn a_session_longer_than_memory_is_replayed_from_its_first_event() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut life = Life::begin(&dir).await;
+    let (session, seat) = life.create(request("long")).await;
+    let words = "w".repeat(1000);
+    for _ in 0..20_000 {
+        text(&seat, &words);
+    }
+    complete(seat).await;
+    assert!(session.log.bytes() < 9 << 20, "memory keeps the tail");
+    let all = replay(&session, "earliest").await;
+    let last = session.log.last_event_id();
+    assert_eq!(numbers(&all), (1..=last.seq).collect::<Vec<_>>());
+    for after in [1, 2, 7777, last.seq - 5000, last.seq - 1] {
+        let rest = replay(&session, &last.epoch.at(after).to_string()).await;
+        assert!(all.ends_with(&rest), "the same bytes");
+        assert_eq!(numbers(&rest).first(), Some(&(after + 1)));
+    }
+}
+
+#[tokio::test]
+async fn after_a_kill_a_finished_session_is_the_same_bytes_and_a_running_one_is_to_be_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut life = Life::begin(&dir).await;
+    let (done, seat) = life.create(with_key("done", "key", 1)).await;
+    text(&seat, "hello");
+    complete(seat).await;
+    let (cut, seat) = life.create(request("cut")).await;
+    text(&seat, "half a");
+    cut.log.shown_past(1).await;
+    let told = replay(&done, "earliest").await;
+    let (done_id, cut_id) = (done.log.last_event_id(), cut.log.last_event_id());
+    // Its driver does not end it: the process is gone.
+    let dir = killed(&dir);
+    drop((life, done, cut, seat));
+
+    let mut life = Life::begin(&dir).await;
+    let done = life.find("done").await;
+    assert_eq!(replay(&done, "earliest").await, told);
+    assert_eq!(done.log.last_event_id(), done_id);
+    let status = done.status();
+    assert_eq!(status.state, SessionState::Completed);
+    assert_eq!(status.files_modified, ["/workspace/a"]);
+    let Job { errand, seat } = life.take().await;
+    let Errand::Recover(interrupted) = errand else {
+        panic!("{errand:?}")
+    };
+    assert_eq!(interrupted.remote_id, "ses_1");
+    assert_eq!(interrupted.notes, [("prt_1".to_owned(), 6)]);
+    assert_eq!(seat.session.log.last_event_id(), cut_id);
+    assert_eq!(life.find("cut").await.status().state, SessionState::Running);
+    complete(seat).await;
+    let cut = life.find("cut").await;
+    assert_eq!(cut.log.last_event_id().seq, cut_id.seq + 1);
+
+    // What was made before is known: the id, the key, the order.
+    let twice = life.registry.create(request("done")).await.unwrap_err();
+    assert_eq!(twice, CreateError::Duplicate);
+    let same = life.registry.create(with_key("done", "key", 1)).await;
+    assert_eq!(same.unwrap().0.id, "done");
+    let other = life.registry.create(with_key("new", "key", 2)).await;
+    assert_eq!(other.unwrap_err(), CreateError::KeyReused);
+    let (_, seat) = life.create(request("third")).await;
+    let list = life.registry.list(None, None, 2).await.unwrap();
+    let ids: Vec<_> = list
+        .0
+        .iter()
+        .map(|(_, session)| session.id.clone())
+        .collect();
+    assert_eq!((ids, list.1), (vec!["third".into(), "cut".into()], true));
+    let failed = life.registry.list(None, Some("completed"), 9).await;
+    assert_eq!(failed.unwrap().0.len(), 2);
+    complete(seat).await;
+    life.end().await;
+}
+
+#[tokio::test]
+async fn another_turn_goes_on_in_the_same_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut life = Life::begin(&dir).await;
+    let (session, seat) = life.create(request("a")).await;
+    let busy = life
+        .registry
+        .resume(session.clone(), request("a"))
+        .await
+        .unwrap_err();
+    assert_eq!(busy, CreateError::Running);
+    complete(seat).await;
+    let first = session.log.last_event_id();
+
+    let resuming = TaskTracker::new().spawn({
+        let (registry, session) = (life.registry.clone(), session.clone());
+        async move { registry.resume(session, request("a")).await }
+    });
+    let Job { errand, seat } = life.take().await;
+    let Errand::Resume { remote_id, .. } = errand else {
+        panic!("{errand:?}")
+    };
+    assert_eq!(remote_id, "ses_1");
+    seat.refuse(CreateError::RemoteGone);
+    assert_eq!(
+        resuming.await.unwrap().unwrap_err(),
+        CreateError::RemoteGone
+    );
+    let status = session.status();
+    assert_eq!((status.state, status.turn), (SessionState::Completed, 1));
+    assert_eq!(
+        session.log.last_event_id(),
+        first,
+        "nothing came of it, and its readers are still at the end"
+    );
+    assert!(replay(&session, &first.to_string()).await.is_empty());
+
+    let resuming = TaskTracker::new().spawn({
+        let (registry, session) = (life.registry.clone(), session.clone());
+        async move { registry.resume(session, request("a")).await }
+    });
+    let seat = life.take().await.seat;
+    seat.accept("ses_1", Some("msg_9".into()));
+    seat.append(&running().encode(), None);
+    let (session, _) = resuming.await.unwrap().unwrap();
+    assert_eq!(session.status().turn, 2);
+    complete(seat).await;
+    let rest = replay(&session, &first.to_string()).await;
+    assert_eq!(numbers(&rest), [first.seq + 1, first.seq + 2]);
+    life.end().await;
+
+    let life = Life::begin(&dir).await;
+    let session = life.find("a").await;
+    assert_eq!(session.status().turn, 2);
+    assert_eq!(session.status().before.as_deref(), Some("msg_9"));
+    assert_eq!(session.log.last_event_id().seq, first.seq + 2);
+}
+
+#[tokio::test]
+async fn what_nobody_asks_for_leaves_memory_and_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut life = Life::begin(&dir).await;
+    let (session, seat) = life.create(request("a")).await;
+    complete(seat).await;
+    let told = replay(&session, "earliest").await;
+    let later = std::time::Instant::now() + Duration::from_mins(2);
+    life.registry.unload(later);
+    assert!(
+        Arc::ptr_eq(&life.find("a").await, &session),
+        "somebody holds it"
+    );
+    drop(session);
+    life.registry.unload(later);
+    let again = life.find("a").await;
+    assert_eq!(again.log.bytes(), 0, "it was put back");
+    assert_eq!(replay(&again, "earliest").await, told);
+}
+
+#[tokio::test]
+async fn the_end_of_a_turn_is_to_be_reported_until_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut life = Life::begin(&dir).await;
+    let (_, seat) = life.create(request("a")).await;
+    assert_eq!(life.registry.unreported(9).await.unwrap(), []);
+    complete(seat).await;
+    life.end().await;
+
+    let life = Life::begin(&dir).await;
+    let reports = life.registry.unreported(9).await.unwrap();
+    assert_eq!(reports.len(), 1);
+    assert_eq!(
+        (&*reports[0].id, reports[0].turn, reports[0].state),
+        ("a", 1, SessionState::Completed)
+    );
+    life.registry.reported("a", 1).await.unwrap();
+    assert_eq!(life.registry.unreported(9).await.unwrap(), []);
+    life.end().await;
+    let life = Life::begin(&dir).await;
+    assert_eq!(life.registry.unreported(9).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_session_that_was_removed_is_gone_and_its_conversation_is_to_be_deleted() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut life = Life::begin_with(&dir, Duration::from_millis(100)).await;
+    let (session, seat) = life.create(request("a")).await;
+    complete(seat).await;
+    drop(session);
+    let following = TaskTracker::new().spawn(
+        life.registry
+            .clone()
+            .follow_retention(life.journal.take_removals()),
+    );
+    let remote_id = life.outlets.removals_rx.recv();
+    let remote_id = tokio::time::timeout(Duration::from_secs(10), remote_id).await;
+    assert_eq!(remote_id.unwrap().unwrap(), "ses_1");
+    assert!(matches!(
+        life.registry.find("a").await.unwrap(),
+        Found::Gone
+    ));
+    following.abort();
+}
