@@ -21,6 +21,7 @@ mod fault;
 mod frames;
 mod look;
 mod marker;
+mod memory;
 mod opening;
 mod page;
 mod queue;
@@ -30,6 +31,7 @@ mod schema;
 mod store;
 mod watchdog;
 mod writer;
+mod writing;
 
 use std::io;
 use std::path::PathBuf;
@@ -206,10 +208,10 @@ impl Journal {
     /// [`boot_id`].
     pub(crate) fn start(config: Config, boot: String) -> io::Result<Self> {
         let tuning = Tuning::of(&config);
-        Self::start_tuned(config, boot, tuning)
+        Self::start_tuned(config, boot, &tuning)
     }
 
-    fn start_tuned(config: Config, boot: String, tuning: Tuning) -> io::Result<Self> {
+    fn start_tuned(config: Config, boot: String, tuning: &Tuning) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             queue: Queue::default(),
             desk: Desk::new(tuning.kept_bytes),
@@ -226,7 +228,7 @@ impl Journal {
             thread.spawn(work)
         };
         let (watched, limit) = (Arc::clone(&shared), tuning.hang);
-        let writer = Writer::new(shared, config, boot, &tuning);
+        let writer = Writer::new(shared, config, boot, tuning);
         spawn(
             "journal-watch",
             Box::new(move || watchdog::watch(&watched, limit)),
@@ -340,9 +342,9 @@ impl std::fmt::Debug for Journal {
 impl Shared {
     /// Does something at the disk, where the watchdog has an eye on it.
     fn at_disk<T>(&self, work: impl FnOnce() -> T) -> T {
-        self.queue.set_busy(true);
+        self.queue.set_at_disk(true);
         let done = work();
-        self.queue.set_busy(false);
+        self.queue.set_at_disk(false);
         done
     }
 }

@@ -90,8 +90,12 @@ impl Board {
 
     /// Says so in the log when it becomes worse or better, not at every try.
     pub(super) fn set_health(&self, health: Health) {
-        let before = self.health.send_replace(health.clone());
-        match (&before, &health) {
+        let degraded = matches!(health, Health::Degraded(_));
+        // First, so that who waits for the health finds the figures agree.
+        self.count(|figures| figures.degraded = degraded);
+        let before = self.health.send_replace(health);
+        let now = self.health.borrow();
+        match (&before, &*now) {
             (Health::Degraded(_), Health::Degraded(_)) => {}
             (_, Health::Degraded(reason)) => {
                 tracing::error!(
@@ -103,7 +107,6 @@ impl Board {
             (Health::Degraded(_), _) => tracing::info!("the journal is written again"),
             _ => {}
         }
-        self.count(|figures| figures.degraded = matches!(health, Health::Degraded(_)));
     }
 
     pub(super) fn figures(&self) -> Figures {

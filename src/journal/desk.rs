@@ -145,7 +145,7 @@ impl Desk {
         reason: &str,
     ) -> bool {
         let mut state = self.state.lock();
-        if !queue.is_busy_since(since) {
+        if !queue.is_away_since(since) {
             return false;
         }
         if !state.degraded {

@@ -13,7 +13,9 @@ use super::aside;
 use super::fault::Fault;
 use super::look;
 use super::marker::Marker;
-use super::store::{self, Store};
+use super::memory::Memory;
+use super::store::Store;
+use super::writing::{about, set_about};
 use super::{Opened, Removed};
 
 /// What the start found.
@@ -69,12 +71,12 @@ fn try_open(
         // The machine took with it what was not synced: the ends of turns that were running.
         new_epochs(&tx, "ended IS NULL")?;
     }
-    store::set_about(&tx, "boot", boot)?;
-    store::set_about(&tx, "closed", "no")?;
+    set_about(&tx, "boot", boot)?;
+    set_about(&tx, "closed", "no")?;
     tx.commit()?;
     let opened = opened(&store.conn)?;
     let unfinished = opened.unfinished.iter().map(|(stored, _)| stored);
-    store.adopt(unfinished, opened.last_number);
+    store.memory = Memory::new(unfinished, opened.last_number);
     // Only now: until the new epochs are on disk, the marker is what keeps the old ones from being used.
     marker.set(false)?;
     Ok(Found { store, opened })
@@ -95,12 +97,12 @@ fn opened(conn: &Connection) -> rusqlite::Result<Opened> {
 }
 
 fn same_boot(conn: &Connection, boot: &str) -> rusqlite::Result<bool> {
-    let before = store::about(conn, "boot")?;
+    let before = about(conn, "boot")?;
     Ok(!boot.is_empty() && before.as_deref() == Some(boot))
 }
 
 fn is_closed(conn: &Connection) -> rusqlite::Result<bool> {
-    Ok(store::about(conn, "closed")?.as_deref() == Some("yes"))
+    Ok(about(conn, "closed")?.as_deref() == Some("yes"))
 }
 
 /// Ten characters `[0-9a-z]`, made by SQLite for each row: the generator behind `random()` is seeded

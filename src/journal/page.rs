@@ -118,7 +118,7 @@ impl<'a> Page<'a> {
     fn pass(&mut self, last: u64) {
         if self.bytes.is_empty() {
             match self.pieces.last_mut() {
-                Some(Piece::Passed { last: passed }) => *passed = last,
+                Some(Piece::Passed { last: before }) => *before = last,
                 _ => self.pieces.push(Piece::Passed { last }),
             }
         }
@@ -128,7 +128,7 @@ impl<'a> Page<'a> {
     fn lose(&mut self, last: u64) {
         self.flush();
         match self.pieces.last_mut() {
-            Some(Piece::Lost { last: lost }) => *lost = last,
+            Some(Piece::Lost { last: before }) => *before = last,
             _ => self.pieces.push(Piece::Lost { last }),
         }
         self.next = last + 1;

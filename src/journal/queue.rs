@@ -27,17 +27,32 @@ struct State {
     /// A reader met a page that makes no sense, in the database of this generation.
     damaged: Option<u64>,
     end: Option<End>,
-    /// The writer is at the disk, since then.
-    busy: Option<Instant>,
-    /// The writer panicked: it stays busy for ever.
-    dead: bool,
-    /// The writer does not answer, and the watchdog takes its sources.
-    standing_in: bool,
-    // Who waits, so that nobody is woken in vain.
-    writer_waits: bool,
-    watchdog_waits: bool,
+    writer_is: Writer,
+    watchdog_is: Watchdog,
     #[cfg(test)]
     probes: Vec<Probe>,
+}
+
+/// Where the writer is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Writer {
+    #[default]
+    Awake,
+    /// It wants to be called.
+    Waiting,
+    AtDisk(Instant),
+    /// It panicked.
+    Dead(Instant),
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Watchdog {
+    #[default]
+    Awake,
+    /// Until the writer goes to the disk.
+    Waiting,
+    /// The writer does not answer, and the watchdog takes its sources.
+    StandingIn,
 }
 
 /// How the writer is to leave.
@@ -100,10 +115,10 @@ impl Queue {
     }
 
     fn call(&self, state: &State) {
-        if state.writer_waits {
+        if state.writer_is == Writer::Waiting {
             self.writer.notify_one();
         }
-        if state.standing_in {
+        if state.watchdog_is == Watchdog::StandingIn {
             self.watchdog.notify_one();
         }
     }
@@ -123,9 +138,9 @@ impl Queue {
             if Instant::now() >= until {
                 return Call::Time;
             }
-            state.writer_waits = true;
+            state.writer_is = Writer::Waiting;
             self.writer.wait_until(&mut state, until);
-            state.writer_waits = false;
+            state.writer_is = Writer::Awake;
         }
     }
 
@@ -158,63 +173,71 @@ impl Queue {
     }
 
     /// The writer goes to the disk, or is back.
-    pub(super) fn set_busy(&self, busy: bool) {
-        let mut state = self.state.lock();
-        state.busy = busy.then(Instant::now);
-        if state.watchdog_waits || state.standing_in {
-            self.watchdog.notify_one();
-        }
+    pub(super) fn set_at_disk(&self, at_disk: bool) {
+        self.set_writer(if at_disk {
+            Writer::AtDisk(Instant::now())
+        } else {
+            Writer::Awake
+        });
     }
 
     /// The writer will never be back.
     pub(super) fn set_dead(&self) {
+        self.set_writer(Writer::Dead(Instant::now()));
+    }
+
+    fn set_writer(&self, writer: Writer) {
         let mut state = self.state.lock();
-        state.dead = true;
-        state.busy.get_or_insert_with(Instant::now);
-        self.watchdog.notify_one();
+        state.writer_is = writer;
+        if state.watchdog_is != Watchdog::Awake {
+            self.watchdog.notify_one();
+        }
     }
 
     // --- the watchdog ---
 
-    /// Waits until the writer has been at the disk for so long; nothing when the journal ends.
+    /// Waits until the writer has been at the disk for so long, and says since when; nothing when the
+    /// journal ends.
     pub(super) fn hang(&self, limit: Duration) -> Option<Instant> {
         let mut state = self.state.lock();
+        state.watchdog_is = Watchdog::Awake;
         loop {
-            match (state.end, state.busy) {
-                (Some(_), None) => return None,
-                (Some(_), Some(_)) if state.dead => return None,
-                (_, Some(since)) => {
-                    let due = since + limit;
-                    if state.dead || Instant::now() >= due {
-                        state.standing_in = true;
-                        return Some(since);
-                    }
-                    self.watchdog.wait_until(&mut state, due);
+            match state.writer_is {
+                Writer::Awake | Writer::Waiting | Writer::Dead(_) if state.end.is_some() => {
+                    return None;
                 }
-                (None, None) => {
-                    state.watchdog_waits = true;
+                Writer::Awake | Writer::Waiting => {
+                    state.watchdog_is = Watchdog::Waiting;
                     self.watchdog.wait(&mut state);
-                    state.watchdog_waits = false;
+                    state.watchdog_is = Watchdog::Awake;
+                }
+                Writer::AtDisk(since) if Instant::now() < since + limit => {
+                    self.watchdog.wait_until(&mut state, since + limit);
+                }
+                Writer::AtDisk(since) | Writer::Dead(since) => {
+                    state.watchdog_is = Watchdog::StandingIn;
+                    return Some(since);
                 }
             }
         }
     }
 
     pub(super) fn is_dead(&self) -> bool {
-        self.state.lock().dead
+        matches!(self.state.lock().writer_is, Writer::Dead(_))
     }
 
     /// Whether the writer is still where it was then.
-    pub(super) fn is_busy_since(&self, since: Instant) -> bool {
-        self.state.lock().busy == Some(since)
+    pub(super) fn is_away_since(&self, since: Instant) -> bool {
+        self.state.lock().is_away_since(since)
     }
 
-    /// Waits for a source, or until the writer is back (then no).
+    /// Waits for a source, or until the writer is back; then no.
     pub(super) fn wait_standing_in(&self, since: Instant) -> bool {
         let mut state = self.state.lock();
         loop {
-            if state.busy != Some(since) || (state.dead && state.end.is_some()) {
-                state.standing_in = false;
+            let is_over = matches!(state.writer_is, Writer::Dead(_)) && state.end.is_some();
+            if is_over || !state.is_away_since(since) {
+                state.watchdog_is = Watchdog::Awake;
                 return false;
             }
             if !state.sources.is_empty() {
@@ -228,6 +251,10 @@ impl Queue {
 // === impl State ===
 
 impl State {
+    fn is_away_since(&self, since: Instant) -> bool {
+        [Writer::AtDisk(since), Writer::Dead(since)].contains(&self.writer_is)
+    }
+
     fn has_news(&self) -> bool {
         #[cfg(test)]
         if !self.probes.is_empty() {

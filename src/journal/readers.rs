@@ -103,7 +103,15 @@ pub(super) async fn look<T: Send + 'static>(
     shared: &Arc<Shared>,
     question: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
 ) -> Result<T, JournalError> {
-    let deadline = Instant::now() + DEADLINE;
+    look_within(shared, DEADLINE, question).await
+}
+
+pub(super) async fn look_within<T: Send + 'static>(
+    shared: &Arc<Shared>,
+    limit: Duration,
+    question: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+) -> Result<T, JournalError> {
+    let deadline = Instant::now() + limit;
     match timeout_at(deadline, shared.board.reaches(Stage::Open)).await {
         Err(_) => return Err(JournalError::Opening),
         Ok(Stage::Ended) => return Err(JournalError::Closed),
@@ -135,13 +143,14 @@ pub(super) async fn look<T: Send + 'static>(
             JournalError::Broken(error.to_string())
         })
     });
-    match timeout_at(deadline, task).await {
-        Ok(done) => done.unwrap_or_else(|error| Err(JournalError::Broken(error.to_string()))),
-        Err(_) => {
-            if let Some(handle) = interrupt.lock().take() {
-                handle.interrupt();
-            }
-            Err(JournalError::Slow)
-        }
+    if let Ok(done) = timeout_at(deadline, task).await {
+        return done.unwrap_or_else(|error| Err(JournalError::Broken(error.to_string())));
     }
+    // Under the lock: else the connection might be another's by then.
+    let handle = interrupt.lock();
+    if let Some(handle) = handle.as_ref() {
+        handle.interrupt();
+    }
+    drop(handle);
+    Err(JournalError::Slow)
 }

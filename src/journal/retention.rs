@@ -12,8 +12,10 @@ use rusqlite::{OptionalExtension as _, Transaction, params};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Permit, Sender};
 
+use super::memory::{Gone, Memory};
 use super::schema::place;
-use super::store::{Gone, Memory, Store, doom, used};
+use super::store::{Store, used};
+use super::writing::doom;
 use super::{Removed, look};
 
 /// The bounds.
@@ -137,10 +139,15 @@ fn give_back(store: &Store, free: u64) -> rusqlite::Result<Stepped> {
         // One page with each row.
         while pages.next()?.is_some() {}
     }
-    Ok(Stepped {
-        more: free > SPARE_PAGES,
-        removed: 0,
-    })
+    let more = used(&store.conn)?.1 > SPARE_PAGES;
+    if free > SPARE_PAGES && !more {
+        // The file becomes shorter when the WAL is copied into it, and perhaps nothing else will be
+        // written for long.
+        store
+            .conn
+            .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
+    }
+    Ok(Stepped { more, removed: 0 })
 }
 
 // === impl Cleaning ===

@@ -1,27 +1,23 @@
-//! The writer's connection: what a group is in SQL.
+//! The writer's connection.
 //!
 //! WAL with `synchronous=NORMAL`: a commit is in the page cache, where it survives the process but not
 //! the machine. A group that must survive a power cut is committed with `FULL`. Only this connection
 //! writes, and only it checkpoints.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{
-    CachedStatement, Connection, OpenFlags, OptionalExtension as _, Transaction,
-    TransactionBehavior, params,
-};
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use super::desk::Pending;
 use super::fault::Fault;
-use super::look;
-use super::schema::{self, place};
-use super::{Row, Run, Source, Stored};
+use super::memory::{Changes, Gone, Memory};
+use super::writing::{Writing, doom, raise_last_number, set_about};
+use super::{look, schema};
 
 pub(super) struct Store {
     pub(super) conn: Connection,
@@ -30,47 +26,6 @@ pub(super) struct Store {
     /// Commits reach the disk itself. A pragma of SQLite's, which it keeps.
     synced: bool,
     wal_limit: u64,
-}
-
-/// A removed session.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Gone {
-    /// Somebody asked for it: what its source still has is not wanted.
-    Forgotten,
-    /// By retention, after so many events. A turn that begins at this moment brings it back.
-    Retired { last: u64 },
-}
-
-/// What is known without asking the database, and outlives it.
-#[derive(Debug, Default)]
-pub(super) struct Memory {
-    /// The sessions whose turn runs. They are few, and they are what a new database begins with when
-    /// this one turns out to be damaged.
-    pub(super) open: HashMap<u64, Open>,
-    /// Sessions that were removed a moment ago: their sources may still have something.
-    gone: BTreeMap<u64, Gone>,
-    /// The largest number there ever was.
-    last_number: u64,
-}
-
-/// A session whose turn runs.
-#[derive(Debug)]
-pub(super) struct Open {
-    pub(super) row: Row,
-    pub(super) last: u64,
-    /// About how much it takes on disk.
-    pub(super) bytes: u64,
-    pub(super) source: Option<Weak<dyn Source>>,
-}
-
-/// A group's changes to [`Memory`], for when it is on disk.
-#[derive(Default)]
-struct Changes {
-    opened: Vec<(u64, Open)>,
-    grown: Vec<(u64, u64, u64)>,
-    closed: Vec<u64>,
-    revived: Vec<u64>,
-    last_number: u64,
 }
 
 /// What the database takes on disk.
@@ -89,15 +44,6 @@ pub(super) const PAGE: u64 = 4096;
 /// the readers.
 const BUSY: Duration = Duration::from_secs(10);
 
-/// A run is cut into rows of about this size, so that a reader that wants its end need not read all.
-const ROW_BYTES: usize = 64 << 10;
-
-/// A guess for sessions that were there before us, of which nobody counted the bytes.
-const EVENT_BYTES: u64 = 256;
-
-/// So many of the removed are remembered. A source is heard of within seconds, if at all.
-const GONE: usize = 4096;
-
 // === impl Store ===
 
 impl Store {
@@ -105,12 +51,12 @@ impl Store {
     pub(super) fn open(dir: &Path, checkpoint_pages: u32) -> Result<Self, Fault> {
         let path = dir.join(NAME);
         // SQLite gives the other files the mode of this one.
-        let made = OpenOptions::new()
+        let created = OpenOptions::new()
             .write(true)
             .create_new(true)
             .mode(0o600)
             .open(&path);
-        if made.is_ok() {
+        if created.is_ok() {
             // The name must survive a power cut as well as what is written under it.
             File::open(dir)?.sync_all()?;
         }
@@ -130,8 +76,7 @@ impl Store {
         }
         let wal_limit = u64::from(checkpoint_pages) * PAGE;
         conn.execute_batch(&format!(
-            "PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = {checkpoint_pages}; PRAGMA journal_size_limit = {};",
-            wal_limit
+            "PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = {checkpoint_pages}; PRAGMA journal_size_limit = {wal_limit};"
         ))?;
         schema::prepare(&mut conn)?;
         look::check(&conn)?;
@@ -269,54 +214,6 @@ impl Store {
             .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
         Ok(())
     }
-
-    /// What was read at opening; from now on they are kept up to date.
-    pub(super) fn adopt<'a>(
-        &mut self,
-        unfinished: impl Iterator<Item = &'a Stored>,
-        last_number: u64,
-    ) {
-        self.memory.last_number = last_number;
-        for Stored { row, oldest, last } in unfinished {
-            self.memory.open.insert(
-                row.number,
-                Open {
-                    row: row.clone(),
-                    last: *last,
-                    bytes: (last + 1 - oldest) * EVENT_BYTES,
-                    source: None,
-                },
-            );
-        }
-    }
-}
-
-// === impl Memory ===
-
-impl Memory {
-    pub(super) fn remember(&mut self, number: u64, how: Gone) {
-        self.gone.insert(number, how);
-        while self.gone.len() > GONE {
-            self.gone.pop_first();
-        }
-    }
-
-    fn apply(&mut self, changes: Changes) {
-        self.last_number = self.last_number.max(changes.last_number);
-        self.open.extend(changes.opened);
-        for (number, last, bytes) in changes.grown {
-            if let Some(open) = self.open.get_mut(&number) {
-                open.last = open.last.max(last);
-                open.bytes += bytes;
-            }
-        }
-        for number in changes.closed {
-            self.open.remove(&number);
-        }
-        for number in changes.revived {
-            self.gone.remove(&number);
-        }
-    }
 }
 
 fn begin<'a>(
@@ -330,31 +227,6 @@ fn begin<'a>(
         *now = synced;
     }
     conn.transaction_with_behavior(TransactionBehavior::Immediate)
-}
-
-/// Moves a session to those whose rows go in steps. With a name, somebody is to be told.
-pub(super) fn doom(
-    tx: &Transaction<'_>,
-    number: u64,
-    told: Option<(&str, Option<&str>)>,
-) -> rusqlite::Result<()> {
-    let (id, remote_id) = told.unzip();
-    tx.prepare_cached("INSERT OR IGNORE INTO doomed (session, id, remote_id) VALUES (?1, ?2, ?3)")?
-        .execute(params![number, id, remote_id.flatten()])?;
-    raise_last_number(tx, number)?;
-    tx.prepare_cached("DELETE FROM sessions WHERE number = ?1")?
-        .execute([number])?;
-    Ok(())
-}
-
-/// The number of a session that is gone must not be given again.
-fn raise_last_number(tx: &Transaction<'_>, number: u64) -> rusqlite::Result<()> {
-    tx.prepare_cached(
-        "INSERT INTO about VALUES ('last_number', ?1)
-         ON CONFLICT (name) DO UPDATE SET value = max(CAST(value AS INTEGER), ?1)",
-    )?
-    .execute([number])?;
-    Ok(())
 }
 
 /// Bytes in pages that hold something, and how many pages do not.
@@ -371,185 +243,4 @@ pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
-}
-
-/// A transaction's statements.
-struct Writing<'a> {
-    tx: &'a Transaction<'a>,
-    row: CachedStatement<'a>,
-    run: CachedStatement<'a>,
-    note: CachedStatement<'a>,
-    no_notes: CachedStatement<'a>,
-}
-
-// === impl Writing ===
-
-impl<'a> Writing<'a> {
-    fn new(tx: &'a Transaction<'a>) -> rusqlite::Result<Self> {
-        Ok(Self {
-            tx,
-            row: tx.prepare_cached(
-                "INSERT INTO sessions
-                     (number, id, epoch, remote_id, state, ended, key, reported, turn, facts)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
-                 ON CONFLICT (number) DO UPDATE SET
-                     id = ?2, epoch = ?3, remote_id = ?4, state = ?5, ended = ?6, key = ?7,
-                     reported = ?8, turn = ?9, facts = ?10",
-            )?,
-            // A run may come twice, if a commit failed after it was done.
-            run: tx.prepare_cached(
-                "INSERT OR REPLACE INTO runs (place, last, hidden, frames) VALUES (?1, ?2, ?3, ?4)",
-            )?,
-            note: tx.prepare_cached(
-                "INSERT INTO notes (session, part, value) VALUES (?1, ?2, ?3)
-                 ON CONFLICT (session, part) DO UPDATE SET value = ?3",
-            )?,
-            no_notes: tx.prepare_cached("DELETE FROM notes WHERE session = ?1")?,
-        })
-    }
-
-    fn draft(
-        &mut self,
-        pending: &Pending,
-        open: &HashMap<u64, Open>,
-        gone: Option<&Gone>,
-        changes: &mut Changes,
-    ) -> rusqlite::Result<()> {
-        let (number, draft) = (pending.source.number(), &pending.draft);
-        if let Some(Gone::Retired { last }) = gone {
-            // A line about a session that is over does not bring it back.
-            if draft.row.as_ref().is_none_or(|row| row.ended.is_some()) {
-                return Ok(());
-            }
-            self.revive(number, *last)?;
-            changes.revived.push(number);
-        }
-        let was_open = open.contains_key(&number);
-        if draft.row.is_none() && !was_open && !look::exists(self.tx, number)? {
-            return Ok(());
-        }
-        if let Some(row) = &draft.row {
-            match row.ended {
-                Some(_) => changes.closed.push(number),
-                None => changes.opened.push((
-                    number,
-                    self.opened(row, open.get(&number), &pending.source)?,
-                )),
-            }
-            self.row(row)?;
-            changes.last_number = changes.last_number.max(number);
-        }
-        if draft.fresh_notes {
-            self.no_notes.execute([number])?;
-        }
-        for (part, value) in &draft.notes {
-            self.note.execute(params![number, &**part, value])?;
-        }
-        for run in &draft.runs {
-            self.cut_run(number, run)?;
-            changes
-                .grown
-                .push((number, run.last, run.frames.len() as u64));
-        }
-        Ok(())
-    }
-
-    /// A removed session that begins another turn: what was left of it goes, and its events keep their
-    /// numbers.
-    fn revive(&mut self, number: u64, last: u64) -> rusqlite::Result<()> {
-        self.tx
-            .execute("DELETE FROM doomed WHERE session = ?1", [number])?;
-        self.tx.execute(
-            "DELETE FROM runs WHERE place BETWEEN ?1 AND ?2",
-            [place(number, 0), place(number, u64::MAX)],
-        )?;
-        if last > 0 {
-            self.piece(number, 1, last, false, &[])?;
-        }
-        Ok(())
-    }
-
-    fn opened(
-        &self,
-        row: &Row,
-        before: Option<&Open>,
-        source: &Arc<dyn Source>,
-    ) -> rusqlite::Result<Open> {
-        let (last, bytes) = if let Some(before) = before {
-            (before.last, before.bytes)
-        } else {
-            let (oldest, last) = look::span(self.tx, row.number)?;
-            (last, (last + 1 - oldest) * EVENT_BYTES)
-        };
-        Ok(Open {
-            row: row.clone(),
-            last,
-            bytes,
-            source: Some(Arc::downgrade(source)),
-        })
-    }
-
-    fn row(&mut self, row: &Row) -> rusqlite::Result<()> {
-        self.row.execute(params![
-            row.number,
-            row.id,
-            row.epoch,
-            row.remote_id,
-            row.state,
-            row.ended,
-            row.key,
-            row.reported,
-            row.turn,
-            row.facts
-        ])?;
-        Ok(())
-    }
-
-    fn cut_run(&mut self, number: u64, run: &Run) -> rusqlite::Result<()> {
-        let (mut first, mut frames) = (run.first, &run.frames[..]);
-        while frames.len() > ROW_BYTES && first < run.last {
-            let (count, length) = super::frames::whole_within(frames, ROW_BYTES);
-            let last = first + count - 1;
-            if last >= run.last {
-                break;
-            }
-            self.piece(number, first, last, run.hidden, &frames[..length])?;
-            (first, frames) = (last + 1, &frames[length..]);
-        }
-        self.piece(number, first, run.last, run.hidden, frames)
-    }
-
-    fn piece(
-        &mut self,
-        number: u64,
-        first: u64,
-        last: u64,
-        hidden: bool,
-        frames: &[u8],
-    ) -> rusqlite::Result<()> {
-        if !schema::is_in_range(number, last) {
-            return Err(rusqlite::Error::ToSqlConversionFailure(
-                "the numbers of sessions or events are used up".into(),
-            ));
-        }
-        self.run
-            .execute(params![place(number, first), last, hidden, frames])?;
-        Ok(())
-    }
-}
-
-/// For whoever wants one value or nothing.
-pub(super) fn about(conn: &Connection, name: &str) -> rusqlite::Result<Option<String>> {
-    conn.query_row("SELECT value FROM about WHERE name = ?1", [name], |row| {
-        row.get(0)
-    })
-    .optional()
-}
-
-pub(super) fn set_about(conn: &Connection, name: &str, value: &str) -> rusqlite::Result<()> {
-    conn.execute(
-        "INSERT INTO about VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2",
-        [name, value],
-    )?;
-    Ok(())
 }

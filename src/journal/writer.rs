@@ -8,6 +8,8 @@
 //!
 //! While a group is written the next one gathers by itself: sources that have news wait in the queue.
 
+mod tidy;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::thread;
@@ -15,11 +17,10 @@ use std::time::{Duration, Instant};
 
 use super::fault::Fault;
 use super::marker::Marker;
+use super::memory::Memory;
 use super::queue::{Call, End};
-use super::retention::{self, Policy};
-use super::store::{Memory, Store};
+use super::store::Store;
 use super::{Config, Removed, Shared, Tuning, aside, opening};
-use crate::clock::Timestamp;
 
 pub(super) struct Writer {
     shared: Arc<Shared>,
@@ -57,14 +58,8 @@ struct Retry {
 /// If the writer panics, the watchdog takes over at once: readers are shown events from memory.
 struct DeadMan(Arc<Shared>);
 
-/// How often it is looked for sessions that are too old.
-const TIDY: Duration = Duration::from_secs(1);
-
 /// After so many bytes the size is looked at without waiting for that.
 const UNTIDIED: u64 = 256 << 10;
-
-/// A WAL is cut off when it is so many times as long as it should be: readers kept it from beginning anew.
-const LONG_WAL: u64 = 4;
 
 // === impl Writer ===
 
@@ -155,7 +150,7 @@ impl Writer {
         let troubled = self.shared.desk.is_degraded();
         if troubled {
             // The disk may be full of what may go.
-            self.tidy()?;
+            self.make_room()?;
         }
         let synced = self.write_group(troubled)?;
         if self.shared.desk.is_degraded() {
@@ -227,7 +222,6 @@ impl Writer {
             return Err(error.into());
         }
         let time = start.elapsed();
-        self.shared.desk.arrived();
         let events = group.iter().map(|pending| pending.draft.events()).sum();
         self.untidied += group
             .iter()
@@ -240,6 +234,7 @@ impl Writer {
             figures.group_events = events;
             figures.group_time = time;
         });
+        self.shared.desk.arrived();
         Ok(synced)
     }
 
@@ -289,57 +284,6 @@ impl Writer {
         if let Err(error) = self.shared.at_disk(|| marker.set(set)) {
             tracing::warn!(%error, "the journal's marker cannot be written");
         }
-    }
-
-    /// A step of retention, and the figures.
-    fn tidy(&mut self) -> Result<(), Fault> {
-        let Database::Open(store) = &mut self.database else {
-            return Ok(());
-        };
-        let shared = &self.shared;
-        let policy = Policy {
-            max_bytes: self.config.max_bytes,
-            retention: self.config.retention,
-        };
-        let busy = |number| shared.queue.is_waiting(number) || shared.desk.has(number);
-        let now = Timestamp::now().as_millis();
-        let removals = &shared.board.removals;
-        let stepped = shared.at_disk(|| retention::step(store, policy, now, &busy, removals));
-        self.untidied = 0;
-        self.tidy_at = Instant::now() + TIDY;
-        let stepped = match stepped.map_err(Fault::from) {
-            Ok(stepped) => stepped,
-            Err(fault @ Fault::Damaged(_)) => return Err(fault),
-            Err(fault) => {
-                // No harm done: what cannot be removed now goes later.
-                tracing::debug!(reason = %fault, "retention could not work");
-                return Ok(());
-            }
-        };
-        if stepped.more {
-            self.tidy_at = Instant::now();
-        }
-        let size = store.size()?;
-        if size.wal > LONG_WAL * store.wal_limit() {
-            shared.at_disk(|| store.truncate_wal())?;
-        }
-        shared.board.count(|figures| {
-            figures.bytes = size.used + size.wal;
-            figures.removed += stepped.removed;
-            figures.lost += shared.desk.take_lost();
-        });
-        while let Some(removed) = self.untold.pop() {
-            if let Err(error) = removals.try_send(removed) {
-                self.untold
-                    .extend(Some(error.into_inner()).filter(|_| !removals.is_closed()));
-                break;
-            }
-        }
-        // The watchdog may have set it for a hang that was over at that moment.
-        if !shared.desk.is_degraded() && shared.marker.get().is_some_and(|marker| marker.is_set()) {
-            self.set_marker(false);
-        }
-        Ok(())
     }
 
     /// Writes what there is and marks the database as closed in good order, if it is.

@@ -1,14 +1,14 @@
 //! A directory, a source that behaves as the session room's will, and a reader that checks what it gets.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::super::*;
+use crate::journal::*;
 
 /// No test waits longer for anything.
 pub(super) const DEADLINE: Duration = Duration::from_secs(20);
@@ -50,17 +50,31 @@ pub(super) struct State {
 /// What a reader got.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Got {
-    pub(super) text: String,
+    pub(super) text: Text,
     pub(super) lost: BTreeSet<u64>,
     pub(super) gone: u64,
     pub(super) last: u64,
 }
 
+/// Frames, of which only the ids are shown.
+#[derive(Default, PartialEq, Eq)]
+pub(super) struct Text(pub(super) String);
+
 // === impl Setup ===
 
 impl Setup {
     pub(super) fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::within(tempfile::tempdir().unwrap())
+    }
+
+    /// On a disk that syncs in no time, if there is one: for what opens hundreds of databases.
+    pub(super) fn in_memory() -> Self {
+        Self::within(
+            tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap()),
+        )
+    }
+
+    fn within(dir: tempfile::TempDir) -> Self {
         let config = Config {
             dir: dir.path().join("journal"),
             max_bytes: 1 << 30,
@@ -77,27 +91,31 @@ impl Setup {
         }
     }
 
-    pub(super) fn path(&self) -> std::path::PathBuf {
+    pub(super) fn path(&self) -> PathBuf {
         self.config.dir.join(store::NAME)
     }
 
-    /// Opens it as the process that had it before left it.
     pub(super) async fn open(&self) -> (Journal, Opened) {
         self.open_on(BOOT).await
     }
 
     pub(super) async fn open_on(&self, boot: &str) -> (Journal, Opened) {
-        let journal =
-            Journal::start_tuned(self.config.clone(), boot.into(), self.tuning.clone()).unwrap();
+        let journal = Journal::start_tuned(self.config.clone(), boot.into(), &self.tuning).unwrap();
         let opened = timeout(DEADLINE, journal.opened()).await.unwrap();
         (journal, opened)
     }
 
+    /// After a restart on the same machine.
+    pub(super) async fn reopen(&self) -> (Journal, Opened) {
+        self.open_on(BOOT).await
+    }
+
     /// The directory as it would be found after a crash at this moment. Only while nothing is written.
     pub(super) fn copy(&self) -> Self {
+        let beside = tempfile::tempdir_in(self.dir.path().parent().unwrap()).unwrap();
         let copy = Self {
             tuning: self.tuning.clone(),
-            ..Self::new()
+            ..Self::within(beside)
         };
         std::fs::create_dir(&copy.config.dir).unwrap();
         for entry in std::fs::read_dir(&self.config.dir).unwrap() {
@@ -149,7 +167,7 @@ impl Journal {
                 let before = got.last;
                 match piece {
                     Piece::Frames { bytes, last } => {
-                        got.text.push_str(str::from_utf8(&bytes).unwrap());
+                        got.text.0.push_str(str::from_utf8(&bytes).unwrap());
                         got.last = last;
                     }
                     Piece::Passed { last } => got.last = last,
@@ -307,7 +325,7 @@ impl Fake {
                     (false, true) => {
                         got.lost.insert(seq);
                     }
-                    (false, false) => got.text.push_str(&frame(&state.row.epoch, seq)),
+                    (false, false) => got.text.0.push_str(&frame(&state.row.epoch, seq)),
                 }
             }
         }
@@ -378,6 +396,18 @@ impl State {
     }
 }
 
+impl std::fmt::Debug for Text {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ids = self.0.lines().filter_map(|line| line.strip_prefix("id: "));
+        f.debug_list().entries(ids).finish()
+    }
+}
+
+/// Milliseconds since 1970.
+pub(super) fn now() -> u64 {
+    crate::clock::Timestamp::now().as_millis()
+}
+
 pub(super) fn row(number: u64) -> Row {
     Row {
         number,
@@ -386,7 +416,7 @@ pub(super) fn row(number: u64) -> Row {
         remote_id: Some(format!("ses_{number}")),
         state: "pending".into(),
         ended: None,
-        key: (number % 2 == 0).then(|| format!("key-{number}")),
+        key: number.is_multiple_of(2).then(|| format!("key-{number}")),
         reported: 0,
         turn: 0,
         facts: format!("{{\"number\":{number}}}"),

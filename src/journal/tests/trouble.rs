@@ -1,0 +1,340 @@
+//! A disk that is full, hangs, or tells lies. Readers go on, and nothing is lost that memory could keep.
+
+use rusqlite::Connection;
+
+use super::support::{BOOT, DEADLINE, Fake, Setup, files};
+use crate::journal::*;
+
+/// From now on the database may not grow.
+async fn fill_disk(journal: &Journal) {
+    let fill = |conn: &Connection| {
+        conn.query_row("PRAGMA max_page_count = 1", [], |row| row.get::<_, u64>(0))
+            .unwrap()
+    };
+    journal.probe(fill).await;
+}
+
+async fn free_disk(journal: &Journal) {
+    let free = |conn: &Connection| {
+        conn.query_row("PRAGMA max_page_count = 1073741823", [], |row| {
+            row.get::<_, u64>(0)
+        })
+        .unwrap()
+    };
+    journal.probe(free).await;
+}
+
+fn is_marked(setup: &Setup) -> bool {
+    let text = std::fs::read(setup.config.dir.join(marker::NAME)).unwrap();
+    assert_eq!(text.len(), 4096);
+    text[0] != b' '
+}
+
+async fn until_degraded(journal: &Journal, why: &str) {
+    journal
+        .until_health(|health| matches!(health, Health::Degraded(reason) if reason.contains(why)))
+        .await;
+}
+
+async fn until_well(journal: &Journal) {
+    journal.until_health(|health| *health == Health::Well).await;
+}
+
+/// Holds the database's write lock, as a disk that hangs would hold a commit.
+fn hold(setup: &Setup) -> Connection {
+    let conn = Connection::open(setup.path()).unwrap();
+    conn.execute_batch("BEGIN IMMEDIATE").unwrap();
+    conn
+}
+
+async fn assert_all_there(journal: &Journal, fake: &Arc<Fake>) {
+    let last = fake.look(|state| state.last);
+    let got = journal.read(fake.number(), 0, last, true).await;
+    assert_eq!(got, fake.expected(0, last, true));
+}
+
+#[tokio::test]
+async fn while_the_disk_is_full_events_are_shown_from_memory_and_then_all_are_written() {
+    let setup = Setup::new();
+    let (journal, _) = setup.open().await;
+    let one = Fake::begun(&journal, 1).await;
+    one.say(&journal, 10, false);
+    one.until_written().await;
+    fill_disk(&journal).await;
+    one.say(&journal, 500, false);
+    one.until(|state| state.from_memory).await;
+    until_degraded(&journal, "full").await;
+    assert!(is_marked(&setup), "marked before it is shown");
+    assert!(journal.figures().degraded);
+    // One that comes meanwhile, more of the first, and some that memory could not keep.
+    let two = Fake::new(2);
+    two.begin(&journal);
+    two.say(&journal, 300, false);
+    two.until(|state| state.from_memory).await;
+    for _ in 0..20 {
+        one.say(&journal, 20, true);
+    }
+    one.lose(&journal, 7);
+    one.say(&journal, 3, false);
+    one.note(&journal, "a", 1);
+    // It is tried again and again.
+    let failures = journal.figures().failures;
+    journal
+        .until_figures(|now| now.failures >= failures + 3)
+        .await;
+    assert_eq!(one.look(|state| state.committed), 10);
+    free_disk(&journal).await;
+    one.until_written().await;
+    two.until_written().await;
+    until_well(&journal).await;
+    journal.until_figures(|now| !now.degraded).await;
+    assert_all_there(&journal, &one).await;
+    assert_all_there(&journal, &two).await;
+    assert_eq!(journal.figures().lost, 0);
+    assert_eq!(journal.notes(1).await.unwrap(), [("a".to_owned(), 1)]);
+    // As if nothing had been.
+    one.say(&journal, 5, false);
+    one.until_written().await;
+    let unmarked = || Some(()).filter(|()| !is_marked(&setup));
+    super::support::poll("the marker", unmarked).await;
+    journal.close().await;
+    drop(journal);
+    let (journal, opened) = setup.reopen().await;
+    assert_eq!(opened.unfinished[0].0.row.epoch, "epoch12345");
+    assert_all_there(&journal, &one).await;
+}
+
+#[tokio::test]
+async fn memory_is_bounded_and_what_it_lets_go_of_is_a_hole_that_readers_see() {
+    let mut setup = Setup::new();
+    setup.tuning.kept_bytes = 64 << 10;
+    let (journal, _) = setup.open().await;
+    let one = Fake::begun(&journal, 1).await;
+    let two = Fake::begun(&journal, 2).await;
+    fill_disk(&journal).await;
+    two.say(&journal, 10, false);
+    for nth in 1..=1000 {
+        one.say(&journal, 1, nth % 100 == 0);
+        if nth % 50 == 0 {
+            let failures = one.look(|state| state.failures);
+            one.say(&journal, 10, false);
+            one.until(|state| state.failures > failures || state.failures == 0)
+                .await;
+        }
+    }
+    one.until(|state| state.from_memory).await;
+    free_disk(&journal).await;
+    one.until_written().await;
+    two.until_written().await;
+    assert_all_there(&journal, &two).await;
+    let last = one.look(|state| state.last);
+    let got = journal.read(1, 0, last, true).await;
+    let missing = got.lost.len() as u64;
+    assert!(missing > 500 && missing < 1150, "{missing}");
+    assert_eq!(got.lost, (1..=missing).collect(), "the oldest go first");
+    assert_eq!(got.text, one.expected(missing, last, true).text);
+    journal
+        .until_figures(|figures| figures.lost == missing)
+        .await;
+    // A hole takes no room for each event in it.
+    let count = |conn: &Connection| {
+        conn.query_row("SELECT count(*) FROM runs WHERE frames = x''", [], |row| {
+            row.get::<_, u64>(0)
+        })
+        .unwrap()
+    };
+    let holes = journal.probe(count).await;
+    assert!(holes < 25, "{holes}");
+    // Those who are not shown hidden events are not told that such are lost.
+    let plain = journal.read(1, 0, last, false).await;
+    assert!(plain.lost.len() < got.lost.len());
+}
+
+#[tokio::test]
+async fn while_the_disk_hangs_readers_go_on_from_memory() {
+    let mut setup = Setup::new();
+    setup.tuning.hang = Duration::from_millis(50);
+    let (journal, _) = setup.open().await;
+    let one = Fake::begun(&journal, 1).await;
+    let lock = hold(&setup);
+    one.say(&journal, 10, false);
+    one.until(|state| state.from_memory).await;
+    until_degraded(&journal, "has not answered").await;
+    assert!(is_marked(&setup));
+    // The writer is stuck, and still those that come are told.
+    let two = Fake::new(2);
+    two.begin(&journal);
+    two.say(&journal, 10, false);
+    two.until(|state| state.from_memory).await;
+    for _ in 0..5 {
+        let failures = one.look(|state| state.failures);
+        one.say(&journal, 10, false);
+        one.until(|state| state.failures > failures).await;
+    }
+    // Look-ups are other connections.
+    assert!(journal.session("id-1").await.unwrap().is_some());
+    assert_eq!(journal.session("id-2").await, Ok(None));
+    drop(lock);
+    one.until_written().await;
+    two.until_written().await;
+    until_well(&journal).await;
+    assert_all_there(&journal, &one).await;
+    assert_all_there(&journal, &two).await;
+    super::support::poll("the marker", || Some(()).filter(|()| !is_marked(&setup))).await;
+    assert_eq!(journal.figures().lost, 0);
+    // And it can hang again.
+    let lock = hold(&setup);
+    two.say(&journal, 1, false);
+    two.until(|state| state.from_memory).await;
+    drop(lock);
+    two.until_written().await;
+    assert_all_there(&journal, &two).await;
+}
+
+#[tokio::test]
+async fn a_disk_that_hangs_at_the_start_keeps_nobody_from_seeing_events() {
+    let mut setup = Setup::new();
+    let (journal, _) = setup.open().await;
+    Fake::begun(&journal, 1).await;
+    journal.close().await;
+    drop(journal);
+    setup.tuning.hang = Duration::from_millis(50);
+    let lock = hold(&setup);
+    let journal = Journal::start_tuned(setup.config.clone(), BOOT.into(), &setup.tuning).unwrap();
+    let two = Fake::new(2);
+    two.begin(&journal);
+    two.say(&journal, 10, false);
+    two.until(|state| state.from_memory).await;
+    until_degraded(&journal, "has not answered").await;
+    drop(lock);
+    let opened = tokio::time::timeout(DEADLINE, journal.opened())
+        .await
+        .unwrap();
+    assert_eq!(opened.last_number, 1);
+    two.until_written().await;
+    until_well(&journal).await;
+    assert_all_there(&journal, &two).await;
+}
+
+#[tokio::test]
+async fn a_database_that_cannot_be_opened_is_tried_again() {
+    let setup = Setup::new();
+    std::fs::write(&setup.config.dir, "in the way").unwrap();
+    let journal = Journal::start_tuned(setup.config.clone(), BOOT.into(), &setup.tuning).unwrap();
+    until_degraded(&journal, "File exists").await;
+    let one = Fake::new(1);
+    one.begin(&journal);
+    one.say(&journal, 10, false);
+    one.until(|state| state.from_memory).await;
+    std::fs::remove_file(&setup.config.dir).unwrap();
+    tokio::time::timeout(DEADLINE, journal.opened())
+        .await
+        .unwrap();
+    one.until_written().await;
+    until_well(&journal).await;
+    assert_all_there(&journal, &one).await;
+}
+
+#[tokio::test]
+async fn a_bug_in_the_writer_s_thread_leaves_readers_with_events_from_memory() {
+    let setup = Setup::new();
+    let (journal, _) = setup.open().await;
+    let one = Fake::begun(&journal, 1).await;
+    Fake::new(2).panic_when_asked(&journal);
+    until_degraded(&journal, "restart the sidecar").await;
+    one.say(&journal, 10, false);
+    one.until(|state| state.from_memory).await;
+    one.say(&journal, 10, false);
+    assert!(journal.session("id-1").await.unwrap().is_some());
+    drop(journal);
+    // What was shown and not written costs the epoch.
+    let (_journal, opened) = setup.reopen().await;
+    assert_ne!(opened.unfinished[0].0.row.epoch, "epoch12345");
+}
+
+/// Overwrites everything but the first page, in the file and out of the writer's memory.
+async fn spoil(setup: &Setup, journal: &Journal) {
+    let path = setup.path();
+    let spoil = move |conn: &Connection| {
+        conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+            .unwrap();
+        conn.execute_batch("PRAGMA shrink_memory").unwrap();
+        let length = std::fs::metadata(&path).unwrap().len();
+        let junk = vec![0xa5; usize::try_from(length).unwrap() - 4096];
+        let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, &junk, 4096).unwrap();
+    };
+    journal.probe(spoil).await;
+}
+
+fn corrupt_ones(setup: &Setup) -> usize {
+    let names = files(&setup.config.dir);
+    names
+        .iter()
+        .filter(|name| {
+            name.starts_with("sessions.db.corrupt-") && !name.ends_with('l') && !name.ends_with('m')
+        })
+        .count()
+}
+
+#[tokio::test]
+async fn a_database_that_is_spoiled_while_it_is_used_is_put_aside_and_running_sessions_go_on() {
+    let setup = Setup::new();
+    let (journal, _) = setup.open().await;
+    let one = Fake::begun(&journal, 1).await;
+    let two = Fake::begun(&journal, 2).await;
+    one.say(&journal, 100, false);
+    two.say(&journal, 100, false);
+    two.end(&journal, super::support::now());
+    one.until_written().await;
+    two.until_written().await;
+    spoil(&setup, &journal).await;
+    one.say(&journal, 10, false);
+    one.until_written().await;
+    until_well(&journal).await;
+    assert_eq!(corrupt_ones(&setup), 1);
+    // What ran goes on under the same numbers; what had ended is in the file that was put aside.
+    let got = journal.read(1, 0, 110, false).await;
+    assert_eq!(got.lost, (1..=100).collect());
+    assert_eq!(got.text, one.expected(100, 110, false).text);
+    assert_eq!(journal.session("id-2").await, Ok(None));
+    one.say(&journal, 10, false);
+    one.until_written().await;
+    drop(journal);
+    let (journal, opened) = setup.reopen().await;
+    let (stored, _) = &opened.unfinished[0];
+    assert_eq!((opened.unfinished.len(), stored.last), (1, 120));
+    assert_eq!(stored.row.epoch, "epoch12345");
+    assert_eq!(opened.last_number, 2, "no number is given again");
+    assert_eq!(
+        journal.read(1, 110, 120, false).await,
+        one.expected(110, 120, false)
+    );
+}
+
+#[tokio::test]
+async fn a_reader_that_meets_a_spoiled_page_has_the_database_put_aside() {
+    let setup = Setup::new();
+    let (journal, _) = setup.open().await;
+    let one = Fake::begun(&journal, 1).await;
+    one.say(&journal, 2000, false);
+    one.until_written().await;
+    spoil(&setup, &journal).await;
+    let broken = journal.page(1, 0, 2000, false).await.unwrap_err();
+    assert!(matches!(broken, JournalError::Broken(_)), "{broken:?}");
+    super::support::poll("the move", || {
+        Some(()).filter(|()| corrupt_ones(&setup) == 1)
+    })
+    .await;
+    until_well(&journal).await;
+    assert_eq!(
+        journal.page(1, 0, 2000, false).await.unwrap(),
+        [Piece::Lost { last: 2000 }]
+    );
+    one.say(&journal, 1, false);
+    one.until_written().await;
+    assert_eq!(
+        journal.read(1, 2000, 2001, false).await,
+        one.expected(2000, 2001, false)
+    );
+}
