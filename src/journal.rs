@@ -299,11 +299,16 @@ impl Journal {
     }
 
     /// Notes of a session's last turn.
+    #[cfg(test)]
     pub(crate) async fn notes(&self, number: u64) -> Result<Vec<(String, u64)>, JournalError> {
         readers::look(&self.shared, move |conn| look::notes(conn, number)).await
     }
 
     /// The session and its events go. What its source still has is not written any more.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "no route deletes a session before its time")
+    )]
     pub(crate) fn forget(&self, number: u64) {
         self.shared.queue.forget(number);
     }

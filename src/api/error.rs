@@ -328,6 +328,7 @@ mod tests {
             "429 \"too_many_streams\"",
             "503 \"too_many_sessions\"",
             "503 \"engine_unavailable\"",
+            "503 \"journal_unavailable\"",
             "503 \"shutting_down\"",
             "500 \"internal\"",
         ];

@@ -138,7 +138,7 @@ fn child(page: &mut Page, status: &engine::Status) {
 
 /// Nothing without a journal.
 fn journal(page: &mut Page, registry: &Registry) {
-    let figures = registry.journal().map(|journal| journal.figures());
+    let figures = registry.figures();
     let figure = |pick: fn(&Figures) -> u64| figures.as_ref().map(pick);
     page.gauge(
         "sidecar_journal_degraded",

@@ -136,18 +136,18 @@ impl EventLog {
         let Place {
             epoch, last, idle, ..
         } = place;
-        let mut ring = Ring::after(last, epoch, limits);
-        let desk = match &disk {
-            Some(_) => {
-                ring.hold_after(last);
-                Desk::after(last)
-            }
-            None => Desk::default(),
+        let mut inner = Inner {
+            ring: Ring::after(last, epoch, limits),
+            desk: Desk::default(),
+            ended: idle.then_some(last),
         };
-        let ended = idle.then_some(last);
+        if disk.is_some() {
+            inner.ring.hold_after(last);
+            inner.desk = Desk::after(last);
+        }
         let shared = Arc::new(Shared {
             epoch,
-            inner: Mutex::new(Inner { ring, desk, ended }),
+            inner: Mutex::new(inner),
             head: watch::Sender::new(Head {
                 seq: last,
                 idle,

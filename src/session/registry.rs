@@ -258,7 +258,7 @@ impl State {
             .count()
     }
 
-    fn insert(&mut self, session: Arc<Session>, outcome_rx: watch::Receiver<Outcome>) {
+    fn insert(&mut self, session: &Arc<Session>, outcome_rx: watch::Receiver<Outcome>) {
         self.gone.remove(&session.id);
         if let Some(key) = &session.key {
             self.keys.insert(key.clone(), session.id.clone());

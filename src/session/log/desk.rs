@@ -13,21 +13,27 @@ pub(crate) type Note = (Arc<str>, u64);
 
 #[derive(Debug, Default)]
 pub(super) struct Desk {
-    /// Whether there is a disk at all.
-    pub(super) journaled: bool,
+    disk: Disk,
     /// The journal knows that there is something to take.
     woken: bool,
     row: Option<Row>,
     notes: Vec<Note>,
-    fresh_notes: bool,
-    durable: bool,
+    /// A turn begins with the row: earlier notes are of no use, and it must survive a power cut.
+    begins: bool,
+    /// Something lies with the writer.
+    in_flight: bool,
     /// Events up to here were given to the writer, and up to `kept` they are on disk.
     taken: u64,
     kept: u64,
-    /// The disk fails: events are shown from memory.
-    failing: bool,
-    /// The row lies with the writer.
-    row_taken: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Disk {
+    #[default]
+    None,
+    Well,
+    /// Events are shown from memory.
+    Failing,
 }
 
 // === impl Desk ===
@@ -36,7 +42,7 @@ impl Desk {
     /// One whose events up to `last` are on disk.
     pub(super) fn after(last: u64) -> Self {
         Self {
-            journaled: true,
+            disk: Disk::Well,
             taken: last,
             kept: last,
             ..Self::default()
@@ -44,19 +50,18 @@ impl Desk {
     }
 
     pub(super) fn record(&mut self, row: Row, begins: bool) {
-        if !self.journaled {
+        if self.disk == Disk::None {
             return;
         }
         self.row = Some(row);
         if begins {
-            self.durable = true;
-            self.fresh_notes = true;
+            self.begins = true;
             self.notes.clear();
         }
     }
 
     pub(super) fn note(&mut self, note: Note) {
-        if !self.journaled {
+        if self.disk == Disk::None {
             return;
         }
         // The part that is being told is the last one or near it.
@@ -73,35 +78,35 @@ impl Desk {
 
     /// Whether the journal has to be told that there is news.
     pub(super) fn wake(&mut self) -> bool {
-        self.journaled && !std::mem::replace(&mut self.woken, true)
+        self.disk != Disk::None && !std::mem::replace(&mut self.woken, true)
     }
 
     pub(super) fn take(&mut self, ring: &mut Ring) -> Draft {
         self.woken = false;
+        self.in_flight = true;
         let runs = ring.runs(self.taken);
         self.taken = ring.last();
-        let row = self.row.take();
-        self.row_taken |= row.is_some();
+        let begins = std::mem::take(&mut self.begins);
         Draft {
-            row,
+            row: self.row.take(),
             runs,
             notes: std::mem::take(&mut self.notes),
-            fresh_notes: std::mem::take(&mut self.fresh_notes),
-            durable: std::mem::take(&mut self.durable),
+            fresh_notes: begins,
+            durable: begins,
         }
     }
 
     /// All that was taken is on disk.
     pub(super) fn committed(&mut self, ring: &mut Ring) {
         self.kept = self.taken;
-        self.failing = false;
-        self.row_taken = false;
+        self.disk = Disk::Well;
+        self.in_flight = false;
         ring.hold_after(self.kept);
     }
 
     /// What was taken could not be written yet. The ring keeps within its bounds all the same.
     pub(super) fn failed(&mut self, ring: &mut Ring) {
-        self.failing = true;
+        self.disk = Disk::Failing;
         ring.hold_after(u64::MAX);
     }
 
@@ -112,19 +117,14 @@ impl Desk {
 
     /// The last event that readers may see.
     pub(super) fn visible(&self, ring: &Ring) -> u64 {
-        if self.journaled && !self.failing {
-            self.kept
-        } else {
-            ring.last()
+        match self.disk {
+            Disk::Well => self.kept,
+            Disk::None | Disk::Failing => ring.last(),
         }
     }
 
     /// Nothing would be lost if the log left memory.
     pub(super) fn settled(&self, ring: &Ring) -> bool {
-        self.journaled
-            && !self.failing
-            && !self.row_taken
-            && self.row.is_none()
-            && self.kept == ring.last()
+        self.disk == Disk::Well && !self.in_flight && self.row.is_none() && self.kept == ring.last()
     }
 }

@@ -54,8 +54,8 @@ impl Registry {
             .await
             .ok()
             .and_then(|outcome| outcome.clone());
-        let lost = || Err(CreateError::Failed("the session's driver ended".into()));
-        let created = outcome.unwrap_or_else(lost)?;
+        let gone = || Err(CreateError::Failed("the session's driver ended".into()));
+        let created = outcome.unwrap_or_else(gone)?;
         if self.shared.journal.is_some() {
             // Who was told that a session runs must find it after a restart.
             drop(tokio::time::timeout(SHOWN, session.log.shown_past(last)).await);
@@ -91,7 +91,7 @@ impl Registry {
             drop(error);
             return Err(busy());
         }
-        state.insert(session.clone(), outcome_rx.clone());
+        state.insert(&session, outcome_rx.clone());
         Ok((session, outcome_rx))
     }
 

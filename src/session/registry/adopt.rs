@@ -70,7 +70,7 @@ impl Registry {
         let session = self.adopted(stray, remote_id.clone(), state.last_number);
         let (seat, outcome_rx) = self.seat(session.clone(), None);
         seat.outcome_tx.send_replace(Some(Ok(created(&session))));
-        state.insert(session.clone(), outcome_rx);
+        state.insert(&session, outcome_rx);
         drop(state);
         session.log.record(session.row(), true);
         match remote_id {

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::{Created, Errand, Found, Job, Registry, Session, State};
 use crate::event::State as SessionState;
-use crate::journal::{Journal, JournalError, Opened, Removed, Stored};
+use crate::journal::{Figures, Journal, JournalError, Opened, Removed, Stored};
 use crate::session::facts::Facts;
 use crate::session::limits::StreamSlots;
 use crate::session::log::{Epoch, Place};
@@ -83,7 +83,7 @@ impl Registry {
             };
             let (seat, outcome_rx) = self.seat(session.clone(), None);
             seat.outcome_tx.send_replace(Some(Ok(created(&session))));
-            state.insert(session, outcome_rx);
+            state.insert(&session, outcome_rx);
             jobs.push(Job {
                 errand: Errand::Recover(interrupted),
                 seat,
@@ -243,7 +243,7 @@ impl Registry {
             return entry.session.clone();
         }
         let (_, outcome_rx) = watch::channel(Some(Ok(created(&session))));
-        state.insert(session.clone(), outcome_rx);
+        state.insert(&session, outcome_rx);
         session
     }
 
@@ -311,6 +311,11 @@ impl Registry {
                 state.remember(removed.id, Instant::now());
             }
         }
+    }
+
+    /// How the disk does, in figures; nothing without one.
+    pub(crate) fn figures(&self) -> Option<Figures> {
+        self.shared.journal.as_ref().map(Journal::figures)
     }
 
     pub(crate) fn journal(&self) -> Option<&Journal> {

@@ -12,7 +12,7 @@ fn catch_up(bench: &mut Bench, history: &[Value], parts: &[Value]) {
         json!({ "id": format!("evt_{seq}"), "aggregate_id": "s", "seq": seq,
             "type": "message.part.updated.1", "data": { "sessionID": "s", "part": part, "time": 5 } })
     });
-    let history = Value::from_iter(items).to_string();
+    let history = items.collect::<Value>().to_string();
     let history = oc::history(history.as_bytes()).unwrap();
     let list = json!([{ "info": message("m1", "assistant"), "parts": parts }]);
     let mut messages = oc::messages(list.to_string().as_bytes()).unwrap();
