@@ -37,16 +37,27 @@ fn main() {
         return FAKE.serve(port);
     }
     println!("end to end: child -> sidecar -> readers, beside a direct subscription to the child");
-    let sidecar = Sidecar::start();
-    paced(&sidecar, 1000, 5000);
+    // Beside each other, because a machine is never twice the same.
+    let journals = ["off", "on"].map(|journal| (journal, Sidecar::start(journal)));
+    for (journal, sidecar) in &journals {
+        paced(sidecar, journal, 1000, 5000);
+    }
     // A session serves 64 at most.
     for readers in [1, 60] {
-        burst(&sidecar, 20_000, readers);
+        for _ in 0..3 {
+            let walls = journals
+                .each_ref()
+                .map(|(journal, sidecar)| burst(sidecar, journal, 20_000, readers));
+            println!(
+                "  the journal's cost                   goal 15 %   {:.0} % of the time without it",
+                (walls[1].as_secs_f64() / walls[0].as_secs_f64() - 1.0) * 100.0
+            );
+        }
     }
 }
 
 /// Events at a steady pace: how much later they arrive than on a direct subscription.
-fn paced(sidecar: &Sidecar, per_second: usize, events: usize) {
+fn paced(sidecar: &Sidecar, journal: &str, per_second: usize, events: usize) {
     let direct = Reader::direct(sidecar);
     let session = sidecar.create(&format!("play {events} {per_second}"));
     let through = Reader::stream(sidecar.address, &session);
@@ -54,14 +65,14 @@ fn paced(sidecar: &Sidecar, per_second: usize, events: usize) {
     let at = |times: &[Duration], share: f64| times[((times.len() - 1) as f64 * share) as usize];
     let (p50, p99) = (at(&direct, 0.5), at(&direct, 0.99));
     println!(
-        "{per_second} events/s, one reader      goal +60 us p50, +200 us p99   direct {p50:.0?} / {p99:.0?}   added {:.0?} / {:.0?}",
+        "{per_second} events/s, one reader, journal {journal:>3}      goal +60 us p50 (+1 ms with the journal), +200 us p99   direct {p50:.0?} / {p99:.0?}   added {:.0?} / {:.0?}",
         at(&through, 0.5).saturating_sub(p50),
         at(&through, 0.99).saturating_sub(p99),
     );
 }
 
 /// All events at once: how fast they get through, and what that costs the sidecar.
-fn burst(sidecar: &Sidecar, events: usize, readers: usize) {
+fn burst(sidecar: &Sidecar, journal: &str, events: usize, readers: usize) -> Duration {
     let (begun, cpu) = (Instant::now(), sidecar.cpu());
     let session = sidecar.create(&format!("play {events} 0"));
     let all: Vec<Reader> = (0..readers)
@@ -73,7 +84,7 @@ fn burst(sidecar: &Sidecar, events: usize, readers: usize) {
     let (wall, cpu) = (begun.elapsed(), sidecar.cpu().saturating_sub(cpu));
     let total = events * readers;
     println!(
-        "burst of {events} to {readers:>3} readers      goal {}   {:.2} M/s on the clock, {:.2} us of the sidecar's CPU per event and reader",
+        "burst of {events} to {readers:>3} readers, journal {journal:>3}      goal {}   {:.2} M/s on the clock, {:.2} us of the sidecar's CPU per event and reader",
         if readers == 1 {
             "250 k/s (4 us)"
         } else {
@@ -82,6 +93,7 @@ fn burst(sidecar: &Sidecar, events: usize, readers: usize) {
         total as f64 / wall.as_secs_f64() / 1e6,
         cpu.as_secs_f64() * 1e6 / total as f64,
     );
+    wall
 }
 
 struct Sidecar {
@@ -93,7 +105,7 @@ struct Sidecar {
 }
 
 impl Sidecar {
-    fn start() -> Self {
+    fn start(journal: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("workspace")).unwrap();
         let mut process = Command::new(SIDECAR)
@@ -101,6 +113,7 @@ impl Sidecar {
             .env("WORKSPACE_DIR", dir.path().join("workspace"))
             .env("DATA_DIR", dir.path().join("data"))
             .env("MAX_CONCURRENT_SESSIONS", "100")
+            .env("JOURNAL", journal)
             .env("HOST", "127.0.0.1")
             .env("PORT", "0")
             .env("LOG_LEVEL", "error")
