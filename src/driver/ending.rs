@@ -219,6 +219,7 @@ mod tests {
                 name: "UnknownError".into(),
                 message: message.into(),
                 status: None,
+                retryable: false,
             }))
         };
         let broken = failed("Error: All fibers interrupted without error");
