@@ -6,11 +6,7 @@ SHELL := bash
 
 OPENCODE := tools/opencode/node_modules/.installed
 
-<<<<<<< HEAD
-.PHONY: help run test test-api test-clients check bench soak soak-sessions chaos deny opencode clean
-=======
-.PHONY: help run test test-api test-clients check manifests bench soak deny opencode clean
->>>>>>> session
+.PHONY: help run test test-api test-clients check manifests bench soak soak-sessions chaos deny opencode image image-smoke image-measure image-bill clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s '|'
@@ -33,6 +29,7 @@ test-clients: opencode ## One session, read by Chromium behind nginx, curl, Go, 
 
 check: ## Formatting, lints, documentation, dependency policy: warnings are errors
 	cargo fmt --check
+	tools/image/lint
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items --quiet
 
@@ -61,6 +58,22 @@ $(OPENCODE): tools/opencode/package.json tools/opencode/package-lock.json
 	tools/opencode/install
 	touch $@
 
+image: ## Build the image with buildah; bases are made here where no registry is reached (root)
+	tools/image/make
+
+image-smoke: ## Try that image in real containers, and as a Pod (root, podman)
+	tools/image/needs
+	tools/image/smoke
+	tools/image/check-bill
+	tools/image/smoke --pod tools/image/pod.yaml
+
+image-measure: ## Measure that image: start, memory, five sessions in 1 GiB (15 minutes)
+	tools/image/needs
+	tools/image/measure
+
+image-bill: ## Only its bill of materials and licences, into ./bill
+	tools/image/make bill bill
+
 clean: ## Remove what was built and installed
 	cargo clean
-	rm -rf tools/opencode/node_modules tools/manifests/venv workspace data
+	rm -rf tools/opencode/node_modules tools/manifests/venv workspace data bill

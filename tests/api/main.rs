@@ -6,6 +6,7 @@
 mod support;
 
 mod auth;
+mod backend;
 mod contract;
 mod engine;
 mod errors;

@@ -202,6 +202,28 @@ fn a_subagent_of_a_dead_engine_is_closed_with_its_texts_and_calls() {
     assert!(!runs(&world, "sleep 1013"));
 }
 
+/// OpenCode takes a prompt before it stores it. Whether it had or not, the agent is told what is asked.
+#[test]
+fn a_turn_killed_at_its_very_beginning_is_not_forgotten() {
+    let world = World::start();
+    for round in 0..3 {
+        let id = format!("early-{round}");
+        world.script(&id, vec![Turn::new().text("Hello."); 2]);
+        create(&world, &id);
+        processes::kill(world.engine_pid());
+        let seen = world.follow(&id);
+        assert_eq!(seen.assert_complete()["final_message"], "Hello.");
+        let last = calls(&world, &id).pop().unwrap();
+        let body = String::from_utf8_lossy(&last.bytes).into_owned();
+        assert_eq!(
+            body.matches(&format!("please do {id}")).count(),
+            1,
+            "{body}"
+        );
+        assert!(last.system_text().contains("Speak plainly."));
+    }
+}
+
 #[test]
 fn two_deaths_are_survived_and_the_third_ends_the_turn() {
     let world = World::start();

@@ -46,6 +46,25 @@ fn a_text_that_was_cut_off_is_given_up_and_one_that_was_stored_is_told_to_its_en
 }
 
 #[test]
+fn text_that_waited_for_its_final_form_is_told_before_the_next_run_begins() {
+    let mut bench = bench();
+    bench.part(&text("p1", "", false));
+    bench.translator.feed_lost();
+    bench.delta("p1", "end");
+    lose(&mut bench);
+    abandon(&mut bench);
+    let cut = json!({ "source": "assistant", "text": "end", "truncated": true });
+    assert_eq!(
+        bench.lines(),
+        [RECOVERING.to_owned(), format!("output {cut}")]
+    );
+    bench.part(&text("p2", "again", true));
+    bench.finish();
+    let end = r#"status {"progress":0,"status":"cancelled"}"#;
+    assert_eq!(bench.lines(), [said("again"), end.to_owned()]);
+}
+
+#[test]
 fn a_call_that_was_cut_off_gets_its_result_at_once_and_only_once() {
     let mut bench = bench();
     let run = tool("p1", "running", &json!({ "command": "a" }), &json!({}));
