@@ -42,7 +42,7 @@ bench: opencode ## Measure what we claim; prints figures and how they were taken
 soak: ## 1 000 kills of the child (the tests do 40)
 	SOAK_ROUNDS=1000 cargo nextest run --locked -E 'test(soak_of_kills)'
 
-soak-sessions: ## 5 000 sessions, short ones: memory, descriptors, threads and disk stay flat (the tests do 240)
+soak-sessions: ## 5 000 sessions, short ones: memory, descriptors, threads and disk stay flat (the tests do 150)
 	SOAK_SESSIONS=$${SOAK_SESSIONS:-5000} cargo nextest run --locked --profile long --no-capture -E 'test(a_soak_of_sessions)'
 
 chaos: opencode ## 100 rounds of kills, full disks and cut connections, and what clients saw compared with what is kept (the tests do 3)

@@ -87,6 +87,17 @@ pub(crate) fn decide(facts: &Facts<'_>) -> Verdict {
     })
 }
 
+/// What OpenCode says when a part of it that all sessions share is broken for good. It makes such a part
+/// in the turn that first needs it; if that turn is aborted meanwhile, every later turn of this child
+/// fails like this.
+const BROKEN_FOR_GOOD: &str = "All fibers interrupted without error";
+
+/// Whether the turn failed because its child can do no turn any more.
+pub(crate) fn shows_broken_child(end: &End) -> bool {
+    matches!(end, End::Failed(failure)
+        if failure.code == FailureCode::AgentError && failure.error.contains(BROKEN_FOR_GOOD))
+}
+
 fn interrupted(error: &str) -> End {
     End::Failed(Failure {
         code: FailureCode::Interrupted,
@@ -199,6 +210,22 @@ mod tests {
             Verdict::Ended(End::Failed(failure)) => Some(failure.code),
             _ => None,
         }
+    }
+
+    #[test]
+    fn a_child_that_is_broken_for_good_is_told_from_a_turn_that_failed() {
+        let failed = |message: &str| {
+            End::Failed(classify(&ProviderError {
+                name: "UnknownError".into(),
+                message: message.into(),
+                status: None,
+                retryable: false,
+            }))
+        };
+        let broken = failed("Error: All fibers interrupted without error");
+        assert!(shows_broken_child(&broken));
+        assert!(!shows_broken_child(&failed("Error: something else")));
+        assert!(!shows_broken_child(&End::Cancelled));
     }
 
     #[test]

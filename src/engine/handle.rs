@@ -12,13 +12,14 @@ use tokio_util::task::TaskTracker;
 use super::actor::Actor;
 use super::child::{Surroundings, sweep};
 use super::environment::{self, Home};
-use super::guard::Guard;
+use super::guard::{Guard, Recycling};
 use super::load::{Busy, Load};
 use super::memory::{Memory, Places, Pressure};
 use super::nursery::{Nursery, Scope};
 use super::operation::{Admission, Operation};
 use super::state::Snapshot;
 use super::{Briefings, Config, process_table};
+use crate::id::Generation;
 use crate::shutdown::Shutdown;
 use crate::workspace;
 
@@ -48,6 +49,7 @@ struct Shared {
     current: Current,
     project_dir: String,
     nursery: Nursery,
+    recycling_tx: watch::Sender<Option<Recycling>>,
     shutdown: Shutdown,
 }
 
@@ -128,7 +130,7 @@ pub(crate) fn spawn(
         load: load.clone(),
         snapshot_rx: snapshot_rx.clone(),
         memory_tx,
-        recycling_tx,
+        recycling_tx: recycling_tx.clone(),
     };
     tracker.spawn(guard.run(shutdown.gone.clone()));
     let shared = Shared {
@@ -139,6 +141,7 @@ pub(crate) fn spawn(
         current: Arc::default(),
         project_dir,
         nursery,
+        recycling_tx,
         shutdown,
     };
     let handle = Handle {
@@ -213,6 +216,16 @@ impl Handle {
             memory.words(),
             memory.remedy()
         ))
+    }
+
+    /// The child of this generation answers and does no work: the next one takes its place, and turns
+    /// that run go on there. A later child is left alone.
+    pub(crate) fn replace(&self, generation: Generation, why: &str) {
+        self.shared.recycling_tx.send_replace(Some(Recycling {
+            generation,
+            at_once: true,
+            why: why.to_owned(),
+        }));
     }
 
     /// Waits until memory allows a new session. The guard makes room for those who wait. Cancel-safe.

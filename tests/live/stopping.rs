@@ -31,6 +31,27 @@ pub(crate) fn runs(world: &World, command: &str) -> bool {
     })
 }
 
+/// OpenCode makes much of what its sessions share in the first turn of a process. One that is aborted then
+/// used to break every later turn of that process.
+#[test]
+fn a_stop_in_the_first_moments_of_a_child_does_no_harm_to_later_turns() {
+    let world = World::start();
+    for (moment, round) in [0, 500].into_iter().zip(1..) {
+        let (early, later) = (format!("early-{round}"), format!("later-{round}"));
+        world.script(&early, [chatter()]);
+        world.script(&later, [Turn::new().text("Here I am.")]);
+        world.create(&early);
+        // The moment is what is tried here: nothing tells how far the child is.
+        std::thread::sleep(Duration::from_millis(moment));
+        assert_eq!(world.stop(&early).json()["status"], "cancelled");
+        world.create(&later);
+        let seen = world.follow(&later);
+        assert_eq!(seen.assert_complete()["final_message"], "Here I am.");
+        let restarted = world.post("/engine/restart", "");
+        assert_eq!(restarted.status, 200, "{restarted:?}");
+    }
+}
+
 #[test]
 fn a_stopped_turn_takes_its_model_call_and_all_its_processes_with_it() {
     let world = World::start();

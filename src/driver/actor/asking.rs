@@ -121,6 +121,10 @@ impl Turn {
                 self.asked += 1;
                 self.inquire(wait);
             }
+            // With the child this turn goes too, and on in the next one.
+            Verdict::Ended(end) if self.stopping.is_none() && ending::shows_broken_child(&end) => {
+                self.replace_child();
+            }
             Verdict::Ended(end) => {
                 // What the last events would have said, if they are still on their way.
                 self.recall(messages);
@@ -129,6 +133,17 @@ impl Turn {
             }
         }
         None
+    }
+
+    fn replace_child(&self) {
+        let generation = self.link.generation;
+        tracing::warn!(
+            session.id = self.seat.session.id,
+            child.generation = generation.get(),
+            "the engine can do no turn any more; the next one takes its place"
+        );
+        let why = "an aborted turn left it in a state in which every turn fails";
+        self.around.engine.replace(generation, why);
     }
 
     /// The end of an idle turn whose messages are too large to be read.
