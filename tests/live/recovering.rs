@@ -384,7 +384,9 @@ fn a_wedged_engine_is_replaced_and_its_turn_goes_on() {
             // Three misses: a busy machine must not look like a wedged child.
             .env("ENGINE_PROBE_TIMEOUT", "6s")
     });
-    world.script("frozen", [chatter(), Turn::new().text("Thawed.")]);
+    // The ladder thaws it before it kills it: an answer that is whole by then would be the end.
+    let endless = chatter().hang_here();
+    world.script("frozen", [endless, Turn::new().text("Thawed.")]);
     create(&world, "frozen");
     world.stream("frozen", "").until("text", speaks);
     kill_process(Pid::from_raw(world.engine_pid()).unwrap(), Signal::STOP).unwrap();
