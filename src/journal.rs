@@ -16,11 +16,7 @@
 
 #![cfg_attr(
     not(test),
-    expect(
-        dead_code,
-        unused_imports,
-        reason = "the session room takes it up next"
-    )
+    expect(dead_code, reason = "the session room takes it up next")
 )]
 
 mod aside;
