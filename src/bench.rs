@@ -19,3 +19,9 @@ pub use self::translate::{Count, Pipeline};
 mod gateway;
 
 pub use self::gateway::{Gateway, SESSION};
+
+// === the journal (benches/journal.rs) ===
+
+mod journal;
+
+pub use self::journal::{Disk, DiskSession};

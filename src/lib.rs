@@ -5,6 +5,7 @@
 //! - [`config`]: flags and environment to a checked `Config`; the only reader of both.
 //! - `app`: what is started in which order, and ended in which.
 //! - `api`: routes, errors, the listener.
+//! - `journal`: sessions and their events on disk.
 //! - `engine`: the child process, from spawn to sweep.
 //! - `opencode`: OpenCode's HTTP API and files.
 //! - `workspace`: whether the agent's directory can be used.

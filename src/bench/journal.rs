@@ -1,0 +1,193 @@
+//! A journal and sessions that write to it, for `benches/journal.rs`.
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::journal::{Config, Draft, Journal, Piece, Row, Run, Source, boot_id};
+
+/// A journal in a directory.
+#[derive(Clone, Debug)]
+pub struct Disk(Journal);
+
+/// One session of it.
+#[derive(Clone)]
+pub struct DiskSession {
+    log: Arc<Log>,
+    journal: Journal,
+}
+
+struct Log {
+    number: u64,
+    state: Mutex<State>,
+    committed: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct State {
+    news: Draft,
+    last: u64,
+    taken: u64,
+}
+
+// === impl Disk ===
+
+impl Disk {
+    /// Opens it, and says how many sessions were running.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub async fn open(dir: &Path) -> io::Result<(Self, usize)> {
+        let config = Config {
+            dir: dir.to_owned(),
+            max_bytes: 1 << 40,
+            retention: Duration::from_hours(24),
+        };
+        let journal = Journal::start(config, boot_id())?;
+        let opened = journal.opened().await;
+        Ok((Self(journal), opened.unfinished.len()))
+    }
+
+    #[must_use]
+    pub fn session(&self, number: u64) -> DiskSession {
+        let log = Arc::new(Log {
+            number,
+            state: Mutex::default(),
+            committed: watch::Sender::new(0),
+        });
+        DiskSession {
+            log,
+            journal: self.0.clone(),
+        }
+    }
+
+    /// Reads a session from its first event to this one, and says how many bytes that were.
+    ///
+    /// # Panics
+    /// If anything is missing, which makes a figure worthless.
+    pub async fn replay(&self, number: u64, upto: u64) -> usize {
+        let (mut after, mut all) = (0, 0);
+        while after < upto {
+            let pieces = self.0.page(number, after, upto, false).await;
+            for piece in pieces.unwrap_or_default() {
+                let Piece::Frames { bytes, last } = piece else {
+                    panic!("{piece:?}");
+                };
+                all += bytes.len();
+                after = last;
+            }
+        }
+        all
+    }
+
+    /// Commits, and the bytes on disk.
+    #[must_use]
+    pub fn figures(&self) -> (u64, u64) {
+        let figures = self.0.figures();
+        (figures.commits, figures.bytes)
+    }
+
+    pub async fn close(self) {
+        self.0.close().await;
+    }
+}
+
+// === impl DiskSession ===
+
+impl DiskSession {
+    /// The first turn begins, or the last one ends.
+    pub fn turn(&self, begins: bool) {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let ended = u64::try_from(now.as_millis()).ok().filter(|_| !begins);
+        self.change(|state, number| {
+            state.news.durable |= begins;
+            state.news.row = Some(Row {
+                number,
+                id: format!("550e8400-e29b-41d4-a716-{number:012}"),
+                epoch: "epoch12345".into(),
+                remote_id: Some(format!("ses_{number:026}")),
+                state: if begins { "running" } else { "completed" }.into(),
+                ended,
+                key: None,
+                reported: 0,
+                turn: 1,
+                facts: r#"{"model":"gpt-4o-mini","created_at":1795166590559}"#.into(),
+            });
+        });
+    }
+
+    /// One run of so many events, each with this data. Gives the number of the last.
+    #[must_use]
+    pub fn say(&self, count: u64, data: &str) -> u64 {
+        self.change(|state, _| {
+            let first = state.last + 1;
+            state.last += count;
+            let frame = |seq| format!("event: output\nid: epoch12345-{seq}\ndata: {data}\n\n");
+            let frames: String = (first..=state.last).map(frame).collect();
+            state.news.runs.push(Run {
+                first,
+                last: state.last,
+                hidden: false,
+                frames: frames.into(),
+            });
+        })
+    }
+
+    /// Waits until readers may be shown this event.
+    pub async fn written(&self, last: u64) {
+        let mut committed = self.log.committed.subscribe();
+        // The sender lives as long as we do.
+        committed.wait_for(|now| *now >= last).await.ok();
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State, u64)) -> u64 {
+        let mut state = self.log.state.lock();
+        change(&mut state, self.log.number);
+        self.journal.wake(Arc::clone(&self.log) as Arc<dyn Source>);
+        state.last
+    }
+}
+
+impl fmt::Debug for DiskSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("DiskSession")
+            .field(&self.log.number)
+            .finish()
+    }
+}
+
+// === impl Log ===
+
+impl Source for Log {
+    fn number(&self) -> u64 {
+        self.number
+    }
+
+    fn take(&self) -> Draft {
+        let mut state = self.state.lock();
+        state.taken = state.last;
+        std::mem::take(&mut state.news)
+    }
+
+    fn committed(&self) {
+        let taken = self.state.lock().taken;
+        self.committed.send_replace(taken);
+    }
+
+    fn failed(&self) {}
+
+    fn trimmed(&self, _oldest: u64) {}
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Log").field(&self.number).finish()
+    }
+}
