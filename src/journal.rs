@@ -123,8 +123,8 @@ pub(crate) struct Draft {
     pub(crate) durable: bool,
 }
 
-/// A session with news. The writer calls it from its own thread, so nothing here may wait. It may call
-/// [`Journal::wake`], and nothing else of the journal.
+/// A session with news. The journal calls it from its own threads, under a lock of its own: nothing here
+/// may wait, and of the journal nothing but [`Journal::wake`] may be called.
 pub(crate) trait Source: Send + Sync + std::fmt::Debug {
     /// The number of its [`Row`].
     fn number(&self) -> u64;
@@ -132,7 +132,8 @@ pub(crate) trait Source: Send + Sync + std::fmt::Debug {
     fn take(&self) -> Draft;
     /// All that the last draft held is on disk.
     fn committed(&self);
-    /// It is not, and will be tried again: readers are shown it from memory meanwhile.
+    /// It is not, and will be tried again: readers are shown it from memory meanwhile. Comes again for
+    /// every draft until one is [committed](Self::committed).
     fn failed(&self);
     /// Retention removed events: `oldest` is the oldest now.
     fn trimmed(&self, oldest: u64);
@@ -281,7 +282,8 @@ impl Journal {
         readers::look(&self.shared, move |conn| look::unreported(conn, limit)).await
     }
 
-    /// Events `after + 1 ..= upto` of a session, until there are about 256 KiB.
+    /// Events `after + 1 ..= upto` of a session, until there are about 256 KiB. `upto` was committed: what
+    /// is not on disk counts as lost.
     ///
     /// What is not there is named ([`Piece`]); so there is at least one piece if `after < upto`, and
     /// the last piece says where to go on.

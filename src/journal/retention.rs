@@ -34,6 +34,15 @@ pub(super) struct Stepped {
     pub(super) removed: u64,
 }
 
+/// What became of the wish to remove a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Retiring {
+    Done,
+    Nobody,
+    /// Whoever cleans up is behind. So are we then, and running sessions do not pay for it.
+    Waits,
+}
+
 const ROWS: usize = 200;
 const TIME: Duration = Duration::from_millis(5);
 
@@ -67,7 +76,8 @@ pub(super) fn step(
     let size = store.size()?;
     let age = u64::try_from(policy.retention.as_millis()).unwrap_or(u64::MAX);
     let expired = now.saturating_sub(age);
-    if size.used + size.wal <= policy.max_bytes && !has_old(store, expired)? {
+    let full = size.used + size.wal > policy.max_bytes;
+    if !full && !has_old(store, expired)? {
         return give_back(store, size.free_pages);
     }
     let end = Instant::now() + TIME;
@@ -163,13 +173,14 @@ impl Cleaning<'_, '_> {
             self.sweep(number)?;
             return Ok(true);
         }
-        if self.retire("ended <= ?1", expired)? {
-            return Ok(true);
-        }
-        if !full {
-            return Ok(false);
-        }
-        Ok(self.retire("?1 = ?1", 0)? || self.trim_largest()?)
+        // With too much on disk any age will do.
+        let expired = i64::try_from(expired).unwrap_or(i64::MAX);
+        let retired = self.retire(if full { i64::MAX } else { expired })?;
+        Ok(match retired {
+            Retiring::Done => true,
+            Retiring::Waits => false,
+            Retiring::Nobody => full && self.trim_largest()?,
+        })
     }
 
     fn doomed(&self) -> rusqlite::Result<Option<u64>> {
@@ -199,13 +210,13 @@ impl Cleaning<'_, '_> {
         Ok(())
     }
 
-    /// Removes the session that ended first, of those where `which` holds.
-    fn retire(&mut self, which: &str, value: u64) -> rusqlite::Result<bool> {
-        let mut statement = self.tx.prepare_cached(&format!(
+    /// Removes the session that ended first, if it ended by then.
+    fn retire(&mut self, by: i64) -> rusqlite::Result<Retiring> {
+        let mut statement = self.tx.prepare_cached(
             "SELECT number, id, remote_id FROM sessions
-             WHERE ended IS NOT NULL AND {which} ORDER BY ended, number"
-        ))?;
-        let mut rows = statement.query([value])?;
+             WHERE ended IS NOT NULL AND ended <= ?1 ORDER BY ended, number",
+        )?;
+        let mut rows = statement.query([by])?;
         while let Some(row) = rows.next()? {
             let session = Removed {
                 number: row.get(0)?,
@@ -218,8 +229,7 @@ impl Cleaning<'_, '_> {
             let permit = match self.removals.try_reserve() {
                 Ok(permit) => Some(permit),
                 Err(TrySendError::Closed(())) => None,
-                // Whoever cleans up is behind; so are we then.
-                Err(TrySendError::Full(())) => return Ok(false),
+                Err(TrySendError::Full(())) => return Ok(Retiring::Waits),
             };
             let (_, last) = look::span(self.tx, session.number)?;
             doom(
@@ -229,9 +239,9 @@ impl Cleaning<'_, '_> {
             )?;
             self.rows += 1;
             self.retired.push((session, last, permit));
-            return Ok(true);
+            return Ok(Retiring::Done);
         }
-        Ok(false)
+        Ok(Retiring::Nobody)
     }
 
     /// Takes the oldest rows of the largest session that runs, but never its last one: that says which

@@ -245,6 +245,7 @@ impl Writer {
         };
         if !synced {
             self.shared.at_disk(|| store.sync())?;
+            self.shared.board.count(|figures| figures.synced += 1);
         }
         if self.shared.desk.recover(&self.shared.board) {
             self.retry.succeeded();

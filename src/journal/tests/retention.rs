@@ -224,6 +224,31 @@ async fn while_nobody_cleans_up_after_removed_sessions_no_more_are_removed() {
 }
 
 #[tokio::test]
+async fn a_running_session_does_not_pay_for_one_who_does_not_clean_up() {
+    let mut setup = Setup::new();
+    setup.config.max_bytes = 1;
+    setup.tuning.checkpoint_pages = 16;
+    let (journal, _) = setup.open().await;
+    let running = Fake::begun(&journal, 1).await;
+    let mut removals = journal.take_removals();
+    for number in 2..=66 {
+        finished(&journal, number, 1, now()).await;
+    }
+    journal.until_figures(|figures| figures.removed == 64).await;
+    running.say(&journal, 1, false);
+    running.until_written().await;
+    running.say(&journal, 1, false);
+    running.until_written().await;
+    // Another look at what may go.
+    journal.forget(1000);
+    while journal.probe(count("doomed")).await > 0 {}
+    assert_eq!(running.look(|state| state.trimmed), 0);
+    next(&mut removals).await;
+    running.until(|state| state.trimmed == 2).await;
+    assert_eq!(numbers(&journal).await, [1]);
+}
+
+#[tokio::test]
 async fn a_removed_session_that_begins_another_turn_keeps_its_numbers() {
     let setup = Setup::new();
     let (journal, _) = setup.open().await;

@@ -182,12 +182,15 @@ async fn while_the_disk_hangs_readers_go_on_from_memory() {
     assert_all_there(&journal, &two).await;
     super::support::poll("the marker", || Some(()).filter(|()| !is_marked(&setup))).await;
     assert_eq!(journal.figures().lost, 0);
-    // And it can hang again.
+    // And it can hang again. The commit that hung was not synced, and the marker may not go before it is.
+    let synced = journal.figures().synced;
     let lock = hold(&setup);
     two.say(&journal, 1, false);
     two.until(|state| state.from_memory).await;
     drop(lock);
     two.until_written().await;
+    until_well(&journal).await;
+    assert_eq!(journal.figures().synced, synced + 1);
     assert_all_there(&journal, &two).await;
 }
 
