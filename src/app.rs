@@ -24,6 +24,9 @@ use crate::{api, backend, driver, engine, gateway, session, workspace};
 /// How long connections may take to finish their request once everything else is over.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
+/// What turns may take to end that no child's end ends.
+const LAST_ENDS: Duration = Duration::from_secs(1);
+
 /// What the journal may take to write the last events. They are few, and written as they come.
 const LAST_WRITE: Duration = Duration::from_secs(2);
 
@@ -204,8 +207,7 @@ impl App {
                 shutdown.halt.cancel();
                 engine.end_all().await;
             }
-            // While the journal can still note what the backend knows.
-            reports.tell_the_rest().await;
+            last_ends(&registry, &reports, &shutdown, config.drain_timeout).await;
             if let Some(journal) = &journal {
                 // What the last events said is on disk before anybody reads that it was the last.
                 finish(journal).await;
@@ -249,6 +251,22 @@ fn keep(registry: &session::Registry, tracker: &TaskTracker, shutdown: &Shutdown
         gone.run_until_cancelled(following.follow_retention(removals))
             .await
     });
+}
+
+/// Waits for the ends of turns that no child's end ends, and tells the backend: while the journal can still
+/// keep them, and note what the backend knows.
+async fn last_ends(
+    registry: &session::Registry,
+    reports: &backend::Handle,
+    shutdown: &Shutdown,
+    drain_timeout: Duration,
+) {
+    drop(tokio::time::timeout(LAST_ENDS, registry.idle()).await);
+    let used = shutdown.since().map(|begun| begun.elapsed());
+    let left = drain_timeout.saturating_sub(used.unwrap_or_default());
+    reports
+        .tell_the_rest(left.saturating_sub(LAST_WRITE + 2 * LAST_ANSWERS))
+        .await;
 }
 
 async fn finish(journal: &Journal) {

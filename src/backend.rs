@@ -162,11 +162,11 @@ impl Handle {
         }
     }
 
-    /// Waits until what can be told is told, when no turn runs any more. The rest is told after the next
-    /// start, if there is a journal.
-    pub(crate) async fn tell_the_rest(&self) {
+    /// Waits until what can be told is told, when no turn runs any more, for a while and never longer than
+    /// `most`. The rest is told after the next start, if there is a journal.
+    pub(crate) async fn tell_the_rest(&self, most: Duration) {
         self.last.cancel();
-        if tokio::time::timeout(LAST_REPORTS, self.done.cancelled())
+        if tokio::time::timeout(LAST_REPORTS.min(most), self.done.cancelled())
             .await
             .is_err()
         {

@@ -119,6 +119,9 @@ pub(crate) struct Draft {
     pub(crate) notes: Vec<(Arc<str>, u64)>,
     /// All notes before these are of no use any more.
     pub(crate) fresh_notes: bool,
+    /// The last turn whose end the backend was told of, if that is news. Not a row: it may come while
+    /// another turn is about to begin.
+    pub(crate) reported: Option<u32>,
     /// This must survive a power cut before anything that follows it is shown.
     pub(crate) durable: bool,
 }

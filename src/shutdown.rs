@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT, as two tokens.
+//! SIGTERM and SIGINT, as tokens.
 //!
 //! ```text
 //! running --first signal, or POST /drain--> draining --a further signal, or the deadline--> hurrying

@@ -61,7 +61,9 @@ pub(super) async fn run(
         opened = opening::open(&request, remote_id.as_deref(), &around) => opened,
         () = around.shutdown.halt.cancelled() => Err(CreateError::ShuttingDown),
         command = seat.commands_rx.recv() => {
-            seat.update(cancelled);
+            if remote_id.is_none() {
+                seat.update(cancelled);
+            }
             seat.refuse(CreateError::Cancelled);
             // Whoever cancelled waits for this.
             drop(command);

@@ -100,9 +100,10 @@ async fn begin_on(
     let busy = around.engine.turn();
     let client = link.client.clone();
     if let Some(remote_id) = remote_id {
-        let before = resync::newest_message(&link, remote_id).await?;
-        // Whatever an earlier turn left running: a prompt would wait for its end.
+        // Whatever an earlier turn left running: a prompt would wait for its end, and what it says until
+        // then is not of this turn.
         resync::quiet(&link, remote_id, &around.config.workspace).await;
+        let before = resync::newest_message(&link, remote_id).await?;
         return prompt(link, busy, request, (remote_id.to_owned(), before), around).await;
     }
     let tools = request.tools.as_ref();

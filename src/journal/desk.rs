@@ -286,7 +286,11 @@ impl Run {
 
 impl Draft {
     fn is_empty(&self) -> bool {
-        self.row.is_none() && self.runs.is_empty() && self.notes.is_empty() && !self.fresh_notes
+        self.row.is_none()
+            && self.runs.is_empty()
+            && self.notes.is_empty()
+            && !self.fresh_notes
+            && self.reported.is_none()
     }
 
     /// A later draft of the same source.
@@ -296,6 +300,7 @@ impl Draft {
             runs,
             notes,
             fresh_notes,
+            reported,
             durable,
         } = later;
         self.row = row.or_else(|| self.row.take());
@@ -307,6 +312,7 @@ impl Draft {
         let newest: BTreeMap<_, _> = self.notes.drain(..).chain(notes).collect();
         self.notes.extend(newest);
         self.fresh_notes |= fresh_notes;
+        self.reported = reported.or(self.reported);
         self.durable |= durable;
     }
 

@@ -78,6 +78,12 @@ impl<'a> Writing<'a> {
             self.row(row)?;
             changes.last_number = changes.last_number.max(number);
         }
+        if let Some(turn) = draft.reported {
+            self.tx.execute(
+                "UPDATE sessions SET reported = ?2 WHERE number = ?1",
+                [number, turn.into()],
+            )?;
+        }
         if draft.fresh_notes {
             self.no_notes.execute([number])?;
         }

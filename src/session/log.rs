@@ -218,6 +218,11 @@ impl EventLog {
         }
     }
 
+    /// The backend was told of the end of this turn. No more than that: another may be about to begin.
+    pub(crate) fn record_report(&self, turn: u32) {
+        self.change(|inner| inner.desk.reported(turn));
+    }
+
     /// Another turn begins: readers wait for events again.
     pub(crate) fn begin_turn(&self) {
         self.shared.with(|inner| inner.ended = None);
@@ -252,13 +257,6 @@ impl EventLog {
         let mut head_rx = self.shared.head.subscribe();
         // An error cannot be: the sender is in `self`.
         drop(head_rx.wait_for(|head| head.seq > seq || head.closed).await);
-    }
-
-    /// Waits until readers may see the end of the last turn, or none will come.
-    pub(crate) async fn idle(&self) {
-        let mut head_rx = self.shared.head.subscribe();
-        // An error cannot be: the sender is in `self`.
-        drop(head_rx.wait_for(|head| head.idle || head.closed).await);
     }
 
     /// Nobody reads it, and everything is on disk: it can leave memory.

@@ -140,7 +140,7 @@ impl Session {
         if self.status().state.is_final() {
             let mut status_rx = self.status_tx.subscribe();
             tokio::select! {
-                () = self.log.idle() => {}
+                () = self.log.end_shown() => {}
                 // Another turn has begun: its readers wait for its own end.
                 _ = status_rx.wait_for(|status| !status.state.is_final()) => {}
                 () = tokio::time::sleep(SHOWN) => {}

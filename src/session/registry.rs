@@ -23,7 +23,7 @@ use super::log::{Budget, Limits};
 use super::seat::Outcome;
 use super::{Config, Created, Errand, Job, Session, Status};
 use crate::event::State as SessionState;
-use crate::journal::{Health, Journal};
+use crate::journal::{Health, Journal, Removed};
 
 /// Events of one session kept in memory.
 const LOG_LIMITS: Limits = Limits {
@@ -105,6 +105,8 @@ struct Entry {
     outcome_rx: watch::Receiver<Outcome>,
     /// When it was last asked for.
     used: Instant,
+    /// Retention removed it while another turn was about to begin.
+    removed: Option<Removed>,
 }
 
 // === impl Registry ===
@@ -240,12 +242,6 @@ impl Registry {
         session.log.close();
         self.ended();
     }
-
-    /// A turn that never began, of a session that had one before.
-    pub(super) fn restore(&self, session: &Session, earlier: Arc<Status>) {
-        session.status_tx.send_replace(earlier);
-        self.ended();
-    }
 }
 
 // === impl State ===
@@ -267,8 +263,17 @@ impl State {
             session: session.clone(),
             outcome_rx,
             used: Instant::now(),
+            removed: None,
         };
         self.sessions.insert(session.id.clone(), entry);
+    }
+
+    fn find(&mut self, id: &str) -> Option<Found> {
+        if let Some(entry) = self.sessions.get_mut(id) {
+            entry.used = Instant::now();
+            return Some(Found::Here(entry.session.clone()));
+        }
+        self.gone.contains_key(id).then_some(Found::Gone)
     }
 
     fn remove(&mut self, id: &str) -> Option<Entry> {

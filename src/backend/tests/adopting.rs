@@ -186,7 +186,7 @@ async fn nothing_is_adopted_while_leaving() {
     let rig = Rig::new(&fake.url());
     fake.until("asked", |calls| !calls.is_empty()).await;
     rig.shutdown.drain.cancel();
-    rig.handle.tell_the_rest().await;
+    rig.handle.tell_the_rest(Duration::MAX).await;
     assert!(here(&rig.registry, "stray").await.is_none());
     let adoption = rig.registry.adopt(crate::session::Stray {
         id: "stray".into(),

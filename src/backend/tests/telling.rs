@@ -181,7 +181,7 @@ async fn a_session_that_goes_on_is_not_told_of_as_ended() {
         status.state = event::State::Running;
         status.turn = 2;
     });
-    rig.handle.tell_the_rest().await;
+    rig.handle.tell_the_rest(Duration::MAX).await;
     assert!(rig.handle.done.is_cancelled());
     assert_eq!(fake.told("a").len(), 1);
 }
@@ -211,7 +211,7 @@ async fn at_the_end_everything_gets_one_more_attempt_at_once() {
     }
     rig.complete("c").await;
     rig.shutdown.drain.cancel();
-    rig.handle.tell_the_rest().await;
+    rig.handle.tell_the_rest(Duration::MAX).await;
     assert!(rig.handle.done.is_cancelled());
     assert!(rig.registry.unreported(10).await.unwrap().is_empty());
     for (id, times) in [("a", 2), ("b", 2), ("c", 1)] {
@@ -232,7 +232,7 @@ async fn a_backend_that_fails_at_the_end_is_left_alone() {
         calls.iter().filter(|call| call.method == "PATCH").count() > 4
     })
     .await;
-    rig.handle.tell_the_rest().await;
+    rig.handle.tell_the_rest(Duration::MAX).await;
     assert!(rig.handle.done.is_cancelled(), "it does not wait in vain");
     // All of it is told after the next start.
     assert_eq!(rig.registry.unreported(100).await.unwrap().len(), 10);
@@ -248,7 +248,7 @@ async fn a_backend_that_hangs_does_not_hold_up_the_end() {
     let mut rig = Rig::with(&fake.url(), 64, pace);
     fake.script.on_report("a", [Reply::Hang]);
     rig.complete("a").await;
-    let leaving = tokio::time::timeout(PATIENCE, rig.handle.tell_the_rest());
+    let leaving = tokio::time::timeout(PATIENCE, rig.handle.tell_the_rest(Duration::MAX));
     assert!(leaving.await.is_ok());
     assert!(!rig.handle.done.is_cancelled());
 }

@@ -168,11 +168,13 @@ impl Turn {
                 return Step::Told;
             };
             tracing::warn!(%error, "the next engine did not take the prompt to go on");
-            if matches!(error, CallError::Connection { .. }) {
-                // The news of its death begins another recovery.
-                tokio::time::timeout(NOTICED, link.lost.cancelled())
+            if matches!(error, CallError::Connection { .. })
+                && tokio::time::timeout(NOTICED, link.lost.cancelled())
                     .await
-                    .ok();
+                    .is_ok()
+            {
+                // The news of its death begins another recovery, and lets go of this one.
+                std::future::pending::<()>().await;
             }
             Step::Failed(closing::engine_stays_lost(
                 "the next one did not take the prompt to go on",

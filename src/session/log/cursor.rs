@@ -181,7 +181,9 @@ impl Cursor {
             }
             Ok(pieces) => self.pieces = pieces.into(),
             Err(error) => {
-                tracing::error!(%error, "events could not be read from the journal");
+                if !self.log.head.borrow().closed {
+                    tracing::error!(%error, "events could not be read from the journal");
+                }
                 self.broken = true;
             }
         }

@@ -20,6 +20,8 @@ pub(super) struct Desk {
     notes: Vec<Note>,
     /// A turn begins with the row: earlier notes are of no use, and it must survive a power cut.
     begins: bool,
+    /// The last turn whose end the backend was told of.
+    reported: Option<u32>,
     /// Something lies with the writer.
     in_flight: bool,
     /// Events up to here were given to the writer, and up to `kept` they are on disk.
@@ -60,6 +62,12 @@ impl Desk {
         }
     }
 
+    pub(super) fn reported(&mut self, turn: u32) {
+        if self.disk != Disk::None {
+            self.reported = Some(turn);
+        }
+    }
+
     pub(super) fn note(&mut self, note: Note) {
         if self.disk == Disk::None {
             return;
@@ -92,6 +100,7 @@ impl Desk {
             runs,
             notes: std::mem::take(&mut self.notes),
             fresh_notes: begins,
+            reported: self.reported.take(),
             durable: begins,
         }
     }
@@ -125,6 +134,10 @@ impl Desk {
 
     /// Nothing would be lost if the log left memory.
     pub(super) fn settled(&self, ring: &Ring) -> bool {
-        self.disk == Disk::Well && !self.in_flight && self.row.is_none() && self.kept == ring.last()
+        self.disk == Disk::Well
+            && !self.in_flight
+            && self.row.is_none()
+            && self.reported.is_none()
+            && self.kept == ring.last()
     }
 }

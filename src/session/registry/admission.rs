@@ -123,7 +123,8 @@ impl Registry {
             .status_tx
             .send_replace(Arc::new(earlier.next_turn(Timestamp::now())));
         let (seat, outcome_rx) = self.seat(session.clone(), Some(earlier));
-        entry.outcome_rx = outcome_rx.clone();
+        // The entry's own outcome stays: it answers whoever repeats the request that made the session.
+        entry.removed = None;
         let errand = Errand::Resume { request, remote_id };
         if let Err(error) = self.shared.jobs_tx.try_send(Job { errand, seat }) {
             drop(state);

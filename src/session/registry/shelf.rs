@@ -11,14 +11,14 @@ use futures_util::future::join_all;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 
-use super::{Created, Errand, Found, Job, Registry, Session, State};
+use super::{Created, Errand, Found, Job, Registry, Session};
 use crate::event::State as SessionState;
 use crate::journal::{Figures, Journal, JournalError, Opened, Removed, Stored};
 use crate::session::facts::Facts;
 use crate::session::limits::StreamSlots;
 use crate::session::log::{Epoch, Place};
 use crate::session::record::SHOWN;
-use crate::session::{CreateError, Interrupted, Request};
+use crate::session::{CreateError, Interrupted, Request, Seat};
 
 /// How long a session stays in memory after it was last asked for.
 const WARM: Duration = Duration::from_mins(1);
@@ -68,27 +68,34 @@ impl Registry {
 
     /// The turns that an earlier life began: they run until the driver has ended them.
     fn interrupted(&self, opened: Opened) -> Vec<Job> {
+        let (mut jobs, mut lost) = (Vec::new(), Vec::new());
         let mut state = self.shared.state.lock();
         state.last_number = state.last_number.max(opened.last_number);
-        let mut jobs = Vec::new();
         for (stored, notes) in opened.unfinished {
             let session = self.stored(stored);
             let status = session.status();
+            let (seat, outcome_rx) = self.seat(session.clone(), None);
+            seat.outcome_tx.send_replace(Some(Ok(created(&session))));
+            state.insert(&session, outcome_rx);
+            let Some(remote_id) = status.remote_id.clone() else {
+                lost.push(seat);
+                continue;
+            };
             let interrupted = Interrupted {
-                remote_id: status.remote_id.clone().unwrap_or_default(),
+                remote_id,
                 notes,
                 before: status.before.clone(),
                 // The row was written last when the turn began.
                 began: status.last_activity,
             };
-            let (seat, outcome_rx) = self.seat(session.clone(), None);
-            seat.outcome_tx.send_replace(Some(Ok(created(&session))));
-            state.insert(&session, outcome_rx);
             jobs.push(Job {
                 errand: Errand::Recover(interrupted),
                 seat,
             });
         }
+        drop(state);
+        // OpenCode never had a conversation for these, so there is nothing to look for.
+        lost.iter().for_each(Seat::lost);
         jobs
     }
 
@@ -102,19 +109,14 @@ impl Registry {
             return Ok(Found::Unknown);
         };
         Ok(match journal.session(id).await? {
-            Some(stored) => Found::Here(self.take_up(stored)),
+            Some(stored) => self.take_up(stored),
             // It may have come or gone meanwhile.
             None => self.here(id).unwrap_or(Found::Unknown),
         })
     }
 
     pub(super) fn here(&self, id: &str) -> Option<Found> {
-        let mut state = self.shared.state.lock();
-        if let Some(entry) = state.sessions.get_mut(id) {
-            entry.used = Instant::now();
-            return Some(Found::Here(entry.session.clone()));
-        }
-        state.gone.contains_key(id).then_some(Found::Gone)
+        self.shared.state.lock().find(id)
     }
 
     /// A page of the sessions older than number `before` that are in `wanted`, the newest first, and
@@ -190,11 +192,9 @@ impl Registry {
 
     /// The backend was told of the end of this session's last turn, and has lost it.
     pub(crate) fn report_again(&self, session: &Session) {
-        let turn = session.status().turn;
-        session
-            .reported
-            .fetch_min(turn.saturating_sub(1), Ordering::Relaxed);
-        session.log.record(session.row(), false);
+        let before = session.status().turn.saturating_sub(1);
+        session.reported.fetch_min(before, Ordering::Relaxed);
+        session.log.record_report(before);
         self.ended();
     }
 
@@ -202,7 +202,7 @@ impl Registry {
     pub(crate) async fn reported(&self, id: &str, turn: u32) -> Result<(), ShelfError> {
         if let Found::Here(session) = self.find(id).await? {
             session.reported.fetch_max(turn, Ordering::Relaxed);
-            session.log.record(session.row(), false);
+            session.log.record_report(turn);
         }
         Ok(())
     }
@@ -235,16 +235,23 @@ impl Registry {
     }
 
     /// Puts a stored session into the map, unless it is there or was let go meanwhile.
-    fn take_up(&self, stored: Stored) -> Arc<Session> {
+    fn take_up(&self, stored: Stored) -> Found {
         let session = self.stored(stored);
         let mut state = self.shared.state.lock();
-        if let Some(entry) = state.sessions.get_mut(&session.id) {
-            entry.used = Instant::now();
-            return entry.session.clone();
+        if let Some(found) = state.find(&session.id) {
+            return found;
+        }
+        if !session.is_final() {
+            // Those that run never leave the map; one that nobody drives would hold a place for ever.
+            tracing::error!(
+                session.id = session.id,
+                "the journal has a turn that nobody drives"
+            );
+            session.update(|status| status.state = SessionState::Failed);
         }
         let (_, outcome_rx) = watch::channel(Some(Ok(created(&session))));
         state.insert(&session, outcome_rx);
-        session
+        Found::Here(session)
     }
 
     /// A session as the journal has it.
@@ -296,21 +303,44 @@ impl Registry {
     /// Follows the journal's retention until it ends.
     pub(crate) async fn follow_retention(self, mut removed_rx: mpsc::Receiver<Removed>) {
         while let Some(removed) = removed_rx.recv().await {
-            if let Some(remote_id) = removed.remote_id {
-                self.delete_remote(remote_id);
+            self.remove(removed);
+        }
+    }
+
+    pub(in crate::session) fn remove(&self, removed: Removed) {
+        let mut state = self.shared.state.lock();
+        if let Some(entry) = state.sessions.get_mut(&removed.id) {
+            if entry.session.number != removed.number {
+                return;
             }
-            let mut state = self.shared.state.lock();
-            let same = |number: u64, state: &State| {
-                let entry = state.sessions.get(&removed.id);
-                entry.is_none_or(|entry| entry.session.number == number)
-            };
-            if same(removed.number, &state) {
-                if let Some(entry) = state.remove(&removed.id) {
-                    entry.session.log.close();
-                }
-                state.remember(removed.id, Instant::now());
+            if !entry.session.is_final() {
+                // Another turn of it is about to begin. If it does, the journal takes it back.
+                entry.removed = Some(removed);
+                return;
             }
         }
+        if let Some(entry) = state.remove(&removed.id) {
+            entry.session.log.close();
+        }
+        state.remember(removed.id, Instant::now());
+        drop(state);
+        if let Some(remote_id) = removed.remote_id {
+            self.delete_remote(remote_id);
+        }
+    }
+
+    /// A turn that never began, of a session that had one before.
+    pub(in crate::session) fn restore(&self, session: &Session, earlier: Arc<super::Status>) {
+        session.status_tx.send_replace(earlier);
+        let removed = {
+            let mut state = self.shared.state.lock();
+            let entry = state.sessions.get_mut(&session.id);
+            entry.and_then(|entry| entry.removed.take())
+        };
+        if let Some(removed) = removed {
+            self.remove(removed);
+        }
+        self.ended();
     }
 
     /// How the disk does, in figures; nothing without one.

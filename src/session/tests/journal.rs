@@ -359,3 +359,54 @@ async fn a_session_that_was_removed_is_gone_and_its_conversation_is_to_be_delete
     ));
     following.abort();
 }
+
+#[tokio::test]
+async fn what_happens_while_another_turn_is_about_to_begin_is_not_of_that_turn() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut life = Life::begin(&dir).await;
+    let (session, seat) = life.create(with_key("a", "key", 1)).await;
+    complete(seat).await;
+    let resuming = TaskTracker::new().spawn({
+        let (registry, session) = (life.registry.clone(), session.clone());
+        async move { registry.resume(session, request("a")).await }
+    });
+    let seat = life.take().await.seat;
+    // The backend's answer comes late, and the client repeats its first request.
+    life.registry.reported("a", 1).await.unwrap();
+    let same = life.registry.create(with_key("a", "key", 1)).await;
+    assert_eq!(same.unwrap().0.id, "a");
+    // Retention was faster.
+    let removed = journal::Removed {
+        number: session.number,
+        id: "a".into(),
+        remote_id: Some("ses_1".into()),
+    };
+    life.registry.remove(removed.clone());
+    assert!(life.outlets.removals_rx.try_recv().is_err());
+    assert!(Arc::ptr_eq(&life.find("a").await, &session));
+    let noted = async {
+        while !life.journal.unreported(9).await.unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), noted)
+        .await
+        .expect("the report to be noted");
+
+    // The disk knows of one turn, which is over and was told.
+    let copy = killed(&dir);
+    let other = Life::begin(&copy).await;
+    let stored = other.find("a").await;
+    assert_eq!(
+        (stored.status().turn, stored.status().state),
+        (1, SessionState::Completed)
+    );
+    assert_eq!(other.registry.unreported(9).await.unwrap(), []);
+
+    // Nothing comes of the turn: now the session goes.
+    seat.refuse(CreateError::RemoteGone);
+    resuming.await.unwrap().unwrap_err();
+    assert_eq!(life.outlets.removals_rx.try_recv().unwrap(), "ses_1");
+    let found = life.registry.find("a").await.unwrap();
+    assert!(matches!(found, Found::Gone), "{found:?}");
+}
