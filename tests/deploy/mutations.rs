@@ -122,6 +122,8 @@ fn in_the_base() -> Vec<Break> {
         ("secrets", "sidecar", "/env/-", Some(json!({"name": "HTTP_PROXY", "valueFrom": {"secretKeyRef": {"name": "a", "key": "b"}}})), "a secret in a variable"),
         ("secrets", "sidecar", "/env/-", Some(json!({"name": "OPENCODE_SHARED_SECRET", "value": "x"})), "the secret itself"),
         ("secrets", "sidecar", "/env/3", None, "names no file"),
+        ("secrets", "sidecar", "/env/3", None, "comes in no way"),
+        ("secrets", "sidecar", "/env/-", Some(json!({"name": "OPENCODE_SHARED_SECRET", "valueFrom": {"secretKeyRef": {"name": "opencode-sidecar", "key": "accepted"}}})), "or in two"),
         ("secrets", "sidecar", "/env/3/value", Some(json!("/etc/accepted")), "names no file"),
         ("secrets", "sidecar", "/volumeMounts/3/readOnly", None, "names no file"),
         ("secrets", "pod", "/volumes/3/secret/items/0/path", Some(json!("token")), "names no file"),
@@ -147,8 +149,10 @@ fn in_the_base() -> Vec<Break> {
         ("walls", "NetworkPolicy", "/spec/egress/1/ports", None, "names no port"),
         ("walls", "NetworkPolicy", "/spec/egress/1/to/0/ipBlock/except/2", None, "can reach 169.254.0.0/16"),
         ("walls", "NetworkPolicy", "/spec/egress/1/to/1/ipBlock/except", None, "can reach fc00::/7"),
+        ("walls", "NetworkPolicy", "/spec/egress/1/to/1/ipBlock/except/2", None, "can reach 64:ff9b::/96"),
         ("walls", "NetworkPolicy", "/spec/egress/1/ports/-", Some(json!({"port": 22})), "can reach port 22"),
         ("walls", "NetworkPolicy", "/spec/ingress/0/from/-", Some(json!({"ipBlock": {"cidr": "0.0.0.0/0"}})), "the world may call"),
+        ("references", "sidecar", "/env/-", Some(json!({"name": "OPENCODE_SHARED_SECRET", "valueFrom": {"secretKeyRef": {"name": "opencode-sidecar", "key": "token2"}}})), "\"token2\""),
         ("selectors", "Deployment", "/spec/selector/matchLabels/app", Some(json!("x")), "does not choose its own"),
         ("selectors", "PodMonitor", "/spec/selector/matchLabels/opencode-sidecar", Some(json!("true")), "PodMonitor opencode-sidecar chooses no pod"),
         ("selectors", "PodDisruptionBudget", "/spec/selector/matchLabels/app", Some(json!("x")), "PodDisruptionBudget example-app chooses no pod"),
@@ -192,7 +196,52 @@ fn in_overlays() -> Vec<Break> {
         value: Some(value),
         says,
     };
+    let pod = |rule, at, place, value, says| Break {
+        rule,
+        from: "overlays/project-pod",
+        at,
+        place,
+        value,
+        says,
+    };
+    let backend = |at, place, value, says| Break {
+        rule: "backend",
+        from: "overlays/backend",
+        at,
+        place,
+        value,
+        says,
+    };
     vec![
+        pod("names", "Pod", "/spec/hostname", None, "has no hostname"),
+        pod(
+            "names",
+            "Pod",
+            "/spec/subdomain",
+            None,
+            "the subdomain \"\"",
+        ),
+        pod(
+            "names",
+            "Service",
+            "/spec/clusterIP",
+            None,
+            "no headless Service",
+        ),
+        pod("names", "Service", "", None, "no headless Service"),
+        backend("NetworkPolicy", "/spec/egress/3", None, "no policy lets"),
+        backend(
+            "sidecar",
+            "/env/1/value",
+            Some(json!("http://backend/agents")),
+            "no policy lets",
+        ),
+        backend(
+            "sidecar",
+            "/env/-",
+            Some(json!({"name": "OPENCODE_SHARED_SECRET_FILE", "value": "/x"})),
+            "can read the bearer",
+        ),
         budget_for("overlays/project-pod", "cannot count a Pod"),
         budget_for("overlays/agent-sandbox", "cannot count a Sandbox"),
         probe(
