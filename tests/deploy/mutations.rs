@@ -122,7 +122,6 @@ fn in_the_base() -> Vec<Break> {
         ("secrets", "sidecar", "/env/-", Some(json!({"name": "HTTP_PROXY", "valueFrom": {"secretKeyRef": {"name": "a", "key": "b"}}})), "a secret in a variable"),
         ("secrets", "sidecar", "/env/-", Some(json!({"name": "OPENCODE_SHARED_SECRET", "value": "x"})), "the secret itself"),
         ("secrets", "sidecar", "/env/3", None, "names no file"),
-        ("secrets", "sidecar", "/env/3", None, "comes in no way"),
         ("secrets", "sidecar", "/env/-", Some(json!({"name": "OPENCODE_SHARED_SECRET", "valueFrom": {"secretKeyRef": {"name": "opencode-sidecar", "key": "accepted"}}})), "or in two"),
         ("secrets", "sidecar", "/env/3/value", Some(json!("/etc/accepted")), "names no file"),
         ("secrets", "sidecar", "/volumeMounts/3/readOnly", None, "names no file"),
@@ -229,6 +228,14 @@ fn in_overlays() -> Vec<Break> {
             "no headless Service",
         ),
         pod("names", "Service", "", None, "no headless Service"),
+        Break {
+            rule: "secrets",
+            from: "overlays/backend",
+            at: "sidecar",
+            place: "/env/0",
+            value: None,
+            says: "comes in no way",
+        },
         backend("NetworkPolicy", "/spec/egress/3", None, "no policy lets"),
         backend(
             "sidecar",
