@@ -2,7 +2,7 @@
 # docs/IMAGE.md says what it weighs, how that was measured, and why it is as it is. `make image` builds it.
 #
 # A base is an image and a digest. The digests are empty here: a digest is known only to who can ask a
-# registry, and none is invented. Who publishes gives them: --build-arg DEBIAN_DIGEST=@sha256:… and so on
+# registry, and none is invented. Who publishes gives them: --build-arg DEBIAN_DIGEST=sha256:… and so on
 # (docs/IMAGE.md, "Pinning").
 #
 # No `# syntax` line, on purpose: it would fetch one more image that nobody has pinned, and nothing here
@@ -15,9 +15,10 @@ ARG DEBIAN_IMAGE=docker.io/library/debian:bookworm-slim
 ARG DEBIAN_DIGEST=
 
 # --- the sidecar -------------------------------------------------------------------------------------
-FROM ${RUST_IMAGE}${RUST_DIGEST} AS build
-ARG TARGETARCH=amd64
-ENV CARGO_HOME=/usr/local/cargo CARGO_TARGET_DIR=/target/${TARGETARCH}
+FROM ${RUST_IMAGE}${RUST_DIGEST:+@${RUST_DIGEST}} AS build
+# The builder knows the platform. A default here would win over what it knows.
+ARG TARGETARCH
+ENV CARGO_HOME=/usr/local/cargo
 WORKDIR /src
 # The scripted engine and the benchmarks are not built; Cargo only wants the files it names to be there.
 COPY Cargo.toml Cargo.lock ./
@@ -30,20 +31,22 @@ RUN --mount=type=cache,id=sidecar-registry,target=/usr/local/cargo/registry,shar
     sh tools/image/build /out
 
 # --- OpenCode ----------------------------------------------------------------------------------------
-FROM ${NODE_IMAGE}${NODE_DIGEST} AS opencode
-ARG TARGETARCH=amd64
+FROM ${NODE_IMAGE}${NODE_DIGEST:+@${NODE_DIGEST}} AS opencode
+ARG TARGETARCH
 ARG OPENCODE_VERSION=1.18.33
 WORKDIR /opencode
 COPY tools/opencode/package-lock.json tools/image/opencode.mjs ./
-RUN node opencode.mjs "${TARGETARCH}" "${OPENCODE_VERSION}" /out
+RUN node opencode.mjs "${TARGETARCH:-$(dpkg --print-architecture)}" "${OPENCODE_VERSION}" /out
 
 # --- Debian, with what the agent needs ---------------------------------------------------------------
-FROM ${DEBIAN_IMAGE}${DEBIAN_DIGEST} AS system
+FROM ${DEBIAN_IMAGE}${DEBIAN_DIGEST:+@${DEBIAN_DIGEST}} AS system
+# The day of the packages. Another day is another layer; without it the first one would be kept for ever.
+ARG APT_DATE=
 COPY tools/image/system /tmp/system
-RUN sh /tmp/system && rm /tmp/system
+RUN echo "packages of ${APT_DATE:-no day that was given}" && sh /tmp/system && rm /tmp/system
 
 # --- what is in it, and under which licences ---------------------------------------------------------
-FROM ${NODE_IMAGE}${NODE_DIGEST} AS papers
+FROM ${NODE_IMAGE}${NODE_DIGEST:+@${NODE_DIGEST}} AS papers
 COPY --from=build /out /in/rust
 COPY --from=opencode /out/opencode.json /in/
 COPY --from=system /var/lib/dpkg/status /etc/debian_version /in/debian/
@@ -68,7 +71,8 @@ LABEL org.opencontainers.image.title="opencode-sidecar" \
       org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
-      org.opencontainers.image.base.name="${DEBIAN_IMAGE}${DEBIAN_DIGEST}" \
+      org.opencontainers.image.base.name="${DEBIAN_IMAGE}" \
+      org.opencontainers.image.base.digest="${DEBIAN_DIGEST}" \
       opencode.version="${OPENCODE_VERSION}"
 COPY --from=papers /out /usr/share/doc/opencode-sidecar
 # Root's, and 0711: a program its user cannot read is undumpable, which closes its /proc entries to the

@@ -6,7 +6,7 @@ SHELL := bash
 
 OPENCODE := tools/opencode/node_modules/.installed
 
-.PHONY: help run test test-api test-clients check manifests bench soak soak-sessions chaos deny opencode image image-smoke image-measure image-bill clean
+.PHONY: help run test test-api test-clients check manifests bench soak soak-sessions chaos deny opencode image image-smoke image-measure image-bill image-clean clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s '|'
@@ -28,6 +28,7 @@ test-clients: opencode ## One session, read by Chromium behind nginx, curl, Go, 
 	tools/clients/run
 
 check: ## Formatting, lints, documentation, dependency policy: warnings are errors
+	tools/check-needs
 	cargo fmt --check
 	tools/image/lint
 	cargo clippy --locked --all-targets -- -D warnings
@@ -65,7 +66,7 @@ image-smoke: ## Try that image in real containers, and as a Pod (root, podman)
 	tools/image/needs
 	tools/image/smoke
 	tools/image/check-bill
-	tools/image/smoke --pod tools/image/pod.yaml
+	for file in tools/image/pod.yaml deploy/rendered/{base,project-pod,backend}.yaml; do tools/image/smoke --pod "$$file"; done
 
 image-measure: ## Measure that image: start, memory, five sessions in 1 GiB (15 minutes)
 	tools/image/needs
@@ -73,6 +74,9 @@ image-measure: ## Measure that image: start, memory, five sessions in 1 GiB (15 
 
 image-bill: ## Only its bill of materials and licences, into ./bill
 	tools/image/make bill bill
+
+image-clean: ## Remove that image and the stand-ins for its bases (root)
+	tools/image/clean
 
 clean: ## Remove what was built and installed
 	cargo clean

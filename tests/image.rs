@@ -66,10 +66,21 @@ fn a_digest_is_empty_or_whole() {
         let given = defaults(name);
         assert_eq!(given.len(), 1, "{name}");
         let whole = given[0]
-            .strip_prefix("@sha256:")
+            .strip_prefix("sha256:")
             .is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()));
         assert!(given[0].is_empty() || whole, "{name}={}", given[0]);
     }
+}
+
+/// The builder gives these for the platform it builds for, and a default in the file would win over it.
+#[test]
+fn what_the_builder_knows_has_no_default() {
+    let dockerfile = read("Dockerfile");
+    let given = dockerfile.lines().filter_map(|l| l.strip_prefix("ARG "));
+    let builders: Vec<&str> = given
+        .filter(|name| name.starts_with("TARGET") || name.starts_with("BUILD"))
+        .collect();
+    assert_eq!(builders, ["TARGETARCH", "TARGETARCH"]);
 }
 
 /// A file that is copied and not let in fails only where an image is built, which CI does not.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::manifests::folders;
+use crate::manifests::{folders, root};
 
 fn document(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
@@ -39,6 +39,11 @@ fn every_folder_is_told() {
     for folder in folders() {
         let row = format!("| `deploy/{folder}` | ");
         assert!(text.contains(&row), "docs/DEPLOY.md does not tell {folder}");
+    }
+    for entry in fs::read_dir(root().join("components")).unwrap() {
+        let name = entry.unwrap().file_name();
+        let row = format!("| `deploy/components/{}` | ", name.display());
+        assert!(text.contains(&row), "docs/DEPLOY.md does not tell {row}");
     }
 }
 

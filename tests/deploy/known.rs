@@ -97,6 +97,8 @@ impl Known {
         for (name, value) in variables {
             let value = match *name {
                 "OPENCODE_SHARED_SECRET_FILE" => secret.to_str().unwrap(),
+                // What the cluster would put there.
+                "OPENCODE_SHARED_SECRET" => "new-secret",
                 _ => value,
             };
             options = options.env(name, value);

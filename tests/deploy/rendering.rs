@@ -32,6 +32,7 @@ fn hash_of_sources() -> String {
     }
     let mut paths = BTreeSet::new();
     walk(&root().join("base"), &mut paths);
+    walk(&root().join("components"), &mut paths);
     walk(&root().join("overlays"), &mut paths);
     let list = paths.iter().fold(String::new(), |mut list, path| {
         let content = fs::read(root().join(path)).unwrap();
@@ -119,11 +120,13 @@ fn every_rendering_has_what_its_name_promises() {
         ("base", 7),
         ("overlays/agent-sandbox", 5),
         ("overlays/agent-sandbox-v1beta1", 5),
+        ("overlays/backend", 7),
         ("overlays/classic-sidecar", 7),
         ("overlays/durable", 8),
         ("overlays/gvisor", 8),
         ("overlays/mesh", 7),
         ("overlays/project-pod", 7),
+        ("overlays/project-pod-full", 8),
         ("overlays/quickstart", 6),
     ]
     .map(|(name, count)| (name.to_owned(), count));

@@ -30,7 +30,9 @@ pub(crate) const RULES: &[(&str, Rule)] = &[
     ("secrets", volumes::secrets),
     ("locked", security::locked),
     ("walls", security::walls),
+    ("backend", security::backend),
     ("selectors", selection::selectors),
+    ("names", selection::names),
     ("budgets", selection::budgets),
     ("ports", selection::ports),
 ];

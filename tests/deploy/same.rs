@@ -8,6 +8,11 @@ use crate::manifests::{all, base, pods};
 const CHANGES: &[(&str, &[&str])] = &[
     ("overlays/classic-sidecar", &["restartPolicy"]),
     ("overlays/project-pod", &["restartPolicy"]),
+    (
+        "overlays/project-pod-full",
+        &["env", "restartPolicy", "volumeMounts"],
+    ),
+    ("overlays/backend", &["env", "volumeMounts"]),
     ("overlays/quickstart", &["env"]),
     (
         "overlays/mesh",

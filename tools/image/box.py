@@ -57,13 +57,14 @@ def bash(command):
 class Client:
     """HTTP on loopback. Every answer has a deadline."""
 
-    def __init__(self, port):
+    def __init__(self, port, token=None):
         self.port = port
+        self.headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {token}"} if token else {})
 
     def ask(self, method, path, body=None, seconds=30):
         link = http.client.HTTPConnection("127.0.0.1", self.port, timeout=seconds)
         try:
-            link.request(method, path, None if body is None else json.dumps(body), {"content-type": "application/json"})
+            link.request(method, path, None if body is None else json.dumps(body), self.headers)
             answer = link.getresponse()
             return answer.status, dict(answer.getheaders()), json.loads(answer.read() or b"null")
         finally:
@@ -83,12 +84,12 @@ class Client:
         status, headers, answer = self.ask("POST", "/sessions", body, seconds)
         return status, headers, answer
 
-    def events(self, session, seconds=120):
-        """All events of a session, until its terminal one."""
+    def events(self, session, seconds=120, after=None):
+        """All events of a session, or those after one, until its terminal one."""
         link = http.client.HTTPConnection("127.0.0.1", self.port, timeout=seconds)
         end, found, event = time.monotonic() + seconds, [], {}
         try:
-            link.request("GET", f"/sessions/{session}/stream")
+            link.request("GET", f"/sessions/{session}/stream", headers=self.headers | ({"last-event-id": after} if after else {}))
             stream = link.getresponse()
             for raw in stream:
                 if time.monotonic() > end:

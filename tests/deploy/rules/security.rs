@@ -13,7 +13,7 @@ const INSIDE: &[&str] = &[
     "172.16.0.0/12",
     "192.168.0.0/16",
 ];
-const INSIDE_V6: &[&str] = &["fc00::/7", "fe80::/10"];
+const INSIDE_V6: &[&str] = &["fc00::/7", "fe80::/10", "64:ff9b::/96"];
 
 /// What Kubernetes calls the restricted standard, and what we ask for beyond it.
 pub(super) fn locked(documents: &[Value], _: &Known) -> Vec<String> {
@@ -122,6 +122,34 @@ pub(super) fn walls(documents: &[Value], _: &Known) -> Vec<String> {
                     found.extend(world(&peer["ipBlock"], rules, ports));
                 }
             }
+        }
+    }
+    found
+}
+
+/// Who is told how sessions end can be reached, and the agent cannot read what the sidecar says there.
+pub(super) fn backend(documents: &[Value], _: &Known) -> Vec<String> {
+    let mut found = Vec::new();
+    for pod in pods(documents) {
+        let Some(address) = pod.env("BACKEND_API_URL") else {
+            continue;
+        };
+        let authority = address.split('/').nth(2).unwrap_or("");
+        let default = if address.starts_with("https:") {
+            443
+        } else {
+            80
+        };
+        let port = authority.rsplit_once(':').map(|(_, port)| port.parse());
+        let port: u64 = port.and_then(Result::ok).unwrap_or(default);
+        let policies = of_kind(documents, "NetworkPolicy")
+            .filter(|policy| chooses(&policy["spec"]["podSelector"], &pod.metadata["labels"]));
+        let mut rules = policies.flat_map(|policy| list(policy, "/spec/egress"));
+        if !rules.any(|rule| list(rule, "/ports").iter().any(|own| own["port"] == port)) {
+            found.push(format!("no policy lets {} call {address}", pod.name));
+        }
+        if pod.env("OPENCODE_SHARED_SECRET_FILE").is_some() {
+            found.push(format!("the agent can read the bearer for {address}"));
         }
     }
     found

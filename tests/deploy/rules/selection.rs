@@ -58,6 +58,32 @@ pub(super) fn selectors(documents: &[Value], _: &Known) -> Vec<String> {
     found
 }
 
+/// A pod that nothing makes again is called by a name, which outlives its IP only if somebody publishes it.
+pub(super) fn names(documents: &[Value], _: &Known) -> Vec<String> {
+    let mut found = Vec::new();
+    for pod in pods(documents).iter().filter(|pod| pod.kind == "Pod") {
+        if text(pod.spec, "/hostname").is_empty() {
+            found.push(format!("{} has no hostname", pod.name));
+        }
+        let subdomain = text(pod.spec, "/subdomain");
+        let published = of_kind(documents, "Service").any(|service| {
+            text(service, "/metadata/name") == subdomain
+                && service["spec"]["clusterIP"] == "None"
+                && chooses(
+                    &selector(service, "/spec/selector"),
+                    &pod.metadata["labels"],
+                )
+        });
+        if !published {
+            found.push(format!(
+                "{} has the subdomain {subdomain:?}, which is no headless Service that chooses it",
+                pod.name
+            ));
+        }
+    }
+    found
+}
+
 /// A budget that counts what it can count, and lets a node be emptied.
 pub(super) fn budgets(documents: &[Value], _: &Known) -> Vec<String> {
     let mut found = Vec::new();

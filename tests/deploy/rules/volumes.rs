@@ -1,15 +1,17 @@
-//! What is mounted where, from what, and that secrets come as files.
+//! What is mounted where, from what, and how secrets come.
 
 use serde_json::Value;
 
 use crate::known::Known;
-use crate::manifests::{Pod, has, list, of_kind, pods, text};
+use crate::manifests::{Pod, SIDECAR, has, list, of_kind, pods, text};
 
 /// Made by hand, and never in this repository: its keys are told in docs/DEPLOY.md.
-const SECRET: &str = "opencode-sidecar";
+const SECRETS: &[&str] = &["opencode-sidecar", "project-example"];
 const SECRET_KEYS: &[&str] = &["accepted", "token"];
 
 const SECRET_FILE: &str = "OPENCODE_SHARED_SECRET_FILE";
+const SECRET_VARIABLE: &str = "OPENCODE_SHARED_SECRET";
+const FROM_SECRET: &str = "/valueFrom/secretKeyRef";
 
 /// Every mount has a volume and every volume a mount.
 pub(super) fn volumes(documents: &[Value], _: &Known) -> Vec<String> {
@@ -76,6 +78,13 @@ pub(super) fn references(documents: &[Value], _: &Known) -> Vec<String> {
             }
         }
     }
+    for pod in pods(documents) {
+        for container in pod.containers() {
+            let env = list(container, "/env").iter();
+            let refs = env.filter_map(|variable| variable.pointer(FROM_SECRET));
+            keys.extend(refs.map(|from| (text(from, "/name"), text(from, "/key"))));
+        }
+    }
     for monitor in of_kind(documents, "PodMonitor") {
         for endpoint in list(monitor, "/spec/podMetricsEndpoints") {
             let credentials = &endpoint["authorization"]["credentials"];
@@ -83,7 +92,7 @@ pub(super) fn references(documents: &[Value], _: &Known) -> Vec<String> {
         }
     }
     for (name, key) in keys {
-        if name != SECRET || !SECRET_KEYS.contains(&key) {
+        if !SECRETS.contains(&name) || !SECRET_KEYS.contains(&key) {
             found.push(format!(
                 "the secret {name:?} with the key {key:?} is not told in docs/DEPLOY.md"
             ));
@@ -123,7 +132,7 @@ pub(super) fn writable(documents: &[Value], known: &Known) -> Vec<String> {
     found
 }
 
-/// As files, read-only, and only what is needed of them.
+/// As a file, read-only, with only what is needed of it; or in the one variable that is closed to the agent.
 pub(super) fn secrets(documents: &[Value], _: &Known) -> Vec<String> {
     let mut found = Vec::new();
     if of_kind(documents, "Secret").next().is_some() {
@@ -137,17 +146,24 @@ pub(super) fn secrets(documents: &[Value], _: &Known) -> Vec<String> {
             }
             for variable in list(container, "/env") {
                 let variable_name = text(variable, "/name");
-                if variable.pointer("/valueFrom/secretKeyRef").is_some() {
+                let closed = name == SIDECAR && variable_name == SECRET_VARIABLE;
+                if variable.pointer(FROM_SECRET).is_some() && !closed {
                     found.push(format!(
                         "{variable_name} of {name} is a secret in a variable"
                     ));
                 }
-                if variable_name == "OPENCODE_SHARED_SECRET" {
+                if variable_name == SECRET_VARIABLE && variable.get("value").is_some() {
                     found.push(format!("{name} is given the secret itself"));
                 }
             }
         }
-        if !secret_file_is_mounted(&pod) {
+        let variable = list(pod.sidecar(), "/env").iter().any(|variable| {
+            text(variable, "/name") == SECRET_VARIABLE && variable.pointer(FROM_SECRET).is_some()
+        });
+        if variable == pod.env(SECRET_FILE).is_some() {
+            found.push("the secret comes in no way, or in two".into());
+        }
+        if !variable && !secret_file_is_mounted(&pod) {
             found.push(format!("{SECRET_FILE} names no file of a mounted secret"));
         }
     }
