@@ -114,6 +114,9 @@ pub(crate) struct Run {
 pub(crate) struct Draft {
     /// The session's row, if it changed.
     pub(crate) row: Option<Row>,
+    /// The last event before these. The database may not have it: a new one knows nothing of earlier
+    /// sessions.
+    pub(crate) after: u64,
     pub(crate) runs: Vec<Run>,
     /// How far each part of the running turn is told. The newest value of a part holds.
     pub(crate) notes: Vec<(Arc<str>, u64)>,
@@ -316,6 +319,11 @@ impl Journal {
     )]
     pub(crate) fn forget(&self, number: u64) {
         self.shared.queue.forget(number);
+    }
+
+    /// Nothing can be written, and memory has no room for the rows of further sessions.
+    pub(crate) fn is_full(&self) -> bool {
+        self.shared.desk.is_full()
     }
 
     pub(crate) fn health(&self) -> watch::Receiver<Health> {

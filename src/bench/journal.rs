@@ -172,8 +172,12 @@ impl Source for Log {
 
     fn take(&self) -> Draft {
         let mut state = self.state.lock();
+        let after = state.taken;
         state.taken = state.last;
-        std::mem::take(&mut state.news)
+        Draft {
+            after,
+            ..std::mem::take(&mut state.news)
+        }
     }
 
     fn committed(&self) {

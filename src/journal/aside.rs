@@ -1,4 +1,7 @@
 //! A database that cannot be used is moved out of the way, so that somebody can look at it.
+//!
+//! They are bounded: of each kind three, which together take no more than one database may. When the disk
+//! is full, those that are damaged go at once: what runs now needs the room more.
 
 use std::fs;
 use std::io;
@@ -8,16 +11,21 @@ use super::fault::Fault;
 use super::store::{self, with_suffix};
 use crate::clock::Timestamp;
 
-/// So many are kept.
+/// So many of each kind are kept.
 const KEPT: usize = 3;
+
+/// Nobody will ever use it again.
+const CORRUPT: &str = "corrupt";
+/// Whole: somebody may go forward again and move it back.
+const NEWER: &str = "newer";
 
 /// The WAL and its index belong to the database and go with it.
 const SUFFIXES: [&str; 3] = ["", "-wal", "-shm"];
 
-pub(super) fn put(dir: &Path, fault: &Fault) -> io::Result<()> {
+pub(super) fn put(dir: &Path, fault: &Fault, max_bytes: u64) -> io::Result<()> {
     let kind = match fault {
-        Fault::Newer(_) => "newer",
-        _ => "corrupt",
+        Fault::Newer(_) => NEWER,
+        _ => CORRUPT,
     };
     let from = dir.join(store::NAME);
     let to = dir.join(format!(
@@ -39,27 +47,56 @@ pub(super) fn put(dir: &Path, fault: &Fault) -> io::Result<()> {
         moved_to = %to.display(),
         "the journal's database cannot be used and was moved aside; a new one begins without the earlier sessions"
     );
-    remove_oldest(dir)
+    keep_newest(dir, kind, max_bytes)
 }
 
-fn remove_oldest(dir: &Path) -> io::Result<()> {
+/// Removes the oldest that is damaged, for a disk that is full.
+pub(super) fn give_up_oldest(dir: &Path) -> io::Result<()> {
+    let Some(name) = names(dir, CORRUPT)?.pop() else {
+        return Ok(());
+    };
+    remove(dir, &name)?;
+    tracing::warn!(
+        name,
+        "a damaged database that was kept aside was removed: the disk is full"
+    );
+    Ok(())
+}
+
+/// The newest of a kind stays whatever its size.
+fn keep_newest(dir: &Path, kind: &str, max_bytes: u64) -> io::Result<()> {
+    let mut bytes = 0;
+    for (nth, name) in names(dir, kind)?.into_iter().enumerate() {
+        for suffix in SUFFIXES {
+            let file = fs::metadata(with_suffix(&dir.join(&name), suffix));
+            bytes += file.map_or(0, |file| file.len());
+        }
+        if nth >= KEPT || (nth > 0 && bytes > max_bytes) {
+            remove(dir, &name)?;
+        }
+    }
+    Ok(())
+}
+
+/// Newest first.
+fn names(dir: &Path, kind: &str) -> io::Result<Vec<String>> {
     let mut names: Vec<_> = fs::read_dir(dir)?
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         .filter_map(|name| {
-            let (_, kind) = name.strip_prefix(store::NAME)?.split_once('.')?;
-            // By time, whatever the kind.
-            let time: u64 = kind.split_once('-')?.1.parse().ok()?;
+            let (_, rest) = name.strip_prefix(store::NAME)?.split_once('.')?;
+            let time: u64 = rest.strip_prefix(kind)?.strip_prefix('-')?.parse().ok()?;
             Some((time, name))
         })
         .collect();
     names.sort_unstable();
-    let surplus = names.len().saturating_sub(KEPT);
-    for (_, name) in names.into_iter().take(surplus) {
-        for suffix in SUFFIXES {
-            match fs::remove_file(with_suffix(&dir.join(&name), suffix)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
+    Ok(names.into_iter().rev().map(|(_, name)| name).collect())
+}
+
+fn remove(dir: &Path, name: &str) -> io::Result<()> {
+    for suffix in SUFFIXES {
+        match fs::remove_file(with_suffix(&dir.join(name), suffix)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
         }
     }
     Ok(())

@@ -5,7 +5,8 @@
 //! only ever come back to the [`Queue`], which has a lock of its own.
 //!
 //! Memory is bounded: a source gives what its ring holds, and what is kept for it past `limit` bytes
-//! becomes a hole, oldest first. Readers are told of a hole, so it is never silent.
+//! becomes a hole, oldest first. Readers are told of a hole, so it is never silent. Rows cannot become
+//! holes: when they take too much of the room, the desk is full, and no further session may begin.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,7 +24,10 @@ use super::{Draft, Health, Run, Source};
 pub(super) struct Pending {
     pub(super) source: Arc<dyn Source>,
     pub(super) draft: Draft,
-    bytes: usize,
+    /// Bytes of frames.
+    frames: usize,
+    /// About how many bytes the rest takes.
+    rest: usize,
 }
 
 pub(super) struct Desk {
@@ -36,7 +40,9 @@ pub(super) struct Desk {
 struct State {
     /// Neither on disk nor in flight.
     pending: BTreeMap<u64, Pending>,
-    bytes: usize,
+    /// The sums over those.
+    frames: usize,
+    rest: usize,
     /// Whose drafts the writer is writing.
     flight: Vec<Arc<dyn Source>>,
     degraded: bool,
@@ -46,6 +52,9 @@ struct State {
 
 /// How much goes into one transaction, unless one source has more.
 const GROUP_BYTES: usize = 4 << 20;
+
+/// What a draft takes besides what lies in it, about.
+const DRAFT_BYTES: usize = 512;
 
 // === impl Desk ===
 
@@ -58,9 +67,9 @@ impl Desk {
     }
 
     /// Takes what the woken sources have: as much as a group may hold, or, when nothing can be written,
-    /// all of it.
-    pub(super) fn gather(&self, queue: &Queue) {
-        self.state.lock().gather(queue, self.limit);
+    /// all of it. Says whether it was all.
+    pub(super) fn gather(&self, queue: &Queue) -> bool {
+        self.state.lock().gather(queue, self.limit)
     }
 
     /// The database is open. If that took so long that sources are shown from memory, it is not well yet.
@@ -79,10 +88,16 @@ impl Desk {
         self.state.lock().degraded
     }
 
+    /// Nothing can be written, and what may not be let go of takes half the room.
+    pub(super) fn is_full(&self) -> bool {
+        let state = self.state.lock();
+        state.degraded && state.rest > self.limit / 2
+    }
+
     /// A group leaves for the disk.
     pub(super) fn depart(&self) -> Vec<Pending> {
         let mut state = self.state.lock();
-        state.bytes = 0;
+        (state.frames, state.rest) = (0, 0);
         let group: Vec<_> = std::mem::take(&mut state.pending).into_values().collect();
         state.flight = group
             .iter()
@@ -108,8 +123,7 @@ impl Desk {
         state.flight.clear();
         for mut earlier in group {
             let number = earlier.source.number();
-            if let Some(later) = state.pending.remove(&number) {
-                state.bytes -= later.bytes;
+            if let Some(later) = state.remove(number) {
                 earlier.add(later.draft);
             }
             state.insert(earlier);
@@ -164,21 +178,20 @@ impl Desk {
 // === impl State ===
 
 impl State {
-    fn gather(&mut self, queue: &Queue, limit: usize) {
-        while self.degraded || self.bytes < GROUP_BYTES {
+    fn gather(&mut self, queue: &Queue, limit: usize) -> bool {
+        while self.degraded || self.frames < GROUP_BYTES {
             // Off the queue before it is asked: what it has after that wakes us anew.
             let Some(source) = queue.next_source() else {
-                break;
+                return true;
             };
             let draft = source.take();
             let number = source.number();
-            let known = self.pending.remove(&number);
+            let known = self.remove(number);
             if known.is_none() && draft.is_empty() {
                 continue;
             }
             let pending = match known {
                 Some(mut known) => {
-                    self.bytes -= known.bytes;
                     known.add(draft);
                     known
                 }
@@ -192,11 +205,20 @@ impl State {
                 self.shrink(limit);
             }
         }
+        false
     }
 
     fn insert(&mut self, pending: Pending) {
-        self.bytes += pending.bytes;
+        self.frames += pending.frames;
+        self.rest += pending.rest;
         self.pending.insert(pending.source.number(), pending);
+    }
+
+    fn remove(&mut self, number: u64) -> Option<Pending> {
+        let pending = self.pending.remove(&number)?;
+        self.frames -= pending.frames;
+        self.rest -= pending.rest;
+        Some(pending)
     }
 
     /// Under the lock, so that the health is never older than the desk.
@@ -212,18 +234,19 @@ impl State {
 
     /// An eighth more than need be goes, so that it is not done for every event.
     fn shrink(&mut self, limit: usize) {
-        if self.bytes <= limit {
+        if self.frames + self.rest <= limit {
             return;
         }
-        while self.bytes > limit - limit / 8 {
-            let excess = self.bytes - (limit - limit / 8);
-            let largest = self.pending.values_mut().max_by_key(|one| one.bytes);
-            let Some(largest) = largest.filter(|one| one.bytes > 0) else {
+        let wanted = (limit - limit / 8).saturating_sub(self.rest);
+        while self.frames > wanted {
+            let excess = self.frames - wanted;
+            let largest = self.pending.values_mut().max_by_key(|one| one.frames);
+            let Some(largest) = largest.filter(|one| one.frames > 0) else {
                 break;
             };
-            let before = largest.bytes;
+            let before = largest.frames;
             self.lost += largest.lose_oldest(excess);
-            self.bytes = self.bytes + largest.bytes - before;
+            self.frames = self.frames + largest.frames - before;
         }
     }
 }
@@ -232,21 +255,23 @@ impl State {
 
 impl Pending {
     fn new(source: Arc<dyn Source>, draft: Draft) -> Self {
-        let bytes = draft.runs.iter().map(|run| run.frames.len()).sum();
         Self {
             source,
+            frames: draft.frame_bytes(),
+            rest: draft.rest_bytes(),
             draft,
-            bytes,
         }
     }
 
-    pub(super) const fn bytes(&self) -> usize {
-        self.bytes
+    /// Bytes of frames.
+    pub(super) const fn frames(&self) -> usize {
+        self.frames
     }
 
     fn add(&mut self, later: Draft) {
-        self.bytes += later.runs.iter().map(|run| run.frames.len()).sum::<usize>();
+        self.frames += later.frame_bytes();
         self.draft.add(later);
+        self.rest = self.draft.rest_bytes();
     }
 
     /// Turns the oldest runs into holes until so many bytes are free, and says how many events that were.
@@ -266,7 +291,7 @@ impl Pending {
             }
         }
         self.draft.runs = kept;
-        self.bytes = if freed == 0 { 0 } else { self.bytes - freed };
+        self.frames = if freed == 0 { 0 } else { self.frames - freed };
         lost
     }
 }
@@ -285,7 +310,7 @@ impl Run {
 // === impl Draft ===
 
 impl Draft {
-    fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.row.is_none()
             && self.runs.is_empty()
             && self.notes.is_empty()
@@ -297,6 +322,7 @@ impl Draft {
     fn add(&mut self, later: Self) {
         let Self {
             row,
+            after: _,
             runs,
             notes,
             fresh_notes,
@@ -314,6 +340,19 @@ impl Draft {
         self.fresh_notes |= fresh_notes;
         self.reported = reported.or(self.reported);
         self.durable |= durable;
+    }
+
+    fn frame_bytes(&self) -> usize {
+        self.runs.iter().map(|run| run.frames.len()).sum()
+    }
+
+    fn rest_bytes(&self) -> usize {
+        let row = self.row.as_ref().map_or(0, |row| {
+            let key = row.key.as_ref().map_or(0, String::len);
+            row.facts.len() + row.id.len() + key
+        });
+        let notes: usize = self.notes.iter().map(|(part, _)| part.len() + 64).sum();
+        DRAFT_BYTES + row + notes
     }
 
     /// How many events it has, those lost not counted.

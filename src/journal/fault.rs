@@ -13,7 +13,9 @@ pub(super) enum Fault {
     Newer(i64),
     /// It may go better with the files opened anew: the volume went away, or came back.
     Stale(String),
-    /// It may go better the next time: the disk is full, or somebody else has it.
+    /// The disk is full. It may go better the next time.
+    Full(String),
+    /// It may go better the next time: somebody else has it.
     Trouble(String),
 }
 
@@ -22,7 +24,9 @@ pub(super) enum Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Damaged(text) | Self::Stale(text) | Self::Trouble(text) => f.write_str(text),
+            Self::Damaged(text) | Self::Stale(text) | Self::Full(text) | Self::Trouble(text) => {
+                f.write_str(text)
+            }
             Self::Newer(version) => {
                 write!(
                     f,
@@ -38,7 +42,8 @@ impl From<rusqlite::Error> for Fault {
         let text = error.to_string();
         match error.sqlite_error_code() {
             _ if is_damage(&error) => Self::Damaged(text),
-            Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy) => Self::Trouble(text),
+            Some(ErrorCode::DiskFull) => Self::Full(text),
+            Some(ErrorCode::DatabaseBusy) => Self::Trouble(text),
             _ => Self::Stale(text),
         }
     }
@@ -46,7 +51,10 @@ impl From<rusqlite::Error> for Fault {
 
 impl From<io::Error> for Fault {
     fn from(error: io::Error) -> Self {
-        Self::Trouble(error.to_string())
+        match error.kind() {
+            io::ErrorKind::StorageFull => Self::Full(error.to_string()),
+            _ => Self::Trouble(error.to_string()),
+        }
     }
 }
 

@@ -32,8 +32,8 @@ pub(super) struct Open {
 pub(super) enum Gone {
     /// Somebody asked for it: what its source still has is not wanted.
     Forgotten,
-    /// By retention, after so many events. A turn that begins at this moment brings it back.
-    Retired { last: u64 },
+    /// By retention. A turn that begins at this moment brings it back.
+    Retired,
 }
 
 /// What a group changes here once it is on disk.

@@ -16,7 +16,7 @@ use super::marker::Marker;
 use super::memory::Memory;
 use super::store::Store;
 use super::writing::{about, set_about};
-use super::{Opened, Removed};
+use super::{Config, Opened, Removed};
 
 /// What the start found.
 pub(super) struct Found {
@@ -42,14 +42,15 @@ pub(super) fn make_dir(dir: &Path) -> io::Result<()> {
 
 /// Opens the database; one that cannot be used is put aside, and a new one begins.
 pub(super) fn open(
-    dir: &Path,
+    config: &Config,
     checkpoint_pages: u32,
     boot: &str,
     marker: &Marker,
 ) -> Result<Found, Fault> {
+    let dir = &config.dir;
     match try_open(dir, checkpoint_pages, boot, marker) {
         Err(fault @ (Fault::Damaged(_) | Fault::Newer(_))) => {
-            aside::put(dir, &fault)?;
+            aside::put(dir, &fault, config.max_bytes)?;
             try_open(dir, checkpoint_pages, boot, marker)
         }
         other => other,

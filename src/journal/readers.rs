@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rusqlite::{Connection, InterruptHandle, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
@@ -43,6 +43,9 @@ struct Reader {
 
 /// Enough for two cores; a page is read in a millisecond.
 const CONNECTIONS: usize = 4;
+
+/// Steps of SQLite's machine between two looks at the clock: well under a millisecond.
+const STEPS: std::ffi::c_int = 10_000;
 
 const DEADLINE: Duration = Duration::from_secs(5);
 
@@ -98,7 +101,7 @@ impl Readers {
 /// Runs a look-up on a thread where it may block.
 ///
 /// A caller that goes away leaves it running; it keeps its place until it is done, so there are never
-/// more than a few.
+/// more than a few. It ends itself at the deadline.
 pub(super) async fn look<T: Send + 'static>(
     shared: &Arc<Shared>,
     question: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
@@ -121,18 +124,15 @@ pub(super) async fn look_within<T: Send + 'static>(
         .await
         .map_err(|_| JournalError::Slow)?
         .map_err(|_| JournalError::Closed)?;
-    let interrupt: Arc<Mutex<Option<InterruptHandle>>> = Arc::default();
-    let (theirs, shared) = (Arc::clone(&interrupt), Arc::clone(shared));
+    let shared = Arc::clone(shared);
     let task = tokio::task::spawn_blocking(move || {
         let _place = place;
         let generation = shared.readers.generation();
         let answer = shared.readers.checkout().and_then(|reader| {
-            *theirs.lock() = Some(reader.conn.get_interrupt_handle());
-            let answer = question(&reader.conn);
-            // From here on nobody may interrupt: the connection will be another's.
-            theirs.lock().take();
+            let is_late = move || Instant::now() >= deadline;
+            reader.conn.progress_handler(STEPS, Some(is_late));
             // One that failed is not used again.
-            let answer = answer?;
+            let answer = question(&reader.conn)?;
             shared.readers.put_back(reader);
             Ok(answer)
         });
@@ -140,17 +140,14 @@ pub(super) async fn look_within<T: Send + 'static>(
             if fault::is_damage(&error) {
                 shared.queue.report_damage(generation);
             }
-            JournalError::Broken(error.to_string())
+            match error.sqlite_error_code() {
+                Some(ErrorCode::OperationInterrupted) => JournalError::Slow,
+                _ => JournalError::Broken(error.to_string()),
+            }
         })
     });
-    if let Ok(done) = timeout_at(deadline, task).await {
-        return done.unwrap_or_else(|error| Err(JournalError::Broken(error.to_string())));
+    match timeout_at(deadline, task).await {
+        Ok(done) => done.unwrap_or_else(|error| Err(JournalError::Broken(error.to_string()))),
+        Err(_) => Err(JournalError::Slow),
     }
-    // Under the lock: else the connection might be another's by then.
-    let handle = interrupt.lock();
-    if let Some(handle) = handle.as_ref() {
-        handle.interrupt();
-    }
-    drop(handle);
-    Err(JournalError::Slow)
 }

@@ -60,7 +60,7 @@ struct Cleaning<'a, 'p> {
     removals: &'p Sender<Removed>,
     rows: usize,
     /// Who is told when it is committed. Nobody may listen any more; then there is no permit.
-    retired: Vec<(Removed, u64, Option<Permit<'p, Removed>>)>,
+    retired: Vec<(Removed, Option<Permit<'p, Removed>>)>,
     /// Bytes taken from running sessions.
     trimmed: BTreeMap<u64, u64>,
 }
@@ -118,8 +118,8 @@ pub(super) fn step(
         }
     }
     let removed = retired.len() as u64;
-    for (session, last, permit) in retired {
-        memory.remember(session.number, Gone::Retired { last });
+    for (session, permit) in retired {
+        memory.remember(session.number, Gone::Retired);
         if let Some(permit) = permit {
             permit.send(session);
         }
@@ -231,14 +231,13 @@ impl Cleaning<'_, '_> {
                 Err(TrySendError::Closed(())) => None,
                 Err(TrySendError::Full(())) => return Ok(Retiring::Waits),
             };
-            let (_, last) = look::span(self.tx, session.number)?;
             doom(
                 self.tx,
                 session.number,
                 Some((&session.id, session.remote_id.as_deref())),
             )?;
             self.rows += 1;
-            self.retired.push((session, last, permit));
+            self.retired.push((session, permit));
             return Ok(Retiring::Done);
         }
         Ok(Retiring::Nobody)

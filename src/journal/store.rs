@@ -143,10 +143,7 @@ impl Store {
             let mut writing = Writing::new(&tx)?;
             for (number, open) in &memory.open {
                 writing.row(&open.row)?;
-                let (_, last) = look::span(&tx, *number)?;
-                if last < open.last {
-                    writing.piece(*number, last + 1, open.last, false, &[])?;
-                }
+                writing.fill(*number, open.last)?;
             }
         }
         tx.commit()

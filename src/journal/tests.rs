@@ -1,6 +1,7 @@
 //! The journal from outside: what is given to it is read back, whatever happens in between.
 
 mod crash;
+mod desk;
 mod reading;
 mod retention;
 mod support;

@@ -37,6 +37,8 @@ pub(super) struct Writer {
     tidy_at: Instant,
     /// Bytes written since that was last done.
     untidied: u64,
+    /// All that was in the queue is in the group that is written next.
+    took_all: bool,
 }
 
 enum Database {
@@ -82,6 +84,7 @@ impl Writer {
             },
             tidy_at: now,
             untidied: 0,
+            took_all: false,
         }
     }
 
@@ -100,6 +103,8 @@ impl Writer {
         loop {
             let until = if self.is_troubled() {
                 self.retry.at
+            } else if self.is_marked() {
+                Instant::now()
             } else {
                 self.tidy_at
             };
@@ -133,9 +138,9 @@ impl Writer {
                 "a reader met a page that makes no sense".into(),
             ));
         }
-        if self.shared.desk.is_degraded() || matches!(self.database, Database::Open(_)) {
-            self.shared.desk.gather(&self.shared.queue);
-        }
+        self.took_all = (self.shared.desk.is_degraded()
+            || matches!(self.database, Database::Open(_)))
+            && self.shared.desk.gather(&self.shared.queue);
     }
 
     fn work(&mut self) {
@@ -152,9 +157,13 @@ impl Writer {
             // The disk may be full of what may go.
             self.make_room()?;
         }
-        let synced = self.write_group(troubled)?;
+        let synced = self.write_group(troubled || self.is_marked())?;
         if self.shared.desk.is_degraded() {
-            return self.recover(synced);
+            self.recover();
+            return Ok(());
+        }
+        if self.is_marked() && self.took_all {
+            self.unmark(synced)?;
         }
         if self.untidied >= UNTIDIED || Instant::now() >= self.tidy_at {
             self.tidy()?;
@@ -173,7 +182,7 @@ impl Writer {
                         Some(marker) => Arc::clone(marker),
                         None => Arc::new(Marker::open(dir)?),
                     };
-                    let found = opening::open(dir, pages, &self.boot, &marker)?;
+                    let found = opening::open(&self.config, pages, &self.boot, &marker)?;
                     Ok::<_, Fault>((marker, found.store, found.opened))
                 })?;
                 self.untold = opening::untold(&store.conn)?;
@@ -225,7 +234,7 @@ impl Writer {
         let events = group.iter().map(|pending| pending.draft.events()).sum();
         self.untidied += group
             .iter()
-            .map(|pending| pending.bytes() as u64)
+            .map(|pending| pending.frames() as u64)
             .sum::<u64>();
         self.shared.board.count(|figures| {
             figures.commits += 1;
@@ -238,8 +247,24 @@ impl Writer {
         Ok(synced)
     }
 
-    /// The disk takes writes again. When all is written, and on the disk itself, the marker goes.
-    fn recover(&mut self, synced: bool) -> Result<(), Fault> {
+    /// The disk takes writes again.
+    fn recover(&mut self) {
+        if self.shared.desk.recover(&self.shared.board) {
+            self.retry.succeeded();
+        }
+        // Else more came in: at once again.
+        self.retry.at = Instant::now();
+    }
+
+    fn is_marked(&self) -> bool {
+        let marker = self.shared.marker.get();
+        marker.is_some_and(|marker| marker.is_set())
+    }
+
+    /// The marker goes when everything that was shown from memory is on the disk itself. What sources had
+    /// while the last group of the trouble was written was shown too, and was in the queue when that was
+    /// over: so it goes after a group that began with all of the queue.
+    fn unmark(&mut self, synced: bool) -> Result<(), Fault> {
         let Database::Open(store) = &mut self.database else {
             return Ok(());
         };
@@ -247,12 +272,10 @@ impl Writer {
             self.shared.at_disk(|| store.sync())?;
             self.shared.board.count(|figures| figures.synced += 1);
         }
-        if self.shared.desk.recover(&self.shared.board) {
-            self.retry.succeeded();
+        // The disk may have hung in the middle of that.
+        if !self.shared.desk.is_degraded() {
             self.set_marker(false);
         }
-        // Else more came in: at once again.
-        self.retry.at = Instant::now();
         Ok(())
     }
 
@@ -263,19 +286,27 @@ impl Writer {
         self.shared
             .desk
             .degrade(&self.shared.board, &fault.to_string());
-        if !matches!(fault, Fault::Trouble(_)) {
+        if !matches!(fault, Fault::Full(_) | Fault::Trouble(_)) {
             if let Database::Open(store) = &mut self.database {
                 self.database = Database::Closed(std::mem::take(&mut store.memory));
             }
             self.shared.readers.turn_over();
         }
-        if matches!(fault, Fault::Damaged(_) | Fault::Newer(_)) {
-            let dir = &self.config.dir;
-            if let Err(error) = self.shared.at_disk(|| aside::put(dir, fault)) {
-                tracing::error!(%error, "the journal's damaged database cannot be moved aside");
-            }
-        }
+        self.look_aside(fault);
         self.retry.failed();
+    }
+
+    /// Moves a database that cannot be used out of the way, or gives up an earlier one for its room.
+    fn look_aside(&self, fault: &Fault) {
+        let Config { dir, max_bytes, .. } = &self.config;
+        let done = self.shared.at_disk(|| match fault {
+            Fault::Damaged(_) | Fault::Newer(_) => aside::put(dir, fault, *max_bytes),
+            Fault::Full(_) => aside::give_up_oldest(dir),
+            Fault::Stale(_) | Fault::Trouble(_) => Ok(()),
+        });
+        if let Err(error) = done {
+            tracing::error!(%error, "the journal's damaged databases cannot be moved aside or removed");
+        }
     }
 
     fn set_marker(&self, set: bool) {
@@ -298,7 +329,8 @@ impl Writer {
                 self.fail(&fault);
                 return;
             }
-            if self.shared.queue.is_empty() && self.shared.desk.is_empty() && !self.is_troubled() {
+            let is_all_written = self.shared.queue.is_empty() && self.shared.desk.is_empty();
+            if is_all_written && !self.is_troubled() && !self.is_marked() {
                 break;
             }
         }

@@ -56,12 +56,12 @@ impl<'a> Writing<'a> {
         changes: &mut Changes,
     ) -> rusqlite::Result<()> {
         let (number, draft) = (pending.source.number(), &pending.draft);
-        if let Some(Gone::Retired { last }) = gone {
+        if matches!(gone, Some(Gone::Retired)) {
             // A line about a session that is over does not bring it back.
             if draft.row.as_ref().is_none_or(|row| row.ended.is_some()) {
                 return Ok(());
             }
-            self.revive(number, *last)?;
+            self.revive(number)?;
             changes.revived.push(number);
         }
         let was_open = open.contains_key(&number);
@@ -69,6 +69,9 @@ impl<'a> Writing<'a> {
             return Ok(());
         }
         if let Some(row) = &draft.row {
+            if !was_open {
+                self.fill(number, draft.after)?;
+            }
             if row.ended.is_none() {
                 let opened = self.opened(pending, row, open.get(&number))?;
                 changes.opened.push((number, opened));
@@ -101,17 +104,22 @@ impl<'a> Writing<'a> {
         Ok(())
     }
 
-    /// A removed session that begins another turn: what was left of it goes, and its events keep their
-    /// numbers.
-    fn revive(&mut self, number: u64, last: u64) -> rusqlite::Result<()> {
+    /// A removed session that begins another turn: what was left of it goes.
+    fn revive(&mut self, number: u64) -> rusqlite::Result<()> {
         self.tx
             .execute("DELETE FROM doomed WHERE session = ?1", [number])?;
         self.tx.execute(
             "DELETE FROM runs WHERE place BETWEEN ?1 AND ?2",
             [place(number, 0), place(number, u64::MAX)],
         )?;
-        if last > 0 {
-            self.piece(number, 1, last, false, &[])?;
+        Ok(())
+    }
+
+    /// Events that this database does not have become a hole: their numbers are not given again.
+    pub(super) fn fill(&mut self, number: u64, upto: u64) -> rusqlite::Result<()> {
+        let (_, last) = look::span(self.tx, number)?;
+        if last < upto {
+            self.piece(number, last + 1, upto, false, &[])?;
         }
         Ok(())
     }
@@ -165,7 +173,7 @@ impl<'a> Writing<'a> {
         self.piece(number, first, run.last, run.hidden, frames)
     }
 
-    pub(super) fn piece(
+    fn piece(
         &mut self,
         number: u64,
         first: u64,

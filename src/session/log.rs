@@ -271,10 +271,16 @@ impl EventLog {
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut Inner) -> T) -> T {
-        let (out, wake) = self.shared.with(|inner| (change(inner), inner.desk.wake()));
-        if wake && let Some(disk) = &self.shared.disk {
-            disk.journal.wake(self.shared.clone());
-        }
+        let out = self.shared.with(|inner| {
+            let out = change(inner);
+            // Under the lock: what is shown and not on disk is always known to the journal.
+            if inner.desk.wake()
+                && let Some(disk) = &self.shared.disk
+            {
+                disk.journal.wake(self.shared.clone());
+            }
+            out
+        });
         // Without the lock: the budget may choose this very log.
         self.shared.budget.relieve();
         out

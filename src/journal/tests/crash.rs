@@ -337,10 +337,28 @@ async fn a_spoiled_wal_costs_what_was_in_it_and_nothing_else() {
 
 #[tokio::test]
 async fn at_most_three_databases_lie_aside_and_the_newest_stay() {
-    let setup = Setup::new();
-    for nth in 1..=5_u8 {
+    assert_eq!(aside_of(1 << 20, [5000; 5]).await, [3, 4, 5]);
+}
+
+#[tokio::test]
+async fn databases_that_lie_aside_take_no_more_than_one_may_but_the_newest_stays() {
+    assert_eq!(
+        aside_of(12_000, [5000, 5000, 5000, 5000, 5000]).await,
+        [4, 5]
+    );
+    assert_eq!(
+        aside_of(12_000, [5000, 5000, 5000, 5000, 50_000]).await,
+        [5]
+    );
+}
+
+/// Spoiled databases of these sizes, one after the other: those that are left.
+async fn aside_of(max_bytes: u64, sizes: [usize; 5]) -> Vec<u8> {
+    let mut setup = Setup::new();
+    setup.config.max_bytes = max_bytes;
+    for (nth, size) in (1..).zip(sizes) {
         std::fs::create_dir_all(&setup.config.dir).unwrap();
-        std::fs::write(setup.path(), [nth; 5000]).unwrap();
+        std::fs::write(setup.path(), vec![nth; size]).unwrap();
         let (journal, _) = setup.open().await;
         journal.close().await;
         drop(journal);
@@ -350,11 +368,8 @@ async fn at_most_three_databases_lie_aside_and_the_newest_stay() {
         .iter()
         .filter(|name| name.contains(".corrupt-"))
         .collect();
-    let found: Vec<u8> = aside
-        .iter()
-        .map(|name| std::fs::read(setup.config.dir.join(name)).unwrap()[0])
-        .collect();
-    assert_eq!(found, [3, 4, 5], "{names:?}");
+    let first = |name| std::fs::read(setup.config.dir.join(name)).unwrap()[0];
+    aside.into_iter().map(first).collect()
 }
 
 #[tokio::test]

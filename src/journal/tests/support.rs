@@ -38,6 +38,8 @@ pub(super) struct State {
     pub(super) runs: Vec<Run>,
     pub(super) last: u64,
     taken: u64,
+    /// Something lies with the writer.
+    in_flight: bool,
     /// How far readers may read the disk.
     pub(super) committed: u64,
     /// Readers are shown events from memory.
@@ -219,6 +221,7 @@ impl Fake {
                 runs: Vec::new(),
                 last,
                 taken: last,
+                in_flight: false,
                 committed: last,
                 from_memory: false,
                 failures: 0,
@@ -306,6 +309,10 @@ impl Fake {
         assert!(reached.is_ok(), "waited too long: {:?}", self.state.lock());
     }
 
+    pub(super) fn is_written_now(&self) -> bool {
+        self.look(State::is_written)
+    }
+
     /// All that was published is on disk.
     pub(super) async fn until_written(&self) {
         self.until(State::is_written).await;
@@ -346,14 +353,20 @@ impl Source for Fake {
     fn take(&self) -> Draft {
         let mut state = self.state.lock();
         assert!(!state.panics, "a test asked for this panic");
+        let after = state.taken;
         state.taken = state.last;
-        std::mem::take(&mut state.news)
+        state.in_flight |= !state.news.is_empty();
+        Draft {
+            after,
+            ..std::mem::take(&mut state.news)
+        }
     }
 
     fn committed(&self) {
         self.tell(|state| {
             state.committed = state.taken;
             state.from_memory = false;
+            state.in_flight = false;
         });
     }
 
@@ -390,9 +403,8 @@ impl State {
     }
 
     pub(super) fn is_written(&self) -> bool {
-        let nothing_new =
-            self.news.row.is_none() && self.news.runs.is_empty() && self.news.notes.is_empty();
-        nothing_new && self.committed == self.last && !self.from_memory
+        let nothing_new = self.news.is_empty();
+        nothing_new && self.committed == self.last && !self.from_memory && !self.in_flight
     }
 }
 

@@ -104,6 +104,69 @@ async fn while_the_disk_is_full_events_are_shown_from_memory_and_then_all_are_wr
     assert_all_there(&journal, &one).await;
 }
 
+/// Between the moment the last group of the trouble was gathered and the moment it is on disk, events are
+/// still shown from memory. They are in the next group, and until that is on disk the marker stands.
+#[tokio::test]
+async fn the_marker_stands_until_what_was_shown_while_the_trouble_ended_is_on_disk() {
+    let setup = Setup::new();
+    let (journal, _) = setup.open().await;
+    let one = Fake::begun(&journal, 1).await;
+    fill_disk(&journal).await;
+    one.say(&journal, 500, false);
+    one.until(|state| state.from_memory).await;
+    let marked = Arc::new(parking_lot::Mutex::new(Vec::new()));
+    let (talker, handle) = (Arc::clone(&one), journal.clone());
+    let (seen, file) = (Arc::clone(&marked), setup.config.dir.join(marker::NAME));
+    let mut commits = 0;
+    let at_commit = move || {
+        commits += 1;
+        if commits == 1 {
+            assert!(talker.look(|state| state.from_memory));
+            talker.say(&handle, 1, false);
+        } else {
+            seen.lock().push(std::fs::read(&file).unwrap()[0] != b' ');
+        }
+        false
+    };
+    journal
+        .probe(move |conn| {
+            conn.commit_hook(Some(at_commit));
+            conn.query_row("PRAGMA max_page_count = 1073741823", [], |_| Ok(()))
+                .unwrap();
+        })
+        .await;
+    one.until_written().await;
+    super::support::poll("the marker", || Some(()).filter(|()| !is_marked(&setup))).await;
+    assert_eq!(marked.lock().first(), Some(&true));
+    // The hook has handles on the journal.
+    journal
+        .probe(|conn| conn.commit_hook(None::<fn() -> bool>))
+        .await;
+}
+
+#[tokio::test]
+async fn a_full_disk_gets_the_room_of_damaged_databases_and_a_newer_one_stays() {
+    let setup = Setup::new();
+    let (journal, _) = setup.open().await;
+    let one = Fake::begun(&journal, 1).await;
+    for name in ["corrupt-1", "corrupt-1-wal", "corrupt-2", "newer-1"] {
+        std::fs::write(setup.config.dir.join(format!("sessions.db.{name}")), "x").unwrap();
+    }
+    let aside = || {
+        let names = files(&setup.config.dir);
+        let names = names
+            .iter()
+            .filter_map(|name| name.strip_prefix("sessions.db."));
+        names.map(str::to_owned).collect::<Vec<_>>()
+    };
+    fill_disk(&journal).await;
+    one.say(&journal, 500, false);
+    super::support::poll("room", || Some(()).filter(|()| aside() == ["newer-1"])).await;
+    free_disk(&journal).await;
+    one.until_written().await;
+    assert_eq!(aside(), ["newer-1"]);
+}
+
 #[tokio::test]
 async fn memory_is_bounded_and_what_it_lets_go_of_is_a_hole_that_readers_see() {
     let mut setup = Setup::new();
@@ -190,6 +253,7 @@ async fn while_the_disk_hangs_readers_go_on_from_memory() {
     drop(lock);
     two.until_written().await;
     until_well(&journal).await;
+    super::support::poll("the marker", || Some(()).filter(|()| !is_marked(&setup))).await;
     assert_eq!(journal.figures().synced, synced + 1);
     assert_all_there(&journal, &two).await;
 }
@@ -302,11 +366,20 @@ async fn a_database_that_is_spoiled_while_it_is_used_is_put_aside_and_running_se
     assert_eq!(got.text, one.expected(100, 110, false).text);
     assert_eq!(journal.session("id-2").await, Ok(None));
     one.say(&journal, 10, false);
+    // Unless it begins another turn: its numbers go on too, even if it has said nothing yet.
+    two.begin(&journal);
     one.until_written().await;
+    two.until_written().await;
     drop(journal);
     let (journal, opened) = setup.reopen().await;
     let (stored, _) = &opened.unfinished[0];
-    assert_eq!((opened.unfinished.len(), stored.last), (1, 120));
+    assert_eq!((opened.unfinished.len(), stored.last), (2, 120));
+    let (again, _) = &opened.unfinished[1];
+    assert_eq!((again.row.turn, again.oldest, again.last), (2, 1, 101));
+    assert_eq!(
+        journal.page(2, 0, 101, false).await.unwrap(),
+        [Piece::Lost { last: 101 }]
+    );
     assert_eq!(stored.row.epoch, "epoch12345");
     assert_eq!(opened.last_number, 2, "no number is given again");
     assert_eq!(

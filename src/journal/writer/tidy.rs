@@ -70,15 +70,6 @@ impl Writer {
             figures.lost += shared.desk.take_lost();
         });
         self.tell_untold();
-        // The watchdog may have set it for a hang that was over at that moment.
-        let is_set = self
-            .shared
-            .marker
-            .get()
-            .is_some_and(|marker| marker.is_set());
-        if is_set && !self.shared.desk.is_degraded() {
-            self.set_marker(false);
-        }
         Ok(())
     }
 

@@ -91,18 +91,22 @@ impl Desk {
 
     pub(super) fn take(&mut self, ring: &mut Ring) -> Draft {
         self.woken = false;
-        self.in_flight = true;
-        let runs = ring.runs(self.taken);
+        let after = self.taken;
+        let runs = ring.runs(after);
         self.taken = ring.last();
         let begins = std::mem::take(&mut self.begins);
-        Draft {
+        let draft = Draft {
             row: self.row.take(),
+            after,
             runs,
             notes: std::mem::take(&mut self.notes),
             fresh_notes: begins,
             reported: self.reported.take(),
             durable: begins,
-        }
+        };
+        // Of an empty one nothing is heard again.
+        self.in_flight |= !draft.is_empty();
+        draft
     }
 
     /// All that was taken is on disk.

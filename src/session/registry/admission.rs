@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::{Entry, LOG_LIMITS, Registry, State};
 use crate::clock::Timestamp;
+use crate::journal::Journal;
 use crate::session::limits::StreamSlots;
 use crate::session::log::{Epoch, EventLog, Place};
 use crate::session::record::{Origin, SHOWN};
@@ -18,6 +19,8 @@ use crate::session::{
 
 /// Commands that wait for a session's driver: a cancel each, and it looks between any two events.
 const COMMANDS: usize = 16;
+
+const JOURNAL_FULL: &str = "the journal cannot be written and no more sessions fit into memory; make room on the disk of DATA_DIR";
 
 // === impl Registry ===
 
@@ -70,6 +73,8 @@ impl Registry {
         if self.shared.closed.is_cancelled() {
             return Err(CreateError::ShuttingDown);
         }
+        let journal = self.shared.journal.as_ref();
+        let is_journal_full = journal.is_some_and(Journal::is_full);
         let mut state = self.shared.state.lock();
         if let Some(entry) = state.repeated(&request)? {
             return Ok((entry.session.clone(), entry.outcome_rx.clone()));
@@ -80,6 +85,9 @@ impl Registry {
         let most = self.shared.config.most;
         if state.active() >= most {
             return Err(CreateError::Full(most));
+        }
+        if is_journal_full {
+            return Err(CreateError::JournalUnavailable(JOURNAL_FULL.into()));
         }
         state.last_number += 1;
         let session = self.new_session(&request, state.last_number);

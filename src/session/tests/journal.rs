@@ -5,7 +5,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::clock::Timestamp;
 use crate::event::{Body, Event, State as SessionState};
-use crate::journal::{self, Journal};
+use crate::journal::{self, Health, Journal};
 use crate::session::log::{Asked, Cursor, Opening, Step, View};
 
 /// One life of a sidecar on a data directory.
@@ -293,6 +293,35 @@ async fn another_turn_goes_on_in_the_same_log() {
     assert_eq!(session.status().turn, 2);
     assert_eq!(session.status().before.as_deref(), Some("msg_9"));
     assert_eq!(session.log.last_event_id().seq, first.seq + 2);
+}
+
+#[tokio::test]
+async fn while_nothing_can_be_written_sessions_begin_until_memory_is_full() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut life = Life::begin(&dir).await;
+    // As a disk that hangs.
+    let lock = rusqlite::Connection::open(dir.path().join("journal/sessions.db")).unwrap();
+    lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let large = |id: u32| Request {
+        prompt: "x".repeat(4 << 20),
+        ..request(&id.to_string())
+    };
+    let mut seats = Vec::new();
+    let refused = loop {
+        let next = large(u32::try_from(seats.len()).unwrap());
+        if life.journal.is_full() {
+            break life.registry.create(next).await.unwrap_err();
+        }
+        assert!(seats.len() < 12, "memory has a bound");
+        seats.push(life.create(next).await.1);
+    };
+    assert!(matches!(refused, CreateError::JournalUnavailable(_)));
+    assert!(refused.to_string().contains("make room"), "{refused}");
+    assert!(seats.len() > 6, "{}", seats.len());
+    drop(lock);
+    let mut health = life.journal.health();
+    health.wait_for(|now| *now == Health::Well).await.unwrap();
+    life.create(large(99)).await;
 }
 
 #[tokio::test]
