@@ -1,0 +1,136 @@
+//! The desk by itself: what is taken, in which order, and how much.
+
+use super::support::Fake;
+use crate::journal::desk::Pending;
+use crate::journal::*;
+
+/// A journal without its threads.
+struct Bench(Journal);
+
+impl Bench {
+    fn new(limit: usize) -> Self {
+        let shared = Arc::new(Shared {
+            queue: Queue::default(),
+            desk: Desk::new(limit),
+            board: Board::new(),
+            readers: Readers::new("nowhere".as_ref()),
+            marker: OnceLock::new(),
+        });
+        Self(Journal {
+            _owner: Arc::new(Owner(Arc::clone(&shared))),
+            shared,
+        })
+    }
+
+    fn desk(&self) -> &Desk {
+        &self.0.shared.desk
+    }
+
+    /// One run of so many events of about 200 bytes.
+    fn say(&self, fake: &Arc<Fake>, count: u64) {
+        fake.say(&self.0, count, false);
+    }
+
+    fn gather(&self) -> bool {
+        self.desk().gather(&self.0.shared.queue)
+    }
+
+    fn degrade(&self) {
+        self.desk().degrade(&self.0.shared.board, "a test");
+    }
+
+    fn recover(&self) -> bool {
+        self.desk().recover(&self.0.shared.board)
+    }
+}
+
+fn firsts(group: &[Pending]) -> Vec<(u64, u64)> {
+    let one = |pending: &Pending| {
+        let runs = &pending.draft.runs;
+        runs.iter()
+            .map(|run| (pending.source.number(), run.first))
+            .collect::<Vec<_>>()
+    };
+    group.iter().flat_map(one).collect()
+}
+
+#[test]
+fn a_group_has_its_size_and_the_rest_stays_in_the_queue() {
+    let bench = Bench::new(64 << 20);
+    for number in 1..=3 {
+        // 3 MiB, of the 4 that a group has.
+        bench.say(&Fake::new(number), 15_000);
+    }
+    assert!(!bench.gather(), "it stops after the second");
+    assert_eq!(firsts(&bench.desk().depart()), [(1, 1), (2, 1)]);
+    assert!(bench.gather());
+    assert_eq!(firsts(&bench.desk().depart()), [(3, 1)]);
+    assert!(bench.gather() && bench.desk().is_empty());
+}
+
+#[test]
+fn a_group_that_comes_back_lies_before_what_was_said_since() {
+    let bench = Bench::new(64 << 20);
+    let one = Fake::new(1);
+    bench.say(&one, 10);
+    assert!(bench.gather());
+    let group = bench.desk().depart();
+    bench.say(&one, 5);
+    assert!(bench.gather());
+    bench.desk().came_back(group);
+    let group = bench.desk().depart();
+    assert_eq!(firsts(&group), [(1, 1), (1, 11)]);
+    assert_eq!(group[0].draft.after, 0, "of the first of them");
+}
+
+#[test]
+fn who_said_more_while_its_group_was_written_in_a_hang_is_not_all_on_disk() {
+    let bench = Bench::new(64 << 20);
+    let (one, two) = (Fake::new(1), Fake::new(2));
+    bench.say(&one, 10);
+    bench.say(&two, 10);
+    assert!(bench.gather());
+    bench.desk().depart();
+    bench.degrade();
+    bench.say(&one, 1);
+    assert!(bench.gather());
+    bench.desk().arrived();
+    assert!(one.look(|state| state.from_memory));
+    assert!(two.is_written_now());
+    assert!(!bench.recover(), "one has something");
+    bench.desk().depart();
+    bench.desk().arrived();
+    assert!(bench.recover());
+    assert!(one.is_written_now());
+}
+
+#[test]
+fn frames_make_room_for_rows_and_when_rows_take_half_of_it_the_desk_is_full() {
+    let bench = Bench::new(1 << 20);
+    bench.degrade();
+    let mut fakes = Vec::new();
+    for number in 1..=20 {
+        assert!(!bench.desk().is_full(), "{number}");
+        let fake = Fake::new(number);
+        fake.begin(&bench.0);
+        fake.change_row(&bench.0, |row| row.facts = "x".repeat(50_000));
+        bench.say(&fake, 1000);
+        assert!(bench.gather());
+        fakes.push(fake);
+        if bench.desk().is_full() {
+            break;
+        }
+    }
+    assert_eq!(fakes.len(), 11, "11 rows are more than half a MiB");
+    let group = bench.desk().depart();
+    let (mut frames, mut rows) = (0, 0);
+    for pending in &group {
+        frames += pending.frames();
+        rows += pending.draft.row.as_ref().unwrap().facts.len();
+        assert_eq!(pending.draft.runs.last().unwrap().last, 1000);
+    }
+    assert_eq!(rows, 11 * 50_000);
+    assert!(frames > 0 && frames + rows < 1 << 20, "{frames} and {rows}");
+    assert!(bench.desk().take_lost() > 5000);
+    assert!(!bench.desk().is_full(), "what is at the disk is not here");
+}
