@@ -22,6 +22,7 @@ ENV CARGO_HOME=/usr/local/cargo
 WORKDIR /src
 # The scripted engine and the benchmarks are not built; Cargo only wants the files it names to be there.
 COPY Cargo.toml Cargo.lock ./
+COPY .cargo .cargo
 COPY tests/stubs tests/stubs
 COPY benches benches
 COPY src src
