@@ -219,13 +219,7 @@ impl Journal {
     }
 
     fn start_tuned(config: Config, boot: String, tuning: &Tuning) -> io::Result<Self> {
-        let shared = Arc::new(Shared {
-            queue: Queue::default(),
-            desk: Desk::new(tuning.kept_bytes),
-            board: Board::new(),
-            readers: Readers::new(&config.dir),
-            marker: OnceLock::new(),
-        });
+        let shared = Arc::new(Shared::new(&config, tuning));
         let journal = Self {
             _owner: Arc::new(Owner(Arc::clone(&shared))),
             shared: Arc::clone(&shared),
@@ -358,6 +352,16 @@ impl std::fmt::Debug for Journal {
 // === impl Shared ===
 
 impl Shared {
+    fn new(config: &Config, tuning: &Tuning) -> Self {
+        Self {
+            queue: Queue::default(),
+            desk: Desk::new(tuning.kept_bytes),
+            board: Board::new(),
+            readers: Readers::new(&config.dir),
+            marker: OnceLock::new(),
+        }
+    }
+
     /// Does something at the disk, where the watchdog has an eye on it.
     fn at_disk<T>(&self, work: impl FnOnce() -> T) -> T {
         self.queue.set_at_disk(true);

@@ -27,12 +27,11 @@ pub(super) fn put(dir: &Path, fault: &Fault, max_bytes: u64) -> io::Result<()> {
         Fault::Newer(_) => NEWER,
         _ => CORRUPT,
     };
+    let newest = names(dir, kind)?.first().map_or(0, |(time, _)| *time);
+    // The clock may have gone back.
+    let time = Timestamp::now().as_millis().max(newest + 1);
     let from = dir.join(store::NAME);
-    let to = dir.join(format!(
-        "{}.{kind}-{}",
-        store::NAME,
-        Timestamp::now().as_millis()
-    ));
+    let to = dir.join(format!("{}.{kind}-{time}", store::NAME));
     // The database goes first. If we die on the way, the next one begins empty, and SQLite throws away a
     // WAL that it finds beside an empty database; a database without its WAL it would take for whole.
     for suffix in SUFFIXES {
@@ -52,7 +51,7 @@ pub(super) fn put(dir: &Path, fault: &Fault, max_bytes: u64) -> io::Result<()> {
 
 /// Removes the oldest that is damaged, for a disk that is full.
 pub(super) fn give_up_oldest(dir: &Path) -> io::Result<()> {
-    let Some(name) = names(dir, CORRUPT)?.pop() else {
+    let Some((_, name)) = names(dir, CORRUPT)?.pop() else {
         return Ok(());
     };
     remove(dir, &name)?;
@@ -66,7 +65,7 @@ pub(super) fn give_up_oldest(dir: &Path) -> io::Result<()> {
 /// The newest of a kind stays whatever its size.
 fn keep_newest(dir: &Path, kind: &str, max_bytes: u64) -> io::Result<()> {
     let mut bytes = 0;
-    for (nth, name) in names(dir, kind)?.into_iter().enumerate() {
+    for (nth, (_, name)) in names(dir, kind)?.into_iter().enumerate() {
         for suffix in SUFFIXES {
             let file = fs::metadata(with_suffix(&dir.join(&name), suffix));
             bytes += file.map_or(0, |file| file.len());
@@ -78,22 +77,23 @@ fn keep_newest(dir: &Path, kind: &str, max_bytes: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Newest first.
-fn names(dir: &Path, kind: &str) -> io::Result<Vec<String>> {
+/// Newest first, each with its time.
+fn names(dir: &Path, kind: &str) -> io::Result<Vec<(u64, String)>> {
     let mut names: Vec<_> = fs::read_dir(dir)?
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         .filter_map(|name| {
-            let (_, rest) = name.strip_prefix(store::NAME)?.split_once('.')?;
-            let time: u64 = rest.strip_prefix(kind)?.strip_prefix('-')?.parse().ok()?;
-            Some((time, name))
+            let kind_and_time = name.strip_prefix(store::NAME)?.strip_prefix('.')?;
+            let time = kind_and_time.strip_prefix(kind)?.strip_prefix('-')?;
+            Some((time.parse().ok()?, name))
         })
         .collect();
-    names.sort_unstable();
-    Ok(names.into_iter().rev().map(|(_, name)| name).collect())
+    names.sort_unstable_by(|a, b| b.cmp(a));
+    Ok(names)
 }
 
+/// The database goes last: by its name the rest is found.
 fn remove(dir: &Path, name: &str) -> io::Result<()> {
-    for suffix in SUFFIXES {
+    for suffix in SUFFIXES.into_iter().rev() {
         match fs::remove_file(with_suffix(&dir.join(name), suffix)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}

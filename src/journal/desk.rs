@@ -24,10 +24,11 @@ use super::{Draft, Health, Run, Source};
 pub(super) struct Pending {
     pub(super) source: Arc<dyn Source>,
     pub(super) draft: Draft,
-    /// Bytes of frames.
-    frames: usize,
-    /// About how many bytes the rest takes.
-    rest: usize,
+    frame_bytes: usize,
+    /// About what all but the frames takes.
+    rest_bytes: usize,
+    /// It was tried before, and may be on disk in part or as a whole.
+    again: bool,
 }
 
 pub(super) struct Desk {
@@ -41,10 +42,12 @@ struct State {
     /// Neither on disk nor in flight.
     pending: BTreeMap<u64, Pending>,
     /// The sums over those.
-    frames: usize,
-    rest: usize,
+    frame_bytes: usize,
+    rest_bytes: usize,
     /// Whose drafts the writer is writing.
     flight: Vec<Arc<dyn Source>>,
+    /// The sum over those drafts: they may come back.
+    flight_rest_bytes: usize,
     degraded: bool,
     /// Events that became holes since somebody asked.
     lost: u64,
@@ -53,7 +56,7 @@ struct State {
 /// How much goes into one transaction, unless one source has more.
 const GROUP_BYTES: usize = 4 << 20;
 
-/// What a draft takes besides what lies in it, about.
+/// What a draft takes besides its longest fields, about.
 const DRAFT_BYTES: usize = 512;
 
 // === impl Desk ===
@@ -88,16 +91,25 @@ impl Desk {
         self.state.lock().degraded
     }
 
+    /// The watchdog cannot degrade the desk in the middle of this.
+    pub(super) fn unless_degraded(&self, then: impl FnOnce()) {
+        let state = self.state.lock();
+        if !state.degraded {
+            then();
+        }
+    }
+
     /// Nothing can be written, and what may not be let go of takes half the room.
     pub(super) fn is_full(&self) -> bool {
         let state = self.state.lock();
-        state.degraded && state.rest > self.limit / 2
+        state.degraded && state.rest_bytes + state.flight_rest_bytes > self.limit / 2
     }
 
     /// A group leaves for the disk.
     pub(super) fn depart(&self) -> Vec<Pending> {
         let mut state = self.state.lock();
-        (state.frames, state.rest) = (0, 0);
+        state.frame_bytes = 0;
+        state.flight_rest_bytes = std::mem::take(&mut state.rest_bytes);
         let group: Vec<_> = std::mem::take(&mut state.pending).into_values().collect();
         state.flight = group
             .iter()
@@ -109,6 +121,7 @@ impl Desk {
     /// The group is on disk.
     pub(super) fn arrived(&self) {
         let mut state = self.state.lock();
+        state.flight_rest_bytes = 0;
         for source in std::mem::take(&mut state.flight) {
             // The watchdog may have taken more of it meanwhile; then it is not all on disk.
             if !state.pending.contains_key(&source.number()) {
@@ -121,11 +134,13 @@ impl Desk {
     pub(super) fn came_back(&self, group: Vec<Pending>) {
         let mut state = self.state.lock();
         state.flight.clear();
+        state.flight_rest_bytes = 0;
         for mut earlier in group {
             let number = earlier.source.number();
             if let Some(later) = state.remove(number) {
                 earlier.add(later.draft);
             }
+            earlier.again = true;
             state.insert(earlier);
         }
     }
@@ -179,7 +194,7 @@ impl Desk {
 
 impl State {
     fn gather(&mut self, queue: &Queue, limit: usize) -> bool {
-        while self.degraded || self.frames < GROUP_BYTES {
+        while self.degraded || self.frame_bytes + self.rest_bytes < GROUP_BYTES {
             // Off the queue before it is asked: what it has after that wakes us anew.
             let Some(source) = queue.next_source() else {
                 return true;
@@ -209,15 +224,15 @@ impl State {
     }
 
     fn insert(&mut self, pending: Pending) {
-        self.frames += pending.frames;
-        self.rest += pending.rest;
+        self.frame_bytes += pending.frame_bytes;
+        self.rest_bytes += pending.rest_bytes;
         self.pending.insert(pending.source.number(), pending);
     }
 
     fn remove(&mut self, number: u64) -> Option<Pending> {
         let pending = self.pending.remove(&number)?;
-        self.frames -= pending.frames;
-        self.rest -= pending.rest;
+        self.frame_bytes -= pending.frame_bytes;
+        self.rest_bytes -= pending.rest_bytes;
         Some(pending)
     }
 
@@ -234,19 +249,19 @@ impl State {
 
     /// An eighth more than need be goes, so that it is not done for every event.
     fn shrink(&mut self, limit: usize) {
-        if self.frames + self.rest <= limit {
+        if self.frame_bytes + self.rest_bytes <= limit {
             return;
         }
-        let wanted = (limit - limit / 8).saturating_sub(self.rest);
-        while self.frames > wanted {
-            let excess = self.frames - wanted;
-            let largest = self.pending.values_mut().max_by_key(|one| one.frames);
-            let Some(largest) = largest.filter(|one| one.frames > 0) else {
+        let wanted = (limit - limit / 8).saturating_sub(self.rest_bytes);
+        while self.frame_bytes > wanted {
+            let excess = self.frame_bytes - wanted;
+            let largest = self.pending.values_mut().max_by_key(|one| one.frame_bytes);
+            let Some(largest) = largest.filter(|one| one.frame_bytes > 0) else {
                 break;
             };
-            let before = largest.frames;
+            let before = largest.frame_bytes;
             self.lost += largest.lose_oldest(excess);
-            self.frames = self.frames + largest.frames - before;
+            self.frame_bytes = self.frame_bytes + largest.frame_bytes - before;
         }
     }
 }
@@ -257,21 +272,25 @@ impl Pending {
     fn new(source: Arc<dyn Source>, draft: Draft) -> Self {
         Self {
             source,
-            frames: draft.frame_bytes(),
-            rest: draft.rest_bytes(),
+            frame_bytes: draft.frame_bytes(),
+            rest_bytes: draft.rest_bytes(),
+            again: false,
             draft,
         }
     }
 
-    /// Bytes of frames.
-    pub(super) const fn frames(&self) -> usize {
-        self.frames
+    pub(super) const fn frame_bytes(&self) -> usize {
+        self.frame_bytes
+    }
+
+    pub(super) const fn is_again(&self) -> bool {
+        self.again
     }
 
     fn add(&mut self, later: Draft) {
-        self.frames += later.frame_bytes();
+        self.frame_bytes += later.frame_bytes();
         self.draft.add(later);
-        self.rest = self.draft.rest_bytes();
+        self.rest_bytes = self.draft.rest_bytes();
     }
 
     /// Turns the oldest runs into holes until so many bytes are free, and says how many events that were.
@@ -286,12 +305,19 @@ impl Pending {
             }
             match kept.last_mut() {
                 // One hole, not one for each run: else holes would fill the memory.
-                Some(hole) if hole.is_followed_by_hole(&run) => hole.last = run.last,
+                Some(hole) if hole.is_followed_by_hole(&run) => {
+                    hole.last = run.last;
+                    hole.hidden &= run.hidden;
+                }
                 _ => kept.push(run),
             }
         }
         self.draft.runs = kept;
-        self.frames = if freed == 0 { 0 } else { self.frames - freed };
+        self.frame_bytes = if freed == 0 {
+            0
+        } else {
+            self.frame_bytes - freed
+        };
         lost
     }
 }
@@ -300,10 +326,7 @@ impl Pending {
 
 impl Run {
     fn is_followed_by_hole(&self, next: &Self) -> bool {
-        self.frames.is_empty()
-            && next.frames.is_empty()
-            && self.hidden == next.hidden
-            && self.last + 1 == next.first
+        self.frames.is_empty() && next.frames.is_empty() && self.last + 1 == next.first
     }
 }
 

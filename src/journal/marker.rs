@@ -65,12 +65,17 @@ impl Marker {
 
     /// On disk when this returns.
     pub(super) fn set(&self, wanted: bool) -> io::Result<()> {
-        *self.wanted.lock() = wanted;
+        self.want(wanted);
         self.settle()
     }
 
+    /// What it should say from now on.
+    pub(super) fn want(&self, wanted: bool) {
+        *self.wanted.lock() = wanted;
+    }
+
     /// Writes what it should say, if it does not.
-    fn settle(&self) -> io::Result<()> {
+    pub(super) fn settle(&self) -> io::Result<()> {
         let mut file = self.file.lock();
         let wanted = *self.wanted.lock();
         if file.1 != Some(wanted) {

@@ -27,6 +27,8 @@ struct State {
     /// A reader met a page that makes no sense, in the database of this generation.
     damaged: Option<u64>,
     end: Option<End>,
+    /// The writer takes nothing any more.
+    refuses: bool,
     writer_is: Writer,
     watchdog_is: Watchdog,
     #[cfg(test)]
@@ -81,7 +83,7 @@ pub(super) type Probe = Box<dyn FnOnce(&rusqlite::Connection) + Send>;
 impl Queue {
     pub(super) fn wake(&self, source: Arc<dyn Source>) {
         let mut state = self.state.lock();
-        if state.end.is_none() && state.numbers.insert(source.number()) {
+        if !state.refuses && state.numbers.insert(source.number()) {
             state.sources.push_back(source);
             self.call(&state);
         }
@@ -121,6 +123,17 @@ impl Queue {
         if state.watchdog_is == Watchdog::StandingIn {
             self.watchdog.notify_one();
         }
+    }
+
+    /// What comes now is written by nobody. What came is let go: sources have handles on the journal.
+    pub(super) fn refuse(&self) {
+        let mut state = self.state.lock();
+        state.refuses = true;
+        let sources = std::mem::take(&mut state.sources);
+        state.numbers.clear();
+        // The last handle may be among them.
+        drop(state);
+        drop(sources);
     }
 
     // --- the writer ---

@@ -44,8 +44,8 @@ struct Reader {
 /// Enough for two cores; a page is read in a millisecond.
 const CONNECTIONS: usize = 4;
 
-/// Steps of SQLite's machine between two looks at the clock: well under a millisecond.
-const STEPS: std::ffi::c_int = 10_000;
+/// Steps of SQLite's machine between two looks at the clock. Few: each may wait for the disk.
+const STEPS: std::ffi::c_int = 100;
 
 const DEADLINE: Duration = Duration::from_secs(5);
 
@@ -127,6 +127,10 @@ pub(super) async fn look_within<T: Send + 'static>(
     let shared = Arc::clone(shared);
     let task = tokio::task::spawn_blocking(move || {
         let _place = place;
+        // It may have waited for its thread.
+        if Instant::now() >= deadline {
+            return Err(JournalError::Slow);
+        }
         let generation = shared.readers.generation();
         let answer = shared.readers.checkout().and_then(|reader| {
             let is_late = move || Instant::now() >= deadline;

@@ -143,7 +143,8 @@ impl Store {
             let mut writing = Writing::new(&tx)?;
             for (number, open) in &memory.open {
                 writing.row(&open.row)?;
-                writing.fill(*number, open.last)?;
+                let (_, last) = look::span(&tx, *number)?;
+                writing.fill(*number, last, open.last)?;
             }
         }
         tx.commit()

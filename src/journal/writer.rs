@@ -95,6 +95,7 @@ impl Writer {
         if end == End::Close {
             self.close();
         }
+        self.shared.queue.refuse();
         drop(self);
         drop(guard);
     }
@@ -138,9 +139,8 @@ impl Writer {
                 "a reader met a page that makes no sense".into(),
             ));
         }
-        self.took_all = (self.shared.desk.is_degraded()
-            || matches!(self.database, Database::Open(_)))
-            && self.shared.desk.gather(&self.shared.queue);
+        let takes = self.shared.desk.is_degraded() || matches!(self.database, Database::Open(_));
+        self.took_all = takes && self.shared.desk.gather(&self.shared.queue);
     }
 
     fn work(&mut self) {
@@ -159,11 +159,11 @@ impl Writer {
         }
         let synced = self.write_group(troubled || self.is_marked())?;
         if self.shared.desk.is_degraded() {
-            self.recover();
-            return Ok(());
+            return self.recover(synced);
         }
         if self.is_marked() && self.took_all {
-            self.unmark(synced)?;
+            self.ensure_synced(synced)?;
+            self.unmark()?;
         }
         if self.untidied >= UNTIDIED || Instant::now() >= self.tidy_at {
             self.tidy()?;
@@ -234,7 +234,7 @@ impl Writer {
         let events = group.iter().map(|pending| pending.draft.events()).sum();
         self.untidied += group
             .iter()
-            .map(|pending| pending.frames() as u64)
+            .map(|pending| pending.frame_bytes() as u64)
             .sum::<u64>();
         self.shared.board.count(|figures| {
             figures.commits += 1;
@@ -248,12 +248,18 @@ impl Writer {
     }
 
     /// The disk takes writes again.
-    fn recover(&mut self) {
+    fn recover(&mut self, synced: bool) -> Result<(), Fault> {
+        self.ensure_synced(synced)?;
+        // If more came in: at once again.
+        self.retry.at = Instant::now();
         if self.shared.desk.recover(&self.shared.board) {
+            // What is shown from memory and not on disk is in the queue by now.
+            if self.shared.queue.is_empty() {
+                self.unmark()?;
+            }
             self.retry.succeeded();
         }
-        // Else more came in: at once again.
-        self.retry.at = Instant::now();
+        Ok(())
     }
 
     fn is_marked(&self) -> bool {
@@ -264,17 +270,19 @@ impl Writer {
     /// The marker goes when everything that was shown from memory is on the disk itself. What sources had
     /// while the last group of the trouble was written was shown too, and was in the queue when that was
     /// over: so it goes after a group that began with all of the queue.
-    fn unmark(&mut self, synced: bool) -> Result<(), Fault> {
-        let Database::Open(store) = &mut self.database else {
+    fn unmark(&self) -> Result<(), Fault> {
+        let Some(marker) = self.shared.marker.get() else {
             return Ok(());
         };
-        if !synced {
+        // The disk may have hung in the middle of that, and the watchdog set it again.
+        self.shared.desk.unless_degraded(|| marker.want(false));
+        Ok(self.shared.at_disk(|| marker.settle())?)
+    }
+
+    fn ensure_synced(&mut self, synced: bool) -> Result<(), Fault> {
+        if !synced && let Database::Open(store) = &mut self.database {
             self.shared.at_disk(|| store.sync())?;
             self.shared.board.count(|figures| figures.synced += 1);
-        }
-        // The disk may have hung in the middle of that.
-        if !self.shared.desk.is_degraded() {
-            self.set_marker(false);
         }
         Ok(())
     }
@@ -282,7 +290,7 @@ impl Writer {
     fn fail(&mut self, fault: &Fault) {
         self.shared.board.count(|figures| figures.failures += 1);
         // Before anything is shown that is not on disk.
-        self.set_marker(true);
+        self.mark();
         self.shared
             .desk
             .degrade(&self.shared.board, &fault.to_string());
@@ -292,12 +300,12 @@ impl Writer {
             }
             self.shared.readers.turn_over();
         }
-        self.look_aside(fault);
+        self.make_way(fault);
         self.retry.failed();
     }
 
     /// Moves a database that cannot be used out of the way, or gives up an earlier one for its room.
-    fn look_aside(&self, fault: &Fault) {
+    fn make_way(&self, fault: &Fault) {
         let Config { dir, max_bytes, .. } = &self.config;
         let done = self.shared.at_disk(|| match fault {
             Fault::Damaged(_) | Fault::Newer(_) => aside::put(dir, fault, *max_bytes),
@@ -309,11 +317,11 @@ impl Writer {
         }
     }
 
-    fn set_marker(&self, set: bool) {
+    fn mark(&self) {
         let Some(marker) = self.shared.marker.get() else {
             return;
         };
-        if let Err(error) = self.shared.at_disk(|| marker.set(set)) {
+        if let Err(error) = self.shared.at_disk(|| marker.set(true)) {
             tracing::warn!(%error, "the journal's marker cannot be written");
         }
     }
@@ -329,11 +337,13 @@ impl Writer {
                 self.fail(&fault);
                 return;
             }
-            let is_all_written = self.shared.queue.is_empty() && self.shared.desk.is_empty();
+            let is_all_written = self.took_all && self.shared.desk.is_empty();
             if is_all_written && !self.is_troubled() && !self.is_marked() {
                 break;
             }
         }
+        // What comes to a source from here on is not shown.
+        self.shared.queue.refuse();
         self.shared.readers.close();
         if let Database::Open(store) = &mut self.database
             && let Err(error) = self.shared.at_disk(|| store.close())

@@ -36,9 +36,8 @@ impl<'a> Writing<'a> {
                      id = ?2, epoch = ?3, remote_id = ?4, state = ?5, ended = ?6, key = ?7,
                      reported = ?8, turn = ?9, facts = ?10",
             )?,
-            // A run may come twice, if a commit failed after it was done.
             run: tx.prepare_cached(
-                "INSERT OR REPLACE INTO runs (place, last, hidden, frames) VALUES (?1, ?2, ?3, ?4)",
+                "INSERT INTO runs (place, last, hidden, frames) VALUES (?1, ?2, ?3, ?4)",
             )?,
             note: tx.prepare_cached(
                 "INSERT INTO notes (session, part, value) VALUES (?1, ?2, ?3)
@@ -58,23 +57,27 @@ impl<'a> Writing<'a> {
         let (number, draft) = (pending.source.number(), &pending.draft);
         if matches!(gone, Some(Gone::Retired)) {
             // A line about a session that is over does not bring it back.
-            if draft.row.as_ref().is_none_or(|row| row.ended.is_some()) {
+            let runs = draft.row.as_ref().is_some_and(|row| row.ended.is_none());
+            if !runs && !draft.fresh_notes {
                 return Ok(());
             }
             self.revive(number)?;
             changes.revived.push(number);
+        }
+        if pending.is_again() {
+            // A commit can fail after it was done.
+            self.remove_runs(number, draft.after + 1)?;
         }
         let was_open = open.contains_key(&number);
         if draft.row.is_none() && !was_open && !look::exists(self.tx, number)? {
             return Ok(());
         }
         if let Some(row) = &draft.row {
-            if !was_open {
-                self.fill(number, draft.after)?;
-            }
+            let mut known = self.known(pending, row, open.get(&number))?;
+            self.fill(number, known.last, draft.after)?;
             if row.ended.is_none() {
-                let opened = self.opened(pending, row, open.get(&number))?;
-                changes.opened.push((number, opened));
+                known.last = known.last.max(draft.after);
+                changes.opened.push((number, known));
             } else {
                 changes.closed.push(number);
             }
@@ -108,29 +111,27 @@ impl<'a> Writing<'a> {
     fn revive(&mut self, number: u64) -> rusqlite::Result<()> {
         self.tx
             .execute("DELETE FROM doomed WHERE session = ?1", [number])?;
+        self.remove_runs(number, 0)
+    }
+
+    fn remove_runs(&mut self, number: u64, from: u64) -> rusqlite::Result<()> {
         self.tx.execute(
             "DELETE FROM runs WHERE place BETWEEN ?1 AND ?2",
-            [place(number, 0), place(number, u64::MAX)],
+            [place(number, from), place(number, u64::MAX)],
         )?;
         Ok(())
     }
 
     /// Events that this database does not have become a hole: their numbers are not given again.
-    pub(super) fn fill(&mut self, number: u64, upto: u64) -> rusqlite::Result<()> {
-        let (_, last) = look::span(self.tx, number)?;
+    pub(super) fn fill(&mut self, number: u64, last: u64, upto: u64) -> rusqlite::Result<()> {
         if last < upto {
             self.piece(number, last + 1, upto, false, &[])?;
         }
         Ok(())
     }
 
-    /// The session as it will be known, with the events it has on disk before this draft.
-    fn opened(
-        &self,
-        pending: &Pending,
-        row: &Row,
-        before: Option<&Open>,
-    ) -> rusqlite::Result<Open> {
+    /// The session with the events it has on disk before this draft.
+    fn known(&self, pending: &Pending, row: &Row, before: Option<&Open>) -> rusqlite::Result<Open> {
         let source = Some(Arc::downgrade(&pending.source));
         Ok(match before {
             Some(before) => Open {

@@ -1,7 +1,9 @@
 //! The desk by itself: what is taken, in which order, and how much.
 
-use super::support::Fake;
+use super::support::{Fake, Setup};
 use crate::journal::desk::Pending;
+use crate::journal::memory::Memory;
+use crate::journal::store::Store;
 use crate::journal::*;
 
 /// A journal without its threads.
@@ -9,13 +11,12 @@ struct Bench(Journal);
 
 impl Bench {
     fn new(limit: usize) -> Self {
-        let shared = Arc::new(Shared {
-            queue: Queue::default(),
-            desk: Desk::new(limit),
-            board: Board::new(),
-            readers: Readers::new("nowhere".as_ref()),
-            marker: OnceLock::new(),
-        });
+        let setup = Setup::new();
+        let tuning = Tuning {
+            kept_bytes: limit,
+            ..setup.tuning
+        };
+        let shared = Arc::new(Shared::new(&setup.config, &tuning));
         Self(Journal {
             _owner: Arc::new(Owner(Arc::clone(&shared))),
             shared,
@@ -83,6 +84,37 @@ fn a_group_that_comes_back_lies_before_what_was_said_since() {
     assert_eq!(group[0].draft.after, 0, "of the first of them");
 }
 
+/// A commit that fails when it is done: what is then written under the same numbers replaces all of it.
+#[test]
+fn a_group_that_is_on_disk_and_comes_back_is_there_once() {
+    let bench = Bench::new(20_000);
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Store::open(dir.path(), 1000).unwrap();
+    let one = Fake::new(1);
+    one.begin(&bench.0);
+    // Several rows.
+    bench.say(&one, 1000);
+    bench.say(&one, 10);
+    assert!(bench.gather());
+    let group = bench.desk().depart();
+    store.write(&group, false).unwrap();
+    // A new connection knows nothing of it.
+    store.memory = Memory::default();
+    bench.degrade();
+    bench.desk().came_back(group);
+    bench.say(&one, 90);
+    assert!(bench.gather());
+    assert!(
+        bench.desk().take_lost() >= 1000,
+        "one hole in place of the rows"
+    );
+    store.write(&bench.desk().depart(), false).unwrap();
+    assert_eq!(look::span(&store.conn, 1), Ok((1, 1100)));
+    let page = look::page(&store.conn, 1, 0, 1100, false).unwrap();
+    let lost = |piece: &Piece| matches!(piece, Piece::Lost { last } if *last >= 1000);
+    assert!(lost(&page[0]), "{page:?}");
+}
+
 #[test]
 fn who_said_more_while_its_group_was_written_in_a_hang_is_not_all_on_disk() {
     let bench = Bench::new(64 << 20);
@@ -125,12 +157,17 @@ fn frames_make_room_for_rows_and_when_rows_take_half_of_it_the_desk_is_full() {
     let group = bench.desk().depart();
     let (mut frames, mut rows) = (0, 0);
     for pending in &group {
-        frames += pending.frames();
+        frames += pending.frame_bytes();
         rows += pending.draft.row.as_ref().unwrap().facts.len();
         assert_eq!(pending.draft.runs.last().unwrap().last, 1000);
     }
     assert_eq!(rows, 11 * 50_000);
     assert!(frames > 0 && frames + rows < 1 << 20, "{frames} and {rows}");
     assert!(bench.desk().take_lost() > 5000);
-    assert!(!bench.desk().is_full(), "what is at the disk is not here");
+    assert!(bench.desk().is_full(), "what is at the disk may come back");
+    bench.desk().came_back(group);
+    assert!(bench.desk().is_full());
+    bench.desk().depart();
+    bench.desk().arrived();
+    assert!(!bench.desk().is_full());
 }

@@ -272,6 +272,25 @@ async fn a_removed_session_that_begins_another_turn_keeps_its_numbers() {
 }
 
 #[tokio::test]
+async fn a_removed_session_whose_whole_turn_comes_at_once_is_back() {
+    let setup = Setup::new();
+    let (journal, _) = setup.open().await;
+    let mut removals = journal.take_removals();
+    let fake = finished(&journal, 1, 29, 1).await;
+    next(&mut removals).await;
+    let (go_tx, go_rx) = std::sync::mpsc::channel::<()>();
+    let stuck = journal.probe(move |_| go_rx.recv().unwrap_err());
+    tokio::join!(stuck, async {
+        fake.begin(&journal);
+        fake.end(&journal, now());
+        drop(go_tx);
+    });
+    fake.until_written().await;
+    let stored = journal.session("id-1").await.unwrap().unwrap();
+    assert_eq!((stored.row.turn, stored.oldest, stored.last), (2, 1, 31));
+}
+
+#[tokio::test]
 async fn who_was_removed_and_not_swept_is_told_again_after_a_restart() {
     let setup = Setup::new();
     let (journal, _) = setup.open().await;

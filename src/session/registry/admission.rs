@@ -20,7 +20,8 @@ use crate::session::{
 /// Commands that wait for a session's driver: a cancel each, and it looks between any two events.
 const COMMANDS: usize = 16;
 
-const JOURNAL_FULL: &str = "the journal cannot be written and no more sessions fit into memory; make room on the disk of DATA_DIR";
+const JOURNAL_FULL: &str = "the journal cannot be written and no more sessions fit into memory; \
+    make room on the disk of DATA_DIR";
 
 // === impl Registry ===
 
@@ -73,8 +74,8 @@ impl Registry {
         if self.shared.closed.is_cancelled() {
             return Err(CreateError::ShuttingDown);
         }
-        let journal = self.shared.journal.as_ref();
-        let is_journal_full = journal.is_some_and(Journal::is_full);
+        // Before the lock, which is not held while something else is asked.
+        let room = self.journal_has_room();
         let mut state = self.shared.state.lock();
         if let Some(entry) = state.repeated(&request)? {
             return Ok((entry.session.clone(), entry.outcome_rx.clone()));
@@ -86,9 +87,7 @@ impl Registry {
         if state.active() >= most {
             return Err(CreateError::Full(most));
         }
-        if is_journal_full {
-            return Err(CreateError::JournalUnavailable(JOURNAL_FULL.into()));
-        }
+        room?;
         state.last_number += 1;
         let session = self.new_session(&request, state.last_number);
         let (seat, outcome_rx) = self.seat(session.clone(), None);
@@ -111,6 +110,7 @@ impl Registry {
         if self.shared.closed.is_cancelled() {
             return Err(CreateError::ShuttingDown);
         }
+        let room = self.journal_has_room();
         let mut state = self.shared.state.lock();
         let active = state.active();
         let entry = state
@@ -127,6 +127,7 @@ impl Registry {
         if active >= most {
             return Err(CreateError::Full(most));
         }
+        room?;
         session
             .status_tx
             .send_replace(Arc::new(earlier.next_turn(Timestamp::now())));
@@ -140,6 +141,15 @@ impl Registry {
             return Err(busy());
         }
         Ok(outcome_rx)
+    }
+
+    /// Each turn has a row to write, and while the disk takes none they lie in memory.
+    fn journal_has_room(&self) -> Result<(), CreateError> {
+        let journal = self.shared.journal.as_ref();
+        if journal.is_some_and(Journal::is_full) {
+            return Err(CreateError::JournalUnavailable(JOURNAL_FULL.into()));
+        }
+        Ok(())
     }
 
     fn new_session(&self, request: &Request, number: u64) -> Arc<Session> {
