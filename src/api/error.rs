@@ -129,7 +129,7 @@ impl ErrorCode {
                 "the child cannot take work; `Retry-After` says when to ask again"
             }
             Self::JournalUnavailable => {
-                "the journal is being opened, or its disk does not answer; `Retry-After`"
+                "the journal is being opened, or its disk does not answer or is full; `Retry-After`"
             }
             Self::ShuttingDown => "the sidecar is leaving; `Retry-After`",
             Self::Internal => "our fault; the log has the cause under the request id",
