@@ -82,6 +82,31 @@ pub(crate) struct Config {
     pub(crate) passed_on: Vec<(String, OsString)>,
 }
 
+#[cfg(test)]
+impl Config {
+    /// Of an engine whose child never comes up.
+    pub(crate) fn without_child(dir: &Path) -> Self {
+        let second = Duration::from_secs(1);
+        Self {
+            bin: "/bin/false".into(),
+            data_dir: dir.into(),
+            workspace: dir.into(),
+            port: 0,
+            start_timeout: second,
+            stop_timeout: second,
+            probe_interval: second,
+            probe_timeout: second,
+            backoff_min: second,
+            backoff_max: second,
+            restart_budget: 1,
+            restart_window: second,
+            retry_interval: second,
+            memory_limit: None,
+            passed_on: Vec::new(),
+        }
+    }
+}
+
 // === impl Briefings ===
 
 impl Briefings {

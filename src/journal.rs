@@ -387,7 +387,7 @@ impl Tuning {
         let pages = config.max_bytes / 8 / store::PAGE;
         Self {
             hang: Duration::from_secs(2),
-            retry: (Duration::from_millis(100), Duration::from_secs(5)),
+            retry: (Duration::from_millis(100), Duration::from_secs(1)),
             kept_bytes: 64 << 20,
             checkpoint_pages: u32::try_from(pages).unwrap_or(1000).clamp(16, 1000),
         }

@@ -329,24 +329,7 @@ mod tests {
     async fn a_panic_of_the_actor_shows_in_its_end() {
         let dir = tempfile::tempdir().unwrap();
         let (tracker, shutdown) = (TaskTracker::new(), Shutdown::default());
-        let second = Duration::from_secs(1);
-        let config = Config {
-            bin: "/bin/false".into(),
-            data_dir: dir.path().into(),
-            workspace: dir.path().into(),
-            port: 0,
-            start_timeout: second,
-            stop_timeout: second,
-            probe_interval: second,
-            probe_timeout: second,
-            backoff_min: second,
-            backoff_max: second,
-            restart_budget: 1,
-            restart_window: second,
-            retry_interval: second,
-            memory_limit: None,
-            passed_on: Vec::new(),
-        };
+        let config = Config::without_child(dir.path());
         let workspace = workspace::spawn(dir.path(), &tracker, shutdown.gone.clone());
         let briefings = Briefings::new(|| panic!("no briefing"));
         let (handle, keeper) = spawn(config, briefings, workspace, shutdown, &tracker).unwrap();

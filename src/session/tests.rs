@@ -20,7 +20,7 @@ pub(super) fn small() -> (Registry, mpsc::Receiver<Job>) {
     (registry, outlets.jobs_rx)
 }
 
-pub(super) fn request(id: &str) -> Request {
+pub(crate) fn request(id: &str) -> Request {
     Request {
         id: id.into(),
         prompt: "hello".into(),

@@ -162,11 +162,14 @@ fn compare(world: &World, plan: &Plan, session: Running) -> (Vec<String>, Option
     };
     let mut faults = Vec::new();
     match &outcome {
-        Outcome::Ended(status) => {
-            evidence.turns = status["turn"].as_u64().unwrap_or_default();
+        Outcome::Ended(seen) => {
             evidence.replay = replay(world, &work.id);
             evidence.journal = kept(world, &work.id, evidence.replay.as_deref());
-            faults.extend(agrees(status, evidence.replay.as_deref()));
+            // An end that was shown from memory may have gone with the process. Then the turn ended anew.
+            let again = plan.loses().then(|| status(world, &work.id)).flatten();
+            let now = again.as_ref().unwrap_or(seen);
+            evidence.turns = now["turn"].as_u64().unwrap_or_default();
+            faults.extend(agrees(now, evidence.replay.as_deref()));
         }
         Outcome::Vanished => {}
         Outcome::Stuck(why) => faults.push(format!("stuck: {why}")),
@@ -203,6 +206,12 @@ fn agrees(status: &Value, replay: Option<&[Frame]>) -> Option<String> {
             last.data
         )
     })
+}
+
+fn status(world: &World, id: &str) -> Option<Value> {
+    let path = format!("/sessions/{id}/status");
+    let answer = http::send(world.address, "GET", &path, &[], b"").ok()?;
+    (answer.status == 200).then(|| answer.json())
 }
 
 pub(crate) fn replay(world: &World, id: &str) -> Option<Vec<Frame>> {

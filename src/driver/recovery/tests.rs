@@ -29,24 +29,7 @@ const DEADLINE: Duration = Duration::from_mins(1);
 async fn no_engine() -> engine::Handle {
     let dir = tempfile::tempdir().unwrap();
     let (tracker, shutdown) = (TaskTracker::new(), Shutdown::default());
-    let second = Duration::from_secs(1);
-    let config = engine::Config {
-        bin: "/bin/false".into(),
-        data_dir: dir.path().into(),
-        workspace: dir.path().into(),
-        port: 0,
-        start_timeout: second,
-        stop_timeout: second,
-        probe_interval: second,
-        probe_timeout: second,
-        backoff_min: second,
-        backoff_max: second,
-        restart_budget: 1,
-        restart_window: second,
-        retry_interval: second,
-        memory_limit: None,
-        passed_on: Vec::new(),
-    };
+    let config = engine::Config::without_child(dir.path());
     let briefing = || engine::Briefing {
         configuration: Secret::random(),
         token: Secret::random(),
@@ -106,23 +89,16 @@ async fn rest(turn: Interrupted, around: &Surroundings, batch: &mut Batch) -> (T
 }
 
 fn request(llm: &Llm, prompt: &str) -> Request {
+    let plain = session::tests::request("s1");
     Request {
-        id: "s1".into(),
         prompt: prompt.into(),
         system_prompt: Some("Speak plainly.".into()),
         model: Model {
             upstream: Upstream::resolve("custom", Some(&llm.base()), true, true).unwrap(),
-            name: "m".into(),
-            version: None,
             key: Some(Secret::new(KEY)),
-            temperature: None,
-            max_tokens: None,
-            context_window: None,
-            max_total_tokens: None,
-            max_calls: None,
+            ..plain.model
         },
-        tools: None,
-        idempotency: None,
+        ..plain
     }
 }
 

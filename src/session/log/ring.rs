@@ -217,27 +217,17 @@ impl Ring {
             .partition_point(|segment| segment.index.next() <= want);
         for segment in self.sealed.iter().skip(from) {
             while want < segment.index.next() {
-                let (range, last, hidden) = segment.index.alike(want);
-                let frames = segment.frames.slice(range);
-                runs.push(Run {
-                    first: want,
-                    last,
-                    hidden,
-                    frames,
-                });
-                want = last + 1;
+                let (range, mut run) = segment.index.alike(want);
+                run.frames = segment.frames.slice(range);
+                want = run.last + 1;
+                runs.push(run);
             }
         }
         while want < self.active.index.next() {
-            let (range, last, hidden) = self.active.index.alike(want);
-            let frames = self.active.take(range);
-            runs.push(Run {
-                first: want,
-                last,
-                hidden,
-                frames,
-            });
-            want = last + 1;
+            let (range, mut run) = self.active.index.alike(want);
+            run.frames = self.active.take(range);
+            want = run.last + 1;
+            runs.push(run);
         }
         runs
     }
@@ -358,20 +348,22 @@ impl Index {
         (self.end(from)..self.end(to), self.first + to as u64 - 1)
     }
 
-    /// From event `want` on, which is here: the bytes of the events that are shown to the same readers as
-    /// it is, the last of them, and whether they are hidden.
-    fn alike(&self, want: u64) -> (Range<usize>, u64, bool) {
+    /// The events from `want` on, which is here, that are shown to the same readers as it is, and where
+    /// their frames are.
+    fn alike(&self, want: u64) -> (Range<usize>, Run) {
         let from = usize::try_from(want - self.first).unwrap_or(usize::MAX);
         let hidden = |place: usize| self.marks[place] & 1 == 1;
         let kind = hidden(from);
         let to = (from..self.marks.len())
             .find(|place| hidden(*place) != kind)
             .unwrap_or(self.marks.len());
-        (
-            self.end(from)..self.end(to),
-            self.first + to as u64 - 1,
-            kind,
-        )
+        let run = Run {
+            first: want,
+            last: self.first + to as u64 - 1,
+            hidden: kind,
+            frames: Bytes::new(),
+        };
+        (self.end(from)..self.end(to), run)
     }
 
     /// Where the first `count` frames end.
