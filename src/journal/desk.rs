@@ -4,11 +4,12 @@
 //! lock, so the drafts of a source lie in the order it gave them. Sources are called under that lock; they
 //! only ever come back to the [`Queue`], which has a lock of its own.
 //!
-//! Memory is bounded: a source gives what its ring holds, and what is kept for it past `limit` bytes
-//! becomes a hole, oldest first. Readers are told of a hole, so it is never silent. Rows cannot become
+//! Memory is bounded: a source gives what its ring holds, and what is kept past `limit` bytes, what is at
+//! the disk counted, becomes a hole, oldest first. Readers are told of a hole, so it is never silent. Rows cannot become
 //! holes: when they take too much of the room, the desk is full, and no further session may begin.
 
 use std::collections::BTreeMap;
+use std::ops::{AddAssign, SubAssign};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -24,11 +25,17 @@ use super::{Draft, Health, Run, Source};
 pub(super) struct Pending {
     pub(super) source: Arc<dyn Source>,
     pub(super) draft: Draft,
-    frame_bytes: usize,
-    /// About what all but the frames takes.
-    rest_bytes: usize,
+    size: Size,
     /// It was tried before, and may be on disk in part or as a whole.
     again: bool,
+}
+
+/// In bytes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Size {
+    frames: usize,
+    /// About what all but the frames takes.
+    rest: usize,
 }
 
 pub(super) struct Desk {
@@ -41,13 +48,12 @@ pub(super) struct Desk {
 struct State {
     /// Neither on disk nor in flight.
     pending: BTreeMap<u64, Pending>,
-    /// The sums over those.
-    frame_bytes: usize,
-    rest_bytes: usize,
+    /// Of those together.
+    size: Size,
     /// Whose drafts the writer is writing.
     flight: Vec<Arc<dyn Source>>,
-    /// The sum over those drafts: they may come back.
-    flight_rest_bytes: usize,
+    /// Of those drafts together: they may come back.
+    flight_size: Size,
     degraded: bool,
     /// Events that became holes since somebody asked.
     lost: u64,
@@ -102,26 +108,30 @@ impl Desk {
     /// Nothing can be written, and what may not be let go of takes half the room.
     pub(super) fn is_full(&self) -> bool {
         let state = self.state.lock();
-        state.degraded && state.rest_bytes + state.flight_rest_bytes > self.limit / 2
+        state.degraded && state.size.rest + state.flight_size.rest > self.limit / 2
     }
 
-    /// A group leaves for the disk.
+    /// A group leaves for the disk: what was gathered, or of all that waits while nothing can be written
+    /// as much as a group may hold. A disk that is nearly full may take the parts and not the whole.
     pub(super) fn depart(&self) -> Vec<Pending> {
         let mut state = self.state.lock();
-        state.frame_bytes = 0;
-        state.flight_rest_bytes = std::mem::take(&mut state.rest_bytes);
-        let group: Vec<_> = std::mem::take(&mut state.pending).into_values().collect();
-        state.flight = group
-            .iter()
-            .map(|pending| Arc::clone(&pending.source))
-            .collect();
+        let mut group = Vec::new();
+        while !state.degraded || state.flight_size.total() < GROUP_BYTES {
+            let Some((_, pending)) = state.pending.pop_first() else {
+                break;
+            };
+            state.size -= pending.size;
+            state.flight_size += pending.size;
+            state.flight.push(Arc::clone(&pending.source));
+            group.push(pending);
+        }
         group
     }
 
     /// The group is on disk.
     pub(super) fn arrived(&self) {
         let mut state = self.state.lock();
-        state.flight_rest_bytes = 0;
+        state.flight_size = Size::default();
         for source in std::mem::take(&mut state.flight) {
             // The watchdog may have taken more of it meanwhile; then it is not all on disk.
             if !state.pending.contains_key(&source.number()) {
@@ -134,7 +144,7 @@ impl Desk {
     pub(super) fn came_back(&self, group: Vec<Pending>) {
         let mut state = self.state.lock();
         state.flight.clear();
-        state.flight_rest_bytes = 0;
+        state.flight_size = Size::default();
         for mut earlier in group {
             let number = earlier.source.number();
             if let Some(later) = state.remove(number) {
@@ -194,7 +204,7 @@ impl Desk {
 
 impl State {
     fn gather(&mut self, queue: &Queue, limit: usize) -> bool {
-        while self.degraded || self.frame_bytes + self.rest_bytes < GROUP_BYTES {
+        while self.degraded || self.size.total() < GROUP_BYTES {
             // Off the queue before it is asked: what it has after that wakes us anew.
             let Some(source) = queue.next_source() else {
                 return true;
@@ -224,15 +234,13 @@ impl State {
     }
 
     fn insert(&mut self, pending: Pending) {
-        self.frame_bytes += pending.frame_bytes;
-        self.rest_bytes += pending.rest_bytes;
+        self.size += pending.size;
         self.pending.insert(pending.source.number(), pending);
     }
 
     fn remove(&mut self, number: u64) -> Option<Pending> {
         let pending = self.pending.remove(&number)?;
-        self.frame_bytes -= pending.frame_bytes;
-        self.rest_bytes -= pending.rest_bytes;
+        self.size -= pending.size;
         Some(pending)
     }
 
@@ -249,20 +257,43 @@ impl State {
 
     /// An eighth more than need be goes, so that it is not done for every event.
     fn shrink(&mut self, limit: usize) {
-        if self.frame_bytes + self.rest_bytes <= limit {
+        let fixed = self.size.rest + self.flight_size.total();
+        if fixed + self.size.frames <= limit {
             return;
         }
-        let wanted = (limit - limit / 8).saturating_sub(self.rest_bytes);
-        while self.frame_bytes > wanted {
-            let excess = self.frame_bytes - wanted;
-            let largest = self.pending.values_mut().max_by_key(|one| one.frame_bytes);
-            let Some(largest) = largest.filter(|one| one.frame_bytes > 0) else {
+        let wanted = (limit - limit / 8).saturating_sub(fixed);
+        while self.size.frames > wanted {
+            let excess = self.size.frames - wanted;
+            let largest = self.pending.values_mut().max_by_key(|one| one.size.frames);
+            let Some(largest) = largest.filter(|one| one.size.frames > 0) else {
                 break;
             };
-            let before = largest.frame_bytes;
+            let before = largest.size.frames;
             self.lost += largest.lose_oldest(excess);
-            self.frame_bytes = self.frame_bytes + largest.frame_bytes - before;
+            self.size.frames = self.size.frames + largest.size.frames - before;
         }
+    }
+}
+
+// === impl Size ===
+
+impl Size {
+    const fn total(self) -> usize {
+        self.frames + self.rest
+    }
+}
+
+impl AddAssign for Size {
+    fn add_assign(&mut self, more: Self) {
+        self.frames += more.frames;
+        self.rest += more.rest;
+    }
+}
+
+impl SubAssign for Size {
+    fn sub_assign(&mut self, less: Self) {
+        self.frames -= less.frames;
+        self.rest -= less.rest;
     }
 }
 
@@ -272,15 +303,17 @@ impl Pending {
     fn new(source: Arc<dyn Source>, draft: Draft) -> Self {
         Self {
             source,
-            frame_bytes: draft.frame_bytes(),
-            rest_bytes: draft.rest_bytes(),
+            size: Size {
+                frames: draft.frame_bytes(),
+                rest: draft.rest_bytes(),
+            },
             again: false,
             draft,
         }
     }
 
     pub(super) const fn frame_bytes(&self) -> usize {
-        self.frame_bytes
+        self.size.frames
     }
 
     pub(super) const fn is_again(&self) -> bool {
@@ -288,9 +321,9 @@ impl Pending {
     }
 
     fn add(&mut self, later: Draft) {
-        self.frame_bytes += later.frame_bytes();
+        self.size.frames += later.frame_bytes();
         self.draft.add(later);
-        self.rest_bytes = self.draft.rest_bytes();
+        self.size.rest = self.draft.rest_bytes();
     }
 
     /// Turns the oldest runs into holes until so many bytes are free, and says how many events that were.
@@ -313,10 +346,10 @@ impl Pending {
             }
         }
         self.draft.runs = kept;
-        self.frame_bytes = if freed == 0 {
+        self.size.frames = if freed == 0 {
             0
         } else {
-            self.frame_bytes - freed
+            self.size.frames - freed
         };
         lost
     }

@@ -23,11 +23,12 @@ const SET: &[u8] = b"events were shown that may not be in the database\n";
 
 #[derive(Debug)]
 pub(super) struct Marker {
+    file: File,
     /// What it should say. Whoever writes, writes this: so what is written last is right, even if a
     /// write of the watchdog's took minutes.
     wanted: Mutex<bool>,
     /// Held while it is written; what it says, unless a write failed half way.
-    file: Mutex<(File, Option<bool>)>,
+    written: Mutex<Option<bool>>,
 }
 
 // === impl Marker ===
@@ -51,11 +52,13 @@ impl Marker {
         let whole = file.metadata()?.len() == SIZE as u64;
         let set = whole && file.read_exact_at(&mut said, 0).is_ok() && said == *SET;
         if !whole {
-            write(&file, false)?;
+            write_block(&file, false)?;
+            file.sync_data()?;
         }
         Ok(Self {
+            file,
             wanted: Mutex::new(set),
-            file: Mutex::new((file, Some(set))),
+            written: Mutex::new(Some(set)),
         })
     }
 
@@ -76,36 +79,57 @@ impl Marker {
 
     /// Writes what it should say, if it does not.
     pub(super) fn settle(&self) -> io::Result<()> {
-        let mut file = self.file.lock();
+        self.write(&mut self.written.lock())
+    }
+
+    fn write(&self, written: &mut Option<bool>) -> io::Result<()> {
         let wanted = *self.wanted.lock();
-        if file.1 != Some(wanted) {
-            file.1 = None;
-            write(&file.0, wanted)?;
-            file.1 = Some(wanted);
+        if *written != Some(wanted) {
+            *written = None;
+            write_block(&self.file, wanted)?;
+            self.file.sync_data()?;
+            *written = Some(wanted);
         }
         Ok(())
     }
 
     /// Sets it on a thread of its own and waits at most so long: the disk may be what hangs.
     pub(super) fn set_within(self: &Arc<Self>, limit: Duration) {
+        self.want(true);
         let (done_tx, done_rx) = mpsc::sync_channel(1);
         let marker = Arc::clone(self);
         let started = thread::Builder::new()
             .name("journal-mark".into())
-            .spawn(move || done_tx.send(marker.set(true)).ok());
-        if started.is_ok() {
-            done_rx.recv_timeout(limit).ok();
+            .spawn(move || done_tx.send(marker.overtake()).ok());
+        let done = match started {
+            Ok(_) => done_rx.recv_timeout(limit).unwrap_or(Ok(())),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = done {
+            tracing::warn!(%error, "the journal's marker cannot be written");
         }
+    }
+
+    /// Writes it though an earlier write of it hangs. Then it is not on the disk, but in the page cache,
+    /// and that is enough if only we die.
+    fn overtake(&self) -> io::Result<()> {
+        if let Some(mut written) = self.written.try_lock() {
+            return self.write(&mut written);
+        }
+        write_block(&self.file, *self.wanted.lock()).ok();
+        let mut written = self.written.lock();
+        // Who held it may have been overtaken, or have come after.
+        *written = None;
+        self.write(&mut written)
     }
 }
 
-fn write(file: &File, set: bool) -> io::Result<()> {
+fn write_block(file: &File, set: bool) -> io::Result<()> {
     let mut block = [b' '; SIZE];
     if set {
         block[..SET.len()].copy_from_slice(SET);
     }
-    file.write_all_at(&block, 0)?;
-    file.sync_data()
+    file.write_all_at(&block, 0)
 }
 
 #[cfg(test)]
@@ -147,6 +171,28 @@ mod tests {
         );
         drop(first);
         Marker::open(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn the_watchdog_sets_it_though_an_earlier_write_hangs() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(NAME);
+        let marker = Arc::new(Marker::open(dir.path()).unwrap());
+        let hang = marker.written.lock();
+        marker.set_within(Duration::ZERO);
+        assert!(marker.is_set(), "whenever its thread has its turn");
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        while !std::fs::read(&path).unwrap().starts_with(SET) {
+            assert!(std::time::Instant::now() < deadline);
+            thread::yield_now();
+        }
+        // The disk is back, and the writer wants something else by now.
+        marker.want(false);
+        drop(hang);
+        while std::fs::read(&path).unwrap().starts_with(SET) {
+            assert!(std::time::Instant::now() < deadline);
+            thread::yield_now();
+        }
     }
 
     #[test]

@@ -63,6 +63,9 @@ struct DeadMan(Arc<Shared>);
 /// After so many bytes the size is looked at without waiting for that.
 const UNTIDIED: u64 = 256 << 10;
 
+/// How long a close tries again; whoever closes waits longer.
+const CLOSE: Duration = Duration::from_secs(1);
+
 // === impl Writer ===
 
 impl Writer {
@@ -294,13 +297,15 @@ impl Writer {
         self.shared
             .desk
             .degrade(&self.shared.board, &fault.to_string());
-        if !matches!(fault, Fault::Full(_) | Fault::Trouble(_)) {
-            if let Database::Open(store) = &mut self.database {
-                self.database = Database::Closed(std::mem::take(&mut store.memory));
-            }
-            self.shared.readers.turn_over();
+        let is_unfit = !matches!(fault, Fault::Full(_) | Fault::Trouble(_));
+        if is_unfit && let Database::Open(store) = &mut self.database {
+            self.database = Database::Closed(std::mem::take(&mut store.memory));
         }
         self.make_way(fault);
+        if is_unfit {
+            // Only now: who opens it until it is out of the way is one of the old readers.
+            self.shared.readers.turn_over();
+        }
         self.retry.failed();
     }
 
@@ -328,6 +333,7 @@ impl Writer {
 
     /// Writes what there is and marks the database as closed in good order, if it is.
     fn close(&mut self) {
+        let give_up = Instant::now() + CLOSE;
         loop {
             self.hear();
             if matches!(self.database, Database::New) {
@@ -335,7 +341,12 @@ impl Writer {
             }
             if let Err(fault) = self.try_work() {
                 self.fail(&fault);
-                return;
+                if self.retry.at > give_up {
+                    return;
+                }
+                // There may be room by then, or it goes into a new database.
+                thread::sleep(self.retry.at.saturating_duration_since(Instant::now()));
+                continue;
             }
             let is_all_written = self.took_all && self.shared.desk.is_empty();
             if is_all_written && !self.is_troubled() && !self.is_marked() {

@@ -328,12 +328,13 @@ impl Shared {
         self.givable_bytes
             .store(inner.ring.givable_bytes(), Ordering::Relaxed);
         // Under the lock, so that two who publish cannot do it in the wrong order.
-        let seq = inner.desk.visible(&inner.ring);
-        let idle = inner.ended.is_some_and(|ended| ended <= seq);
+        let visible = inner.desk.visible(&inner.ring);
         self.head.send_if_modified(|head| {
+            // What was shown from memory stays shown while the disk follows.
+            let seq = visible.max(head.seq);
+            let idle = inner.ended.is_some_and(|ended| ended <= seq);
             let news = seq > head.seq || idle != head.idle;
-            head.seq = seq.max(head.seq);
-            head.idle = idle;
+            (head.seq, head.idle) = (seq, idle);
             news
         });
         out

@@ -70,6 +70,41 @@ fn a_group_has_its_size_and_the_rest_stays_in_the_queue() {
 }
 
 #[test]
+fn what_waited_for_the_disk_goes_to_it_in_groups_too() {
+    let limit = 16 << 20;
+    let bench = Bench::new(limit);
+    bench.degrade();
+    for number in 1..=4 {
+        // 3 MiB.
+        bench.say(&Fake::new(number), 15_000);
+    }
+    assert!(bench.gather());
+    let group = bench.desk().depart();
+    assert_eq!(firsts(&group), [(1, 1), (2, 1)]);
+    // What is at the disk takes room as well: 12 MiB are there, and 6 come.
+    for number in 5..=6 {
+        bench.say(&Fake::new(number), 15_000);
+    }
+    assert!(bench.gather());
+    assert!(bench.desk().take_lost() > 0);
+    let at_disk: usize = group.iter().map(Pending::frame_bytes).sum();
+    bench.desk().arrived();
+    assert!(!bench.recover(), "the rest is not written");
+    let mut rest = 0;
+    while !bench.desk().is_empty() {
+        rest += bench
+            .desk()
+            .depart()
+            .iter()
+            .map(Pending::frame_bytes)
+            .sum::<usize>();
+        bench.desk().arrived();
+    }
+    assert!(at_disk + rest <= limit, "{at_disk} and {rest}");
+    assert!(bench.recover());
+}
+
+#[test]
 fn a_group_that_comes_back_lies_before_what_was_said_since() {
     let bench = Bench::new(64 << 20);
     let one = Fake::new(1);

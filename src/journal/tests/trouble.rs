@@ -427,6 +427,42 @@ async fn a_database_that_is_spoiled_while_it_is_used_is_put_aside_and_running_se
     );
 }
 
+/// Found by the last group, when the journal is already being closed.
+#[tokio::test]
+async fn a_database_that_is_spoiled_when_it_is_closed_is_put_aside_too() {
+    let setup = Setup::new();
+    let (journal, _) = setup.open().await;
+    let one = Fake::begun(&journal, 1).await;
+    one.say(&journal, 100, false);
+    one.until_written().await;
+    spoil(&setup, &journal).await;
+    let (begun_tx, begun_rx) = std::sync::mpsc::channel();
+    let (go_tx, go_rx) = std::sync::mpsc::channel();
+    let queue = &journal.shared.queue;
+    queue.probe(Box::new(move |_| {
+        begun_tx.send(()).unwrap();
+        go_rx.recv().unwrap();
+    }));
+    begun_rx.recv().unwrap();
+    queue.end(End::Close);
+    let (handle, talker) = (journal.clone(), Arc::clone(&one));
+    queue.probe(Box::new(move |_| talker.say(&handle, 10, false)));
+    go_tx.send(()).unwrap();
+    journal.close().await;
+    drop(journal);
+    assert_eq!(corrupt_ones(&setup), 1);
+    let (journal, opened) = setup.reopen().await;
+    let (stored, _) = &opened.unfinished[0];
+    assert_eq!(
+        (stored.row.epoch.as_str(), stored.last),
+        ("epoch12345", 110)
+    );
+    assert_eq!(
+        journal.read(1, 100, 110, false).await,
+        one.expected(100, 110, false)
+    );
+}
+
 #[tokio::test]
 async fn a_reader_that_meets_a_spoiled_page_has_the_database_put_aside() {
     let setup = Setup::new();

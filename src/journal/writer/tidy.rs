@@ -64,10 +64,12 @@ impl Writer {
             self.tidy_at = Instant::now();
         }
         let size = store.size()?;
+        // Before the figures' lock: who has the desk may want to count.
+        let lost = shared.desk.take_lost();
         shared.board.count(|figures| {
             figures.bytes = size.used + size.wal;
             figures.removed += stepped.removed;
-            figures.lost += shared.desk.take_lost();
+            figures.lost += lost;
         });
         self.tell_untold();
         Ok(())

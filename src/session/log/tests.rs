@@ -63,3 +63,25 @@ fn drain(cursor: &mut Cursor) -> (Vec<u64>, Option<Step>) {
         }
     }
 }
+
+/// The disk answers again: what it has by then is less than what was shown.
+#[test]
+fn an_end_that_was_shown_stays_shown_while_the_disk_follows() {
+    let log = log();
+    log.shared.inner.lock().desk = Desk::after(0);
+    let shared: &dyn Source = &*log.shared;
+    log.append("thinking", "{}");
+    shared.take();
+    assert_eq!(log.last_event_id(), id(0));
+    shared.failed();
+    let end = log.end_turn("done", "{}");
+    assert_eq!(log.end_id(), Some(end));
+    shared.committed();
+    assert_eq!(log.end_id(), Some(end));
+    let (mut cursor, _) = open(&log, "", View::default());
+    let (seqs, stop) = drain(&mut cursor);
+    assert_eq!(seqs, [1, 2]);
+    assert!(matches!(stop, Some(Step::End(End::Idle))), "{stop:?}");
+    log.begin_turn();
+    assert_eq!(log.end_id(), None);
+}
