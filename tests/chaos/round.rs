@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_mins(2);
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// The client that makes a session, stops it, resumes it, and tells how it ended.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Owner {
     address: SocketAddr,
     work: Work,
@@ -53,9 +53,9 @@ pub(crate) struct Remembered {
 
 #[derive(Debug)]
 struct Running {
-    work: Work,
     orders: Arc<Orders>,
-    owner: JoinHandle<Outcome>,
+    owner: Owner,
+    outcome: JoinHandle<Outcome>,
     followers: Vec<JoinHandle<Trace>>,
 }
 
@@ -121,22 +121,27 @@ fn begin(world: &World, plan: &Plan, work: &Work, mut dice: Dice, began: Instant
         thread::spawn(move || follower.run())
     });
     Running {
-        work: work.clone(),
         followers: followers.collect(),
         orders,
-        owner: thread::spawn(move || owner.run()),
+        owner: owner.clone(),
+        outcome: thread::spawn(move || owner.run()),
     }
 }
 
 /// Waits for the end of a session, reads all that is kept of it, and holds it against what was seen.
 fn compare(world: &World, plan: &Plan, session: Running) -> (Vec<String>, Option<Remembered>) {
     let Running {
-        work,
         orders,
         owner,
+        outcome,
         followers,
     } = session;
-    let outcome = owner.join().unwrap();
+    let mut outcome = outcome.join().unwrap();
+    if plan.loses() && matches!(outcome, Outcome::Ended(_)) {
+        // An end that was shown from memory may have gone with the process. Then the turn ended anew.
+        outcome = owner.end(&mut None);
+    }
+    let work = owner.work;
     let last = match &outcome {
         Outcome::Ended(status) => Until::Event(text(status, "last_event_id")),
         Outcome::Vanished | Outcome::Stuck(_) => Until::Nothing,
@@ -162,14 +167,11 @@ fn compare(world: &World, plan: &Plan, session: Running) -> (Vec<String>, Option
     };
     let mut faults = Vec::new();
     match &outcome {
-        Outcome::Ended(seen) => {
+        Outcome::Ended(status) => {
             evidence.replay = replay(world, &work.id);
             evidence.journal = kept(world, &work.id, evidence.replay.as_deref());
-            // An end that was shown from memory may have gone with the process. Then the turn ended anew.
-            let again = plan.loses().then(|| status(world, &work.id)).flatten();
-            let now = again.as_ref().unwrap_or(seen);
-            evidence.turns = now["turn"].as_u64().unwrap_or_default();
-            faults.extend(agrees(now, evidence.replay.as_deref()));
+            evidence.turns = status["turn"].as_u64().unwrap_or_default();
+            faults.extend(agrees(status, evidence.replay.as_deref()));
         }
         Outcome::Vanished => {}
         Outcome::Stuck(why) => faults.push(format!("stuck: {why}")),
@@ -206,12 +208,6 @@ fn agrees(status: &Value, replay: Option<&[Frame]>) -> Option<String> {
             last.data
         )
     })
-}
-
-fn status(world: &World, id: &str) -> Option<Value> {
-    let path = format!("/sessions/{id}/status");
-    let answer = http::send(world.address, "GET", &path, &[], b"").ok()?;
-    (answer.status == 200).then(|| answer.json())
 }
 
 pub(crate) fn replay(world: &World, id: &str) -> Option<Vec<Frame>> {
@@ -293,9 +289,8 @@ impl Owner {
         let mut stop = self.work.stop;
         loop {
             let status = match self.end(&mut stop) {
-                Ok(Some(status)) => status,
-                Ok(None) => return Outcome::Vanished,
-                Err(why) => return Outcome::Stuck(why),
+                Outcome::Ended(status) => status,
+                other => return other,
             };
             // A completed session can go on too, but then it would have no words left.
             if resumes == 0
@@ -362,7 +357,7 @@ impl Owner {
     }
 
     /// Waits for the end of the turn, and stops it when its time has come.
-    fn end(&self, stop: &mut Option<Duration>) -> Result<Option<Value>, String> {
+    fn end(&self, stop: &mut Option<Duration>) -> Outcome {
         let path = format!("/sessions/{}/status", self.work.id);
         let deadline = Instant::now() + PATIENCE;
         let mut last = None;
@@ -375,20 +370,20 @@ impl Owner {
             let answer = self.ask("GET", &path, "");
             if let Some(answer) = &answer {
                 if answer.status == 404 && self.lossy {
-                    return Ok(None);
+                    return Outcome::Vanished;
                 }
                 if !matches!(answer.status, 200 | 503) {
-                    return Err(format!("GET {path} was answered with {answer:?}"));
+                    return Outcome::Stuck(format!("GET {path} was answered with {answer:?}"));
                 }
                 let ended = ["completed", "failed", "cancelled"];
                 if answer.status == 200 && ended.contains(&text(&answer.json(), "status").as_str())
                 {
-                    return Ok(Some(answer.json()));
+                    return Outcome::Ended(answer.json());
                 }
             }
             last = answer.or(last);
             sleep(PAUSE);
         }
-        Err(format!("the turn does not end in {PATIENCE:?}: {last:?}"))
+        Outcome::Stuck(format!("the turn does not end in {PATIENCE:?}: {last:?}"))
     }
 }
