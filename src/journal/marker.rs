@@ -116,7 +116,10 @@ impl Marker {
         if let Some(mut written) = self.written.try_lock() {
             return self.write(&mut written);
         }
-        write_block(&self.file, *self.wanted.lock()).ok();
+        // Only what errs on the safe side if it comes late. And without a lock: it may hang too.
+        if self.is_set() {
+            write_block(&self.file, true).ok();
+        }
         let mut written = self.written.lock();
         // Who held it may have been overtaken, or have come after.
         *written = None;

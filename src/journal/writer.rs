@@ -334,6 +334,8 @@ impl Writer {
     /// Writes what there is and marks the database as closed in good order, if it is.
     fn close(&mut self) {
         let give_up = Instant::now() + CLOSE;
+        // However long it waited between the last ones.
+        self.retry.succeeded();
         loop {
             self.hear();
             if matches!(self.database, Database::New) {

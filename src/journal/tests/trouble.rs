@@ -427,6 +427,38 @@ async fn a_database_that_is_spoiled_while_it_is_used_is_put_aside_and_running_se
     );
 }
 
+/// Room may come at the last moment, however rarely it was tried before.
+#[tokio::test]
+async fn a_journal_that_is_closed_while_the_disk_is_full_tries_again() {
+    let mut setup = Setup::new();
+    setup.tuning.retry = (Duration::from_millis(10), Duration::from_mins(1));
+    let (journal, _) = setup.open().await;
+    let one = Fake::begun(&journal, 1).await;
+    fill_disk(&journal).await;
+    one.say(&journal, 500, false);
+    // The next try would be in 1.3 s.
+    journal.until_figures(|now| now.failures >= 7).await;
+    let shared = Arc::clone(&journal.shared);
+    journal.shared.queue.end(End::Close);
+    journal.shared.queue.probe(Box::new(move |_| {
+        // After the first try of the close.
+        shared.queue.probe(Box::new(|conn| {
+            conn.pragma_update(None, "max_page_count", 1_073_741_823)
+                .unwrap();
+        }));
+    }));
+    journal.close().await;
+    drop(journal);
+    assert!(!is_marked(&setup));
+    let (journal, opened) = setup.reopen().await;
+    let (stored, _) = &opened.unfinished[0];
+    assert_eq!(
+        (stored.row.epoch.as_str(), stored.last),
+        ("epoch12345", 500)
+    );
+    assert_all_there(&journal, &one).await;
+}
+
 /// Found by the last group, when the journal is already being closed.
 #[tokio::test]
 async fn a_database_that_is_spoiled_when_it_is_closed_is_put_aside_too() {
