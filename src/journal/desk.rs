@@ -5,8 +5,9 @@
 //! only ever come back to the [`Queue`], which has a lock of its own.
 //!
 //! Memory is bounded: a source gives what its ring holds, and what is kept past `limit` bytes, what is at
-//! the disk counted, becomes a hole, oldest first. Readers are told of a hole, so it is never silent. Rows cannot become
-//! holes: when they take too much of the room, the desk is full, and no further session may begin.
+//! the disk counted, becomes a hole, oldest first. Readers are told of a hole, so it is never silent. Rows
+//! cannot become holes: when they take too much of the room, the desk is full, and no further session may
+//! begin.
 
 use std::collections::BTreeMap;
 use std::ops::{AddAssign, SubAssign};

@@ -137,7 +137,20 @@ fn write_block(file: &File, set: bool) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
+
+    fn until<T, E: std::fmt::Display>(look: impl Fn() -> Result<T, E>) -> T {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            match look() {
+                Ok(found) => return found,
+                Err(error) => assert!(Instant::now() < deadline, "{error}"),
+            }
+            thread::yield_now();
+        }
+    }
 
     #[test]
     fn it_says_after_a_restart_what_it_was_told_and_never_grows() {
@@ -184,18 +197,17 @@ mod tests {
         let hang = marker.written.lock();
         marker.set_within(Duration::ZERO);
         assert!(marker.is_set(), "whenever its thread has its turn");
-        let deadline = std::time::Instant::now() + Duration::from_secs(10);
-        while !std::fs::read(&path).unwrap().starts_with(SET) {
-            assert!(std::time::Instant::now() < deadline);
-            thread::yield_now();
-        }
+        let says = |wanted| {
+            let is_set = std::fs::read(&path).unwrap().starts_with(SET);
+            (is_set == wanted)
+                .then_some(())
+                .ok_or("it says something else")
+        };
+        until(|| says(true));
         // The disk is back, and the writer wants something else by now.
         marker.want(false);
         drop(hang);
-        while std::fs::read(&path).unwrap().starts_with(SET) {
-            assert!(std::time::Instant::now() < deadline);
-            thread::yield_now();
-        }
+        until(|| says(false));
     }
 
     #[test]
@@ -208,14 +220,6 @@ mod tests {
         marker.set_within(Duration::from_secs(10));
         drop(marker);
         // The thread lets go of it after it has answered.
-        let deadline = std::time::Instant::now() + Duration::from_secs(10);
-        let marker = loop {
-            match Marker::open(dir.path()) {
-                Ok(marker) => break marker,
-                Err(error) => assert!(std::time::Instant::now() < deadline, "{error}"),
-            }
-            thread::yield_now();
-        };
-        assert!(marker.is_set());
+        assert!(until(|| Marker::open(dir.path())).is_set());
     }
 }

@@ -342,10 +342,7 @@ async fn at_most_three_databases_lie_aside_and_the_newest_stay() {
 
 #[tokio::test]
 async fn databases_that_lie_aside_take_no_more_than_one_may_but_the_newest_stays() {
-    assert_eq!(
-        aside_of(12_000, [5000, 5000, 5000, 5000, 5000]).await,
-        [4, 5]
-    );
+    assert_eq!(aside_of(12_000, [5000; 5]).await, [4, 5]);
     assert_eq!(
         aside_of(12_000, [5000, 5000, 5000, 5000, 50_000]).await,
         [5]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use tokio::time::timeout;
 
-use super::support::{DEADLINE, Fake, Setup, files, now, poll};
+use super::support::{DEADLINE, Fake, Setup, files, now, poll, set_most_pages};
 use crate::journal::*;
 
 /// A finished session with this many events of about 200 bytes.
@@ -344,12 +344,7 @@ async fn a_full_disk_has_room_again_once_old_sessions_are_gone() {
     // The same database with another bound, and a disk that ends where the file ends now.
     setup.config.max_bytes = 1 << 20;
     let (journal, _) = setup.reopen().await;
-    journal
-        .probe(move |conn| {
-            let question = format!("PRAGMA max_page_count = {pages}");
-            conn.query_row(&question, [], |_| Ok(())).unwrap();
-        })
-        .await;
+    journal.probe(move |conn| set_most_pages(conn, pages)).await;
     let mut removals = journal.take_removals();
     let fake = Fake::begun(&journal, 2).await;
     fake.say(&journal, 2000, false);

@@ -204,6 +204,12 @@ pub(super) async fn poll<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> 
         .unwrap_or_else(|_| panic!("waited for {what}"))
 }
 
+/// The database may grow to so many pages, as on a disk that ends there.
+pub(super) fn set_most_pages(conn: &rusqlite::Connection, pages: u64) {
+    let question = format!("PRAGMA max_page_count = {pages}");
+    conn.query_row(&question, [], |_| Ok(())).unwrap();
+}
+
 // === impl Fake ===
 
 impl Fake {

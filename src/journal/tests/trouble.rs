@@ -2,32 +2,31 @@
 
 use rusqlite::Connection;
 
-use super::support::{BOOT, DEADLINE, Fake, Setup, files};
+use super::support::{BOOT, DEADLINE, Fake, Setup, files, poll, set_most_pages};
 use crate::journal::*;
+
+fn give_room(conn: &Connection) {
+    set_most_pages(conn, 1_073_741_823);
+}
 
 /// From now on the database may not grow.
 async fn fill_disk(journal: &Journal) {
-    let fill = |conn: &Connection| {
-        conn.query_row("PRAGMA max_page_count = 1", [], |row| row.get::<_, u64>(0))
-            .unwrap()
-    };
-    journal.probe(fill).await;
+    journal.probe(|conn| set_most_pages(conn, 1)).await;
 }
 
 async fn free_disk(journal: &Journal) {
-    let free = |conn: &Connection| {
-        conn.query_row("PRAGMA max_page_count = 1073741823", [], |row| {
-            row.get::<_, u64>(0)
-        })
-        .unwrap()
-    };
-    journal.probe(free).await;
+    journal.probe(give_room).await;
 }
 
 fn is_marked(setup: &Setup) -> bool {
     let text = std::fs::read(setup.config.dir.join(marker::NAME)).unwrap();
     assert_eq!(text.len(), 4096);
     text[0] != b' '
+}
+
+async fn until_unmarked(setup: &Setup) {
+    let unmarked = || Some(()).filter(|()| !is_marked(setup));
+    poll("the marker", unmarked).await;
 }
 
 async fn until_degraded(journal: &Journal, why: &str) {
@@ -45,6 +44,18 @@ fn hold(setup: &Setup) -> Connection {
     let conn = Connection::open(setup.path()).unwrap();
     conn.execute_batch("BEGIN IMMEDIATE").unwrap();
     conn
+}
+
+/// A disk that does not answer, and a session that said ten events since.
+async fn hung() -> (Setup, Journal, Arc<Fake>, Connection) {
+    let mut setup = Setup::new();
+    setup.tuning.hang = Duration::from_millis(50);
+    let (journal, _) = setup.open().await;
+    let one = Fake::begun(&journal, 1).await;
+    let lock = hold(&setup);
+    one.say(&journal, 10, false);
+    one.until(|state| state.from_memory).await;
+    (setup, journal, one, lock)
 }
 
 async fn assert_all_there(journal: &Journal, fake: &Arc<Fake>) {
@@ -95,8 +106,7 @@ async fn while_the_disk_is_full_events_are_shown_from_memory_and_then_all_are_wr
     // As if nothing had been.
     one.say(&journal, 5, false);
     one.until_written().await;
-    let unmarked = || Some(()).filter(|()| !is_marked(&setup));
-    super::support::poll("the marker", unmarked).await;
+    until_unmarked(&setup).await;
     journal.close().await;
     drop(journal);
     let (journal, opened) = setup.reopen().await;
@@ -147,12 +157,11 @@ async fn the_marker_stands_until_what_was_shown_while_the_trouble_ended_is_on_di
     journal
         .probe(move |conn| {
             conn.commit_hook(Some(at_commit));
-            conn.query_row("PRAGMA max_page_count = 1073741823", [], |_| Ok(()))
-                .unwrap();
+            give_room(conn);
         })
         .await;
     one.until_written().await;
-    super::support::poll("the marker", || Some(()).filter(|()| !is_marked(&setup))).await;
+    until_unmarked(&setup).await;
     // The last group of the trouble, in which all are shown from memory, and the two that follow it.
     let seen = std::mem::take(&mut *seen.lock());
     assert_eq!(seen[0], (vec![true; 3], true));
@@ -182,7 +191,7 @@ async fn a_full_disk_gets_the_room_of_damaged_databases_and_a_newer_one_stays() 
     };
     fill_disk(&journal).await;
     one.say(&journal, 500, false);
-    super::support::poll("room", || Some(()).filter(|()| aside() == ["newer-1"])).await;
+    poll("room", || Some(()).filter(|()| aside() == ["newer-1"])).await;
     free_disk(&journal).await;
     one.until_written().await;
     assert_eq!(aside(), ["newer-1"]);
@@ -233,13 +242,7 @@ async fn memory_is_bounded_and_what_it_lets_go_of_is_a_hole_that_readers_see() {
 
 #[tokio::test]
 async fn while_the_disk_hangs_readers_go_on_from_memory() {
-    let mut setup = Setup::new();
-    setup.tuning.hang = Duration::from_millis(50);
-    let (journal, _) = setup.open().await;
-    let one = Fake::begun(&journal, 1).await;
-    let lock = hold(&setup);
-    one.say(&journal, 10, false);
-    one.until(|state| state.from_memory).await;
+    let (setup, journal, one, lock) = hung().await;
     until_degraded(&journal, "has not answered").await;
     assert!(is_marked(&setup));
     // The writer is stuck, and still those that come are told.
@@ -261,7 +264,7 @@ async fn while_the_disk_hangs_readers_go_on_from_memory() {
     until_well(&journal).await;
     assert_all_there(&journal, &one).await;
     assert_all_there(&journal, &two).await;
-    super::support::poll("the marker", || Some(()).filter(|()| !is_marked(&setup))).await;
+    until_unmarked(&setup).await;
     assert_eq!(journal.figures().lost, 0);
     // And it can hang again. The commit that hung was not synced, and the marker may not go before it is.
     let synced = journal.figures().synced;
@@ -271,20 +274,14 @@ async fn while_the_disk_hangs_readers_go_on_from_memory() {
     drop(lock);
     two.until_written().await;
     until_well(&journal).await;
-    super::support::poll("the marker", || Some(()).filter(|()| !is_marked(&setup))).await;
+    until_unmarked(&setup).await;
     assert_eq!(journal.figures().synced, synced + 1);
     assert_all_there(&journal, &two).await;
 }
 
 #[tokio::test]
 async fn what_is_said_while_a_hang_ends_and_the_journal_is_closed_is_written_too() {
-    let mut setup = Setup::new();
-    setup.tuning.hang = Duration::from_millis(50);
-    let (journal, _) = setup.open().await;
-    let one = Fake::begun(&journal, 1).await;
-    let lock = hold(&setup);
-    one.say(&journal, 10, false);
-    one.until(|state| state.from_memory).await;
+    let (setup, journal, one, lock) = hung().await;
     tokio::join!(journal.close(), async {
         // Shown from memory.
         one.say(&journal, 1, false);
@@ -442,10 +439,7 @@ async fn a_journal_that_is_closed_while_the_disk_is_full_tries_again() {
     journal.shared.queue.end(End::Close);
     journal.shared.queue.probe(Box::new(move |_| {
         // After the first try of the close.
-        shared.queue.probe(Box::new(|conn| {
-            conn.pragma_update(None, "max_page_count", 1_073_741_823)
-                .unwrap();
-        }));
+        shared.queue.probe(Box::new(give_room));
     }));
     journal.close().await;
     drop(journal);
@@ -505,7 +499,7 @@ async fn a_reader_that_meets_a_spoiled_page_has_the_database_put_aside() {
     spoil(&setup, &journal).await;
     let broken = journal.page(1, 0, 2000, false).await.unwrap_err();
     assert!(matches!(broken, JournalError::Broken(_)), "{broken:?}");
-    super::support::poll("the move", || {
+    poll("the move", || {
         Some(()).filter(|()| corrupt_ones(&setup) == 1)
     })
     .await;
