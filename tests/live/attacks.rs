@@ -18,8 +18,11 @@ use crate::place::Place;
 use crate::support::{Options, skipped};
 use crate::world::{Seen, World, bash};
 
+/// Panics when the attacker got something.
+type Attack = fn(&mut Victim);
+
 /// Every attack, by a name that says what the attacker wants.
-const ATTACKS: &[(&str, fn(&mut Victim))] = &[(
+const ATTACKS: &[(&str, Attack)] = &[(
     "read keys in the environments of all processes",
     environment::read_keys,
 )];
@@ -93,6 +96,10 @@ fn attack(root: bool, first: bool, sandbox: bool) {
         sandbox,
     };
     let mut victim = Victim::start(place);
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a test has no configuration of its own"
+    )]
     // One attack while a mend is made: `ATTACK=part-of-its-name cargo nextest run …`.
     let only = std::env::var("ATTACK").unwrap_or_default();
     let mut succeeded = Vec::new();
