@@ -115,6 +115,7 @@ impl Config {
     fn read(reader: &Reader) -> Result<Self, ConfigError> {
         let workspace = absolute(&reader.required("WORKSPACE_DIR", parse::path)?);
         let data_dir = data_dir(reader)?;
+        let max_prompt = reader.required("MAX_PROMPT_LENGTH", parse::within(1..=10_000_000))?;
         let port_name = if reader.is_set("OPENCODE_PORT") {
             "OPENCODE_PORT"
         } else {
@@ -127,7 +128,7 @@ impl Config {
                 keep_prompts: reader.required("JOURNAL_PROMPTS", parse::switch)?,
             },
             journal: journal_config(reader, &data_dir)?,
-            max_prompt: reader.required("MAX_PROMPT_LENGTH", parse::within(1..=10_000_000))?,
+            max_prompt,
             driver: driver::Config {
                 workspace: workspace.clone(),
                 turn_timeout: reader.required("SESSION_TIMEOUT", parse::duration)?,
@@ -143,7 +144,9 @@ impl Config {
             host: reader.required("HOST", parse::address)?,
             port: reader.required("PORT", parse::port)?,
             shared_secrets: SharedSecrets::read(reader)?,
-            max_body_bytes: reader.required("MAX_BODY_BYTES", parse::within(1024..=104_857_600))?,
+            max_body_bytes: reader
+                .optional("MAX_BODY_BYTES", parse::within(1024..=104_857_600))?
+                .unwrap_or_else(|| body_limit(max_prompt)),
             drain_timeout: reader.required("DRAIN_TIMEOUT", parse::duration)?,
             announce: reader.required("ANNOUNCE", |text| match text {
                 "auto" => Some(Announce::Auto),
@@ -186,6 +189,16 @@ impl Config {
             hints: reader.hints(),
         })
     }
+}
+
+/// Room for the longest request there is: a prompt and a system prompt of `max_prompt` characters, written
+/// as JSON escapes, and everything else.
+const fn body_limit(max_prompt: usize) -> usize {
+    /// A character outside the basic plane as two escapes: `\ud83d\ude00`.
+    const LONGEST_CHARACTER: usize = 12;
+    /// The key (16 KiB, each byte an escape of six) and the short fields.
+    const OTHER_FIELDS: usize = 256 << 10;
+    2 * LONGEST_CHARACTER * max_prompt + OTHER_FIELDS
 }
 
 fn journal_config(

@@ -162,11 +162,12 @@ impl ApiError {
         }
     }
 
-    pub(crate) fn unauthorized() -> Self {
-        Self::new(
-            ErrorCode::Unauthorized,
-            "this route needs the header `Authorization: Bearer <shared secret>`, and the one sent is not accepted",
-        )
+    /// `what` completes the sentence: what came instead of the token.
+    pub(crate) fn unauthorized(what: &str) -> Self {
+        let message = format!(
+            "this route needs the header `Authorization: Bearer <shared secret>`, and {what}"
+        );
+        Self::new(ErrorCode::Unauthorized, message)
     }
 
     pub(crate) fn not_found(path: &str) -> Self {

@@ -84,9 +84,9 @@ pub(crate) static SETTINGS: &[Setting] = &[
     setting(
         Group::Server,
         "MAX_BODY_BYTES",
-        Some("1048576"),
+        None,
         "a number of bytes from 1024 to 104857600",
-        "Largest request body accepted",
+        "Largest request body accepted; without it: room for two prompts of MAX_PROMPT_LENGTH, however they are encoded",
     ),
     setting(
         Group::Server,
