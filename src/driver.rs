@@ -10,6 +10,7 @@
 //! Decides nothing about HTTP answers, and keeps no keys but inside the gateway's grant.
 
 mod actor;
+mod agent_sessions;
 mod closing;
 mod crowd;
 mod dispatch;
@@ -27,6 +28,7 @@ mod words;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub(crate) use self::agent_sessions::AgentSessions;
 pub(crate) use self::dispatch::spawn;
 
 /// What the driver was told.

@@ -3,6 +3,7 @@
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 
+use super::agent_sessions::AgentSessions;
 use super::crowd::Crowd;
 use super::switchboard::Switchboard;
 use super::{Config, actor, link, recovery};
@@ -24,7 +25,8 @@ pub(super) struct Surroundings {
     pub(super) shutdown: Shutdown,
 }
 
-/// Starts driving: one task listens to the child, one takes seats, and one drives each session.
+/// Starts driving: one task listens to the child, one takes seats, and one drives each session. What is
+/// returned answers which sessions the agent has.
 pub(crate) fn spawn(
     config: Config,
     engine: engine::Handle,
@@ -32,7 +34,7 @@ pub(crate) fn spawn(
     (registry, outlets): (Registry, Outlets),
     shutdown: Shutdown,
     tracker: &TaskTracker,
-) {
+) -> AgentSessions {
     let (link_tx, links) = watch::channel(None);
     let switchboard = Switchboard::default();
     tracker.spawn(link::keep(
@@ -42,6 +44,7 @@ pub(crate) fn spawn(
         config.workspace.clone(),
         shutdown.gone.clone(),
     ));
+    let agent_sessions = AgentSessions::new(links.clone());
     let crowd = Crowd::default();
     let around = Surroundings {
         config,
@@ -55,6 +58,7 @@ pub(crate) fn spawn(
     };
     tracker.spawn(delete_removed(outlets.removals_rx, around.clone()));
     tracker.spawn(take_jobs(outlets.jobs_rx, around, tracker.clone()));
+    agent_sessions
 }
 
 async fn take_jobs(mut jobs_rx: mpsc::Receiver<Job>, around: Surroundings, tracker: TaskTracker) {

@@ -332,10 +332,22 @@ fn a_bad_query_value_is_named_by_its_parameter() {
         ("limit=0", "limit", "must be from 1 to 500".to_owned()),
         ("limit=501", "limit", "must be from 1 to 500".to_owned()),
         ("limit=", "limit", "must be from 1 to 500".to_owned()),
-        ("cursor=x", "cursor", "must be the next_cursor of a page".to_owned()),
-        ("cursor=-1", "cursor", "must be the next_cursor of a page".to_owned()),
+        (
+            "cursor=x",
+            "cursor",
+            "must be the next_cursor of a page".to_owned(),
+        ),
+        (
+            "cursor=-1",
+            "cursor",
+            "must be the next_cursor of a page".to_owned(),
+        ),
         ("status=done", "status", format!("must be one of {states}")),
-        ("status=failed&status=running", "status", "is given twice".to_owned()),
+        (
+            "status=failed&status=running",
+            "status",
+            "is given twice".to_owned(),
+        ),
     ] {
         let response = sidecar.get(&format!("/sessions?{query}"));
         assert_eq!(response.status, 400, "{query}: {response:?}");
