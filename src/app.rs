@@ -164,7 +164,7 @@ impl App {
         let seats = (registry.clone(), outlets);
         let agent_sessions = driver::spawn(
             config.driver,
-            engine.clone(),
+            (engine.clone(), workspace.clone()),
             gateway.handle(),
             seats,
             shutdown.clone(),

@@ -220,6 +220,8 @@ pub(crate) enum FailureCode {
     ShuttingDown,
     /// The agent's process died.
     EngineLost,
+    /// The agent's directory is gone.
+    WorkspaceUnavailable,
     /// Anything else in the agent.
     AgentError,
     /// A fault of the sidecar.
@@ -419,6 +421,7 @@ impl FailureCode {
             Self::ProviderQuota => "provider_quota",
             Self::ShuttingDown => "shutting_down",
             Self::EngineLost => "engine_lost",
+            Self::WorkspaceUnavailable => "workspace_unavailable",
             Self::AgentError => "agent_error",
             Self::Internal => "internal",
         }

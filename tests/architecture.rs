@@ -35,7 +35,16 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "driver",
         &[
-            "clock", "engine", "event", "gateway", "id", "opencode", "session", "shutdown", "tool",
+            "clock",
+            "engine",
+            "event",
+            "gateway",
+            "id",
+            "opencode",
+            "session",
+            "shutdown",
+            "tool",
+            "workspace",
         ],
     ),
     (

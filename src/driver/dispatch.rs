@@ -11,6 +11,7 @@ use crate::engine;
 use crate::gateway;
 use crate::session::{Errand, Job, Outlets, Registry};
 use crate::shutdown::Shutdown;
+use crate::workspace;
 
 /// What all sessions share. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -18,6 +19,7 @@ pub(super) struct Surroundings {
     pub(super) config: Config,
     pub(super) links: link::Watch,
     pub(super) engine: engine::Handle,
+    pub(super) workspace: workspace::Watch,
     pub(super) gateway: gateway::Handle,
     pub(super) switchboard: Switchboard,
     pub(super) crowd: Crowd,
@@ -29,7 +31,7 @@ pub(super) struct Surroundings {
 /// returned answers which sessions the agent has.
 pub(crate) fn spawn(
     config: Config,
-    engine: engine::Handle,
+    (engine, workspace): (engine::Handle, workspace::Watch),
     gateway: gateway::Handle,
     (registry, outlets): (Registry, Outlets),
     shutdown: Shutdown,
@@ -50,6 +52,7 @@ pub(crate) fn spawn(
         config,
         links,
         engine,
+        workspace,
         gateway,
         switchboard,
         crowd,

@@ -27,3 +27,4 @@ mod recovering;
 mod secrecy;
 mod stopping;
 mod turns;
+mod workspace;

@@ -54,6 +54,8 @@ struct Script {
     hungry: bool,
     /// Cut every connection, and take no new one, while this file exists in `DATA_DIR`.
     cut_when: Option<String>,
+    /// Hold back what it answers while this file exists in `DATA_DIR`.
+    hold_when: Option<String>,
 }
 
 fn main() {
@@ -102,7 +104,8 @@ fn main() {
     }
     if let Some(bin) = &script.front_of {
         let cut = script.cut_when.map(|file| data_dir.join(file));
-        front::stand(bin, cut);
+        let hold = script.hold_when.map(|file| data_dir.join(file));
+        front::stand(bin, cut, hold);
         return;
     }
     std::thread::sleep(Duration::from_millis(script.delay_ms));
