@@ -18,6 +18,7 @@ pub(crate) mod ending;
 mod instructions;
 mod link;
 mod opening;
+mod provider_reason;
 mod publish;
 mod recovery;
 mod resync;

@@ -33,6 +33,7 @@ use super::crowd::Presence;
 use super::dispatch::Surroundings;
 use super::link::Link;
 use super::opening::Opened;
+use super::provider_reason;
 use super::publish::publish;
 use super::resync::Missed;
 use super::switchboard::{Item, Place};
@@ -40,6 +41,7 @@ use super::translate::{Batch, End, Signal, Translator};
 use super::words::Words;
 use crate::clock::Timestamp;
 use crate::engine::Busy;
+use crate::event::{Body, Event};
 use crate::gateway::Grant;
 use crate::opencode::CallError;
 use crate::session::{Command, Health, Request, Seat, Status};
@@ -166,7 +168,7 @@ impl Turn {
         // Also what it is now, if that is worth saying.
         health_rx.mark_changed();
         let end = loop {
-            publish(&self.seat, &mut self.batch);
+            self.publish();
             let stop_by = self.stopping.as_ref().map_or(self.deadline, |(_, by)| *by);
             let stopping = self.stopping.is_some();
             // Each child has its own.
@@ -191,6 +193,21 @@ impl Turn {
             }
         };
         self.close(end).await;
+    }
+
+    /// Publishes what was heard, and keeps what clients see of the turn in step with it.
+    fn publish(&mut self) {
+        let results = |event: &Event| matches!(event.body, Body::ToolResult(_));
+        let may_have_written = self.batch.events.iter().any(results);
+        publish(&self.seat, &mut self.batch);
+        let usage = self.translator.usage();
+        if may_have_written || self.seat.session.status().usage != usage {
+            let (files, _) = self.translator.files(self.presence.alone());
+            self.seat.update(|status| {
+                status.usage = usage;
+                status.files_modified = files;
+            });
+        }
     }
 
     /// Takes what is in the queue, up to a point.
@@ -320,6 +337,7 @@ impl Turn {
 
     async fn close(mut self, end: End) {
         self.remember_usage();
+        let end = provider_reason::tell(end, self.grant.as_ref());
         // Before the terminal event can be seen: then no key is in use any more.
         self.grant = None;
         (self.inquiry, self.recovery) = (None, None);

@@ -201,7 +201,8 @@ impl Exchange<'_> {
         *request.headers_mut() = self.request_headers()?;
         *request.body_mut() = Some(reqwest::Body::wrap(segments));
         let sent = client.execute(request).await;
-        let response = sent.map_err(|error| upstream::explain(&error, route.upstream.host()))?;
+        let response =
+            sent.map_err(|error| upstream::explain(&error, &route.upstream.authority()))?;
         let response: Response<reqwest::Body> = response.into();
         Ok(response.map(|body| {
             body.map_err(|error| BoxError::from(error.without_url()))

@@ -14,6 +14,7 @@ use super::class::{self, Class};
 use super::demo;
 use super::fix::Fixes;
 use super::meter::{Budget, Meter, Stop, Usage, Wait};
+use super::sentence::located;
 use crate::provider::Upstream;
 use crate::secret::Secret;
 
@@ -222,7 +223,12 @@ impl Grant {
     }
 
     pub(crate) fn usage(&self) -> Usage {
-        self.entry.meter.usage()
+        let usage = self.entry.meter.usage();
+        let authority = || self.entry.route.upstream.authority();
+        Usage {
+            last_error: usage.last_error.map(|error| located(error, &authority())),
+            ..usage
+        }
     }
 
     /// Why no more calls are made; the turn cannot go on.

@@ -24,6 +24,7 @@ mod memory;
 mod newcomer;
 mod place;
 mod proxy;
+mod reasons;
 mod recovering;
 mod secrecy;
 mod stopping;

@@ -333,3 +333,27 @@ fn a_conversation_that_outgrows_the_model_is_summarised_and_goes_on() {
         "{seen:#?}"
     );
 }
+
+/// What clients ask for during a turn is what has happened until then.
+#[test]
+fn the_status_is_live_during_a_turn() {
+    let world = World::start();
+    let path = world.file("live.txt");
+    world.script(
+        "live",
+        [
+            Turn::new()
+                .tool("write", json!({ "filePath": path, "content": "x" }))
+                .usage(700, 30, 0, 0),
+            Turn::new().text("Now I think.").hang_here(),
+        ],
+    );
+    world.create("live");
+    let mut stream = world.stream("live", "");
+    stream.until("text", |event| event.data["source"] == "assistant");
+    let status = world.status("live");
+    assert_eq!(status["status"], "running");
+    assert_eq!(status["files_modified"], json!([path]));
+    assert_eq!(status["usage"]["input_tokens"], 700, "{status}");
+    assert_eq!(world.stop("live").status, 200);
+}
