@@ -21,6 +21,7 @@ mod opening;
 mod provider_reason;
 mod publish;
 mod recovery;
+mod refused_calls;
 mod resync;
 mod switchboard;
 pub(crate) mod translate;

@@ -29,6 +29,7 @@ mod segments;
 mod sentence;
 mod server;
 mod table;
+mod tool_arguments;
 mod upstream;
 mod usage;
 mod verdict;

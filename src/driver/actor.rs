@@ -35,6 +35,7 @@ use super::link::Link;
 use super::opening::Opened;
 use super::provider_reason;
 use super::publish::publish;
+use super::refused_calls;
 use super::resync::Missed;
 use super::switchboard::{Item, Place};
 use super::translate::{Batch, End, Signal, Translator};
@@ -198,6 +199,9 @@ impl Turn {
     /// Publishes what was heard, and keeps what clients see of the turn in step with it.
     fn publish(&mut self) {
         let results = |event: &Event| matches!(event.body, Body::ToolResult(_));
+        if let Some(grant) = &self.grant {
+            refused_calls::restore(&mut self.batch.events, |id| grant.tool_arguments(id));
+        }
         let may_have_written = self.batch.events.iter().any(results);
         publish(&self.seat, &mut self.batch);
         let usage = self.translator.usage();
