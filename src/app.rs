@@ -162,9 +162,9 @@ impl App {
         let (registry, outlets) =
             session::Registry::new(config.sessions, journal.clone(), shutdown.drain.clone());
         let seats = (registry.clone(), outlets);
-        driver::spawn(
+        let agent_sessions = driver::spawn(
             config.driver,
-            engine.clone(),
+            (engine.clone(), workspace.clone()),
             gateway.handle(),
             seats,
             shutdown.clone(),
@@ -173,7 +173,9 @@ impl App {
         gateway.spawn(&tracker, shutdown.gone.clone());
         keep(&registry, &tracker, &shutdown);
         let bearer = bearer(config.shared_secrets.clone());
-        let reports = backend::spawn(config.backend, &registry, bearer, &shutdown, &tracker)
+        let conversations = conversations(agent_sessions);
+        let backend = (bearer, conversations);
+        let reports = backend::spawn(config.backend, &registry, backend, &shutdown, &tracker)
             .map_err(|error| AppError::Usage(error.to_string()))?;
         tracker.spawn(renew(config.shared_secrets.clone(), shutdown.gone.clone()));
 
@@ -235,6 +237,14 @@ impl App {
 /// What we show the backend, as it is at each call.
 fn bearer(secrets: SharedSecrets) -> backend::Bearer {
     backend::Bearer::new(move || secrets.first())
+}
+
+/// How the backend's list is compared with what the agent has.
+fn conversations(agent_sessions: driver::AgentSessions) -> backend::Conversations {
+    backend::Conversations::new(move |remote_id, id| {
+        let agent_sessions = agent_sessions.clone();
+        Box::pin(async move { agent_sessions.made_for(&remote_id, &id).await })
+    })
 }
 
 /// What keeps the registry in step with the disk.

@@ -147,7 +147,9 @@ impl Config {
             host: address.host,
             port: address.port,
             shared_secrets: SharedSecrets::read(secret, environment)?,
-            max_body_bytes: server.max_body_bytes,
+            max_body_bytes: server
+                .max_body_bytes
+                .unwrap_or_else(|| body_limit(work.max_prompt_length)),
             drain_timeout: drain.drain_timeout,
             announce: server.announce,
             workspace,
@@ -163,6 +165,16 @@ impl Config {
             hints: environment.hints(known.collect()),
         })
     }
+}
+
+/// Room for the longest request there is: a prompt and a system prompt of `max_prompt` characters, written
+/// as JSON escapes, and everything else.
+const fn body_limit(max_prompt: usize) -> usize {
+    /// A character outside the basic plane as two escapes: `\ud83d\ude00`.
+    const LONGEST_CHARACTER: usize = 12;
+    /// The key (16 KiB, each byte an escape of six) and the short fields.
+    const OTHER_FIELDS: usize = 256 << 10;
+    2 * LONGEST_CHARACTER * max_prompt + OTHER_FIELDS
 }
 
 /// `DATA_DIR`, made if it is missing. Without the setting: the image's place, else `./data`.

@@ -10,6 +10,7 @@
 //! Decides nothing about HTTP answers, and keeps no keys but inside the gateway's grant.
 
 mod actor;
+mod agent_sessions;
 mod closing;
 mod crowd;
 mod dispatch;
@@ -17,8 +18,10 @@ pub(crate) mod ending;
 mod instructions;
 mod link;
 mod opening;
+mod provider_reason;
 mod publish;
 mod recovery;
+mod refused_calls;
 mod resync;
 mod switchboard;
 pub(crate) mod translate;
@@ -27,6 +30,7 @@ mod words;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub(crate) use self::agent_sessions::AgentSessions;
 pub(crate) use self::dispatch::spawn;
 
 use crate::setting;

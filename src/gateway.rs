@@ -15,6 +15,7 @@
 mod class;
 mod demo;
 mod error;
+mod error_body;
 mod fix;
 mod forward;
 mod intake;
@@ -25,8 +26,10 @@ mod relay;
 mod rewrite;
 mod scan;
 mod segments;
+mod sentence;
 mod server;
 mod table;
+mod tool_arguments;
 mod upstream;
 mod usage;
 mod verdict;
@@ -48,7 +51,8 @@ use intake::Intake;
 pub(crate) use class::CLASSES;
 #[cfg(test)]
 pub(crate) use error::stop_code;
-pub(crate) use meter::{Budget, Stop, Usage, Wait};
+pub(crate) use meter::{Budget, LastError, Stop, Usage, Wait};
+pub(crate) use sentence::PROVIDER_AT;
 pub(crate) use table::{Grant, Route};
 pub(crate) use upstream::{ProxySettings, UpstreamError};
 #[cfg(test)]

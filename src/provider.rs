@@ -249,6 +249,13 @@ impl Upstream {
         self.base.as_str()
     }
 
+    /// Host and port, for sentences.
+    pub(crate) fn authority(&self) -> String {
+        let port = self.base.port_or_known_default();
+        let port = port.map_or_else(String::new, |port| format!(":{port}"));
+        format!("{}{port}", self.host())
+    }
+
     pub(crate) fn host(&self) -> &str {
         self.base.host_str().unwrap_or("the provider")
     }

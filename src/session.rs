@@ -102,6 +102,9 @@ pub(crate) enum CreateError {
     Cancelled,
     #[error("the sidecar is shutting down")]
     ShuttingDown,
+    /// The agent's directory cannot be used.
+    #[error("{0}")]
+    WorkspaceUnavailable(String),
     #[error("{0}")]
     EngineUnavailable(String),
     #[error("{0}")]

@@ -38,8 +38,17 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "driver",
         &[
-            "clock", "engine", "event", "gateway", "id", "opencode", "session", "setting",
-            "shutdown", "tool",
+            "clock",
+            "engine",
+            "event",
+            "gateway",
+            "id",
+            "opencode",
+            "session",
+            "setting",
+            "shutdown",
+            "tool",
+            "workspace",
         ],
     ),
     (

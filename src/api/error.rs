@@ -35,6 +35,7 @@ pub(crate) enum ErrorCode {
     TooManyStreams,
     TooManySessions,
     EngineUnavailable,
+    WorkspaceUnavailable,
     JournalUnavailable,
     ShuttingDown,
     Internal,
@@ -90,6 +91,7 @@ impl ErrorCode {
         Self::TooManyStreams,
         Self::TooManySessions,
         Self::EngineUnavailable,
+        Self::WorkspaceUnavailable,
         Self::JournalUnavailable,
         Self::ShuttingDown,
         Self::Internal,
@@ -108,6 +110,7 @@ impl ErrorCode {
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooManySessions
             | Self::EngineUnavailable
+            | Self::WorkspaceUnavailable
             | Self::JournalUnavailable
             | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -129,6 +132,9 @@ impl ErrorCode {
             Self::TooManySessions => "`MAX_CONCURRENT_SESSIONS` sessions are active; `Retry-After`",
             Self::EngineUnavailable => {
                 "the child cannot take work; `Retry-After` says when to ask again"
+            }
+            Self::WorkspaceUnavailable => {
+                "the agent's directory cannot be used; the sentence is that of `/ready`"
             }
             Self::JournalUnavailable => {
                 "the journal is being opened, or its disk does not answer or is full; `Retry-After`"
@@ -203,11 +209,12 @@ impl ApiError {
         }
     }
 
-    pub(crate) fn unauthorized() -> Self {
-        Self::new(
-            ErrorCode::Unauthorized,
-            "this route needs the header `Authorization: Bearer <shared secret>`, and the one sent is not accepted",
-        )
+    /// `what` completes the sentence: what came instead of the token.
+    pub(crate) fn unauthorized(what: &str) -> Self {
+        let message = format!(
+            "this route needs the header `Authorization: Bearer <shared secret>`, and {what}"
+        );
+        Self::new(ErrorCode::Unauthorized, message)
     }
 
     pub(crate) fn not_found(path: &str) -> Self {
@@ -277,6 +284,7 @@ impl From<CreateError> for ApiError {
             CreateError::JournalUnavailable(_) => later(ErrorCode::JournalUnavailable, message),
             CreateError::ShuttingDown => later(ErrorCode::ShuttingDown, message),
             CreateError::EngineUnavailable(_) => later(ErrorCode::EngineUnavailable, message),
+            CreateError::WorkspaceUnavailable(_) => later(ErrorCode::WorkspaceUnavailable, message),
             CreateError::Failed(cause) => Self::internal(cause),
         }
     }
@@ -369,6 +377,7 @@ mod tests {
             "429 \"too_many_streams\"",
             "503 \"too_many_sessions\"",
             "503 \"engine_unavailable\"",
+            "503 \"workspace_unavailable\"",
             "503 \"journal_unavailable\"",
             "503 \"shutting_down\"",
             "500 \"internal\"",

@@ -11,6 +11,7 @@ use http::StatusCode;
 
 use super::meter::{Denied, LastError, Stop};
 use super::scan::ScanError;
+use super::sentence::PROVIDER_AT;
 use crate::provider::Dialect;
 
 /// A call that the gateway answers itself. By side: the child, the gateway, the provider.
@@ -45,8 +46,8 @@ pub(super) enum ForwardError {
     // Upstream
     #[error("the provider did not begin to answer within {}", seconds(*.0))]
     HeaderTimeout(Duration),
-    #[error("the provider at {host} cannot be reached: {detail}")]
-    Unreachable { host: String, detail: String },
+    #[error("{PROVIDER_AT}{authority} cannot be reached: {detail}")]
+    Unreachable { authority: String, detail: String },
     #[error("the provider's certificate is not trusted: {0}")]
     Certificate(&'static str),
     #[error(

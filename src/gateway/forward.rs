@@ -201,7 +201,8 @@ impl Exchange<'_> {
         *request.headers_mut() = self.request_headers()?;
         *request.body_mut() = Some(reqwest::Body::wrap(segments));
         let sent = client.execute(request).await;
-        let response = sent.map_err(|error| upstream::explain(&error, route.upstream.host()))?;
+        let response =
+            sent.map_err(|error| upstream::explain(&error, &route.upstream.authority()))?;
         let response: Response<reqwest::Body> = response.into();
         Ok(response.map(|body| {
             body.map_err(|error| BoxError::from(error.without_url()))
@@ -264,14 +265,13 @@ impl Exchange<'_> {
         }
         let kind = head.headers.get(CONTENT_TYPE);
         let streams = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
-        call.answering(Tap::new(
-            self.dialect,
-            if streams {
-                Format::Stream
-            } else {
-                Format::Json
-            },
-        ));
+        let format = if streams {
+            Format::Stream
+        } else {
+            Format::Json
+        };
+        let tap = Tap::new(self.dialect, format);
+        call.answering(tap.keeping(self.entry.tool_arguments.clone()));
         let mut response = Response::new(());
         *response.status_mut() = head.status;
         for name in RESPONSE_HEADERS {

@@ -129,8 +129,8 @@ fn proxies(settings: &ProxySettings) -> Result<Vec<Proxy>, UpstreamError> {
         .collect())
 }
 
-/// What went wrong on the way to the provider, without addresses or keys.
-pub(super) fn explain(error: &reqwest::Error, host: &str) -> ForwardError {
+/// What went wrong on the way to the provider at `authority`, without keys.
+pub(super) fn explain(error: &reqwest::Error, authority: &str) -> ForwardError {
     let mut cause: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(inner) = cause {
         if let Some(rustls::Error::InvalidCertificate(reason)) = as_tls(inner) {
@@ -139,7 +139,7 @@ pub(super) fn explain(error: &reqwest::Error, host: &str) -> ForwardError {
         cause = inner.source();
     }
     ForwardError::Unreachable {
-        host: host.to_owned(),
+        authority: authority.to_owned(),
         detail: innermost(error),
     }
 }
