@@ -19,7 +19,7 @@ use crate::config::{Announce, Config, Renewal, SharedSecrets};
 use crate::journal::{self, Journal};
 use crate::opencode::config::{Model, Settings, content};
 use crate::shutdown::Shutdown;
-use crate::{api, backend, driver, engine, gateway, session, workspace};
+use crate::{api, backend, driver, engine, gateway, session, socket_owner, workspace};
 
 /// How long connections may take to finish their request once everything else is over.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
@@ -138,6 +138,8 @@ impl App {
         announce(config.announce, bound.address(), config.demo);
         warn_about(&config);
 
+        // Before anything is started: what descends from us now is not the agent's.
+        let socket_owners = socket_owner::Finder::new();
         let connections = TaskTracker::new();
         let workspace = workspace::spawn(&config.workspace, &tracker, shutdown.gone.clone());
         let gateway = gateway::Bound::bind(config.gateway)
@@ -189,6 +191,11 @@ impl App {
                 demo: config.demo,
                 drain_timeout: config.drain_timeout,
             },
+            web: api::WebRules {
+                allow_origins: config.allow_origins,
+                allowed_hosts: config.allowed_hosts,
+            },
+            socket_owners,
         };
         let close = CancellationToken::new();
         // With the listener, not after it: a stream that follows ends because its log is closed.

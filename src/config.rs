@@ -41,6 +41,10 @@ pub struct Config {
     pub(crate) host: IpAddr,
     pub(crate) port: u16,
     pub(crate) shared_secrets: SharedSecrets,
+    /// Origins of web pages that may use the sessions.
+    pub(crate) allow_origins: Vec<String>,
+    /// Names under which this is asked for, besides those of the host and the cluster.
+    pub(crate) allowed_hosts: Vec<String>,
     pub(crate) max_body_bytes: usize,
     pub(crate) drain_timeout: Duration,
     pub(crate) announce: Announce,
@@ -143,6 +147,12 @@ impl Config {
             host: reader.required("HOST", parse::address)?,
             port: reader.required("PORT", parse::port)?,
             shared_secrets: SharedSecrets::read(reader)?,
+            allow_origins: reader
+                .optional("CORS_ALLOW_ORIGINS", parse::origins)?
+                .unwrap_or_default(),
+            allowed_hosts: reader
+                .optional("ALLOWED_HOSTS", parse::hosts)?
+                .unwrap_or_default(),
             max_body_bytes: reader.required("MAX_BODY_BYTES", parse::within(1024..=104_857_600))?,
             drain_timeout: reader.required("DRAIN_TIMEOUT", parse::duration)?,
             announce: reader.required("ANNOUNCE", |text| match text {

@@ -37,6 +37,7 @@ mod provider;
 mod secret;
 mod session;
 mod shutdown;
+mod socket_owner;
 pub mod telemetry;
 mod text;
 mod tool;

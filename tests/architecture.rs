@@ -19,6 +19,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("process", &[]),
     ("secret", &[]),
     ("shutdown", &[]),
+    ("socket_owner", &[]),
     ("text", &[]),
     ("trust", &[]),
     ("workspace", &[]),
@@ -66,6 +67,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "secret",
             "session",
             "shutdown",
+            "socket_owner",
             "text",
             "tool",
             "workspace",
@@ -101,6 +103,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "opencode",
             "session",
             "shutdown",
+            "socket_owner",
             "workspace",
         ],
     ),
@@ -257,7 +260,10 @@ fn what_belongs_to_one_room_is_not_done_in_another() {
         ("std::env::var", &["config"]),
         // The gateway speaks HTTP of its own.
         ("StatusCode", &["api", "bench", "gateway"]),
-        ("/proc/", &["engine", "journal", "live", "process"]),
+        (
+            "/proc/",
+            &["engine", "journal", "live", "process", "socket_owner"],
+        ),
     ];
     for path in sources() {
         let (room, text) = (room(&path), shipped(&path));

@@ -122,7 +122,13 @@ const SESSION: &[ErrorCode] = &[
     ErrorCode::JournalUnavailable,
 ];
 
-const EVERYWHERE: [ErrorCode; 2] = [ErrorCode::Unauthorized, ErrorCode::Internal];
+const EVERYWHERE: [ErrorCode; 5] = [
+    ErrorCode::Unauthorized,
+    ErrorCode::ForeignOrigin,
+    ErrorCode::AgentProcess,
+    ErrorCode::UnknownHost,
+    ErrorCode::Internal,
+];
 
 static TEXT: LazyLock<String> = LazyLock::new(|| {
     // Maps with string keys always become JSON.

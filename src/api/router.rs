@@ -6,9 +6,10 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{delete, get, post};
+use tower::util::option_layer;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::{State, drain, engine, metrics, middleware, openapi, probes, sessions};
+use super::{State, caller, drain, engine, metrics, middleware, openapi, origin, probes, sessions};
 
 pub(super) fn router(state: Arc<State>) -> Router {
     let open = Router::new()
@@ -17,14 +18,20 @@ pub(super) fn router(state: Arc<State>) -> Router {
         .route("/ready", get(probes::ready))
         .method_not_allowed_fallback(middleware::no_method);
 
-    let guarded = Router::new()
-        .route("/openapi.json", get(openapi::document))
+    // No page of another origin may move the child, end the process or read the figures.
+    let operating = Router::new()
         .route("/metrics", get(metrics::metrics))
         .route("/drain", post(drain::drain))
         .route("/engine/status", get(engine::status))
         .route("/engine/start", post(engine::start))
         .route("/engine/stop", post(engine::stop))
         .route("/engine/restart", post(engine::restart))
+        .method_not_allowed_fallback(middleware::no_method)
+        .layer(from_fn_with_state(state.clone(), middleware::authenticate))
+        .layer(from_fn(origin::own_pages));
+
+    let working = Router::new()
+        .route("/openapi.json", get(openapi::document))
         .route("/sessions", get(sessions::list).post(sessions::create))
         .route("/sessions/{id}", delete(sessions::stop))
         .route("/sessions/{id}/stop", post(sessions::stop))
@@ -34,8 +41,16 @@ pub(super) fn router(state: Arc<State>) -> Router {
         // What does not exist is guarded too: without a token nobody learns which routes there are.
         .fallback(middleware::no_route)
         .method_not_allowed_fallback(middleware::no_method)
+        .layer(from_fn_with_state(state.clone(), middleware::authenticate))
+        // Before the token is asked for: a preflight has none.
+        .layer(option_layer(origin::cors(&state.web)))
+        .layer(from_fn_with_state(state.clone(), origin::listed_pages));
+
+    let guarded = operating
+        .merge(working)
         .layer(DefaultBodyLimit::max(state.rules.max_body_bytes))
-        .layer(from_fn_with_state(state.clone(), middleware::authenticate));
+        .layer(from_fn_with_state(state.clone(), caller::refuse_agent))
+        .layer(from_fn_with_state(state.clone(), origin::known_host));
 
     outermost(open.merge(guarded)).with_state(state)
 }

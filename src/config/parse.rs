@@ -95,6 +95,34 @@ pub(crate) fn url(text: &str) -> Option<Url> {
     (matches!(url.scheme(), "http" | "https") && url.has_host() && plain).then_some(url)
 }
 
+/// Origins as browsers write them: scheme, host and a port that is not the scheme's own.
+pub(crate) fn origins(text: &str) -> Option<Vec<String>> {
+    list(text, |word| {
+        let origin = url(word)?;
+        (origin.path() == "/" && !word.ends_with('/'))
+            .then(|| origin.origin().ascii_serialization())
+    })
+}
+
+/// Host names, in lower case.
+pub(crate) fn hosts(text: &str) -> Option<Vec<String>> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+    list(text, |word| {
+        let plain = word.chars().all(is_plain) && !word.starts_with('.') && !word.ends_with('.');
+        plain.then(|| word.to_ascii_lowercase())
+    })
+}
+
+/// Every word between commas; a list without one is a mistake.
+fn list(text: &str, one: impl Fn(&str) -> Option<String>) -> Option<Vec<String>> {
+    let words = text
+        .split(',')
+        .map(str::trim)
+        .filter(|word| !word.is_empty());
+    let found: Vec<String> = words.map(one).collect::<Option<_>>()?;
+    (!found.is_empty()).then_some(found)
+}
+
 pub(crate) fn path(text: &str) -> Option<PathBuf> {
     (!text.contains('\0')).then(|| PathBuf::from(text))
 }
@@ -183,6 +211,47 @@ mod tests {
         ];
         for (text, bytes) in cases {
             assert_eq!(super::bytes(16 << 20..=1 << 40)(text), bytes, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_origin_is_written_as_browsers_do() {
+        let some = |words: &[&str]| Some(words.iter().map(|&word| word.to_owned()).collect());
+        assert_eq!(
+            origins("https://Dash.example:443, http://localhost:5173,"),
+            some(&["https://dash.example", "http://localhost:5173"])
+        );
+        for bad in [
+            "",
+            ",",
+            "*",
+            "null",
+            "dash.example",
+            "https://a.b/",
+            "https://a.b/c",
+            "https://u@a.b",
+            "ftp://a.b",
+        ] {
+            assert_eq!(origins(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_a_name_without_a_port() {
+        assert_eq!(
+            hosts("Agent.example.com"),
+            Some(vec!["agent.example.com".into()])
+        );
+        for bad in [
+            "",
+            "*.example.com",
+            ".example.com",
+            "a.b:80",
+            "http://a.b",
+            "a b",
+            "a.b.",
+        ] {
+            assert_eq!(hosts(bad), None, "{bad}");
         }
     }
 

@@ -76,6 +76,20 @@ pub(crate) static SETTINGS: &[Setting] = &[
     },
     setting(
         Group::Server,
+        "CORS_ALLOW_ORIGINS",
+        None,
+        "origins separated by commas, such as https://dash.example.com (no path and no wildcard)",
+        "Web pages of other origins that may use the sessions; none: only pages of this origin",
+    ),
+    setting(
+        Group::Server,
+        "ALLOWED_HOSTS",
+        None,
+        "host names separated by commas, such as agent.example.com (no port and no wildcard)",
+        "Further names under which this is asked for where no secret is set",
+    ),
+    setting(
+        Group::Server,
         "BACKEND_API_URL",
         None,
         "an http or https address without user name, query or fragment, such as http://backend:8080",
