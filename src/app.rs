@@ -142,7 +142,7 @@ impl App {
         let socket_owners = socket_owner::Finder::new();
         let connections = TaskTracker::new();
         let workspace = workspace::spawn(&config.workspace, &tracker, shutdown.gone.clone());
-        let gateway = gateway::Bound::bind(config.gateway)
+        let gateway = gateway::Bound::bind(config.gateway, socket_owners.clone())
             .await
             .map_err(|error| AppError::Usage(error.to_string()))?;
         let briefings = briefings(gateway.addr(), gateway.handle());
@@ -175,8 +175,15 @@ impl App {
         gateway.spawn(&tracker, shutdown.gone.clone());
         keep(&registry, &tracker, &shutdown);
         let bearer = bearer(config.shared_secrets.clone());
-        let reports = backend::spawn(config.backend, &registry, bearer, &shutdown, &tracker)
-            .map_err(|error| AppError::Usage(error.to_string()))?;
+        let reports = backend::spawn(
+            config.backend,
+            &registry,
+            bearer,
+            socket_owners.clone(),
+            &shutdown,
+            &tracker,
+        )
+        .map_err(|error| AppError::Usage(error.to_string()))?;
         tracker.spawn(renew(config.shared_secrets.clone(), shutdown.gone.clone()));
 
         let state = api::State {

@@ -32,6 +32,7 @@ mod journal;
 mod live;
 mod loopback;
 mod opencode;
+mod outgoing;
 mod process;
 mod provider;
 mod secret;

@@ -249,10 +249,6 @@ impl Upstream {
         self.base.as_str()
     }
 
-    pub(crate) fn host(&self) -> &str {
-        self.base.host_str().unwrap_or("the provider")
-    }
-
     /// The address of the dialect's one operation.
     pub(crate) fn url(&self) -> Url {
         let mut url = self.base.clone();

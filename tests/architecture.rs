@@ -28,7 +28,11 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("tool", &[]),
     ("event", &["clock"]),
     ("opencode", &["secret", "text"]),
-    ("gateway", &["provider", "secret", "trust"]),
+    ("outgoing", &["socket_owner"]),
+    (
+        "gateway",
+        &["outgoing", "provider", "secret", "socket_owner", "trust"],
+    ),
     (
         "session",
         &["clock", "event", "journal", "provider", "secret", "tool"],
@@ -41,7 +45,16 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     (
         "backend",
-        &["backoff", "clock", "secret", "session", "shutdown", "trust"],
+        &[
+            "backoff",
+            "clock",
+            "outgoing",
+            "secret",
+            "session",
+            "shutdown",
+            "socket_owner",
+            "trust",
+        ],
     ),
     (
         "engine",

@@ -237,7 +237,8 @@ impl Rig {
             extra_ca_file: None,
         };
         let tracker = TaskTracker::new();
-        let handle = spawn_at(pace, &config, &registry, bearer, &shutdown, &tracker).unwrap();
+        let client = Client::new(&config, bearer, Finder::new(), pace).unwrap();
+        let handle = spawn_at(pace, client, &registry, &shutdown, &tracker);
         Self {
             registry,
             outlets,

@@ -167,15 +167,8 @@ fn spawn_room(rig: &Rig, fake: &Fake) -> Handle {
     let tracker = TaskTracker::new();
     let bearer = Bearer::new(|| None);
     let registry = rig.registry.clone();
-    spawn_at(
-        TEST_PACE,
-        &config,
-        &registry,
-        bearer,
-        &rig.shutdown,
-        &tracker,
-    )
-    .unwrap()
+    let client = Client::new(&config, bearer, Finder::new(), TEST_PACE).unwrap();
+    spawn_at(TEST_PACE, client, &registry, &rig.shutdown, &tracker)
 }
 
 #[tokio::test]
