@@ -27,6 +27,7 @@ mod scan;
 mod segments;
 mod server;
 mod table;
+mod unauthenticated;
 mod upstream;
 mod usage;
 mod verdict;
