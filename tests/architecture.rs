@@ -48,6 +48,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         &[
             "backoff",
             "clock",
+            "id",
             "outgoing",
             "secret",
             "session",
@@ -75,6 +76,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "config",
             "engine",
             "event",
+            "id",
             "process",
             "provider",
             "secret",

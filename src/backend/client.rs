@@ -11,8 +11,9 @@ use serde_json::value::RawValue;
 
 use super::{Bearer, Config, Pace};
 use crate::clock::Timestamp;
+use crate::id::is_id;
 use crate::outgoing::{Caller, SendError, innermost};
-use crate::session::{Report, Stray, is_id};
+use crate::session::{Report, Stray};
 use crate::socket_owner::Finder;
 use crate::trust;
 
@@ -21,6 +22,9 @@ const MAX_LIST: usize = 16 << 20;
 
 /// As many as `MAX_CONCURRENT_SESSIONS` can be. What is past it is left for another start.
 const MAX_SESSIONS: usize = 1000;
+
+/// Stands for the status of a call that is not made: a bad request.
+const NOT_SENT: u16 = 400;
 
 /// No longer wait than this is taken from a `Retry-After`.
 const MAX_RETRY_AFTER: Duration = Duration::from_mins(1);
@@ -137,6 +141,10 @@ impl Client {
 
     /// Tells the end of a turn.
     pub(super) async fn tell(&self, report: &Report) -> Told {
+        // It becomes a part of the path, and may come from a disk that somebody else wrote.
+        if !is_id(&report.id) {
+            return Told::Refused(NOT_SENT);
+        }
         let problem = report.problem.as_ref();
         let body = Body {
             status: report.state.as_str(),

@@ -18,7 +18,7 @@ use crate::session::log::{Epoch, Place};
 use crate::session::record::Origin;
 use crate::session::{Interrupted, Session};
 
-/// A session as the backend has it. Its id is one of [`is_id`](crate::session::is_id).
+/// A session as the backend has it. Its id is one of [`is_id`](crate::id::is_id).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Stray {
     pub(crate) id: String,
