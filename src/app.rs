@@ -19,7 +19,7 @@ use crate::config::{Announce, Config, Renewal, SharedSecrets};
 use crate::journal::{self, Journal};
 use crate::opencode::config::{Model, Settings, content};
 use crate::shutdown::Shutdown;
-use crate::{api, backend, driver, engine, gateway, session, workspace};
+use crate::{api, backend, driver, engine, gateway, session, socket_owner, workspace};
 
 /// How long connections may take to finish their request once everything else is over.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
@@ -138,9 +138,11 @@ impl App {
         announce(config.announce, bound.address(), config.demo);
         warn_about(&config);
 
+        // Before anything is started: what descends from us now is not the agent's.
+        let socket_owners = socket_owner::Finder::new();
         let connections = TaskTracker::new();
         let workspace = workspace::spawn(&config.workspace, &tracker, shutdown.gone.clone());
-        let gateway = gateway::Bound::bind(config.gateway)
+        let gateway = gateway::Bound::bind(config.gateway, socket_owners.clone())
             .await
             .map_err(|error| AppError::Usage(error.to_string()))?;
         let briefings = briefings(gateway.addr(), gateway.handle());
@@ -174,9 +176,15 @@ impl App {
         keep(&registry, &tracker, &shutdown);
         let bearer = bearer(config.shared_secrets.clone());
         let conversations = conversations(agent_sessions);
-        let backend = (bearer, conversations);
-        let reports = backend::spawn(config.backend, &registry, backend, &shutdown, &tracker)
-            .map_err(|error| AppError::Usage(error.to_string()))?;
+        let reports = backend::spawn(
+            config.backend,
+            &registry,
+            (bearer, conversations),
+            socket_owners.clone(),
+            &shutdown,
+            &tracker,
+        )
+        .map_err(|error| AppError::Usage(error.to_string()))?;
         tracker.spawn(renew(config.shared_secrets.clone(), shutdown.gone.clone()));
 
         let state = api::State {
@@ -191,6 +199,11 @@ impl App {
                 demo: config.demo,
                 drain_timeout: config.drain_timeout,
             },
+            web: api::WebRules {
+                allow_origins: config.allow_origins,
+                allowed_hosts: config.allowed_hosts,
+            },
+            socket_owners,
         };
         let close = CancellationToken::new();
         // With the listener, not after it: a stream that follows ends because its log is closed.

@@ -36,6 +36,7 @@ use crate::backoff::Limits;
 use crate::secret::Secret;
 use crate::session::Registry;
 use crate::shutdown::Shutdown;
+use crate::socket_owner::Finder;
 
 /// What the room was told.
 #[derive(Clone, Debug)]
@@ -118,26 +119,37 @@ const PACE: Pace = Pace {
 pub(crate) fn spawn(
     config: Option<Config>,
     registry: &Registry,
-    asked: (Bearer, Conversations),
+    (bearer, conversations): (Bearer, Conversations),
+    owners: Finder,
     shutdown: &Shutdown,
     tracker: &TaskTracker,
 ) -> Result<Handle, BackendError> {
     match config {
-        Some(config) => spawn_at(PACE, &config, registry, asked, shutdown, tracker),
+        Some(config) => {
+            let client = Client::new(&config, bearer, owners, PACE).map_err(BackendError)?;
+            Ok(spawn_at(
+                PACE,
+                client,
+                registry,
+                conversations,
+                shutdown,
+                tracker,
+            ))
+        }
         None => Ok(Handle::of_none()),
     }
 }
 
 fn spawn_at(
     pace: Pace,
-    config: &Config,
+    client: Client,
     registry: &Registry,
-    (bearer, conversations): (Bearer, Conversations),
+    conversations: Conversations,
     shutdown: &Shutdown,
     tracker: &TaskTracker,
-) -> Result<Handle, BackendError> {
+) -> Handle {
     let around = Surroundings {
-        client: Client::new(config, bearer, pace).map_err(BackendError)?,
+        client,
         line: Line::new(pace.retry),
         registry: registry.clone(),
         pace,
@@ -155,7 +167,7 @@ fn spawn_at(
         gone.run_until_cancelled(reporter.run()).await;
         drop(guard);
     });
-    Ok(Handle { last, done })
+    Handle { last, done }
 }
 
 // === impl Handle ===

@@ -39,6 +39,10 @@ pub struct Config {
     pub(crate) host: IpAddr,
     pub(crate) port: u16,
     pub(crate) shared_secrets: SharedSecrets,
+    /// Origins of web pages that may use the sessions.
+    pub(crate) allow_origins: Vec<String>,
+    /// Names under which this is asked for, besides those of the host and the cluster.
+    pub(crate) allowed_hosts: Vec<String>,
     pub(crate) max_body_bytes: usize,
     pub(crate) drain_timeout: Duration,
     pub(crate) announce: Announce,
@@ -147,6 +151,8 @@ impl Config {
             host: address.host,
             port: address.port,
             shared_secrets: SharedSecrets::read(secret, environment)?,
+            allow_origins: server.cors_allow_origins.unwrap_or_default(),
+            allowed_hosts: server.allowed_hosts.unwrap_or_default(),
             max_body_bytes: server
                 .max_body_bytes
                 .unwrap_or_else(|| body_limit(work.max_prompt_length)),

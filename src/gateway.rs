@@ -30,6 +30,7 @@ mod sentence;
 mod server;
 mod table;
 mod tool_arguments;
+mod unauthenticated;
 mod upstream;
 mod usage;
 mod verdict;
@@ -46,6 +47,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::secret::Secret;
 use crate::setting;
+use crate::socket_owner::Finder;
 use intake::Intake;
 
 pub(crate) use class::CLASSES;
@@ -114,21 +116,23 @@ struct Shared {
     token: Mutex<Option<Secret>>,
     table: Arc<table::Table>,
     intake: Intake,
-    upstream: upstream::Lazy,
+    providers: upstream::Providers,
 }
 
 // === impl Bound ===
 
 impl Bound {
-    pub(crate) async fn bind(config: Config) -> Result<Self, BindError> {
-        let upstream = upstream::Lazy::new(config.extra_ca_file.as_ref(), &config.proxy)?;
+    /// `owners` finds out who serves an address of this host.
+    pub(crate) async fn bind(config: Config, owners: Finder) -> Result<Self, BindError> {
+        let providers =
+            upstream::Providers::new(config.extra_ca_file.as_ref(), &config.proxy, owners)?;
         let (listener, addr) = server::listen().await.map_err(BindError::Listen)?;
         let shared = Shared {
             config,
             token: Mutex::new(None),
             table: Arc::default(),
             intake: Intake::new(),
-            upstream,
+            providers,
         };
         Ok(Self {
             listener,

@@ -16,6 +16,7 @@
 
 mod aside;
 mod board;
+mod check;
 mod desk;
 mod fault;
 mod frames;

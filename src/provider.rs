@@ -251,13 +251,7 @@ impl Upstream {
 
     /// Host and port, for sentences.
     pub(crate) fn authority(&self) -> String {
-        let port = self.base.port_or_known_default();
-        let port = port.map_or_else(String::new, |port| format!(":{port}"));
-        format!("{}{port}", self.host())
-    }
-
-    pub(crate) fn host(&self) -> &str {
-        self.base.host_str().unwrap_or("the provider")
+        authority(&self.base)
     }
 
     /// The address of the dialect's one operation.
@@ -318,6 +312,13 @@ fn parse_base(text: &str) -> Result<Url, ResolveError> {
         return Err(ResolveError::EndpointQuery);
     }
     Ok(base)
+}
+
+/// Host and port, for sentences.
+pub(crate) fn authority(url: &Url) -> String {
+    let port = url.port_or_known_default();
+    let port = port.map_or_else(String::new, |port| format!(":{port}"));
+    format!("{}{port}", url.host_str().unwrap_or("the provider"))
 }
 
 #[cfg(test)]

@@ -114,14 +114,5 @@ pub(crate) enum CreateError {
     Failed(String),
 }
 
-const MAX_ID: usize = 128;
-
-/// Whether this may be a session's id. The contract's are UUIDs; anything else that is harmless in a path
-/// is taken too.
-pub(crate) fn is_id(id: &str) -> bool {
-    let harmless = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    (1..=MAX_ID).contains(&id.len()) && id.bytes().all(harmless) && !id.starts_with('.')
-}
-
 #[cfg(test)]
 pub(crate) mod tests;

@@ -117,6 +117,40 @@ pub(crate) fn url(text: &str) -> Parsed<Url> {
     (callable && plain).then_some(url).ok_or(accepts)
 }
 
+/// Origins as browsers write them: scheme, host and a port that is not the scheme's own.
+pub(crate) fn origins(text: &str) -> Parsed<Vec<String>> {
+    let origin = |word: &str| {
+        let origin = url(word).ok()?;
+        (origin.path() == "/" && !word.ends_with('/'))
+            .then(|| origin.origin().ascii_serialization())
+    };
+    list(text, origin).ok_or(
+        "origins separated by commas, such as https://dash.example.com (no path and no wildcard)",
+    )
+}
+
+/// Host names, in lower case.
+pub(crate) fn hosts(text: &str) -> Parsed<Vec<String>> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+    let host = |word: &str| {
+        let plain = word.chars().all(is_plain) && !word.starts_with('.') && !word.ends_with('.');
+        plain.then(|| word.to_ascii_lowercase())
+    };
+    list(text, host).ok_or(
+        "host names separated by commas, such as agent.example.com (no port and no wildcard)",
+    )
+}
+
+/// Every word between commas; a list without one is a mistake.
+fn list(text: &str, one: impl Fn(&str) -> Option<String>) -> Option<Vec<String>> {
+    let words = text
+        .split(',')
+        .map(str::trim)
+        .filter(|word| !word.is_empty());
+    let found: Vec<String> = words.map(one).collect::<Option<_>>()?;
+    (!found.is_empty()).then_some(found)
+}
+
 /// One or two secrets, separated by a comma or a line break.
 ///
 /// Two at once let a rotation go without a gap. More than two is a mistake in a file that is not the
@@ -189,6 +223,47 @@ mod tests {
         for (text, expected) in cases {
             let parsed = bytes(16 << 20..=1 << 40, "a size")(text);
             assert_eq!(parsed.ok(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_origin_is_written_as_browsers_do() {
+        let some = |words: &[&str]| Some(words.iter().map(|&word| word.to_owned()).collect());
+        assert_eq!(
+            origins("https://Dash.example:443, http://localhost:5173,").ok(),
+            some(&["https://dash.example", "http://localhost:5173"])
+        );
+        for bad in [
+            "",
+            ",",
+            "*",
+            "null",
+            "dash.example",
+            "https://a.b/",
+            "https://a.b/c",
+            "https://u@a.b",
+            "ftp://a.b",
+        ] {
+            assert!(origins(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_a_name_without_a_port() {
+        assert_eq!(
+            hosts("Agent.example.com").ok(),
+            Some(vec!["agent.example.com".into()])
+        );
+        for bad in [
+            "",
+            "*.example.com",
+            ".example.com",
+            "a.b:80",
+            "http://a.b",
+            "a b",
+            "a.b.",
+        ] {
+            assert!(hosts(bad).is_err(), "{bad}");
         }
     }
 

@@ -19,6 +19,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("process", &[]),
     ("secret", &[]),
     ("shutdown", &[]),
+    ("socket_owner", &[]),
     ("text", &[]),
     ("trust", &[]),
     ("workspace", &[]),
@@ -28,7 +29,18 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("tool", &[]),
     ("event", &["clock"]),
     ("opencode", &["secret", "text"]),
-    ("gateway", &["provider", "secret", "setting", "trust"]),
+    ("outgoing", &["socket_owner"]),
+    (
+        "gateway",
+        &[
+            "outgoing",
+            "provider",
+            "secret",
+            "setting",
+            "socket_owner",
+            "trust",
+        ],
+    ),
     (
         "session",
         &[
@@ -53,7 +65,17 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     (
         "backend",
-        &["backoff", "clock", "secret", "session", "shutdown", "trust"],
+        &[
+            "backoff",
+            "clock",
+            "id",
+            "outgoing",
+            "secret",
+            "session",
+            "shutdown",
+            "socket_owner",
+            "trust",
+        ],
     ),
     (
         "engine",
@@ -75,11 +97,13 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "config",
             "engine",
             "event",
+            "id",
             "process",
             "provider",
             "secret",
             "session",
             "shutdown",
+            "socket_owner",
             "text",
             "tool",
             "workspace",
@@ -116,6 +140,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "opencode",
             "session",
             "shutdown",
+            "socket_owner",
             "workspace",
         ],
     ),
@@ -272,7 +297,10 @@ fn what_belongs_to_one_room_is_not_done_in_another() {
         ("std::env::var", &["config"]),
         // The gateway speaks HTTP of its own.
         ("StatusCode", &["api", "bench", "gateway"]),
-        ("/proc/", &["engine", "journal", "live", "process"]),
+        (
+            "/proc/",
+            &["engine", "journal", "live", "process", "socket_owner"],
+        ),
     ];
     for path in sources() {
         let (room, text) = (room(&path), shipped(&path));

@@ -26,11 +26,14 @@ use crate::session::{CreateError, ShelfError};
 pub(crate) enum ErrorCode {
     InvalidRequest,
     Unauthorized,
+    ForeignOrigin,
+    AgentProcess,
     NotFound,
     MethodNotAllowed,
     Conflict,
     Gone,
     PayloadTooLarge,
+    UnknownHost,
     IdempotencyMismatch,
     TooManyStreams,
     TooManySessions,
@@ -40,6 +43,9 @@ pub(crate) enum ErrorCode {
     ShuttingDown,
     Internal,
 }
+
+/// No host name is longer.
+const MAX_HOST: usize = 253;
 
 /// One error on its way to a client.
 #[derive(Clone, Debug)]
@@ -82,11 +88,14 @@ impl ErrorCode {
     pub(crate) const ALL: &'static [Self] = &[
         Self::InvalidRequest,
         Self::Unauthorized,
+        Self::ForeignOrigin,
+        Self::AgentProcess,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::Conflict,
         Self::Gone,
         Self::PayloadTooLarge,
+        Self::UnknownHost,
         Self::IdempotencyMismatch,
         Self::TooManyStreams,
         Self::TooManySessions,
@@ -101,10 +110,12 @@ impl ErrorCode {
         match self {
             Self::InvalidRequest => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::ForeignOrigin | Self::AgentProcess => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Conflict => StatusCode::CONFLICT,
             Self::Gone => StatusCode::GONE,
+            Self::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
             Self::IdempotencyMismatch => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooManyStreams => StatusCode::TOO_MANY_REQUESTS,
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -122,11 +133,20 @@ impl ErrorCode {
         match self {
             Self::InvalidRequest => "the body or a field cannot be used",
             Self::Unauthorized => "the token is missing or not ours",
+            Self::ForeignOrigin => {
+                "a web page asks that is not of this origin, and `CORS_ALLOW_ORIGINS` does not let it"
+            }
+            Self::AgentProcess => {
+                "no secret is set, and the connection comes from the agent or its tools, or may do so"
+            }
             Self::NotFound => "no such route, or no such session",
             Self::MethodNotAllowed => "the route takes other methods; `Allow` lists them",
             Self::Conflict => "something else is in progress, or already so",
             Self::Gone => "the session is over and its events are deleted",
             Self::PayloadTooLarge => "the body is larger than `MAX_BODY_BYTES`",
+            Self::UnknownHost => {
+                "no secret is set, and the host name asked for is neither local, nor the cluster's, nor in `ALLOWED_HOSTS`"
+            }
             Self::IdempotencyMismatch => "the Idempotency-Key was used with another body",
             Self::TooManyStreams => "64 streams of this session are open; `Retry-After`",
             Self::TooManySessions => "`MAX_CONCURRENT_SESSIONS` sessions are active; `Retry-After`",
@@ -164,7 +184,13 @@ macro_rules! error_responses {
 pub(super) use error_responses;
 
 /// What any request to a guarded route may get.
-const EVERYWHERE: [ErrorCode; 2] = [ErrorCode::Unauthorized, ErrorCode::Internal];
+const EVERYWHERE: [ErrorCode; 5] = [
+    ErrorCode::Unauthorized,
+    ErrorCode::ForeignOrigin,
+    ErrorCode::AgentProcess,
+    ErrorCode::UnknownHost,
+    ErrorCode::Internal,
+];
 
 /// The answers with `codes`, and those that are possible everywhere, by status.
 pub(super) fn describe(codes: &[ErrorCode]) -> BTreeMap<String, RefOr<Description>> {
@@ -215,6 +241,39 @@ impl ApiError {
             "this route needs the header `Authorization: Bearer <shared secret>`, and {what}"
         );
         Self::new(ErrorCode::Unauthorized, message)
+    }
+
+    pub(crate) fn foreign_origin() -> Self {
+        Self::new(
+            ErrorCode::ForeignOrigin,
+            "this request comes from a web page of another origin; name its origin in CORS_ALLOW_ORIGINS if it may use this route (routes of the engine, the metrics and the drain take none)",
+        )
+    }
+
+    /// `host` comes from the request, so it is cut to what a name can be.
+    pub(crate) fn unknown_host(host: &str) -> Self {
+        let host: String = host.chars().take(MAX_HOST).collect();
+        Self::new(
+            ErrorCode::UnknownHost,
+            format!(
+                "the host {host} is not known here; ask by address, or name it in ALLOWED_HOSTS"
+            ),
+        )
+    }
+
+    pub(crate) fn agent_process() -> Self {
+        Self::new(
+            ErrorCode::AgentProcess,
+            "this connection comes from the agent or its tools, which may not use this API; set OPENCODE_SHARED_SECRET",
+        )
+    }
+
+    /// A connection within this host whose process cannot be found out.
+    pub(crate) fn maybe_agent_process() -> Self {
+        Self::new(
+            ErrorCode::AgentProcess,
+            "it cannot be told whether this connection comes from the agent's tools, which may not use this API; set OPENCODE_SHARED_SECRET, or let the caller run as another user than the sidecar",
+        )
     }
 
     pub(crate) fn not_found(path: &str) -> Self {
@@ -368,11 +427,14 @@ mod tests {
         let expected = [
             "400 \"invalid_request\"",
             "401 \"unauthorized\"",
+            "403 \"foreign_origin\"",
+            "403 \"agent_process\"",
             "404 \"not_found\"",
             "405 \"method_not_allowed\"",
             "409 \"conflict\"",
             "410 \"gone\"",
             "413 \"payload_too_large\"",
+            "421 \"unknown_host\"",
             "422 \"idempotency_mismatch\"",
             "429 \"too_many_streams\"",
             "503 \"too_many_sessions\"",

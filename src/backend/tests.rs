@@ -271,8 +271,9 @@ impl Rig {
         let agent = Agent::default();
         // What most tests have in their lists.
         agent.has("ses_9", "stray");
-        let asked = (bearer, agent.conversations());
-        let handle = spawn_at(pace, &config, &registry, asked, &shutdown, &tracker).unwrap();
+        let client = Client::new(&config, bearer, Finder::new(), pace).unwrap();
+        let conversations = agent.conversations();
+        let handle = spawn_at(pace, client, &registry, conversations, &shutdown, &tracker);
         Self {
             registry,
             outlets,

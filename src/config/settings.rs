@@ -12,6 +12,9 @@ use reqwest::Url;
 use super::Announce;
 use crate::{driver, engine, gateway, journal, session, setting, telemetry};
 
+/// Words between commas. Under this name, because clap takes a plain `Vec` for a flag given many times.
+type List = Vec<String>;
+
 /// Every setting of a sidecar that serves.
 #[derive(Debug, clap::Args)]
 pub(super) struct Settings {
@@ -75,6 +78,12 @@ pub(super) struct DrainTimeout {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Server")]
 pub(super) struct Server {
+    /// Web pages of other origins that may use the sessions; none: only pages of this origin
+    #[arg(long, value_parser = setting::origins)]
+    pub(super) cors_allow_origins: Option<List>,
+    /// Further names under which this is asked for where no secret is set
+    #[arg(long, value_parser = setting::hosts)]
+    pub(super) allowed_hosts: Option<List>,
     /// Backend to tell how sessions end, with the shared secret as bearer; none: it is not told
     #[arg(long, value_parser = setting::url)]
     pub(super) backend_api_url: Option<Url>,

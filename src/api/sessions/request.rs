@@ -11,9 +11,10 @@ use crate::api::Rules;
 use crate::api::deserialize::{object, whole_number};
 use crate::api::error::ApiError;
 use crate::api::extract::parse;
+use crate::id::is_id;
 use crate::provider::{PROVIDERS, ResolveError, Upstream};
 use crate::secret::Secret;
-use crate::session::{Idempotency, Model, Request, is_id};
+use crate::session::{Idempotency, Model, Request};
 use crate::tool::Tools;
 
 const MAX_NAME: usize = 256;

@@ -159,15 +159,16 @@ fn spawn_room(rig: &Rig, fake: &Fake) -> Handle {
     let tracker = TaskTracker::new();
     let bearer = Bearer::new(|| None);
     let registry = rig.registry.clone();
+    let client = Client::new(&config, bearer, Finder::new(), TEST_PACE).unwrap();
+    let conversations = rig.agent.conversations();
     spawn_at(
         TEST_PACE,
-        &config,
+        client,
         &registry,
-        (bearer, rig.agent.conversations()),
+        conversations,
         &rig.shutdown,
         &tracker,
     )
-    .unwrap()
 }
 
 #[tokio::test]

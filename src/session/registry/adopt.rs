@@ -19,7 +19,7 @@ use crate::session::record::Origin;
 use crate::session::{Interrupted, Session};
 
 /// A session that the agent made a conversation for, and that our journal does not know. Its id is one of
-/// [`is_id`](crate::session::is_id).
+/// [`is_id`](crate::id::is_id).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Stray {
     pub(crate) id: String,
