@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::oom_score::OomScore;
 use super::process_table::{self, Process};
 
 /// Requests waiting for the thread. It is asked by one actor and one signal task.
@@ -83,6 +84,7 @@ impl Nursery {
     /// `mark` is the value of [`process_table::MARK`] by which a sweep knows what is ours.
     pub(super) fn start(
         mark: String,
+        oom_score: Option<OomScore>,
         tracker: &TaskTracker,
         stop: CancellationToken,
     ) -> std::io::Result<Self> {
@@ -96,6 +98,7 @@ impl Nursery {
             mark,
             children: children.clone(),
             guests,
+            oom_score,
         };
         std::thread::Builder::new()
             .name("nursery".into())
@@ -163,16 +166,20 @@ struct Thread {
     children: Children,
     /// What ran under this process before it became the sidecar. An entry point starts such things.
     guests: Vec<Process>,
+    oom_score: Option<OomScore>,
 }
 
 // === impl Thread ===
 
 impl Thread {
-    fn run(self, mut inbox: mpsc::Receiver<Request>) {
+    fn run(mut self, mut inbox: mpsc::Receiver<Request>) {
         while let Some(request) = inbox.blocking_recv() {
             match request {
                 Request::Spawn(mut command, reply) => {
-                    let child = command.spawn();
+                    let child = match &mut self.oom_score {
+                        Some(score) => score.for_child(|| command.spawn()),
+                        None => command.spawn(),
+                    };
                     let pid = child.as_ref().ok().and_then(pid_of);
                     self.children.lock().extend(pid);
                     // Whoever asked may have gone: dropping the child kills it (kill_on_drop), and

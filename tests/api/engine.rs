@@ -442,9 +442,9 @@ fn the_child_finds_what_it_needs_and_nothing_else() {
         .map(|pair| pair.split('=').next().unwrap())
         .collect();
     let expected = [
+        "BUN_INSPECT_PRELOAD",
         "HOME",
         "LANG",
-        "OPENCODE_CONFIG_CONTENT",
         "OPENCODE_DISABLE_AUTOUPDATE",
         "OPENCODE_DISABLE_CLAUDE_CODE",
         "OPENCODE_DISABLE_DEFAULT_PLUGINS",
@@ -453,7 +453,6 @@ fn the_child_finds_what_it_needs_and_nothing_else() {
         "OPENCODE_DISABLE_MODELS_FETCH",
         "OPENCODE_DISABLE_PROJECT_CONFIG",
         "OPENCODE_DISABLE_SHARE",
-        "OPENCODE_SERVER_PASSWORD",
         "PATH",
         "SIDECAR_CHILD_OF",
         "TMPDIR",
@@ -477,6 +476,22 @@ fn the_child_finds_what_it_needs_and_nothing_else() {
     has("asked POST /session");
     has("asked DELETE /session/ses_stub");
     has("asked POST /global/dispose");
+}
+
+#[test]
+fn a_binary_that_does_not_ask_for_its_secrets_is_ended_without_them() {
+    let sidecar = Options::stub()
+        .env("ENGINE_RESTART_BUDGET", "1")
+        .script(json!({ "takes_no_secrets": true }))
+        .start();
+    let reason = "it listens without having asked for its secrets: this binary is not OpenCode 1.18.33";
+    sidecar.until("refused", |sidecar| {
+        sidecar.engine()["last_error"] == reason
+    });
+    sidecar.script(&json!({}));
+    assert_eq!(sidecar.post("/engine/restart", "").status, 200);
+    let passwords = passwords(&sidecar);
+    assert_eq!(passwords.iter().filter(|word| !word.is_empty()).count(), 1);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The real OpenCode with a connection that can be cut: a relay between the sidecar and it.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -12,11 +12,19 @@ use parking_lot::Mutex;
 type Open = Arc<Mutex<Vec<TcpStream>>>;
 
 /// Runs it, and relays until it ends.
-pub(crate) fn stand(bin: &Path, cut: Option<PathBuf>) {
+pub(crate) fn stand(bin: &Path, secrets: &str, cut: Option<PathBuf>) {
     let mut child = Command::new(bin)
         .args(std::env::args_os().skip(1))
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
+        .unwrap();
+    // They wait there until it asks for them.
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(secrets.as_bytes())
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let said = lines.find_map(|line| {
