@@ -484,7 +484,8 @@ fn a_binary_that_does_not_ask_for_its_secrets_is_ended_without_them() {
         .env("ENGINE_RESTART_BUDGET", "1")
         .script(json!({ "takes_no_secrets": true }))
         .start();
-    let reason = "it listens without having asked for its secrets: this binary is not OpenCode 1.18.33";
+    let reason =
+        "it listens without having asked for its secrets: this binary is not OpenCode 1.18.33";
     sidecar.until("refused", |sidecar| {
         sidecar.engine()["last_error"] == reason
     });

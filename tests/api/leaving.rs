@@ -271,8 +271,7 @@ fn as_pid_1_it_collects_what_loses_its_parent() {
     );
     command.arg(SIDECAR);
     let sidecar = options.start_as(command).ready();
-    // `unshare` waits for it, and it is the only child.
-    let pid = processes::child_of(sidecar.pid()).unwrap();
+    let pid = i32::try_from(sidecar.pid()).unwrap();
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let inner = status
         .lines()

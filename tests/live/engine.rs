@@ -8,19 +8,8 @@ use std::process::Command;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
+use crate::insider::password;
 use crate::support::{Options, SIDECAR, Sidecar, http, processes, skipped};
-
-/// The child's password: root may read what nobody else may.
-fn password(sidecar: &Sidecar) -> String {
-    let environ = fs::read(format!("/proc/{}/environ", sidecar.engine_pid())).unwrap();
-    let environ = String::from_utf8_lossy(&environ).into_owned();
-    let found = environ
-        .split('\0')
-        .find_map(|pair| pair.strip_prefix("OPENCODE_SERVER_PASSWORD="));
-    found
-        .unwrap_or_else(|| panic!("no password in {environ}"))
-        .to_owned()
-}
 
 /// A call to the child itself, past the sidecar.
 fn call(sidecar: &Sidecar, path: &str, body: &Value) -> http::Response {

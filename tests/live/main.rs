@@ -20,6 +20,7 @@ mod engine;
 mod faults;
 mod gateway;
 mod healing;
+mod insider;
 mod memory;
 mod newcomer;
 mod place;
