@@ -30,6 +30,7 @@ mod output;
 mod process_table;
 mod shim;
 mod state;
+mod sweep;
 
 use std::ffi::OsString;
 use std::fmt;

@@ -15,9 +15,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::environment::{self, Home, Preparation, PrepareError};
-use super::nursery::{Nursery, Scope, Swept, pid_of};
+use super::nursery::{Nursery, Scope, pid_of};
 use super::output::{self, Announced, Tail};
 use super::state::Ready;
+use super::sweep::Swept;
 use super::{Briefings, Config, git};
 use crate::opencode::{self, CallError, Client, NewSession};
 use crate::secret::Secret;
@@ -74,6 +75,8 @@ pub(super) struct End {
     pub(super) how: String,
     /// Follows at the end of the sentence; may be empty.
     pub(super) last_words: String,
+    /// By a signal that is sent and not by a fault of its own.
+    pub(super) was_killed: bool,
 }
 
 /// A running child.
@@ -237,14 +240,15 @@ impl Child {
             }
         }
         End {
+            was_killed: status.as_ref().is_ok_and(was_killed),
             how: describe(status),
             last_words: self.tail.sentence(),
         }
     }
 
     /// The ladder: dispose, TERM, KILL, sweep. Each rung has its deadline; `hurry` skips to KILL.
-    /// Returns how many processes outlived the child and had to be swept.
-    pub(super) async fn stop(mut self, around: &Surroundings, hurry: &CancellationToken) -> usize {
+    /// Returns what became of the processes that outlived the child.
+    pub(super) async fn stop(mut self, around: &Surroundings, hurry: &CancellationToken) -> Swept {
         if let Some(client) = self.client.clone() {
             tokio::select! {
                 disposed = client.dispose(DISPOSE) => if let Err(error) = disposed {
@@ -312,32 +316,45 @@ async fn hand_over(
 }
 
 /// Ends what the child left behind.
-pub(super) async fn sweep(nursery: &Nursery) -> usize {
+pub(super) async fn sweep(nursery: &Nursery) -> Swept {
     report(nursery.sweep(Scope::Leftovers).await)
 }
 
 /// Ends what a sidecar that was killed left behind.
-pub(super) async fn sweep_earlier(nursery: &Nursery) {
-    report(nursery.sweep(Scope::Marked).await);
+pub(super) async fn sweep_earlier(nursery: &Nursery) -> Swept {
+    report(nursery.sweep(Scope::Marked).await)
 }
 
-fn report(swept: Swept) -> usize {
-    if swept.stuck {
-        tracing::error!("the sweep for processes of the engine does not come to an end");
+/// Both of these, until there is nothing for either.
+pub(super) async fn sweep_all(nursery: &Nursery) -> Swept {
+    let earlier = sweep_earlier(nursery).await;
+    if earlier.ended() {
+        sweep(nursery).await
+    } else {
+        earlier
     }
+}
+
+fn report(swept: Swept) -> Swept {
     if swept.killed > 0 {
         tracing::warn!(
             processes = swept.killed,
             "killed processes that outlived the engine"
         );
     }
-    if swept.survived > 0 {
+    if swept.dying > 0 {
         tracing::error!(
-            processes = swept.survived,
-            "processes of the engine cannot be killed"
+            processes = swept.dying,
+            "the kernel does not let go of killed processes of the engine"
         );
     }
-    swept.killed
+    if !swept.ended() {
+        tracing::error!(
+            processes = swept.running,
+            "processes of the engine still run; no new one starts before they are ended"
+        );
+    }
+    swept
 }
 
 async fn healthy(
@@ -370,6 +387,14 @@ async fn warm_up(client: &Client, config: &Config) -> Result<(), CallError> {
     };
     let session = client.create_session(&new).await?;
     client.delete_session(&session.id).await
+}
+
+/// Whether somebody sent the signal that ended it.
+fn was_killed(status: &ExitStatus) -> bool {
+    use std::os::unix::process::ExitStatusExt as _;
+    let sent = [Signal::HUP, Signal::INT, Signal::KILL, Signal::TERM];
+    let signal = status.signal().and_then(Signal::from_named_raw);
+    signal.is_some_and(|signal| sent.contains(&signal))
 }
 
 fn describe(status: io::Result<ExitStatus>) -> String {
