@@ -496,6 +496,22 @@ fn a_binary_that_does_not_ask_for_its_secrets_is_ended_without_them() {
 }
 
 #[test]
+fn processes_that_replace_themselves_are_ended_before_the_next_child_starts() {
+    let name = format!("self-replacing-{}", std::process::id());
+    let sidecar = Options::stub().start().ready();
+    let script = sidecar.workspace().join("hostile.py");
+    fs::write(&script, processes::self_replacing(&name)).unwrap();
+    let tool = format!("python3 -c \"$(cat {0})\" \"$(cat {0})\"", script.display());
+    sidecar.script(&json!({ "tools": [tool] }));
+    assert_eq!(sidecar.post("/engine/restart", "").status, 200);
+    sidecar.until("hostile", |_| processes::running(&name).len() >= 6);
+    sidecar.script(&json!({}));
+    assert_eq!(sidecar.post("/engine/restart", "").status, 200);
+    assert!(processes::running(&name).is_empty());
+    assert_eq!(sidecar.marked(), [sidecar.engine_pid()]);
+}
+
+#[test]
 fn limits_of_open_files_are_raised_for_the_sidecar_and_its_child() {
     let options = Options::stub();
     let mut command = wrapped(&options, "ulimit -Sn 300; ulimit -Hn 5000; exec \"$0\"");
