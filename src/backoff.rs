@@ -139,6 +139,20 @@ mod tests {
     }
 
     #[test]
+    fn what_somebody_else_ended_spends_nothing() {
+        let now = Instant::now();
+        let mut budget = Budget::new(LIMITS);
+        for _ in 0..3 * LIMITS.restarts {
+            assert_eq!(budget.interrupted(1.0).delay(), LIMITS.min);
+        }
+        let first = Verdict::Retry {
+            attempt: 1,
+            delay: LIMITS.min,
+        };
+        assert_eq!(budget.failed(now, 1.0), first);
+    }
+
+    #[test]
     fn delays_double_until_the_budget_is_spent_and_then_it_tries_once_a_minute() {
         let (start, mut budget) = (Instant::now(), Budget::new(LIMITS));
         let delays: Vec<Verdict> = (0..7).map(|_| budget.failed(start, 1.0)).collect();

@@ -16,13 +16,20 @@ const STUCK: Duration = Duration::from_millis(100);
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
-    match arguments.next() {
-        Some(first) if first == SHIM => return shim(arguments),
-        Some(first) if first == GIT => return git(arguments),
-        _ => {}
+    let first = arguments.next().unwrap_or_default();
+    if first == SHIM {
+        return shim(arguments);
     }
-    let oom_score = OomScore::open();
-    // First of all, for every command: the environment holds the shared secret from the start.
+    if first == GIT {
+        return git(arguments);
+    }
+    // Before `harden`, after which it cannot be had; the other commands start no child.
+    let oom_score = if first == "healthcheck" || first == "drain" {
+        None
+    } else {
+        OomScore::open()
+    };
+    // Before anything else, and for every command: the environment holds the shared secret from the start.
     let hardened = harden();
     match config::from_process() {
         Ok(Command::Serve(config)) => serve(*config, oom_score, hardened),

@@ -105,6 +105,23 @@ fn a_soak_of_kills_leaves_no_process_no_zombie_and_no_descriptor() {
 }
 
 #[test]
+fn a_child_that_is_killed_again_and_again_is_no_failed_engine() {
+    let sidecar = Options::stub()
+        .env("ENGINE_RESTART_BUDGET", "2")
+        .env("ENGINE_BACKOFF_MIN", "10ms")
+        .start()
+        .ready();
+    for round in 1..=8 {
+        processes::kill(sidecar.engine_pid());
+        sidecar.until("restarted", |sidecar| {
+            let engine = sidecar.engine();
+            assert_ne!(engine["state"], "failed", "{engine}");
+            engine["generation"].as_u64().unwrap() > round && engine["state"] == "ready"
+        });
+    }
+}
+
+#[test]
 fn a_child_that_stops_answering_is_recycled() {
     let sidecar = Options::stub()
         .env("ENGINE_PROBE_INTERVAL", "50ms")

@@ -9,7 +9,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::insider::password;
+use crate::llm::Turn;
 use crate::support::{Options, SIDECAR, Sidecar, http, processes, skipped};
+use crate::world::World;
 
 /// A call to the child itself, past the sidecar.
 fn call(sidecar: &Sidecar, path: &str, body: &Value) -> http::Response {
@@ -273,4 +275,19 @@ fn it_runs_as_nobody_on_a_read_only_root_without_a_network() {
     sidecar.signal(Signal::TERM);
     assert_eq!(sidecar.exit().code(), Some(0));
     assert!(Path::new("/proc").exists() && sidecar.marked().is_empty());
+}
+
+#[test]
+fn after_a_disposal_the_configuration_and_the_password_are_still_there() {
+    let world = World::start();
+    let turn = |id: &str| world.run(id, [Turn::new().text("said")]);
+    turn("before").assert_complete();
+    let directory = world.workspace();
+    let path = format!("/instance/dispose?directory={}", directory.display());
+    assert_eq!(call(&world.sidecar, &path, &json!({})).body, "true");
+    turn("after").assert_complete();
+    let port = u16::try_from(world.engine()["port"].as_u64().unwrap()).unwrap();
+    let child = ([127, 0, 0, 1], port).into();
+    let health = http::send(child, "GET", "/global/health", &[], b"").unwrap();
+    assert_eq!(health.status, 401);
 }

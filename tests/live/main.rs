@@ -23,6 +23,7 @@ mod healing;
 mod insider;
 mod memory;
 mod newcomer;
+mod outsider;
 mod place;
 mod proxy;
 mod recovering;

@@ -73,7 +73,7 @@ pub(super) fn run_code_through_git(victim: &mut Victim) {
     let program = victim.file("program");
     fs::write(
         &program,
-        format!("#!/bin/sh\ntouch {}\ncat\n", ran.display()),
+        format!("#!/bin/sh\ntouch {}\n", ran.display()),
     )
     .unwrap();
     let config = format!(
@@ -117,8 +117,19 @@ pub(super) fn run_code_through_git(victim: &mut Victim) {
     );
 
     assert_eq!(victim.post("/engine/restart", "").status, 200);
-    victim.play([write("changed", "five"), write("changed", "six")]);
+    for content in ["five", "six"] {
+        victim.call(
+            "write",
+            json!({ "filePath": victim.file("changed"), "content": content }),
+        );
+    }
     assert!(!ran.exists(), "git of the next child ran it");
+    fs::remove_file(victim.workspace().join(".gitattributes")).unwrap();
+    fs::write(
+        victim.workspace().join(".git/config"),
+        "[core]\n\trepositoryformatversion = 0\n",
+    )
+    .unwrap();
 }
 
 /// What a person's own git does must go on working: the repository's hooks run at a commit in the shell.
@@ -133,7 +144,10 @@ pub(super) fn hooks_of_the_agents_own_commit_still_run(victim: &mut Victim) {
 
 /// OpenCode looks for a repository when it starts an instance, so it has to be started again.
 fn make_repository(victim: &Victim) {
-    victim.run(["rm -rf .git ran; git init -q . && git -c user.name=a -c user.email=a@b commit -q --allow-empty -m begin; echo made"]);
+    if victim.workspace().join(".git").is_dir() {
+        return;
+    }
+    victim.run(["git init -q . && git -c user.name=a -c user.email=a@b commit -q --allow-empty -m begin; echo made"]);
     assert!(victim.workspace().join(".git").is_dir());
     assert_eq!(victim.post("/engine/restart", "").status, 200);
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::Victim;
+use crate::llm::Turn;
 
 /// A session that has no shell reads and writes through links.
 pub(super) fn leave_the_workspace_through_links(victim: &mut Victim) {
@@ -53,28 +54,41 @@ pub(super) fn leave_the_workspace_through_links(victim: &mut Victim) {
         ),
         ("apply_patch", json!({ "patchText": patch })),
     ];
-    for (tool, arguments) in calls {
-        let seen = victim.call(tool, arguments.clone());
-        let result = seen.result(tool).to_string();
+    let inner = link("inner", Path::new("inside"));
+    let allowed = [
+        ("read", json!({ "filePath": inner })),
+        ("grep", json!({ "pattern": "what-lies" })),
+    ];
+    let seen = victim.play(
+        calls
+            .iter()
+            .chain(&allowed)
+            .map(|(tool, arguments)| Turn::new().tool(tool, arguments.clone())),
+    );
+    let results: Vec<&Value> = seen.of("tool_result").collect();
+    assert_eq!(results.len(), calls.len() + allowed.len());
+    for ((tool, arguments), result) in calls.iter().zip(&results) {
+        let said = result.to_string();
         assert!(
-            !result.contains("what-lies-outside"),
-            "{tool} {arguments}: {result}"
+            !said.contains("what-lies-outside"),
+            "{tool} {arguments}: {said}"
         );
-        assert!(!result.contains("root:x"), "{tool} {arguments}: {result}");
+        assert!(!said.contains("root:x"), "{tool} {arguments}: {said}");
         assert!(
-            result.contains("works in the workspace only") || result.contains("unavailable tool"),
-            "{tool} {arguments}: {result}"
+            said.contains("works in the workspace only") || said.contains("unavailable tool"),
+            "{tool} {arguments}: {said}"
         );
     }
+    // What stays inside is read and searched as ever.
+    assert!(
+        results[calls.len()]
+            .to_string()
+            .contains("what-lies-inside")
+    );
+    assert_eq!(results[calls.len() + 1]["is_error"], false);
     assert_eq!(fs::read_to_string(&secret).unwrap(), "what-lies-outside\n");
     assert!(!data.join("engine/home/.gitconfig").exists());
 
-    // What stays inside is read and written as ever.
-    let inner = link("inner", Path::new("inside"));
-    let seen = victim.call("read", json!({ "filePath": inner }));
-    assert!(seen.result("read").to_string().contains("what-lies-inside"));
-    let seen = victim.call("grep", json!({ "pattern": "what-lies" }));
-    assert_eq!(seen.result("grep")["is_error"], false);
     for name in [
         "to-file",
         "to-folder",
