@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Announce, Config, Renewal, SharedSecrets};
+use crate::engine::OomScore;
 use crate::journal::{self, Journal};
 use crate::opencode::config::{Model, Settings, content};
 use crate::shutdown::Shutdown;
@@ -81,21 +82,18 @@ pub fn widen() {
     }
 }
 
-/// Closes this process to inspection by others of the same user: the agent's tools are such, and our
-/// memory holds keys. Also no core dumps, for the same reason.
-pub fn harden() {
-    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
-        tracing::warn!(%error, "this process cannot be closed to inspection");
-    }
-    if let Err(error) = setrlimit(
-        Resource::Core,
-        Rlimit {
-            current: Some(0),
-            maximum: Some(0),
-        },
-    ) {
-        tracing::warn!(%error, "core dumps cannot be turned off");
-    }
+/// Closes this process to inspection by others of the same user: the agent's tools are such, our memory
+/// holds keys, and the environment the shared secret. Also no core dumps, for the same reason.
+///
+/// # Errors
+/// When the kernel refuses one of the two.
+pub fn harden() -> std::io::Result<()> {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    Ok(setrlimit(Resource::Core, none)?)
 }
 
 // === impl App ===
@@ -127,7 +125,7 @@ impl App {
     ///
     /// # Errors
     /// When the system refuses a thread or a signal handler.
-    pub async fn run(self) -> Result<(), AppError> {
+    pub async fn run(self, oom_score: Option<OomScore>) -> Result<(), AppError> {
         let Self {
             config,
             bound,
@@ -149,6 +147,7 @@ impl App {
         let (engine, mut keeper) = engine::spawn(
             config.engine,
             briefings,
+            oom_score,
             workspace.clone(),
             shutdown.clone(),
             &tracker,

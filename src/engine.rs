@@ -18,16 +18,19 @@
 mod actor;
 mod child;
 mod environment;
+mod git;
 mod guard;
 mod handle;
 mod load;
 mod memory;
 mod nursery;
+mod oom_score;
 mod operation;
 mod output;
 mod process_table;
 mod shim;
 mod state;
+mod sweep;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -38,9 +41,11 @@ use std::time::Duration;
 
 use rustix::fs::{Access, AtFlags, CWD, FlockOperation};
 
+pub use self::git::{NAME as GIT, exec as git};
 pub(crate) use self::handle::{Answer, AskError, Handle, Status, spawn};
 pub(crate) use self::load::Busy;
 pub(crate) use self::memory::Memory;
+pub use self::oom_score::OomScore;
 pub(crate) use self::operation::Operation;
 pub use self::shim::{NAME as SHIM, exec as shim};
 pub(crate) use self::state::Snapshot;

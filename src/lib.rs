@@ -49,4 +49,4 @@ mod workspace;
 
 pub use app::{App, AppError, harden, widen};
 pub use config::Config;
-pub use engine::{SHIM, shim};
+pub use engine::{GIT, OomScore, SHIM, git, shim};

@@ -38,7 +38,7 @@ async fn no_engine() -> engine::Handle {
     let watch = workspace::spawn(dir.path(), &tracker, shutdown.gone.clone());
     let briefings = engine::Briefings::new(briefing);
     let (handle, keeper) =
-        engine::spawn(config, briefings, watch, shutdown.clone(), &tracker).unwrap();
+        engine::spawn(config, briefings, None, watch, shutdown.clone(), &tracker).unwrap();
     keeper.await.unwrap();
     shutdown.gone.cancel();
     tracker.close();

@@ -12,11 +12,19 @@ use parking_lot::Mutex;
 type Open = Arc<Mutex<Vec<TcpStream>>>;
 
 /// Runs it, and relays until it ends.
-pub(crate) fn stand(bin: &Path, cut: Option<PathBuf>, hold: Option<PathBuf>) {
+pub(crate) fn stand(bin: &Path, secrets: &str, cut: Option<PathBuf>, hold: Option<PathBuf>) {
     let mut child = Command::new(bin)
         .args(std::env::args_os().skip(1))
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
+        .unwrap();
+    // They wait there until it asks for them.
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(secrets.as_bytes())
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let said = lines.find_map(|line| {
