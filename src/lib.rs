@@ -37,6 +37,7 @@ mod process;
 mod provider;
 mod secret;
 mod session;
+mod setting;
 mod shutdown;
 pub mod telemetry;
 mod text;

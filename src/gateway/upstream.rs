@@ -17,14 +17,19 @@ use tokio::sync::OnceCell;
 use super::error::ForwardError;
 use crate::trust;
 
-/// The values of the proxy variables; only `config` reads the environment.
-#[derive(Clone, Debug, Default)]
+/// Whether calls to providers go through a proxy.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Models")]
 pub(crate) struct ProxySettings {
-    /// `HTTPS_PROXY`
+    /// Proxy for https calls to providers
+    #[arg(long = "https-proxy")]
     pub(crate) https: Option<String>,
-    /// `HTTP_PROXY`
+    /// Proxy for http calls to providers
+    #[arg(long = "http-proxy")]
     pub(crate) http: Option<String>,
-    /// `NO_PROXY`: what is called directly; this machine always is.
+    /// Hosts that are called without a proxy
+    // This machine always is.
+    #[arg(long = "no-proxy")]
     pub(crate) except: Option<String>,
 }
 
