@@ -83,7 +83,7 @@ fn is_full(error: &io::Error) -> bool {
 pub(super) fn try_to_write(dir: &Path) -> io::Result<()> {
     let path = dir.join("probe");
     let written = File::create(&path).and_then(|mut file| {
-        file.write_all(&[0; PROBE])?;
+        file.write_all(&vec![0; PROBE])?;
         file.sync_data()
     });
     let removed = fs::remove_file(&path);
