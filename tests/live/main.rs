@@ -29,6 +29,7 @@ mod proxy;
 mod reasons;
 mod recovering;
 mod secrecy;
+mod shell_environment;
 mod stopping;
 mod turns;
 mod workspace;
