@@ -243,10 +243,24 @@ fn gateway_config(reader: &Reader) -> Result<gateway::Config, ConfigError> {
         default_budget: gateway::Budget {
             max_total_tokens: reader
                 .optional("MAX_TOTAL_TOKENS", parse::count(1_000_000_000_000))?,
-            max_calls: reader.optional("MAX_CALLS", parse::count(1_000_000_000))?,
+            ..calls_budget(reader)?
         },
     })
 }
+
+/// A number that was given holds for a session; the default is there for turns that run away.
+fn calls_budget(reader: &Reader) -> Result<gateway::Budget, ConfigError> {
+    let given = reader.optional("MAX_CALLS", parse::calls)?;
+    let default = given.is_none().then_some(MAX_CALLS_OF_A_TURN);
+    Ok(gateway::Budget {
+        max_total_tokens: None,
+        max_calls: given.filter(|calls| *calls > 0),
+        max_calls_of_a_turn: default,
+    })
+}
+
+/// No agent that gets anywhere makes so many; one that goes round makes them in minutes.
+const MAX_CALLS_OF_A_TURN: u64 = 500;
 
 /// `DATA_DIR`, made if it is missing. Without the setting: the image's place, else `./data`.
 fn data_dir(reader: &Reader) -> Result<PathBuf, ConfigError> {

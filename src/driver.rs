@@ -19,6 +19,7 @@ mod link;
 mod opening;
 mod publish;
 mod recovery;
+mod results;
 mod resync;
 mod switchboard;
 pub(crate) mod translate;

@@ -156,7 +156,7 @@ pub(crate) struct ToolResult {
     pub(crate) truncated: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum ResultBody {
     Command {
         /// Nothing when it did not exit by itself; `note` says why.
@@ -204,6 +204,8 @@ pub(crate) enum FailureCode {
     ProviderUnavailable,
     /// The provider refused the request.
     ProviderError,
+    /// What the provider sends is no answer, after all retries.
+    ProviderBadAnswer,
     ModelNotFound,
     ContextOverflow,
     OutputLength,
@@ -213,6 +215,8 @@ pub(crate) enum FailureCode {
     Interrupted,
     Timeout,
     ToolLoop,
+    /// The model was called again and again, and nothing new came of it.
+    NoProgress,
     /// What the session may spend is spent.
     BudgetExceeded,
     /// The provider says that the account has nothing left.
@@ -249,6 +253,25 @@ pub(crate) struct Usage {
     pub(crate) cache_read_tokens: u64,
     pub(crate) cache_write_tokens: u64,
     pub(crate) cost: f64,
+}
+
+impl Usage {
+    /// Both together.
+    #[must_use]
+    pub(crate) fn plus(self, other: Self) -> Self {
+        Self {
+            input_tokens: self.input_tokens.saturating_add(other.input_tokens),
+            output_tokens: self.output_tokens.saturating_add(other.output_tokens),
+            reasoning_tokens: self.reasoning_tokens.saturating_add(other.reasoning_tokens),
+            cache_read_tokens: self
+                .cache_read_tokens
+                .saturating_add(other.cache_read_tokens),
+            cache_write_tokens: self
+                .cache_write_tokens
+                .saturating_add(other.cache_write_tokens),
+            cost: self.cost + other.cost,
+        }
+    }
 }
 
 /// A tool may not run until somebody says so.
@@ -408,6 +431,7 @@ impl FailureCode {
             Self::ProviderRateLimited => "provider_rate_limited",
             Self::ProviderUnavailable => "provider_unavailable",
             Self::ProviderError => "provider_error",
+            Self::ProviderBadAnswer => "provider_bad_answer",
             Self::ModelNotFound => "model_not_found",
             Self::ContextOverflow => "context_overflow",
             Self::OutputLength => "output_length",
@@ -415,6 +439,7 @@ impl FailureCode {
             Self::Interrupted => "interrupted",
             Self::Timeout => "timeout",
             Self::ToolLoop => "tool_loop",
+            Self::NoProgress => "no_progress",
             Self::BudgetExceeded => "budget_exceeded",
             Self::ProviderQuota => "provider_quota",
             Self::ShuttingDown => "shutting_down",

@@ -17,7 +17,9 @@ mod demo;
 mod error;
 mod fix;
 mod forward;
+mod hold;
 mod intake;
+mod judge;
 pub(crate) mod meter;
 mod redact;
 mod refusal;
@@ -47,7 +49,7 @@ use intake::Intake;
 pub(crate) use class::CLASSES;
 #[cfg(test)]
 pub(crate) use error::stop_code;
-pub(crate) use meter::{Budget, Stop, Usage, Wait};
+pub(crate) use meter::{Budget, Spent, Stop, Usage, Wait};
 pub(crate) use table::{Grant, Route};
 pub(crate) use upstream::{ProxySettings, UpstreamError};
 #[cfg(test)]

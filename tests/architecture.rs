@@ -35,7 +35,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "driver",
         &[
-            "clock", "engine", "event", "gateway", "id", "opencode", "session", "shutdown", "tool",
+            "clock", "engine", "event", "gateway", "id", "opencode", "secret", "session",
+            "shutdown", "tool",
         ],
     ),
     (

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use crate::gateway::{Bound, Budget, Config, Grant, ProxySettings, Route, Usage};
+use crate::gateway::{Bound, Budget, Config, Grant, ProxySettings, Route, Spent};
 use crate::provider::Upstream;
 use crate::secret::Secret;
 
@@ -57,7 +57,7 @@ impl Gateway {
             context_window: None,
             enabled_tools: None,
             budget: Budget::default(),
-            spent: Usage::default(),
+            spent: Spent::default(),
         });
         let serving = CancellationToken::new();
         bound.spawn(&TaskTracker::new(), serving.clone());

@@ -45,6 +45,11 @@ pub(crate) fn count(most: u64) -> impl Fn(&str) -> Option<u64> {
     move |text| text.parse().ok().filter(|n| (1..=most).contains(n))
 }
 
+/// Model calls; 0 is no limit.
+pub(crate) fn calls(text: &str) -> Option<u64> {
+    text.parse().ok().filter(|n| *n <= 1_000_000_000)
+}
+
 /// Bytes, as Kubernetes writes them: a bare number, or one with `k`, `M`, `G` (thousands) or `Ki`, `Mi`,
 /// `Gi`, `Ti` (1024).
 pub(crate) fn bytes(range: std::ops::RangeInclusive<u64>) -> impl Fn(&str) -> Option<u64> {

@@ -231,9 +231,9 @@ pub(crate) static SETTINGS: &[Setting] = &[
     setting(
         Group::Models,
         "MAX_CALLS",
-        None,
-        "a number of calls from 1 to 1000000000",
-        "Model calls a session may make, unless it brings its own limit; none: no limit",
+        Some("500 a turn"),
+        "a number of calls from 0 to 1000000000 (0 is no limit)",
+        "Model calls a session may make over all its turns, unless it brings its own limit; 0 is no limit",
     ),
     setting(
         Group::Models,

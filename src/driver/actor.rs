@@ -21,7 +21,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use self::asking::Findings;
@@ -32,6 +32,7 @@ use super::dispatch::Surroundings;
 use super::link::Link;
 use super::opening::{self, Opened};
 use super::publish::publish;
+use super::results::Results;
 use super::resync::Missed;
 use super::switchboard::{Item, Place};
 use super::translate::{Batch, End, Signal, Translator};
@@ -57,11 +58,15 @@ pub(super) async fn run(
     mut seat: Seat,
     around: Surroundings,
 ) {
+    let earlier = opening::Earlier {
+        spent: closing::spent(&seat.session.status().earlier),
+        remote_id,
+    };
     let opened = tokio::select! {
-        opened = opening::open(&request, remote_id.as_deref(), &around) => opened,
+        opened = opening::open(&request, &earlier, &around) => opened,
         () = around.shutdown.halt.cancelled() => Err(CreateError::ShuttingDown),
         command = seat.commands_rx.recv() => {
-            if remote_id.is_none() {
+            if earlier.remote_id.is_none() {
                 seat.update(cancelled);
             }
             seat.refuse(CreateError::Cancelled);
@@ -130,6 +135,12 @@ struct Turn {
     last_heard: Instant,
     /// Why it was last called stalled.
     stalled: Option<&'static str>,
+    results: Results,
+    /// The gateway's counts changed.
+    counts_rx: watch::Receiver<()>,
+    /// When the counts were last put on disk, and whether there are newer ones.
+    counts_kept: Option<Instant>,
+    counts_changed: bool,
 }
 
 // === impl Turn ===
@@ -148,7 +159,14 @@ impl Turn {
             batch,
         } = opened;
         let now = Instant::now();
+        let mut counts_rx = grant.changes();
+        // The first call may be under way.
+        counts_rx.mark_changed();
         Self {
+            counts_rx,
+            counts_kept: None,
+            results: Results::new(around.config.loop_limit == 0),
+            counts_changed: false,
             presence: around.crowd.enter(),
             deadline: now + around.config.turn_timeout,
             seat,
@@ -187,6 +205,7 @@ impl Turn {
         // Also what it is now, if that is worth saying.
         health_rx.mark_changed();
         let end = loop {
+            self.note_progress();
             publish(&self.seat, &mut self.batch);
             let stop_by = self.stopping.as_ref().map_or(self.deadline, |(_, by)| *by);
             let stopping = self.stopping.is_some();
@@ -203,8 +222,9 @@ impl Turn {
                 () = lost.cancelled(), if !self.orphaned => self.bereaved(),
                 () = halt.cancelled(), if !stopping => self.stop(closing::shutting_down()),
                 () = tokio::time::sleep_until(stop_by) => self.time_is_up(),
+                Ok(()) = self.counts_rx.changed() => { self.note_counts(); None }
                 Ok(()) = health_rx.changed() => { self.note_health(&health_rx.borrow_and_update().clone()); None }
-                _ = looks.tick() => { self.look(); None }
+                _ = looks.tick() => { self.keep_counts(); self.look(); None }
             };
             if let Some(end) = end {
                 break end;
@@ -323,19 +343,49 @@ impl Turn {
     }
 
     fn remember_usage(&self) {
-        let (usage, (files, _)) = (
-            self.translator.usage(),
-            self.translator.files(self.presence.alone()),
-        );
+        let (files, _) = self.translator.files(self.presence.alone());
+        self.show_counts();
+        self.seat.update(|status| status.files_modified = files);
+    }
+
+    fn show_counts(&self) {
+        let usage = self.translator.usage();
         let calls = self
             .grant
             .as_ref()
             .map(|grant| closing::calls(&grant.usage()));
         self.seat.update(|status| {
-            status.calls = calls.unwrap_or_else(|| status.calls.clone());
+            if let Some(calls) = calls {
+                status.calls = calls;
+            }
             status.usage = usage;
-            status.files_modified = files;
         });
+    }
+
+    /// The gateway counts calls that bring nothing new, and sees no results of tools.
+    fn note_progress(&mut self) {
+        if self.results.bring_news(&self.batch.events)
+            && let Some(grant) = &self.grant
+        {
+            grant.progressed();
+        }
+    }
+
+    /// A call began or ended: whoever asks sees it at once, and a restart finds it.
+    fn note_counts(&mut self) {
+        self.show_counts();
+        self.counts_changed = true;
+        self.keep_counts();
+    }
+
+    /// Puts the counts on disk, at most once a second: a budget counts over restarts.
+    fn keep_counts(&mut self) {
+        let now = Instant::now();
+        let due = self.counts_kept.is_none_or(|kept| now >= kept + LOOK);
+        if self.counts_changed && due {
+            (self.counts_changed, self.counts_kept) = (false, Some(now));
+            self.seat.session.log.record(self.seat.session.row(), false);
+        }
     }
 
     async fn close(mut self, end: End) {

@@ -11,7 +11,7 @@ use super::switchboard::Place;
 use super::words::{RESUME, Words};
 use crate::clock::Timestamp;
 use crate::engine::Busy;
-use crate::gateway::{self, Grant, Route};
+use crate::gateway::{self, Grant, Route, Spent};
 use crate::opencode::{CallError, NewSession, Rule};
 use crate::session::{CreateError, Request};
 use crate::tool::Tools;
@@ -39,28 +39,36 @@ pub(super) struct Opened {
     pub(super) batch: Batch,
 }
 
-/// Begins the turn that `request` asks for: the first one of a new session, or another one of the session
-/// that OpenCode has as `remote_id`, perhaps from an earlier life of this sidecar.
+/// What the session had before this turn.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Earlier {
+    /// OpenCode's id of it, perhaps from an earlier life of this sidecar. `None`: it is new.
+    pub(super) remote_id: Option<String>,
+    pub(super) spent: Spent,
+}
+
+/// Begins the turn that `request` asks for: the first one of a new session, or another one.
 pub(super) async fn open(
     request: &Request,
-    remote_id: Option<&str>,
+    earlier: &Earlier,
     around: &Surroundings,
 ) -> Result<Opened, CreateError> {
     let late =
         |_| CreateError::EngineUnavailable("the engine did not take the session in time".into());
-    tokio::time::timeout(DEADLINE, begin(request, remote_id, around))
+    tokio::time::timeout(DEADLINE, begin(request, earlier, around))
         .await
         .map_err(late)?
 }
 
 async fn begin(
     request: &Request,
-    remote_id: Option<&str>,
+    earlier: &Earlier,
     around: &Surroundings,
 ) -> Result<Opened, CreateError> {
     let link = wait_for_link(around).await?;
     let lost = link.lost.clone();
-    match begin_on(link, request, remote_id, around).await {
+    let remote_id = earlier.remote_id.as_deref();
+    match begin_on(link, request, earlier, around).await {
         // The child died under it. Nothing of the turn was told yet, so the next child may have it; but
         // only that one, in case it is the request that kills.
         Err(CallError::Connection { .. })
@@ -69,7 +77,7 @@ async fn begin(
                 .is_ok() =>
         {
             let link = wait_for_link(around).await?;
-            begin_on(link, request, remote_id, around)
+            begin_on(link, request, earlier, around)
                 .await
                 .map_err(|error| refusal(&error, remote_id))
         }
@@ -94,17 +102,19 @@ fn refusal(error: &CallError, remote_id: Option<&str>) -> CreateError {
 async fn begin_on(
     link: Link,
     request: &Request,
-    remote_id: Option<&str>,
+    earlier: &Earlier,
     around: &Surroundings,
 ) -> Result<Opened, CallError> {
     let busy = around.engine.turn();
     let client = link.client.clone();
-    if let Some(remote_id) = remote_id {
+    let spent = earlier.spent;
+    if let Some(remote_id) = &earlier.remote_id {
         // Whatever an earlier turn left running: a prompt would wait for its end, and what it says until
         // then is not of this turn.
         resync::quiet(&link, remote_id, &around.config.workspace).await;
         let before = resync::newest_message(&link, remote_id).await?;
-        return prompt(link, busy, request, (remote_id.to_owned(), before), around).await;
+        let session = (remote_id.clone(), before);
+        return prompt(link, busy, (request, spent), session, around).await;
     }
     let tools = request.tools.as_ref();
     let new = NewSession {
@@ -117,7 +127,8 @@ async fn begin_on(
         ),
     };
     let remote_id = client.create_session(&new).await?.id;
-    let opened = prompt(link, busy, request, (remote_id.clone(), None), around).await;
+    let session = (remote_id.clone(), None);
+    let opened = prompt(link, busy, (request, spent), session, around).await;
     if opened.is_err() {
         // Nobody will ask for it again. If this fails too, an empty session stays in the child.
         drop(client.delete_session(&remote_id).await);
@@ -129,12 +140,12 @@ async fn begin_on(
 async fn prompt(
     link: Link,
     busy: Busy,
-    request: &Request,
+    (request, spent): (&Request, Spent),
     (remote_id, before): (String, Option<String>),
     around: &Surroundings,
 ) -> Result<Opened, CallError> {
     let place = around.switchboard.register(&remote_id);
-    let grant = around.gateway.register(route(request, &remote_id));
+    let grant = around.gateway.register(route(request, &remote_id, spent));
     let (settings, now) = (settings(&around.config, &remote_id), Timestamp::now());
     let mut translator = Translator::restore(settings, Vec::new(), before.clone(), now);
     let mut batch = Batch::default();
@@ -207,7 +218,7 @@ fn rules(tools: Option<&Tools>) -> Vec<Rule> {
         .collect()
 }
 
-fn route(request: &Request, remote_id: &str) -> Route {
+fn route(request: &Request, remote_id: &str, spent: Spent) -> Route {
     let model = &request.model;
     Route {
         session: remote_id.to_owned(),
@@ -222,8 +233,9 @@ fn route(request: &Request, remote_id: &str) -> Route {
         budget: gateway::Budget {
             max_total_tokens: model.max_total_tokens,
             max_calls: model.max_calls,
+            max_calls_of_a_turn: None,
         },
-        spent: gateway::Usage::default(),
+        spent,
     }
 }
 

@@ -3,28 +3,42 @@
 //! Owns the counters, the budget and the breaker of one route. Nothing here waits or knows HTTP: the
 //! forwarder says what happened and asks whether a call may be made.
 //!
+//! No progress: calls that fail, or whose answers say what was said before, may be [`FRUITLESS_IN_A_ROW`]
+//! in a row. Whatever makes OpenCode go round, it ends.
+//!
 //! The breaker: a provider that failed one caller [`FAILURES_IN_A_ROW`] times, while nobody else of the
 //! family had a success, is left alone for the rest of the turn, and so is one that says the account's
 //! quota is used up. OpenCode gives up a call after six failures, but a parent whose subagent failed would
 //! begin again, and again. Callers are counted apart so that parallel subagents do not use up each
 //! other's patience.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
+use super::judge::Answered;
 use super::usage::Tokens;
 
-/// What a session may spend. Absent: no limit.
+/// What a session may spend, over all its turns. Absent: no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Budget {
     /// Input and output of all calls together. A call that is running when it is spent runs to its end.
     pub(crate) max_total_tokens: Option<u64>,
     pub(crate) max_calls: Option<u64>,
+    /// Calls of one turn, for sessions that nothing else limits.
+    pub(crate) max_calls_of_a_turn: Option<u64>,
 }
 
-/// What a session has spent.
+/// What the turns before this one have spent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Spent {
+    pub(crate) calls: u64,
+    pub(crate) total_tokens: u64,
+}
+
+/// What a turn has spent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Usage {
     /// Calls that reached a provider (or the demo model).
@@ -40,6 +54,8 @@ pub(crate) struct Usage {
     /// From the call to the end of its answer, all calls together.
     pub(crate) duration_total: Duration,
     pub(crate) last_error: Option<LastError>,
+    /// The session's own last answer came without its end, and what it said was kept.
+    pub(crate) unended: bool,
 }
 
 /// The last thing that went wrong, without any key.
@@ -62,6 +78,10 @@ pub(crate) enum Stop {
     QuotaExhausted,
     /// The provider failed too often in a row.
     ProviderFailing,
+    /// The provider's answers could not be used, too often in a row.
+    BadAnswers,
+    /// The calls brought nothing new, too often in a row.
+    NoProgress,
 }
 
 /// What a session's calls are doing.
@@ -83,6 +103,19 @@ pub(crate) enum Wait {
 /// As many calls as OpenCode makes for one step. Fewer, and its own patience could not be used up.
 const FAILURES_IN_A_ROW: u32 = 6;
 
+/// What is no answer today is none tomorrow: fewer tries than after a failure.
+const BAD_ANSWERS_IN_A_ROW: u32 = 4;
+
+/// One more than `TOOL_LOOP_LIMIT` has by default, so that a loop of tools ends as one.
+const FRUITLESS_IN_A_ROW: u32 = 11;
+
+/// Answers that are remembered, to know them again.
+const REMEMBERED: usize = 32;
+
+/// The first pause between calls, where the gateway sets it. Each is twice as long as the one before.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(8);
+
 /// Callers that are counted apart; the others share one count.
 const MAX_CALLERS: usize = 64;
 
@@ -90,7 +123,12 @@ const MAX_CALLERS: usize = 64;
 #[derive(Debug)]
 pub(super) struct Meter {
     budget: Budget,
+    spent: Spent,
+    /// The session's own id; other callers are subagents.
+    root: String,
     state: Mutex<State>,
+    /// Changes with every count.
+    changes_tx: watch::Sender<()>,
 }
 
 #[derive(Debug)]
@@ -100,10 +138,20 @@ struct State {
     under_way: BTreeMap<u64, Wait>,
     retry_at: Option<SystemTime>,
     /// Since the last success, by caller.
-    failures: HashMap<String, u32>,
+    failures: HashMap<String, Failures>,
+    /// What was answered before.
+    answers: VecDeque<u64>,
+    /// Calls since there was something new.
+    fruitless: u32,
     stop: Option<Stop>,
     /// The body of the last call that was refused for good.
     refused: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Failures {
+    all: u32,
+    bad_answers: u32,
 }
 
 /// Names one call to its meter.
@@ -117,11 +165,13 @@ pub(super) struct CallId {
 /// How a call ended.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    Complete,
+    Complete(Answered),
     /// The child hung up or the session ended: says nothing about the provider.
     Cut,
     /// Calling again may help.
     Failed(LastError),
+    /// What came was no answer.
+    Bad(LastError),
     /// Calling again cannot help.
     Refused(LastError),
 }
@@ -131,37 +181,54 @@ pub(super) enum Outcome {
 impl Budget {
     /// The session's own limits, and the pod's where it has none.
     pub(super) fn or(self, default: Self) -> Self {
+        let max_calls = self.max_calls.or(default.max_calls);
+        let of_a_turn = self.max_calls_of_a_turn.or(default.max_calls_of_a_turn);
         Self {
             max_total_tokens: self.max_total_tokens.or(default.max_total_tokens),
-            max_calls: self.max_calls.or(default.max_calls),
+            max_calls,
+            max_calls_of_a_turn: of_a_turn.filter(|_| max_calls.is_none()),
         }
     }
 
-    fn is_spent(self, usage: &Usage) -> bool {
-        self.max_calls.is_some_and(|max| usage.calls >= max)
+    fn is_spent(self, spent: Spent, usage: &Usage) -> bool {
+        let calls = spent.calls.saturating_add(usage.calls);
+        let tokens = spent.total_tokens.saturating_add(usage.tokens.total());
+        self.max_calls.is_some_and(|max| calls >= max)
             || self
-                .max_total_tokens
-                .is_some_and(|max| usage.tokens.total() >= max)
+                .max_calls_of_a_turn
+                .is_some_and(|max| usage.calls >= max)
+            || self.max_total_tokens.is_some_and(|max| tokens >= max)
     }
+}
+
+fn pause(failures: u32) -> Duration {
+    FIRST_PAUSE
+        .saturating_mul(2_u32.saturating_pow(failures))
+        .min(LONGEST_PAUSE)
 }
 
 // === impl Meter ===
 
 impl Meter {
-    /// `spent` counts against the budget: what earlier turns of the session used.
-    pub(super) fn new(budget: Budget, spent: Usage) -> Self {
+    /// `root` is the session's own id. `spent` counts against the budget: what its earlier turns used.
+    pub(super) fn new(budget: Budget, spent: Spent, root: &str) -> Self {
         let state = State {
-            usage: spent,
+            usage: Usage::default(),
             next_call: 0,
             under_way: BTreeMap::new(),
             retry_at: None,
             failures: HashMap::new(),
+            answers: VecDeque::new(),
+            fruitless: 0,
             stop: None,
             refused: None,
         };
         Self {
             budget,
+            spent,
+            root: root.to_owned(),
             state: Mutex::new(state),
+            changes_tx: watch::Sender::new(()),
         }
     }
 
@@ -177,7 +244,7 @@ impl Meter {
         if let Some(stop) = state.stop {
             return Err(Denied::Stopped(stop));
         }
-        if self.budget.is_spent(&state.usage) {
+        if self.budget.is_spent(self.spent, &state.usage) {
             state.stop = Some(Stop::BudgetExceeded);
             return Err(Denied::Stopped(Stop::BudgetExceeded));
         }
@@ -199,6 +266,8 @@ impl Meter {
                 deadline,
             },
         );
+        drop(state);
+        self.changes_tx.send_replace(());
         Ok(CallId {
             number,
             caller: caller.to_owned(),
@@ -210,6 +279,35 @@ impl Meter {
         let mut state = self.state.lock();
         state.usage.calls += 1;
         state.usage.retries += 1;
+        drop(state);
+        self.changes_tx.send_replace(());
+    }
+
+    /// Changes with every count.
+    pub(super) fn changes(&self) -> watch::Receiver<()> {
+        self.changes_tx.subscribe()
+    }
+
+    /// Something new happened that no answer shows, as a tool's result.
+    pub(super) fn progressed(&self) {
+        self.state.lock().fruitless = 0;
+    }
+
+    /// How long the child is to wait after one more bad answer; `None`: it need not call again.
+    pub(super) fn pause_after_bad_answer(&self, call: &CallId) -> Option<Duration> {
+        let state = self.state.lock();
+        let before = state.failures.get(state.counted_as(&call.caller));
+        let before = before.copied().unwrap_or_default();
+        let last = before.bad_answers + 1 >= BAD_ANSWERS_IN_A_ROW
+            || before.all + 1 >= FAILURES_IN_A_ROW
+            || state.stop.is_some();
+        (!last).then(|| pause(before.all))
+    }
+
+    pub(super) fn pause_after_failure(&self, call: &CallId) -> Duration {
+        let state = self.state.lock();
+        let before = state.failures.get(state.counted_as(&call.caller));
+        pause(before.map_or(0, |before| before.all))
     }
 
     /// The provider has begun to answer.
@@ -258,28 +356,9 @@ impl Meter {
             None if matches!(was, Some(Wait::Answering { .. })) => state.usage.unmetered_calls += 1,
             None => {}
         }
-        match outcome {
-            Outcome::Complete => state.failures.clear(),
-            Outcome::Cut => {}
-            Outcome::Refused(error) => state.usage.last_error = Some(error),
-            Outcome::Failed(error) => {
-                state.usage.last_error = Some(error);
-                let apart =
-                    state.failures.len() < MAX_CALLERS || state.failures.contains_key(&call.caller);
-                let failures = state
-                    .failures
-                    .entry(if apart {
-                        call.caller.clone()
-                    } else {
-                        String::new()
-                    })
-                    .or_default();
-                *failures += 1;
-                if *failures >= FAILURES_IN_A_ROW {
-                    state.stop.get_or_insert(Stop::ProviderFailing);
-                }
-            }
-        }
+        state.count(outcome, &call.caller, &self.root);
+        drop(state);
+        self.changes_tx.send_replace(());
     }
 
     pub(super) fn usage(&self) -> Usage {
@@ -305,6 +384,64 @@ impl Meter {
             .or_else(|| state.under_way.values().next())
             .copied()
             .unwrap_or_else(idle)
+    }
+}
+
+// === impl State ===
+
+impl State {
+    fn count(&mut self, outcome: Outcome, caller: &str, root: &str) {
+        let (error, bad) = match outcome {
+            Outcome::Complete(answered) => {
+                self.failures.clear();
+                if caller == root {
+                    self.usage.unended = answered.unended;
+                }
+                return self.answered(answered.digest);
+            }
+            Outcome::Cut => return,
+            Outcome::Refused(error) => {
+                self.usage.last_error = Some(error);
+                return self.was_fruitless();
+            }
+            Outcome::Failed(error) => (error, 0),
+            Outcome::Bad(error) => (error, 1),
+        };
+        self.usage.last_error = Some(error);
+        let caller = self.counted_as(caller).to_owned();
+        let failures = self.failures.entry(caller).or_default();
+        failures.all += 1;
+        failures.bad_answers += bad;
+        if failures.bad_answers >= BAD_ANSWERS_IN_A_ROW {
+            self.stop.get_or_insert(Stop::BadAnswers);
+        } else if failures.all >= FAILURES_IN_A_ROW {
+            self.stop.get_or_insert(Stop::ProviderFailing);
+        }
+        self.was_fruitless();
+    }
+
+    /// Callers past the most share one count.
+    fn counted_as<'a>(&self, caller: &'a str) -> &'a str {
+        let apart = self.failures.len() < MAX_CALLERS || self.failures.contains_key(caller);
+        if apart { caller } else { "" }
+    }
+
+    fn answered(&mut self, digest: u64) {
+        if self.answers.contains(&digest) {
+            return self.was_fruitless();
+        }
+        if self.answers.len() == REMEMBERED {
+            self.answers.pop_front();
+        }
+        self.answers.push_back(digest);
+        self.fruitless = 0;
+    }
+
+    fn was_fruitless(&mut self) {
+        self.fruitless += 1;
+        if self.fruitless >= FRUITLESS_IN_A_ROW {
+            self.stop.get_or_insert(Stop::NoProgress);
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use super::error::{self, ForwardError};
 use super::meter::{LastError, Outcome, Stop};
 use super::redact::redact_body;
 use super::relay::{Answer, Call};
-use super::verdict::{Verdict, judge};
+use super::verdict::{Verdict, judge, status_of};
 use crate::provider::Dialect;
 
 /// Real error bodies are a few hundred bytes. A longer one is replaced by its beginning.
@@ -71,6 +71,20 @@ impl Refusal {
             headers: head.headers,
             body: body.freeze(),
             cut,
+        }
+    }
+
+    /// One that the provider told in the first event of its stream, already redacted. It asks for no pause,
+    /// so it is given one.
+    pub(super) fn told(json: String, pause: Duration) -> Self {
+        let mut headers = HeaderMap::new();
+        let ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+        headers.insert("retry-after-ms", HeaderValue::from(ms));
+        Self {
+            status: status_of(&json),
+            headers,
+            body: Bytes::from(json),
+            cut: false,
         }
     }
 
@@ -163,7 +177,7 @@ pub(super) fn full(text: String) -> Answer {
 }
 
 /// The sentence in an error body, or its beginning.
-fn message(body: &str) -> String {
+pub(super) fn message(body: &str) -> String {
     let found = serde_json::from_str::<Envelope>(body)
         .ok()
         .and_then(|envelope| {

@@ -17,7 +17,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::llm::Llm;
-use super::{Bound, Budget, Config, Grant, Handle, ProxySettings, Route, Usage, upstream};
+use super::{Bound, Budget, Config, Grant, Handle, ProxySettings, Route, Spent, upstream};
 use crate::provider::{Dialect, Upstream};
 use crate::secret::Secret;
 
@@ -67,7 +67,7 @@ fn route(dialect: Dialect, base: &str) -> Route {
         context_window: None,
         enabled_tools: None,
         budget: Budget::default(),
-        spent: Usage::default(),
+        spent: Spent::default(),
     }
 }
 

@@ -56,8 +56,14 @@ pub(in crate::api) struct StatusResponse {
     #[schema(value_type = Option<Phase>)]
     phase: Option<&'static str>,
     reason: Option<String>,
+    /// Of all turns of the session, as it is now.
     usage: UsageBody,
+    /// Of all turns of the session, as it is now.
     model_calls: CallsBody,
+    /// Of the present or last turn.
+    turn_usage: UsageBody,
+    /// Of the present or last turn.
+    turn_model_calls: CallsBody,
     last_event_id: String,
     files_modified: Vec<String>,
 }
@@ -160,8 +166,10 @@ impl StatusResponse {
             turn: status.turn,
             phase: status.phase.map(Phase::as_str),
             reason: status.reason.clone(),
-            usage: UsageBody::new(status.usage),
-            model_calls: CallsBody::new(&status.calls),
+            usage: UsageBody::new(status.session_usage()),
+            model_calls: CallsBody::new(&status.session_calls()),
+            turn_usage: UsageBody::new(status.usage),
+            turn_model_calls: CallsBody::new(&status.calls),
             last_event_id: session.log.last_event_id().to_string(),
             files_modified: status.files_modified.clone(),
         }

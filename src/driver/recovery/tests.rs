@@ -9,7 +9,7 @@ use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::driver::crowd::Crowd;
-use crate::driver::opening::{Opened, open};
+use crate::driver::opening::{Earlier, Opened, open};
 use crate::driver::words::RESUME;
 use crate::event::{Event, Failure, FailureCode};
 use crate::gateway::llm::{Llm, Scope, Turn};
@@ -19,6 +19,14 @@ use crate::secret::Secret;
 use crate::session::{self, CreateError, Model, Registry, Request};
 use crate::shutdown::Shutdown;
 use crate::{engine, workspace};
+
+fn earlier(remote_id: &str) -> Earlier {
+    Earlier {
+        remote_id: Some(remote_id.to_owned()),
+        ..Earlier::default()
+    }
+}
+
 
 const KEY: &str = "KEY-OF-THE-TURN";
 
@@ -125,7 +133,7 @@ fn script(llm: &Llm, file: &Path) {
 /// Begins the turn and listens until the subagent's command speaks.
 async fn begin(child: &Child, llm: &Llm, around: &Surroundings) -> (String, Vec<Event>) {
     let mut feed = child.api().feed().await.unwrap();
-    let opened = open(&request(llm, "please do it"), None, around)
+    let opened = open(&request(llm, "please do it"), &Earlier::default(), around)
         .await
         .unwrap();
     let Opened {
@@ -264,7 +272,9 @@ async fn go_on(child: &Child, llm: &Llm, root: &str, around: &Surroundings) {
         .info
         .id;
     assert_eq!(api.newest_message(root).await.unwrap(), Some(own.clone()));
-    let opened = open(&request(llm, ""), Some(root), around).await.unwrap();
+    let opened = open(&request(llm, ""), &earlier(root), around)
+        .await
+        .unwrap();
     assert_eq!(
         opened.before,
         Some(own.max(below)),
@@ -313,7 +323,7 @@ async fn go_on(child: &Child, llm: &Llm, root: &str, around: &Surroundings) {
     assert_eq!(translator.usage(), usage);
     let gone = open(
         &request(llm, ""),
-        Some("ses_0000000000000000000000"),
+        &earlier("ses_0000000000000000000000"),
         around,
     )
     .await;
