@@ -13,6 +13,7 @@
 //! other's patience.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
@@ -137,12 +138,10 @@ struct State {
     next_call: u64,
     under_way: BTreeMap<u64, Wait>,
     retry_at: Option<SystemTime>,
-    /// Since the last success, by caller.
+    /// What went wrong, by caller.
     failures: HashMap<String, Failures>,
-    /// What was answered before.
+    /// What was answered before, and to whom.
     answers: VecDeque<u64>,
-    /// Calls since there was something new.
-    fruitless: u32,
     stop: Option<Stop>,
     /// The body of the last call that was refused for good.
     refused: Option<u64>,
@@ -150,8 +149,12 @@ struct State {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Failures {
+    /// Since the last success of any caller.
     all: u32,
+    /// Of these, answers that were none.
     bad_answers: u32,
+    /// Calls since there was something new for this caller.
+    fruitless: u32,
 }
 
 /// Names one call to its meter.
@@ -219,7 +222,6 @@ impl Meter {
             retry_at: None,
             failures: HashMap::new(),
             answers: VecDeque::new(),
-            fruitless: 0,
             stop: None,
             refused: None,
         };
@@ -257,7 +259,11 @@ impl Meter {
         let number = state.next_call;
         state.next_call += 1;
         state.usage.calls += 1;
-        state.usage.retries += u64::from(state.failures.contains_key(caller));
+        let failed = state
+            .failures
+            .get(caller)
+            .is_some_and(|before| before.all > 0);
+        state.usage.retries += u64::from(failed);
         state.retry_at = None;
         state.under_way.insert(
             number,
@@ -290,7 +296,9 @@ impl Meter {
 
     /// Something new happened that no answer shows, as a tool's result.
     pub(super) fn progressed(&self) {
-        self.state.lock().fruitless = 0;
+        for failures in self.state.lock().failures.values_mut() {
+            failures.fruitless = 0;
+        }
     }
 
     /// How long the child is to wait after one more bad answer; `None`: it need not call again.
@@ -391,33 +399,34 @@ impl Meter {
 
 impl State {
     fn count(&mut self, outcome: Outcome, caller: &str, root: &str) {
-        let (error, bad) = match outcome {
+        let (error, failed, bad) = match outcome {
             Outcome::Complete(answered) => {
-                self.failures.clear();
                 if caller == root {
                     self.usage.unended = answered.unended;
                 }
-                return self.answered(answered.digest);
+                return self.succeeded(caller, answered.digest);
             }
             Outcome::Cut => return,
-            Outcome::Refused(error) => {
-                self.usage.last_error = Some(error);
-                return self.was_fruitless();
-            }
-            Outcome::Failed(error) => (error, 0),
-            Outcome::Bad(error) => (error, 1),
+            Outcome::Refused(error) => (error, 0, 0),
+            Outcome::Failed(error) => (error, 1, 0),
+            Outcome::Bad(error) => (error, 1, 1),
         };
         self.usage.last_error = Some(error);
-        let caller = self.counted_as(caller).to_owned();
-        let failures = self.failures.entry(caller).or_default();
-        failures.all += 1;
+        let failures = self.failures_of(caller);
+        failures.all += failed;
         failures.bad_answers += bad;
-        if failures.bad_answers >= BAD_ANSWERS_IN_A_ROW {
+        let (all, bad_answers) = (failures.all, failures.bad_answers);
+        if bad_answers >= BAD_ANSWERS_IN_A_ROW {
             self.stop.get_or_insert(Stop::BadAnswers);
-        } else if failures.all >= FAILURES_IN_A_ROW {
+        } else if all >= FAILURES_IN_A_ROW {
             self.stop.get_or_insert(Stop::ProviderFailing);
         }
-        self.was_fruitless();
+        self.was_fruitless(caller);
+    }
+
+    fn failures_of(&mut self, caller: &str) -> &mut Failures {
+        let caller = self.counted_as(caller).to_owned();
+        self.failures.entry(caller).or_default()
     }
 
     /// Callers past the most share one count.
@@ -426,20 +435,32 @@ impl State {
         if apart { caller } else { "" }
     }
 
-    fn answered(&mut self, digest: u64) {
-        if self.answers.contains(&digest) {
-            return self.was_fruitless();
+    /// The provider is there, whoever had called.
+    fn succeeded(&mut self, caller: &str, digest: u64) {
+        for failures in self.failures.values_mut() {
+            (failures.all, failures.bad_answers) = (0, 0);
         }
-        if self.answers.len() == REMEMBERED {
-            self.answers.pop_front();
+        let mut hasher = DefaultHasher::new();
+        (caller, digest).hash(&mut hasher);
+        let answer = hasher.finish();
+        if self.answers.contains(&answer) {
+            self.was_fruitless(caller);
+        } else {
+            if self.answers.len() == REMEMBERED {
+                self.answers.pop_front();
+            }
+            self.answers.push_back(answer);
+            if let Some(failures) = self.failures.get_mut(caller) {
+                failures.fruitless = 0;
+            }
         }
-        self.answers.push_back(digest);
-        self.fruitless = 0;
+        self.failures.retain(|_, failures| failures.fruitless > 0);
     }
 
-    fn was_fruitless(&mut self) {
-        self.fruitless += 1;
-        if self.fruitless >= FRUITLESS_IN_A_ROW {
+    fn was_fruitless(&mut self, caller: &str) {
+        let failures = self.failures_of(caller);
+        failures.fruitless += 1;
+        if failures.fruitless >= FRUITLESS_IN_A_ROW {
             self.stop.get_or_insert(Stop::NoProgress);
         }
     }

@@ -65,19 +65,27 @@ impl Redactor {
         {
             return "(not shown, it holds a key)".to_owned();
         }
-        let longest = secrets.iter().map(|secret| secret.len()).max().unwrap_or(0);
-        let sure = text.len().saturating_sub(longest);
-        let clean = redact(&text, &secrets);
+        let clean = redact(without_half_a_secret(&text, &secrets), &secrets);
         let words = clean.split_whitespace().collect::<Vec<_>>().join(" ");
-        let mut quote: String = words
-            .chars()
-            .take(MAX_QUOTE.min(sure.max(SHORTEST_KEY)))
-            .collect();
+        let mut quote: String = words.chars().take(MAX_QUOTE).collect();
         if quote.len() < words.len() {
             quote.push('…');
         }
         quote
     }
+}
+
+/// `text` without an end that is the beginning of a secret.
+fn without_half_a_secret<'a>(text: &'a str, secrets: &[&str]) -> &'a str {
+    let halves = secrets.iter().filter_map(|secret| {
+        let mut starts = secret
+            .char_indices()
+            .rev()
+            .filter_map(|(at, _)| secret.get(..at));
+        starts.find(|start| !start.is_empty() && text.ends_with(start))
+    });
+    let longest = halves.map(str::len).max().unwrap_or(0);
+    text.get(..text.len() - longest).unwrap_or_default()
 }
 
 /// `text` as a reader of JSON would see it, roughly: it is only searched.

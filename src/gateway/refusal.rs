@@ -32,6 +32,8 @@ pub(super) struct Refusal {
     pub(super) body: Bytes,
     /// There was more.
     cut: bool,
+    /// How long the child is to wait where the provider does not say.
+    pause: Option<Duration>,
 }
 
 #[derive(Deserialize)]
@@ -71,20 +73,18 @@ impl Refusal {
             headers: head.headers,
             body: body.freeze(),
             cut,
+            pause: None,
         }
     }
 
-    /// One that the provider told in the first event of its stream, already redacted. It asks for no pause,
-    /// so it is given one.
+    /// One that the provider told in the first event of its stream, already redacted.
     pub(super) fn told(json: String, pause: Duration) -> Self {
-        let mut headers = HeaderMap::new();
-        let ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-        headers.insert("retry-after-ms", HeaderValue::from(ms));
         Self {
             status: status_of(&json),
-            headers,
+            headers: HeaderMap::new(),
             body: Bytes::from(json),
             cut: false,
+            pause: Some(pause),
         }
     }
 
@@ -123,7 +123,7 @@ impl Refusal {
         match verdict {
             Verdict::Passing { after } => {
                 call.outcome(Outcome::Failed(error("provider_error")));
-                if let Some(after) = after {
+                if let Some(after) = after.or(self.pause) {
                     entry.meter.retry_at(now + after);
                     let ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
                     response

@@ -13,6 +13,7 @@ mod llm;
 mod support;
 mod world;
 
+mod answers;
 mod attacks;
 mod creating;
 mod crowd;

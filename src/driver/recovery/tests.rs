@@ -27,7 +27,6 @@ fn earlier(remote_id: &str) -> Earlier {
     }
 }
 
-
 const KEY: &str = "KEY-OF-THE-TURN";
 
 /// Nothing here takes longer.
