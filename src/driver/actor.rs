@@ -138,8 +138,8 @@ struct Turn {
     results: Results,
     /// The gateway's counts changed.
     counts_rx: watch::Receiver<()>,
-    /// When the counts were last put on disk, and whether there are newer ones.
-    counts_kept: Option<Instant>,
+    /// The calls that are on disk, and whether anything of the counts is newer.
+    calls_kept: u64,
     counts_changed: bool,
 }
 
@@ -164,7 +164,7 @@ impl Turn {
         counts_rx.mark_changed();
         Self {
             counts_rx,
-            counts_kept: None,
+            calls_kept: 0,
             results: Results::new(around.config.loop_limit == 0),
             counts_changed: false,
             presence: around.crowd.enter(),
@@ -371,19 +371,19 @@ impl Turn {
         }
     }
 
-    /// A call began or ended: whoever asks sees it at once, and a restart finds it.
+    /// A call began or ended: whoever asks sees it at once. A budget counts over restarts, so a call is
+    /// put on disk as it begins, and what it cost when there is time.
     fn note_counts(&mut self) {
         self.show_counts();
         self.counts_changed = true;
-        self.keep_counts();
+        if self.seat.session.status().calls.made > self.calls_kept {
+            self.keep_counts();
+        }
     }
 
-    /// Puts the counts on disk, at most once a second: a budget counts over restarts.
     fn keep_counts(&mut self) {
-        let now = Instant::now();
-        let due = self.counts_kept.is_none_or(|kept| now >= kept + LOOK);
-        if self.counts_changed && due {
-            (self.counts_changed, self.counts_kept) = (false, Some(now));
+        if std::mem::take(&mut self.counts_changed) {
+            self.calls_kept = self.seat.session.status().calls.made;
             self.seat.session.log.record(self.seat.session.row(), false);
         }
     }

@@ -67,9 +67,14 @@ impl Providers {
     fn create(&self, case: &Case) {
         self.llm(case.dialect)
             .reply_always_to(Scope::key(&case.id), case.answer.clone());
-        self.world.create_with(&case.id, |body| {
+        self.create_with_key(&case.id, case.dialect, &case.id);
+    }
+
+    fn create_with_key(&self, id: &str, dialect: Dialect, key: &str) {
+        self.world.create_with(id, |body| {
             let config = &mut body["model_config"];
-            match case.dialect {
+            config["api_key"] = json!(key);
+            match dialect {
                 Dialect::Chat => {}
                 Dialect::Messages => config["provider"] = json!("anthropic"),
                 Dialect::Responses => {
@@ -306,4 +311,71 @@ fn a_text_without_its_end_is_kept_and_ends_the_turn() {
         assert_eq!(end["finish_reason"], "stop", "{}", case.id);
         assert_eq!(providers.calls(case), 1, "{}", case.id);
     }
+}
+
+/// OpenCode keeps errors in its log and its database, which every session's tools can read.
+#[test]
+fn a_key_that_a_streamed_error_quotes_never_reaches_opencode() {
+    let providers = Providers::start();
+    let cases = [(3, true), (3, false), (40, true), (40, false)];
+    let mut keys = Vec::new();
+    for dialect in DIALECTS {
+        for (length, early) in cases {
+            // Nothing else on this machine holds it, and it does not look like a key.
+            let mut key = format!("z{:x}q{}{}", keys.len(), "k".repeat(40), std::process::id());
+            key.truncate(length);
+            let error = format!("quota of {key} and of sk-proj-{key}{key} is used");
+            let stream = if early {
+                Wire::begun(dialect)
+            } else {
+                Wire::begun(dialect).open_text("So far so good.")
+            };
+            let stream = stream.error("strange_error", &error).bytes;
+            // In two pieces, the key in both.
+            let (head, tail) = stream.split_at(stream.find(&key).unwrap() + 1);
+            let turn = Turn::wire(head.to_owned())
+                .wait(Duration::from_millis(30))
+                .raw(tail.to_owned());
+            let id = format!("{dialect:?}-{length}-{early}");
+            // A second try gets an answer, where there is one.
+            let llm = providers.llm(dialect);
+            llm.reply_to(Scope::key(&key), turn);
+            llm.reply_to(Scope::key(&key), Turn::new().text("At last."));
+            providers.create_with_key(&id, dialect, &key);
+            keys.push((id, key));
+        }
+    }
+    for (id, key) in &keys {
+        let seen = providers.world.follow(id);
+        let told = format!("{:?} {}", seen.0, providers.world.status(id));
+        assert!(!told.contains(&format!("of {key} ")), "{told}");
+        assert!(
+            told.contains("redacted") || told.contains("[key]"),
+            "{told}"
+        );
+    }
+    let data = providers.world.data_dir();
+    let log = providers.world.log();
+    for (id, key) in &keys {
+        let words = format!("of {key} ");
+        assert!(!log.contains(&words), "{id}: in the log");
+        let found = files_with(&data, words.as_bytes());
+        assert!(found.is_empty(), "{id}: {found:?}");
+    }
+}
+
+/// The files below `dir` that hold `words`.
+fn files_with(dir: &std::path::Path, words: &[u8]) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            found.append(&mut files_with(&path, words));
+        } else if std::fs::read(&path)
+            .is_ok_and(|bytes| memchr::memmem::find(&bytes, words).is_some())
+        {
+            found.push(path);
+        }
+    }
+    found
 }

@@ -15,6 +15,7 @@ mod world;
 
 mod answers;
 mod attacks;
+mod budgets;
 mod creating;
 mod crowd;
 mod engine;
