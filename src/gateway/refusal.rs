@@ -24,6 +24,8 @@ const MAX_QUOTE: usize = 1024;
 /// The status says most of it: the rest is not waited for long.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
+const NO_REASON: &str = "the provider gave no reason";
+
 /// What was read of it.
 #[derive(Debug)]
 pub(super) struct Refusal {
@@ -161,7 +163,7 @@ impl Refusal {
             return clean.to_owned();
         }
         let said = if clean.trim().is_empty() {
-            "the provider gave no reason"
+            NO_REASON
         } else {
             head(clean, MAX_QUOTE)
         };
@@ -185,8 +187,15 @@ pub(super) fn message(body: &str) -> String {
                 .error
                 .and_then(|detail| detail.message)
                 .or(envelope.message)
-        });
-    head(found.as_deref().unwrap_or(body), MAX_QUOTE).to_owned()
+        })
+        .filter(|said| !said.trim().is_empty());
+    let said = found.as_deref().unwrap_or(body);
+    let said = if said.trim().is_empty() {
+        NO_REASON
+    } else {
+        said
+    };
+    head(said, MAX_QUOTE).to_owned()
 }
 
 /// At most the first `limit` bytes, in whole characters.

@@ -5,6 +5,7 @@ mod demo;
 mod doors;
 mod faults;
 mod forwarding;
+mod loops;
 mod streams;
 mod tls;
 
@@ -16,7 +17,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use super::llm::Llm;
+use super::llm::{self, Llm};
 use super::{Bound, Budget, Config, Grant, Handle, ProxySettings, Route, Spent, upstream};
 use crate::provider::{Dialect, Upstream};
 use crate::secret::Secret;
@@ -163,7 +164,7 @@ impl Rig {
                 }
             }
         }
-        let body = String::from_utf8(body).unwrap();
+        let body = String::from_utf8_lossy(&body).into_owned();
         Answered {
             status,
             headers,
