@@ -3,7 +3,7 @@
 //! ```text
 //! child --loopback, its own bearer--> server -> table (who is calling?) -> meter (may it?)
 //!       -> rewrite (model, limits, tools) -> forward --the session's key--> provider
-//! child <------- relay (chunk by chunk, counted as it passes) <------------ provider
+//! child <------- relay (event by event, judged and counted as it passes) <------ provider
 //! ```
 //!
 //! Owns: the loopback listener, the credentials of running turns (in memory only), the dialects of the

@@ -13,6 +13,7 @@
 //! front of it. The one exception is after a lost feed, when what was missed must come first.
 
 mod asking;
+mod counting;
 mod recovering;
 
 use std::sync::Arc;
@@ -340,52 +341,6 @@ impl Turn {
         let Command::Cancel(done_tx) = command?;
         self.waiting.push(done_tx);
         self.stop(End::Cancelled)
-    }
-
-    fn remember_usage(&self) {
-        let (files, _) = self.translator.files(self.presence.alone());
-        self.show_counts();
-        self.seat.update(|status| status.files_modified = files);
-    }
-
-    fn show_counts(&self) {
-        let usage = self.translator.usage();
-        let calls = self
-            .grant
-            .as_ref()
-            .map(|grant| closing::calls(&grant.usage()));
-        self.seat.update(|status| {
-            if let Some(calls) = calls {
-                status.calls = calls;
-            }
-            status.usage = usage;
-        });
-    }
-
-    /// The gateway counts calls that bring nothing new, and sees no results of tools.
-    fn note_progress(&mut self) {
-        if self.results.bring_news(&self.batch.events)
-            && let Some(grant) = &self.grant
-        {
-            grant.progressed();
-        }
-    }
-
-    /// A call began or ended: whoever asks sees it at once. A budget counts over restarts, so a call is
-    /// put on disk as it begins, and what it cost when there is time.
-    fn note_counts(&mut self) {
-        self.show_counts();
-        self.counts_changed = true;
-        if self.seat.session.status().calls.made > self.calls_kept {
-            self.keep_counts();
-        }
-    }
-
-    fn keep_counts(&mut self) {
-        if std::mem::take(&mut self.counts_changed) {
-            self.calls_kept = self.seat.session.status().calls.made;
-            self.seat.session.log.record(self.seat.session.row(), false);
-        }
     }
 
     async fn close(mut self, end: End) {

@@ -10,6 +10,7 @@
 
 mod chat;
 mod messages;
+mod passed;
 mod responses;
 mod split;
 #[cfg(test)]
@@ -25,6 +26,8 @@ use super::redact::Redactor;
 use crate::provider::Dialect;
 use chat::Chat;
 use messages::Messages;
+use passed::Passed;
+pub(super) use passed::Taken;
 use responses::Responses;
 use split::{Cursor, Start};
 use text::{Shape, TextAt};
@@ -43,13 +46,6 @@ pub(super) enum Fault {
     Bad(&'static str),
     /// The provider says in an event that it failed: the event's JSON, redacted.
     Told(String),
-}
-
-/// What may go on to the child, and what came after it.
-#[derive(Debug, Default)]
-pub(super) struct Taken {
-    pub(super) pass: Bytes,
-    pub(super) fault: Option<Fault>,
 }
 
 /// What a whole answer was.
@@ -339,50 +335,6 @@ impl Judge {
             Dialect::Responses => responses::as_error(text),
             Dialect::Chat | Dialect::Messages => text,
         })
-    }
-}
-
-/// What goes on, mostly one slice of what came.
-#[derive(Debug, Default)]
-struct Passed {
-    first: Bytes,
-    more: Option<BytesMut>,
-}
-
-// === impl Passed ===
-
-impl Passed {
-    fn push(&mut self, bytes: Bytes) {
-        if bytes.is_empty() {
-            return;
-        }
-        if self.first.is_empty() {
-            self.first = bytes;
-            return;
-        }
-        self.more
-            .get_or_insert_with(|| BytesMut::from(&*self.first))
-            .extend_from_slice(&bytes);
-    }
-
-    fn taken(self, fault: Option<Fault>) -> Taken {
-        let pass = self.more.map_or(self.first, BytesMut::freeze);
-        Taken { pass, fault }
-    }
-}
-
-// === impl Taken ===
-
-impl Taken {
-    fn bad(why: &'static str) -> Self {
-        Self::fault(Fault::Bad(why))
-    }
-
-    fn fault(fault: Fault) -> Self {
-        Self {
-            pass: Bytes::new(),
-            fault: Some(fault),
-        }
     }
 }
 

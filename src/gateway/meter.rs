@@ -3,17 +3,12 @@
 //! Owns the counters, the budget and the breaker of one route. Nothing here waits or knows HTTP: the
 //! forwarder says what happened and asks whether a call may be made.
 //!
-//! No progress: calls that fail, or whose answers say what was said before, may be [`FRUITLESS_IN_A_ROW`]
-//! in a row. Whatever makes OpenCode go round, it ends.
-//!
-//! The breaker: a provider that failed one caller [`FAILURES_IN_A_ROW`] times, while nobody else of the
-//! family had a success, is left alone for the rest of the turn, and so is one that says the account's
-//! quota is used up. OpenCode gives up a call after six failures, but a parent whose subagent failed would
-//! begin again, and again. Callers are counted apart so that parallel subagents do not use up each
-//! other's patience.
+//! A provider that says the account's quota is used up is left alone for the rest of the turn; when else
+//! there are no more calls, [`patience`] says.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+mod patience;
+
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
@@ -21,6 +16,7 @@ use tokio::sync::watch;
 
 use super::judge::Answered;
 use super::usage::Tokens;
+use patience::{Failure, Patience};
 
 /// What a session may spend, over all its turns. Absent: no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -101,25 +97,6 @@ pub(crate) enum Wait {
     Retry { until: SystemTime },
 }
 
-/// As many calls as OpenCode makes for one step. Fewer, and its own patience could not be used up.
-const FAILURES_IN_A_ROW: u32 = 6;
-
-/// What is no answer today is none tomorrow: fewer tries than after a failure.
-const BAD_ANSWERS_IN_A_ROW: u32 = 4;
-
-/// One more than `TOOL_LOOP_LIMIT` has by default, so that a loop of tools ends as one.
-const FRUITLESS_IN_A_ROW: u32 = 11;
-
-/// Answers that are remembered, to know them again.
-const REMEMBERED: usize = 32;
-
-/// The first pause between calls, where the gateway sets it. Each is twice as long as the one before.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(8);
-
-/// Callers that are counted apart; the others share one count.
-const MAX_CALLERS: usize = 64;
-
 /// The counters of one route.
 #[derive(Debug)]
 pub(super) struct Meter {
@@ -138,23 +115,10 @@ struct State {
     next_call: u64,
     under_way: BTreeMap<u64, Wait>,
     retry_at: Option<SystemTime>,
-    /// What went wrong, by caller.
-    failures: HashMap<String, Failures>,
-    /// What was answered before, and to whom.
-    answers: VecDeque<u64>,
+    patience: Patience,
     stop: Option<Stop>,
     /// The body of the last call that was refused for good.
     refused: Option<u64>,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Failures {
-    /// Since the last success of any caller.
-    all: u32,
-    /// Of these, answers that were none.
-    bad_answers: u32,
-    /// Calls since there was something new for this caller.
-    fruitless: u32,
 }
 
 /// Names one call to its meter.
@@ -204,12 +168,6 @@ impl Budget {
     }
 }
 
-fn pause(failures: u32) -> Duration {
-    FIRST_PAUSE
-        .saturating_mul(2_u32.saturating_pow(failures))
-        .min(LONGEST_PAUSE)
-}
-
 // === impl Meter ===
 
 impl Meter {
@@ -220,8 +178,7 @@ impl Meter {
             next_call: 0,
             under_way: BTreeMap::new(),
             retry_at: None,
-            failures: HashMap::new(),
-            answers: VecDeque::new(),
+            patience: Patience::default(),
             stop: None,
             refused: None,
         };
@@ -259,11 +216,7 @@ impl Meter {
         let number = state.next_call;
         state.next_call += 1;
         state.usage.calls += 1;
-        let failed = state
-            .failures
-            .get(caller)
-            .is_some_and(|before| before.all > 0);
-        state.usage.retries += u64::from(failed);
+        state.usage.retries += u64::from(state.patience.is_retry(caller));
         state.retry_at = None;
         state.under_way.insert(
             number,
@@ -296,26 +249,18 @@ impl Meter {
 
     /// Something new happened that no answer shows, as a tool's result.
     pub(super) fn progressed(&self) {
-        for failures in self.state.lock().failures.values_mut() {
-            failures.fruitless = 0;
-        }
+        self.state.lock().patience.progressed();
     }
 
     /// How long the child is to wait after one more bad answer; `None`: it need not call again.
     pub(super) fn pause_after_bad_answer(&self, call: &CallId) -> Option<Duration> {
         let state = self.state.lock();
-        let before = state.failures.get(state.counted_as(&call.caller));
-        let before = before.copied().unwrap_or_default();
-        let last = before.bad_answers + 1 >= BAD_ANSWERS_IN_A_ROW
-            || before.all + 1 >= FAILURES_IN_A_ROW
-            || state.stop.is_some();
-        (!last).then(|| pause(before.all))
+        let pause = state.patience.pause_after_bad_answer(&call.caller);
+        pause.filter(|_| state.stop.is_none())
     }
 
     pub(super) fn pause_after_failure(&self, call: &CallId) -> Duration {
-        let state = self.state.lock();
-        let before = state.failures.get(state.counted_as(&call.caller));
-        pause(before.map_or(0, |before| before.all))
+        self.state.lock().patience.pause_after_failure(&call.caller)
     }
 
     /// The provider has begun to answer.
@@ -399,70 +344,23 @@ impl Meter {
 
 impl State {
     fn count(&mut self, outcome: Outcome, caller: &str, root: &str) {
-        let (error, failed, bad) = match outcome {
+        let (error, kind) = match outcome {
             Outcome::Complete(answered) => {
                 if caller == root {
                     self.usage.unended = answered.unended;
                 }
-                return self.succeeded(caller, answered.digest);
+                let stop = self.patience.answered(caller, answered.digest);
+                self.stop = self.stop.or(stop);
+                return;
             }
             Outcome::Cut => return,
-            Outcome::Refused(error) => (error, 0, 0),
-            Outcome::Failed(error) => (error, 1, 0),
-            Outcome::Bad(error) => (error, 1, 1),
+            Outcome::Refused(error) => (error, Failure::Refused),
+            Outcome::Failed(error) => (error, Failure::Failed),
+            Outcome::Bad(error) => (error, Failure::BadAnswer),
         };
         self.usage.last_error = Some(error);
-        let failures = self.failures_of(caller);
-        failures.all += failed;
-        failures.bad_answers += bad;
-        let (all, bad_answers) = (failures.all, failures.bad_answers);
-        if bad_answers >= BAD_ANSWERS_IN_A_ROW {
-            self.stop.get_or_insert(Stop::BadAnswers);
-        } else if all >= FAILURES_IN_A_ROW {
-            self.stop.get_or_insert(Stop::ProviderFailing);
-        }
-        self.was_fruitless(caller);
-    }
-
-    fn failures_of(&mut self, caller: &str) -> &mut Failures {
-        let caller = self.counted_as(caller).to_owned();
-        self.failures.entry(caller).or_default()
-    }
-
-    /// Callers past the most share one count.
-    fn counted_as<'a>(&self, caller: &'a str) -> &'a str {
-        let apart = self.failures.len() < MAX_CALLERS || self.failures.contains_key(caller);
-        if apart { caller } else { "" }
-    }
-
-    /// The provider is there, whoever had called.
-    fn succeeded(&mut self, caller: &str, digest: u64) {
-        for failures in self.failures.values_mut() {
-            (failures.all, failures.bad_answers) = (0, 0);
-        }
-        let mut hasher = DefaultHasher::new();
-        (caller, digest).hash(&mut hasher);
-        let answer = hasher.finish();
-        if self.answers.contains(&answer) {
-            self.was_fruitless(caller);
-        } else {
-            if self.answers.len() == REMEMBERED {
-                self.answers.pop_front();
-            }
-            self.answers.push_back(answer);
-            if let Some(failures) = self.failures.get_mut(caller) {
-                failures.fruitless = 0;
-            }
-        }
-        self.failures.retain(|_, failures| failures.fruitless > 0);
-    }
-
-    fn was_fruitless(&mut self, caller: &str) {
-        let failures = self.failures_of(caller);
-        failures.fruitless += 1;
-        if failures.fruitless >= FRUITLESS_IN_A_ROW {
-            self.stop.get_or_insert(Stop::NoProgress);
-        }
+        let stop = self.patience.failed(caller, kind);
+        self.stop = self.stop.or(stop);
     }
 }
 

@@ -5,6 +5,7 @@ mod demo;
 mod doors;
 mod faults;
 mod forwarding;
+mod holding;
 mod loops;
 mod streams;
 mod tls;
