@@ -328,7 +328,6 @@ async fn refuse(child: &Child, llm: &Llm, dialect: Dialect) {
     let session = child.create_session(None).await;
     let budget = Budget {
         max_calls: Some(1),
-        max_calls_of_a_turn: None,
         max_total_tokens: None,
     };
     let grant = child.gateway.register(Route {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::translate::{Batch, End, clean};
+use super::translate::{Batch, End};
 use crate::event::{Body, Failure, FailureCode};
 use crate::gateway::{self, Grant, Spent, Stop};
 use crate::session::{Calls, Earlier};
@@ -61,6 +61,11 @@ pub(super) fn shutting_down() -> End {
     )
 }
 
+/// The agent's directory is gone: whatever it would do now fails, or happens somewhere else.
+pub(super) fn workspace_lost(sentence: String) -> End {
+    failed(FailureCode::WorkspaceUnavailable, sentence, true)
+}
+
 pub(super) fn session_deleted() -> End {
     failed(
         FailureCode::Aborted,
@@ -83,15 +88,6 @@ fn failed(code: FailureCode, error: String, resumable: bool) -> End {
 pub(super) fn refine(end: End, grant: Option<&Grant>) -> End {
     let (stop, usage) = (grant.and_then(Grant::stopped), grant.map(Grant::usage));
     match (end, stop) {
-        (End::Failed(failure), Some(Stop::BadAnswers)) => {
-            // OpenCode was not told what came instead: it repeats calls for words in it.
-            let said = usage.and_then(|usage| usage.last_error);
-            End::Failed(Failure {
-                code: FailureCode::ProviderBadAnswer,
-                error: said.map_or(failure.error, |said| clean(&said.message)),
-                ..failure
-            })
-        }
         (End::Complete { .. }, _) if usage.is_some_and(|usage| usage.unended) => End::Complete {
             finish_reason: Some(UNENDED.to_owned()),
         },

@@ -30,7 +30,7 @@ mod text;
 mod tool;
 mod turn;
 
-pub(crate) use failure::{classify, clean};
+pub(crate) use failure::classify;
 pub(crate) use turn::End;
 
 use std::collections::HashMap;

@@ -32,7 +32,6 @@ use super::refusal::{self, Refusal};
 use super::relay::{Answer, BoxError, Call, Relay};
 use super::rewrite::{self, Changes};
 use super::table::Entry;
-use super::upstream;
 use super::usage::{Format, Tap};
 use crate::provider::{Dialect, is_reasoning_model};
 use crate::secret::Secret;
@@ -187,13 +186,11 @@ impl Exchange<'_> {
         if route.upstream.is_demo() {
             return Ok(demo::answer(body, &self.entry.demo));
         }
-        let client = self.shared.upstream.client().await?;
         let mut request = reqwest::Request::new(Method::POST, route.upstream.url());
         *request.headers_mut() = self.request_headers()?;
         *request.body_mut() = Some(reqwest::Body::wrap(segments));
-        let sent = client.execute(request).await;
-        let response = sent.map_err(|error| upstream::explain(&error, route.upstream.host()))?;
-        let response: Response<reqwest::Body> = response.into();
+        let response: Response<reqwest::Body> =
+            self.shared.providers.execute(request).await?.into();
         Ok(response.map(|body| {
             body.map_err(|error| BoxError::from(error.without_url()))
                 .boxed_unsync()
@@ -274,7 +271,8 @@ impl Exchange<'_> {
         } else {
             Format::Stream
         };
-        call.answering(Tap::new(self.dialect, format));
+        let tap = Tap::new(self.dialect, format);
+        call.answering(tap.keeping(self.entry.tool_arguments.clone()));
         let mut judge = Judge::new(self.dialect, self.entry.redactor(self.shared.token()));
         let idle = self.shared.config.idle_timeout;
         let begun = match hold::begin(&mut body, &mut judge, &mut call, idle).await {

@@ -16,17 +16,36 @@ use tokio::sync::watch;
 
 use super::judge::Answered;
 use super::usage::Tokens;
+use crate::setting;
 use patience::{Failure, Patience};
 
-/// What a session may spend, over all its turns. Absent: no limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What a session may spend, over all its turns. Absent: no limit. The comments are the words of `--help`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::Args)]
+#[command(next_help_heading = "Models")]
 pub(crate) struct Budget {
-    /// Input and output of all calls together. A call that is running when it is spent runs to its end.
+    /// Tokens a session may spend over all its turns, unless it brings its own limit; none: no limit
+    // Input and output of all calls together. A call that is running when it is spent runs to its end.
+    #[arg(long = "max-total-tokens", value_parser =
+        setting::number(1..=1_000_000_000_000_u64, "a number of tokens from 1 to 1000000000000"))]
     pub(crate) max_total_tokens: Option<u64>,
+    /// Model calls a session may make over all its turns, unless it brings its own limit; none: 500 in each
+    /// turn; 0: no limit
+    #[arg(long = "max-calls", value_parser =
+        setting::number(0..=1_000_000_000_u64, "a number of calls from 0 to 1000000000 (0 is no limit)"))]
     pub(crate) max_calls: Option<u64>,
-    /// Calls of one turn, for sessions that nothing else limits.
-    pub(crate) max_calls_of_a_turn: Option<u64>,
 }
+
+/// What holds for one session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Limits {
+    pub(super) total_tokens: Option<u64>,
+    pub(super) calls: Option<u64>,
+    /// In each turn, where nobody said anything of calls.
+    pub(super) calls_of_a_turn: Option<u64>,
+}
+
+/// No agent that gets anywhere makes so many; one that goes round makes them in minutes.
+const CALLS_OF_A_TURN: u64 = 500;
 
 /// What the turns before this one have spent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -100,7 +119,7 @@ pub(crate) enum Wait {
 /// The counters of one route.
 #[derive(Debug)]
 pub(super) struct Meter {
-    budget: Budget,
+    limits: Limits,
     spent: Spent,
     /// The session's own id; other callers are subagents.
     root: String,
@@ -147,32 +166,33 @@ pub(super) enum Outcome {
 
 impl Budget {
     /// The session's own limits, and the pod's where it has none.
-    pub(super) fn or(self, default: Self) -> Self {
-        let max_calls = self.max_calls.or(default.max_calls);
-        let of_a_turn = self.max_calls_of_a_turn.or(default.max_calls_of_a_turn);
-        Self {
-            max_total_tokens: self.max_total_tokens.or(default.max_total_tokens),
-            max_calls,
-            max_calls_of_a_turn: of_a_turn.filter(|_| max_calls.is_none()),
+    pub(super) fn limits(self, pod: Self) -> Limits {
+        let calls = self.max_calls.or(pod.max_calls);
+        Limits {
+            total_tokens: self.max_total_tokens.or(pod.max_total_tokens),
+            calls: calls.filter(|calls| *calls > 0),
+            calls_of_a_turn: calls.is_none().then_some(CALLS_OF_A_TURN),
         }
     }
+}
 
-    fn is_spent(self, spent: Spent, usage: &Usage) -> bool {
-        let calls = spent.calls.saturating_add(usage.calls);
+// === impl Limits ===
+
+impl Limits {
+    fn are_reached(self, spent: Spent, usage: &Usage) -> bool {
+        let reached = |limit: Option<u64>, count| limit.is_some_and(|limit| count >= limit);
         let tokens = spent.total_tokens.saturating_add(usage.tokens.total());
-        self.max_calls.is_some_and(|max| calls >= max)
-            || self
-                .max_calls_of_a_turn
-                .is_some_and(|max| usage.calls >= max)
-            || self.max_total_tokens.is_some_and(|max| tokens >= max)
+        reached(self.calls, spent.calls.saturating_add(usage.calls))
+            || reached(self.calls_of_a_turn, usage.calls)
+            || reached(self.total_tokens, tokens)
     }
 }
 
 // === impl Meter ===
 
 impl Meter {
-    /// `root` is the session's own id. `spent` counts against the budget: what its earlier turns used.
-    pub(super) fn new(budget: Budget, spent: Spent, root: &str) -> Self {
+    /// `root` is the session's own id. `spent` counts against the limits: what its earlier turns used.
+    pub(super) fn new(limits: Limits, spent: Spent, root: &str) -> Self {
         let state = State {
             usage: Usage::default(),
             next_call: 0,
@@ -183,7 +203,7 @@ impl Meter {
             refused: None,
         };
         Self {
-            budget,
+            limits,
             spent,
             root: root.to_owned(),
             state: Mutex::new(state),
@@ -203,7 +223,7 @@ impl Meter {
         if let Some(stop) = state.stop {
             return Err(Denied::Stopped(stop));
         }
-        if self.budget.is_spent(self.spent, &state.usage) {
+        if self.limits.are_reached(self.spent, &state.usage) {
             state.stop = Some(Stop::BudgetExceeded);
             return Err(Denied::Stopped(Stop::BudgetExceeded));
         }

@@ -4,7 +4,7 @@ use super::patience::{FRUITLESS_IN_A_ROW, MAX_CALLERS};
 use super::*;
 
 fn meter(budget: Budget) -> Meter {
-    Meter::new(budget, Spent::default(), "ses_a")
+    Meter::new(budget.limits(Budget::default()), Spent::default(), "ses_a")
 }
 
 /// An answer that says something new each time.
@@ -86,7 +86,8 @@ fn what_earlier_turns_spent_counts() {
         Budget {
             max_calls: Some(3),
             ..Budget::default()
-        },
+        }
+        .limits(Budget::default()),
         spent,
         "ses_a",
     );
@@ -107,7 +108,7 @@ fn tokens_of_earlier_turns_count() {
         max_total_tokens: Some(100),
         ..Budget::default()
     };
-    let meter = Meter::new(budget, spent, "ses_a");
+    let meter = Meter::new(budget.limits(Budget::default()), spent, "ses_a");
     assert_eq!(call(&meter, complete(), Some(FIFTY)), Ok(()));
     assert_eq!(
         call(&meter, complete(), None),
@@ -118,26 +119,32 @@ fn tokens_of_earlier_turns_count() {
 
 #[test]
 fn the_limit_of_a_turn_holds_where_nothing_else_does() {
-    let default = Budget {
-        max_calls_of_a_turn: Some(2),
-        ..Budget::default()
-    };
     let spent = Spent {
-        calls: 100,
+        calls: 1000,
         total_tokens: 0,
     };
-    let meter = Meter::new(Budget::default().or(default), spent, "ses_a");
-    assert_eq!(call(&meter, complete(), None), Ok(()));
-    assert_eq!(call(&meter, complete(), None), Ok(()));
+    let nothing = Budget::default();
+    let meter = Meter::new(nothing.limits(nothing), spent, "ses_a");
+    for _ in 0..500 {
+        assert_eq!(call(&meter, complete(), None), Ok(()));
+    }
     assert_eq!(
         call(&meter, complete(), None),
         Err(Denied::Stopped(Stop::BudgetExceeded))
     );
-    let own = Budget {
-        max_calls: Some(1000),
-        ..Budget::default()
+    let calls = |max_calls| Budget {
+        max_calls,
+        ..nothing
     };
-    assert_eq!(own.or(default).max_calls_of_a_turn, None);
+    for (own, pod, limit) in [
+        (Some(1000), None, Some(1000)),
+        (None, Some(700), Some(700)),
+        (Some(5), Some(700), Some(5)),
+        (None, Some(0), None),
+    ] {
+        let limits = calls(own).limits(calls(pod));
+        assert_eq!((limits.calls, limits.calls_of_a_turn), (limit, None));
+    }
 }
 
 #[test]
