@@ -68,7 +68,7 @@ pub(super) async fn begin(
                 };
                 let line_ended = call.saw(&data);
                 progress.saw(data.len(), line_ended);
-                let taken = judge.take(data);
+                let taken = judge.take(&data);
                 first.extend_from_slice(&taken.pass);
                 match taken.fault {
                     Some(fault) => Next::Fault(fault),

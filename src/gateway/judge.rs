@@ -123,6 +123,11 @@ pub(super) const SAME_INDEX: &str = "two tool calls in it have the same index";
 pub(super) const FOREIGN: &str = "it holds an event that is not of the provider's dialect";
 pub(super) const BROKE_OFF: &str = "its stream broke off before there was any content";
 
+/// An event as the two dialects write it that name their events.
+fn named(kind: &str, event: &serde_json::Value) -> String {
+    format!("event: {kind}\ndata: {event}\n\n")
+}
+
 // === impl Judge ===
 
 impl Judge {
@@ -180,16 +185,16 @@ impl Judge {
     }
 
     /// Takes the next bytes; what is whole and right of them may go on.
-    pub(super) fn take(&mut self, chunk: Bytes) -> Taken {
-        self.note_beginning(&chunk);
+    pub(super) fn take(&mut self, chunk: &Bytes) -> Taken {
+        self.note_beginning(chunk);
         if self.held.is_empty() {
-            let (taken, used) = self.look(&chunk, |range| chunk.slice(range));
+            let (taken, used) = self.look(chunk, |range| chunk.slice(range));
             self.held
                 .extend_from_slice(chunk.get(used..).unwrap_or_default());
             return taken;
         }
         let mut data = std::mem::take(&mut self.held);
-        data.extend_from_slice(&chunk);
+        data.extend_from_slice(chunk);
         let (taken, used) = self.look(&data, |range| {
             Bytes::copy_from_slice(data.get(range).unwrap_or_default())
         });

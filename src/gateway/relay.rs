@@ -317,7 +317,7 @@ impl Relay {
                 if self.is_stalled(cx) {
                     return Some(self.stalled());
                 }
-                let taken = self.judge.take(data);
+                let taken = self.judge.take(&data);
                 self.taken(taken)
             }
             Some(Err(error)) => {

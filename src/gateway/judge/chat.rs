@@ -1,6 +1,7 @@
 //! Chat completions: chunks with `choices`, an end that is a `finish_reason`, then `[DONE]`.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -141,21 +142,22 @@ impl Chat {
         let index = delta.index.unwrap_or(next);
         let function = delta.function.unwrap_or_default();
         let id = delta.id.filter(|id| !id.is_empty());
-        let call = match self.calls.get_mut(&index) {
-            Some(call) => {
+        let call = match self.calls.entry(index) {
+            Entry::Occupied(known) => {
+                let call = known.into_mut();
                 if id.is_some_and(|id| id != call.id) {
                     return Some(SAME_INDEX);
                 }
                 call
             }
-            None => {
+            Entry::Vacant(place) => {
                 let name = function.name.filter(|name| !name.is_empty());
                 let (Some(id), Some(name)) = (id, name) else {
                     return Some(UNNAMED_CALL);
                 };
                 digest.add(name.as_bytes());
                 let arguments = Balance::default();
-                self.calls.entry(index).or_insert(Call { id, arguments })
+                place.insert(Call { id, arguments })
             }
         };
         let arguments = function.arguments.unwrap_or_default();

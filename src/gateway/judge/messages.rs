@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use super::text::{TextAt, says, written};
 use super::{
     CUT_CALL, Digest, Ending, FOREIGN, NO_CONTENT, ONLY_REASONING, SAME_INDEX, Step, UNNAMED_CALL,
+    named,
 };
 
 /// What was seen of the answer.
@@ -18,11 +19,19 @@ pub(super) struct Messages {
     reasoning: bool,
     blocks: BTreeMap<u64, Block>,
     stop: Option<Stop>,
-    /// The event with the reason has gone on to the child.
-    told: bool,
+    progress: Progress,
     /// As counted in that event.
     output_tokens: u64,
-    stopped: bool,
+}
+
+/// How far the end has gone on to the child.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Progress {
+    #[default]
+    Open,
+    /// With its reason.
+    Told,
+    Stopped,
 }
 
 #[derive(Debug)]
@@ -171,9 +180,13 @@ impl Messages {
         // Without the counts the child's client takes it for broken.
         let counted = event.usage.as_ref().and_then(|usage| usage.output_tokens);
         self.output_tokens = counted.unwrap_or(self.output_tokens);
-        self.told = counted.is_some();
         self.stop = Some(stop);
-        if self.told { Step::Pass } else { Step::Drop }
+        if counted.is_none() {
+            self.progress = Progress::Open;
+            return Step::Drop;
+        }
+        self.progress = Progress::Told;
+        Step::Pass
     }
 
     /// The client ends at this event, so what is wrong is put right before it.
@@ -182,12 +195,12 @@ impl Messages {
             Ok(before) => before,
             Err(why) => return Step::Bad(why),
         };
-        self.stopped = true;
+        self.progress = Progress::Stopped;
         before.map_or(Step::Pass, Step::Behind)
     }
 
     pub(super) fn end(&mut self) -> Ending {
-        if self.stopped {
+        if self.progress == Progress::Stopped {
             return Ending::Whole;
         }
         match self.verdict() {
@@ -217,7 +230,7 @@ impl Messages {
             Some(Stop::Calls) => self.has_calls(),
             Some(Stop::Unknown) | None => false,
         };
-        if fits && self.told {
+        if fits && self.progress == Progress::Told {
             return Ok(None);
         }
         let reason = if self.stop == Some(Stop::Limited) {
@@ -238,13 +251,13 @@ impl Messages {
         let mut events = String::new();
         for (index, _) in self.blocks.iter().filter(|(_, block)| block.open) {
             let event = serde_json::json!({ "type": "content_block_stop", "index": index });
-            events.push_str(&format!("event: content_block_stop\ndata: {event}\n\n"));
+            events.push_str(&named("content_block_stop", &event));
         }
         let event = serde_json::json!({
             "type": "message_delta", "delta": { "stop_reason": reason, "stop_sequence": null },
             "usage": { "output_tokens": self.output_tokens },
         });
-        events.push_str(&format!("event: message_delta\ndata: {event}\n\n"));
+        events.push_str(&named("message_delta", &event));
         events
     }
 }

@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use super::text::{TextAt, says, written};
 use super::{
     CUT_CALL, Digest, Ending, FOREIGN, NO_CONTENT, ONLY_REASONING, SAME_INDEX, Step, UNNAMED_CALL,
+    named,
 };
 
 /// What was seen of the answer.
@@ -218,14 +219,14 @@ impl Responses {
                 "type": "response.output_item.done", "sequence_number": 0, "output_index": 0,
                 "item": { "type": "message", "id": id, "role": "assistant", "status": "completed", "content": [] },
             });
-            events = format!("event: response.output_item.done\ndata: {event}\n\n");
+            events = named("response.output_item.done", &event);
         }
         let event = serde_json::json!({
             "type": "response.completed", "sequence_number": 0,
             "response": { "id": "mended", "object": "response", "created_at": 0, "status": "completed", "model": "",
                 "output": [], "usage": { "input_tokens": 0, "output_tokens": 0, "total_tokens": 0 } },
         });
-        events.push_str(&format!("event: response.completed\ndata: {event}\n\n"));
+        events.push_str(&named("response.completed", &event));
         Ending::Mended {
             events,
             unended: self.end.is_none(),

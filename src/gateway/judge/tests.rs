@@ -28,7 +28,7 @@ fn run(dialect: Dialect, bytes: &[u8], cuts: &[usize]) -> (String, Result<Answer
     let mut cuts = cuts.iter().copied().cycle();
     while !rest.is_empty() {
         let cut = cuts.next().unwrap_or(rest.len()).clamp(1, rest.len());
-        let taken = judge.take(rest.split_to(cut));
+        let taken = judge.take(&rest.split_to(cut));
         passed.extend_from_slice(&taken.pass);
         if let Some(fault) = taken.fault {
             return (String::from_utf8_lossy(&passed).into_owned(), Err(fault));
@@ -166,7 +166,7 @@ fn last_reason(dialect: Dialect, passed: &str) -> String {
     let events: Vec<Value> = events
         .filter_map(|data| serde_json::from_str(data).ok())
         .collect();
-    let reasons = events.iter().filter_map(|event| match dialect {
+    let mut reasons = events.iter().filter_map(|event| match dialect {
         Dialect::Chat => event["choices"][0]["finish_reason"].as_str(),
         Dialect::Responses => {
             let counted = event["response"]["usage"]["input_tokens"].is_number();
@@ -180,7 +180,7 @@ fn last_reason(dialect: Dialect, passed: &str) -> String {
     if dialect == Dialect::Messages {
         assert_eq!(events.last().unwrap()["type"], "message_stop", "{passed}");
     }
-    reasons.last().unwrap_or_default().to_owned()
+    reasons.next_back().unwrap_or_default().to_owned()
 }
 
 #[test]

@@ -146,6 +146,19 @@ fn looks_passing(text: &str) -> bool {
     words.iter().chain(&more).any(|word| text.contains(word))
 }
 
+/// The ends of answers after which OpenCode does not call again, unless tools ran.
+const KNOWN: [&str; 9] = [
+    "stop",
+    "length",
+    "content_filter",
+    "end_turn",
+    "stop_sequence",
+    "max_tokens",
+    "refusal",
+    "max_output_tokens",
+    "pause_turn",
+];
+
 /// How OpenCode and its clients read an answer.
 fn attempt(dialect: Dialect, answered: &Answered) -> Attempt {
     if answered.status != 200 {
@@ -195,17 +208,6 @@ fn attempt(dialect: Dialect, answered: &Answered) -> Attempt {
     if answered.broken {
         return Attempt::Retry("connection reset".to_owned());
     }
-    const KNOWN: [&str; 9] = [
-        "stop",
-        "length",
-        "content_filter",
-        "end_turn",
-        "stop_sequence",
-        "max_tokens",
-        "refusal",
-        "max_output_tokens",
-        "pause_turn",
-    ];
     let known = reason.is_some_and(|reason| KNOWN.contains(&reason.as_str()));
     Attempt::Ended(if known && !calls {
         Step::Done

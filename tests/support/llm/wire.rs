@@ -38,9 +38,9 @@ impl Wire {
     pub(crate) fn event(mut self, event: &Value) -> Self {
         if self.dialect != Dialect::Chat {
             let kind = event["type"].as_str().unwrap_or_default();
-            self.bytes.push_str(&format!("event: {kind}\n"));
+            self.bytes.extend(["event: ", kind, "\n"]);
         }
-        self.bytes.push_str(&format!("data: {event}\n\n"));
+        self.bytes.extend(["data: ", &event.to_string(), "\n\n"]);
         self
     }
 
