@@ -56,6 +56,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "gateway",
             "id",
             "opencode",
+            "secret",
             "session",
             "setting",
             "shutdown",

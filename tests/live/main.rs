@@ -13,7 +13,9 @@ mod llm;
 mod support;
 mod world;
 
+mod answers;
 mod attacks;
+mod budgets;
 mod creating;
 mod crowd;
 mod engine;
