@@ -71,11 +71,7 @@ pub(super) fn run_code_through_git(victim: &mut Victim) {
     make_repository(victim);
     let ran = victim.workspace().join("ran");
     let program = victim.file("program");
-    fs::write(
-        &program,
-        format!("#!/bin/sh\ntouch {}\n", ran.display()),
-    )
-    .unwrap();
+    fs::write(&program, format!("#!/bin/sh\ntouch {}\n", ran.display())).unwrap();
     let config = format!(
         "[core]\n\trepositoryformatversion = 0\n\tfsmonitor = sh {program}\n\thooksPath = {0}\n\
          [filter \"f\"]\n\tclean = sh {program}\n\tsmudge = sh {program}\n[diff]\n\texternal = sh {program}\n\
@@ -116,7 +112,7 @@ pub(super) fn run_code_through_git(victim: &mut Victim) {
         "git ran what the snapshot's configuration names"
     );
 
-    assert_eq!(victim.post("/engine/restart", "").status, 200);
+    victim.restart_engine();
     for content in ["five", "six"] {
         victim.call(
             "write",
@@ -149,5 +145,5 @@ fn make_repository(victim: &Victim) {
     }
     victim.run(["git init -q . && git -c user.name=a -c user.email=a@b commit -q --allow-empty -m begin; echo made"]);
     assert!(victim.workspace().join(".git").is_dir());
-    assert_eq!(victim.post("/engine/restart", "").status, 200);
+    victim.restart_engine();
 }
