@@ -20,7 +20,7 @@ use crate::engine::OomScore;
 use crate::journal::{self, Journal};
 use crate::opencode::config::{Model, Settings, content};
 use crate::shutdown::Shutdown;
-use crate::{api, backend, driver, engine, gateway, session, workspace};
+use crate::{api, backend, driver, engine, gateway, session, socket_owner, workspace};
 
 /// How long connections may take to finish their request once everything else is over.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
@@ -136,9 +136,11 @@ impl App {
         announce(config.announce, bound.address(), config.demo);
         warn_about(&config);
 
+        // Before anything is started: what descends from us now is not the agent's.
+        let socket_owners = socket_owner::Finder::new();
         let connections = TaskTracker::new();
         let workspace = workspace::spawn(&config.workspace, &tracker, shutdown.gone.clone());
-        let gateway = gateway::Bound::bind(config.gateway)
+        let gateway = gateway::Bound::bind(config.gateway, socket_owners.clone())
             .await
             .map_err(|error| AppError::Usage(error.to_string()))?;
         let briefings = briefings(gateway.addr(), gateway.handle());
@@ -161,9 +163,9 @@ impl App {
         let (registry, outlets) =
             session::Registry::new(config.sessions, journal.clone(), shutdown.drain.clone());
         let seats = (registry.clone(), outlets);
-        driver::spawn(
+        let agent_sessions = driver::spawn(
             config.driver,
-            engine.clone(),
+            (engine.clone(), workspace.clone()),
             gateway.handle(),
             seats,
             shutdown.clone(),
@@ -172,8 +174,16 @@ impl App {
         gateway.spawn(&tracker, shutdown.gone.clone());
         keep(&registry, &tracker, &shutdown);
         let bearer = bearer(config.shared_secrets.clone());
-        let reports = backend::spawn(config.backend, &registry, bearer, &shutdown, &tracker)
-            .map_err(|error| AppError::Usage(error.to_string()))?;
+        let conversations = conversations(agent_sessions);
+        let reports = backend::spawn(
+            config.backend,
+            &registry,
+            (bearer, conversations),
+            socket_owners.clone(),
+            &shutdown,
+            &tracker,
+        )
+        .map_err(|error| AppError::Usage(error.to_string()))?;
         tracker.spawn(renew(config.shared_secrets.clone(), shutdown.gone.clone()));
 
         let state = api::State {
@@ -188,6 +198,11 @@ impl App {
                 demo: config.demo,
                 drain_timeout: config.drain_timeout,
             },
+            web: api::WebRules {
+                allow_origins: config.allow_origins,
+                allowed_hosts: config.allowed_hosts,
+            },
+            socket_owners,
         };
         let close = CancellationToken::new();
         // With the listener, not after it: a stream that follows ends because its log is closed.
@@ -234,6 +249,14 @@ impl App {
 /// What we show the backend, as it is at each call.
 fn bearer(secrets: SharedSecrets) -> backend::Bearer {
     backend::Bearer::new(move || secrets.first())
+}
+
+/// How the backend's list is compared with what the agent has.
+fn conversations(agent_sessions: driver::AgentSessions) -> backend::Conversations {
+    backend::Conversations::new(move |remote_id, id| {
+        let agent_sessions = agent_sessions.clone();
+        Box::pin(async move { agent_sessions.made_for(&remote_id, &id).await })
+    })
 }
 
 /// What keeps the registry in step with the disk.

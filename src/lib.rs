@@ -16,6 +16,7 @@ mod api;
 mod app;
 mod backend;
 mod backoff;
+#[cfg(any(test, feature = "bench"))]
 #[doc(hidden)]
 pub mod bench;
 mod clock;
@@ -32,11 +33,14 @@ mod journal;
 mod live;
 mod loopback;
 mod opencode;
+mod outgoing;
 mod process;
 mod provider;
 mod secret;
 mod session;
+mod setting;
 mod shutdown;
+mod socket_owner;
 pub mod telemetry;
 mod text;
 mod tool;

@@ -56,6 +56,8 @@ struct Script {
     hungry: bool,
     /// Cut every connection, and take no new one, while this file exists in `DATA_DIR`.
     cut_when: Option<String>,
+    /// Hold back what it answers while this file exists in `DATA_DIR`.
+    hold_when: Option<String>,
 }
 
 fn main() {
@@ -113,7 +115,8 @@ fn main() {
     }
     if let Some(bin) = &script.front_of {
         let cut = script.cut_when.map(|file| data_dir.join(file));
-        front::stand(bin, &message, cut);
+        let hold = script.hold_when.map(|file| data_dir.join(file));
+        front::stand(bin, &message, cut, hold);
         return;
     }
     std::thread::sleep(Duration::from_millis(script.delay_ms));
@@ -286,6 +289,8 @@ fn answer(mut stream: &TcpStream, script: &Script, request: &Request, authorizat
         ("POST", path) if path.ends_with("/prompt_async") => (204, ""),
         ("POST", path) if path.ends_with("/abort") => (200, "true"),
         ("GET", "/session/status") => (200, "{}"),
+        // A session of an earlier life, made for ours with the id `kept`.
+        ("GET", "/session/ses_kept") => (200, r#"{"id":"ses_kept","title":"kept"}"#),
         ("GET", path) if path.ends_with("/message") => (200, ABORTED),
         _ => (404, r#"{"name":"NotFoundError"}"#),
     };
