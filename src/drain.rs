@@ -25,8 +25,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Asks the instance on this host to drain, and waits. `Err` says what is wrong.
 pub fn run(drain: &Drain) -> Result<(), String> {
     if drain.token.is_none() {
-        // Where that fails the answer says what to do.
-        drop(set_dumpable_behavior(DumpableBehavior::Dumpable));
+        set_dumpable_behavior(DumpableBehavior::Dumpable)
+            .map_err(|error| format!("this process cannot be opened to a look: {error}"))?;
     }
     let question = Question {
         line: "POST /drain",
