@@ -140,7 +140,7 @@ fn a_neighbour_of_the_same_user_is_known_by_its_cgroup() {
     fs::create_dir(&group.0).unwrap();
     let ask = |join: &str| {
         let script = format!(
-            "{join} exec setpriv --reuid 65534 --regid 65534 --clear-groups python3 -c \"$0\" {}",
+            "{join} exec setpriv --reuid 65534 --regid 65534 --clear-groups /usr/bin/python3 -c \"$0\" {}",
             sidecar.address.port()
         );
         let python = "import ctypes, sys, urllib.request as u\nctypes.CDLL(None).prctl(4, 0)\ntry: print(u.urlopen('http://127.0.0.1:' + sys.argv[1] + '/sessions').status)\nexcept u.HTTPError as e: print(e.code)";
