@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Announce, Config, Renewal, SharedSecrets};
+use crate::engine::OomScore;
 use crate::journal::{self, Journal};
 use crate::opencode::config::{Model, Settings, content};
 use crate::shutdown::Shutdown;
@@ -81,21 +82,18 @@ pub fn widen() {
     }
 }
 
-/// Closes this process to inspection by others of the same user: the agent's tools are such, and our
-/// memory holds keys. Also no core dumps, for the same reason.
-pub fn harden() {
-    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
-        tracing::warn!(%error, "this process cannot be closed to inspection");
-    }
-    if let Err(error) = setrlimit(
-        Resource::Core,
-        Rlimit {
-            current: Some(0),
-            maximum: Some(0),
-        },
-    ) {
-        tracing::warn!(%error, "core dumps cannot be turned off");
-    }
+/// Closes this process to inspection by others of the same user: the agent's tools are such, our memory
+/// holds keys, and the environment the shared secret. Also no core dumps, for the same reason.
+///
+/// # Errors
+/// When the kernel refuses one of the two.
+pub fn harden() -> std::io::Result<()> {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    Ok(setrlimit(Resource::Core, none)?)
 }
 
 // === impl App ===
@@ -127,7 +125,7 @@ impl App {
     ///
     /// # Errors
     /// When the system refuses a thread or a signal handler.
-    pub async fn run(self) -> Result<(), AppError> {
+    pub async fn run(self, oom_score: Option<OomScore>) -> Result<(), AppError> {
         let Self {
             config,
             bound,
@@ -149,6 +147,7 @@ impl App {
         let (engine, mut keeper) = engine::spawn(
             config.engine,
             briefings,
+            oom_score,
             workspace.clone(),
             shutdown.clone(),
             &tracker,
@@ -164,9 +163,9 @@ impl App {
         let (registry, outlets) =
             session::Registry::new(config.sessions, journal.clone(), shutdown.drain.clone());
         let seats = (registry.clone(), outlets);
-        driver::spawn(
+        let agent_sessions = driver::spawn(
             config.driver,
-            engine.clone(),
+            (engine.clone(), workspace.clone()),
             gateway.handle(),
             seats,
             shutdown.clone(),
@@ -175,10 +174,11 @@ impl App {
         gateway.spawn(&tracker, shutdown.gone.clone());
         keep(&registry, &tracker, &shutdown);
         let bearer = bearer(config.shared_secrets.clone());
+        let conversations = conversations(agent_sessions);
         let reports = backend::spawn(
             config.backend,
             &registry,
-            bearer,
+            (bearer, conversations),
             socket_owners.clone(),
             &shutdown,
             &tracker,
@@ -249,6 +249,14 @@ impl App {
 /// What we show the backend, as it is at each call.
 fn bearer(secrets: SharedSecrets) -> backend::Bearer {
     backend::Bearer::new(move || secrets.first())
+}
+
+/// How the backend's list is compared with what the agent has.
+fn conversations(agent_sessions: driver::AgentSessions) -> backend::Conversations {
+    backend::Conversations::new(move |remote_id, id| {
+        let agent_sessions = agent_sessions.clone();
+        Box::pin(async move { agent_sessions.made_for(&remote_id, &id).await })
+    })
 }
 
 /// What keeps the registry in step with the disk.

@@ -16,6 +16,7 @@ mod api;
 mod app;
 mod backend;
 mod backoff;
+#[cfg(any(test, feature = "bench"))]
 #[doc(hidden)]
 pub mod bench;
 mod clock;
@@ -37,6 +38,7 @@ mod process;
 mod provider;
 mod secret;
 mod session;
+mod setting;
 mod shutdown;
 mod socket_owner;
 pub mod telemetry;
@@ -47,4 +49,4 @@ mod workspace;
 
 pub use app::{App, AppError, harden, widen};
 pub use config::Config;
-pub use engine::{SHIM, shim};
+pub use engine::{GIT, OomScore, SHIM, git, shim};

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use opencode_sidecar::config::{self, Command};
 use opencode_sidecar::{
-    App, AppError, Config, SHIM, drain, harden, healthcheck, shim, telemetry, widen,
+    App, AppError, Config, GIT, OomScore, SHIM, drain, git, harden, healthcheck, shim, telemetry,
+    widen,
 };
 
 const USAGE: u8 = 64;
@@ -15,11 +16,23 @@ const STUCK: Duration = Duration::from_millis(100);
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
-    if arguments.next().is_some_and(|first| first == SHIM) {
+    let first = arguments.next().unwrap_or_default();
+    if first == SHIM {
         return shim(arguments);
     }
+    if first == GIT {
+        return git(arguments);
+    }
+    // Before `harden`, after which it cannot be had; the other commands start no child.
+    let oom_score = if first == "healthcheck" || first == "drain" {
+        None
+    } else {
+        OomScore::open()
+    };
+    // Before anything else, and for every command: the environment holds the shared secret from the start.
+    let hardened = harden();
     match config::from_process() {
-        Ok(Command::Serve(config)) => serve(*config),
+        Ok(Command::Serve(config)) => serve(*config, oom_score, hardened),
         Ok(Command::Healthcheck(check)) => ended(healthcheck::run(&check)),
         Ok(Command::Drain(drain)) => ended(drain::run(&drain)),
         Ok(Command::Print(text)) => print(&text),
@@ -34,12 +47,14 @@ fn ended(outcome: Result<(), String>) -> ExitCode {
     }
 }
 
-fn serve(config: Config) -> ExitCode {
+fn serve(config: Config, oom_score: Option<OomScore>, hardened: std::io::Result<()>) -> ExitCode {
     let log = match telemetry::init(&config) {
         Ok(log) => log,
         Err(error) => return fail(&error, 1),
     };
-    harden();
+    if let Err(error) = hardened {
+        tracing::warn!(%error, "this process cannot be closed to inspection");
+    }
     widen();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -48,7 +63,7 @@ fn serve(config: Config) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error, 1),
     };
-    let outcome = runtime.block_on(async { App::bind(config)?.run().await });
+    let outcome = runtime.block_on(async { App::bind(config)?.run(oom_score).await });
     // A disk that hangs holds a thread in the kernel; it must not hold us.
     runtime.shutdown_timeout(STUCK);
     let written = log.flush();

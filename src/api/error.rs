@@ -5,6 +5,7 @@
 //! is without its id.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -12,6 +13,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
+use utoipa::openapi::{Content, Ref, RefOr, Response as Description};
 
 use super::stream::StreamError;
 use crate::clock;
@@ -36,6 +38,7 @@ pub(crate) enum ErrorCode {
     TooManyStreams,
     TooManySessions,
     EngineUnavailable,
+    WorkspaceUnavailable,
     JournalUnavailable,
     ShuttingDown,
     Internal,
@@ -97,6 +100,7 @@ impl ErrorCode {
         Self::TooManyStreams,
         Self::TooManySessions,
         Self::EngineUnavailable,
+        Self::WorkspaceUnavailable,
         Self::JournalUnavailable,
         Self::ShuttingDown,
         Self::Internal,
@@ -117,6 +121,7 @@ impl ErrorCode {
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooManySessions
             | Self::EngineUnavailable
+            | Self::WorkspaceUnavailable
             | Self::JournalUnavailable
             | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -148,6 +153,9 @@ impl ErrorCode {
             Self::EngineUnavailable => {
                 "the child cannot take work; `Retry-After` says when to ask again"
             }
+            Self::WorkspaceUnavailable => {
+                "the agent's directory cannot be used; the sentence is that of `/ready`"
+            }
             Self::JournalUnavailable => {
                 "the journal is being opened, or its disk does not answer or is full; `Retry-After`"
             }
@@ -155,6 +163,51 @@ impl ErrorCode {
             Self::Internal => "our fault; the log has the cause under the request id",
         }
     }
+}
+
+/// Names the errors that a handler may answer with, as a type for the `responses` of its description.
+/// Those that every guarded route has are among them without being named.
+macro_rules! error_responses {
+    ($name:ident: $($code:ident),* $(,)?) => {
+        pub(in crate::api) struct $name;
+
+        impl utoipa::IntoResponses for $name {
+            fn responses() -> std::collections::BTreeMap<
+                String,
+                utoipa::openapi::RefOr<utoipa::openapi::Response>,
+            > {
+                $crate::api::error::describe(&[$($crate::api::error::ErrorCode::$code),*])
+            }
+        }
+    };
+}
+pub(super) use error_responses;
+
+/// What any request to a guarded route may get.
+const EVERYWHERE: [ErrorCode; 5] = [
+    ErrorCode::Unauthorized,
+    ErrorCode::ForeignOrigin,
+    ErrorCode::AgentProcess,
+    ErrorCode::UnknownHost,
+    ErrorCode::Internal,
+];
+
+/// The answers with `codes`, and those that are possible everywhere, by status.
+pub(super) fn describe(codes: &[ErrorCode]) -> BTreeMap<String, RefOr<Description>> {
+    let mut sentences: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for code in codes.iter().chain(&EVERYWHERE) {
+        let status = code.status().as_u16().to_string();
+        sentences.entry(status).or_default().push(code.when());
+    }
+    let body = Content::new(Some(Ref::from_schema_name("Error")));
+    let described = sentences.into_iter().map(|(status, sentences)| {
+        let mut response = Description::new(sentences.join("; or "));
+        response
+            .content
+            .insert("application/json".into(), RefOr::T(body.clone()));
+        (status, RefOr::T(response))
+    });
+    described.collect()
 }
 
 // === impl ApiError ===
@@ -182,11 +235,12 @@ impl ApiError {
         }
     }
 
-    pub(crate) fn unauthorized() -> Self {
-        Self::new(
-            ErrorCode::Unauthorized,
-            "this route needs the header `Authorization: Bearer <shared secret>`, and the one sent is not accepted",
-        )
+    /// `what` completes the sentence: what came instead of the token.
+    pub(crate) fn unauthorized(what: &str) -> Self {
+        let message = format!(
+            "this route needs the header `Authorization: Bearer <shared secret>`, and {what}"
+        );
+        Self::new(ErrorCode::Unauthorized, message)
     }
 
     pub(crate) fn foreign_origin() -> Self {
@@ -289,6 +343,7 @@ impl From<CreateError> for ApiError {
             CreateError::JournalUnavailable(_) => later(ErrorCode::JournalUnavailable, message),
             CreateError::ShuttingDown => later(ErrorCode::ShuttingDown, message),
             CreateError::EngineUnavailable(_) => later(ErrorCode::EngineUnavailable, message),
+            CreateError::WorkspaceUnavailable(_) => later(ErrorCode::WorkspaceUnavailable, message),
             CreateError::Failed(cause) => Self::internal(cause),
         }
     }
@@ -384,6 +439,7 @@ mod tests {
             "429 \"too_many_streams\"",
             "503 \"too_many_sessions\"",
             "503 \"engine_unavailable\"",
+            "503 \"workspace_unavailable\"",
             "503 \"journal_unavailable\"",
             "503 \"shutting_down\"",
             "500 \"internal\"",

@@ -43,6 +43,18 @@ pub(super) struct NotReady<'a> {
     security(()),
     responses((status = 200, description = "it does", body = Probe))
 )]
+pub(super) async fn healthz() -> Response {
+    alive()
+}
+
+/// Whether the process answers.
+#[utoipa::path(
+    get,
+    path = "/health",
+    operation_id = "health",
+    security(()),
+    responses((status = 200, description = "it does", body = Probe))
+)]
 pub(super) async fn health() -> Response {
     alive()
 }
@@ -95,9 +107,9 @@ fn not_ready(state: &State) -> Option<String> {
     if state.shutdown.drain.is_cancelled() {
         return Some("draining".into());
     }
-    let workspace = state.workspace.borrow().problem();
-    if let Some(reason) = workspace {
-        return Some(format!("workspace not accessible: {reason}"));
+    let workspace = state.workspace.borrow().sentence();
+    if workspace.is_some() {
+        return workspace;
     }
     state.engine.not_ready(Instant::now())
 }

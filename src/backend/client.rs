@@ -13,7 +13,7 @@ use super::{Bearer, Config, Pace};
 use crate::clock::Timestamp;
 use crate::id::is_id;
 use crate::outgoing::{Caller, SendError, innermost};
-use crate::session::{Report, Stray};
+use crate::session::Report;
 use crate::socket_owner::Finder;
 use crate::trust;
 
@@ -64,10 +64,20 @@ pub(super) enum NoList {
     Nonsense(String),
 }
 
+/// One of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Listed {
+    /// It is one of [`is_id`].
+    pub(super) id: String,
+    pub(super) created_at: Option<Timestamp>,
+    /// The agent's own id, likewise.
+    pub(super) remote_id: Option<String>,
+}
+
 /// The sessions that the backend has as active.
 #[derive(Debug, Default)]
 pub(super) struct List {
-    pub(super) strays: Vec<Stray>,
+    pub(super) sessions: Vec<Listed>,
     /// Entries that are no sessions, and those past the most that are read.
     pub(super) left_out: usize,
 }
@@ -217,21 +227,21 @@ fn read(body: &[u8]) -> Result<List, serde_json::Error> {
     let active: Active<'_> = serde_json::from_slice(body)?;
     let entries = active.sessions.unwrap_or_default();
     let all = entries.len();
-    let strays: Vec<Stray> = entries
+    let sessions: Vec<Listed> = entries
         .into_iter()
-        .filter_map(|entry| stray(entry.get()))
+        .filter_map(|entry| listed(entry.get()))
         .take(MAX_SESSIONS)
         .collect();
     Ok(List {
-        left_out: all - strays.len(),
-        strays,
+        left_out: all - sessions.len(),
+        sessions,
     })
 }
 
 /// One bad entry is no reason not to read the others.
-fn stray(entry: &str) -> Option<Stray> {
+fn listed(entry: &str) -> Option<Listed> {
     let entry: Entry = serde_json::from_str(entry).ok()?;
-    is_id(&entry.id).then(|| Stray {
+    is_id(&entry.id).then(|| Listed {
         id: entry.id,
         created_at: entry.created_at.as_deref().and_then(Timestamp::parse),
         // It becomes a part of a path too.
@@ -304,12 +314,12 @@ mod tests {
             ],"more":1}"#,
         )
         .unwrap();
-        let strays: Vec<(&str, Option<&str>, bool)> = list
-            .strays
+        let sessions: Vec<(&str, Option<&str>, bool)> = list
+            .sessions
             .iter()
-            .map(|stray| {
-                let remote_id = stray.remote_id.as_deref();
-                (stray.id.as_str(), remote_id, stray.created_at.is_some())
+            .map(|listed| {
+                let remote_id = listed.remote_id.as_deref();
+                (listed.id.as_str(), remote_id, listed.created_at.is_some())
             })
             .collect();
         let expected = [
@@ -317,14 +327,14 @@ mod tests {
             ("d", None, false),
             ("e", None, false),
         ];
-        assert_eq!(strays, expected);
+        assert_eq!(sessions, expected);
         assert_eq!(list.left_out, 5);
     }
 
     #[test]
     fn no_sessions_can_be_said_in_three_ways() {
         for text in [r#"{"sessions":[]}"#, r#"{"sessions":null}"#, "{}"] {
-            assert!(read(text.as_bytes()).unwrap().strays.is_empty(), "{text}");
+            assert!(read(text.as_bytes()).unwrap().sessions.is_empty(), "{text}");
         }
         for text in ["", "[", "[]x", "null", "<html>", r#"{"sessions":3}"#] {
             assert!(read(text.as_bytes()).is_err(), "{text}");
@@ -337,6 +347,6 @@ mod tests {
             .map(|n| format!("{{\"id\":\"{n}\"}}"))
             .collect();
         let list = read(format!("{{\"sessions\":[{}]}}", entries.join(",")).as_bytes()).unwrap();
-        assert_eq!((list.strays.len(), list.left_out), (MAX_SESSIONS, 1));
+        assert_eq!((list.sessions.len(), list.left_out), (MAX_SESSIONS, 1));
     }
 }

@@ -11,6 +11,7 @@ use http::StatusCode;
 
 use super::meter::{Denied, LastError, Stop};
 use super::scan::ScanError;
+use super::sentence::PROVIDER_AT;
 use crate::outgoing::Untrusted;
 use crate::provider::Dialect;
 
@@ -46,8 +47,8 @@ pub(super) enum ForwardError {
     // Upstream
     #[error("the provider did not begin to answer within {}", seconds(*.0))]
     HeaderTimeout(Duration),
-    #[error("the provider at {host} cannot be reached: {detail}")]
-    Unreachable { host: String, detail: String },
+    #[error("{PROVIDER_AT}{authority} cannot be reached: {detail}")]
+    Unreachable { authority: String, detail: String },
     #[error("the provider at this address is not called: {0}")]
     Untrusted(Untrusted),
     #[error("the provider's certificate is not trusted: {0}")]

@@ -261,14 +261,13 @@ impl Exchange<'_> {
         }
         let kind = head.headers.get(CONTENT_TYPE);
         let streams = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
-        call.answering(Tap::new(
-            self.dialect,
-            if streams {
-                Format::Stream
-            } else {
-                Format::Json
-            },
-        ));
+        let format = if streams {
+            Format::Stream
+        } else {
+            Format::Json
+        };
+        let tap = Tap::new(self.dialect, format);
+        call.answering(tap.keeping(self.entry.tool_arguments.clone()));
         let mut response = Response::new(());
         *response.status_mut() = head.status;
         for name in RESPONSE_HEADERS {

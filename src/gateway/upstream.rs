@@ -15,17 +15,23 @@ use rustls::pki_types::CertificateDer;
 
 use super::error::ForwardError;
 use crate::outgoing::{Caller, Kind, SendError, innermost};
+use crate::provider::authority;
 use crate::socket_owner::Finder;
 use crate::trust;
 
-/// The values of the proxy variables; only `config` reads the environment.
-#[derive(Clone, Debug, Default)]
+/// Whether calls to providers go through a proxy.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Models")]
 pub(crate) struct ProxySettings {
-    /// `HTTPS_PROXY`
+    /// Proxy for https calls to providers
+    #[arg(long = "https-proxy")]
     pub(crate) https: Option<String>,
-    /// `HTTP_PROXY`
+    /// Proxy for http calls to providers
+    #[arg(long = "http-proxy")]
     pub(crate) http: Option<String>,
-    /// `NO_PROXY`: what is called directly; this machine always is.
+    /// Hosts that are called without a proxy
+    // This machine always is.
+    #[arg(long = "no-proxy")]
     pub(crate) except: Option<String>,
 }
 
@@ -77,15 +83,14 @@ impl Providers {
 
     /// Sends a call, and says without addresses or keys what went wrong on the way.
     pub(super) async fn execute(&self, request: Request) -> Result<Response, ForwardError> {
-        let host = request.url().host_str().unwrap_or("the provider");
-        let host = host.to_owned();
+        let authority = authority(request.url());
         self.caller
             .execute(request)
             .await
             .map_err(|error| match error {
                 SendError::NoClient(reason) => ForwardError::NoClient(reason),
                 SendError::Untrusted(reason) => ForwardError::Untrusted(reason),
-                SendError::Call(error) => explain(&error, &host),
+                SendError::Call(error) => explain(&error, &authority),
             })
     }
 }
@@ -160,8 +165,8 @@ fn proxies(settings: &ProxySettings) -> Result<Vec<Proxy>, UpstreamError> {
         .collect())
 }
 
-/// What went wrong on the way to the provider, without addresses or keys.
-fn explain(error: &reqwest::Error, host: &str) -> ForwardError {
+/// What went wrong on the way to the provider at `authority`, without keys.
+fn explain(error: &reqwest::Error, authority: &str) -> ForwardError {
     let mut cause: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(inner) = cause {
         if let Some(rustls::Error::InvalidCertificate(reason)) = as_tls(inner) {
@@ -170,7 +175,7 @@ fn explain(error: &reqwest::Error, host: &str) -> ForwardError {
         cause = inner.source();
     }
     ForwardError::Unreachable {
-        host: host.to_owned(),
+        authority: authority.to_owned(),
         detail: innermost(error),
     }
 }
