@@ -14,14 +14,14 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use self::cli::{Command, Drain, Healthcheck, from_process};
+pub use self::cli::{Command, Drain, Healthcheck, environment, from_process};
 pub(crate) use self::secrets::{Renewal, SharedSecrets};
 #[cfg(test)]
 pub(crate) use self::settings::SETTINGS;
 
 use self::reader::Reader;
 use crate::text::plain;
-use crate::{backend, driver, engine, gateway, journal, session, telemetry};
+use crate::{backend, driver, engine, gateway, journal, sandbox, session, telemetry};
 
 /// Where the image keeps the engine's state.
 const IMAGE_DATA_DIR: &str = "/var/lib/opencode-sidecar";
@@ -172,6 +172,7 @@ impl Config {
                 memory_limit: reader
                     .optional("ENGINE_MEMORY_LIMIT", parse::bytes(16 << 20..=1 << 40))?,
                 passed_on: reader.passed_on(),
+                sandbox: sandbox_config(reader)?,
             },
             log: telemetry::Config {
                 filter: reader.required("LOG_LEVEL", telemetry::parse_filter)?,
@@ -186,6 +187,31 @@ impl Config {
             hints: reader.hints(),
         })
     }
+}
+
+fn sandbox_config(reader: &Reader) -> Result<sandbox::Config, ConfigError> {
+    let user = reader.optional("ENGINE_USER", sandbox::User::parse)?;
+    if let Some(lacks) = user.and_then(sandbox::User::lacks) {
+        return Err(ConfigError::Usage(format!("ENGINE_USER needs {lacks}")));
+    }
+    let secret_file = reader
+        .given("OPENCODE_SHARED_SECRET_FILE")
+        .map(|(_, file)| absolute(Path::new(&file)));
+    Ok(sandbox::Config {
+        mode: reader.required("SANDBOX", sandbox::Mode::parse)?,
+        read: reader
+            .optional("SANDBOX_READ", parse::paths)?
+            .unwrap_or_default(),
+        limits: sandbox::Limits {
+            processes: reader.required("TOOL_MAX_PROCESSES", |text| {
+                parse::count(1_000_000)(text).filter(|most| *most >= 64)
+            })?,
+            file_bytes: reader.required("TOOL_MAX_FILE_BYTES", parse::bytes(1 << 20..=1 << 40))?,
+        },
+        user,
+        secret_files: secret_file.into_iter().collect(),
+        path_dirs: reader.path_dirs(),
+    })
 }
 
 fn journal_config(

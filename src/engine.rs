@@ -26,6 +26,7 @@ mod nursery;
 mod operation;
 mod output;
 mod process_table;
+mod runners;
 mod shim;
 mod state;
 
@@ -42,9 +43,11 @@ pub(crate) use self::handle::{Answer, AskError, Handle, Status, spawn};
 pub(crate) use self::load::Busy;
 pub(crate) use self::memory::Memory;
 pub(crate) use self::operation::Operation;
+pub(crate) use self::runners::shell_link;
 pub use self::shim::{NAME as SHIM, exec as shim};
 pub(crate) use self::state::Snapshot;
 
+use crate::sandbox;
 use crate::secret::Secret;
 
 /// What a child is told that nobody else may know. Made anew for every start.
@@ -80,6 +83,7 @@ pub(crate) struct Config {
     pub(crate) memory_limit: Option<u64>,
     /// Variables the child gets as we got them: the allow-list is in `config`.
     pub(crate) passed_on: Vec<(String, OsString)>,
+    pub(crate) sandbox: sandbox::Config,
 }
 
 #[cfg(test)]
@@ -103,6 +107,7 @@ impl Config {
             retry_interval: second,
             memory_limit: None,
             passed_on: Vec::new(),
+            sandbox: sandbox::Config::off(),
         }
     }
 }

@@ -7,6 +7,7 @@
 //! - `api`: routes, errors, the listener.
 //! - `journal`: sessions and their events on disk.
 //! - `engine`: the child process, from spawn to sweep.
+//! - `sandbox`: what the kernel keeps between the agent and the rest.
 //! - `opencode`: OpenCode's HTTP API and files.
 //! - `workspace`: whether the agent's directory can be used.
 //!
@@ -34,6 +35,7 @@ mod loopback;
 mod opencode;
 mod process;
 mod provider;
+mod sandbox;
 mod secret;
 mod session;
 mod shutdown;
@@ -46,3 +48,4 @@ mod workspace;
 pub use app::{App, AppError, harden, widen};
 pub use config::Config;
 pub use engine::{SHIM, shim};
+pub use sandbox::{RUNNER, is_shell, run_commands, run_shell};

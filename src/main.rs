@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use opencode_sidecar::config::{self, Command};
 use opencode_sidecar::{
-    App, AppError, Config, SHIM, drain, harden, healthcheck, shim, telemetry, widen,
+    App, AppError, Config, RUNNER, SHIM, drain, harden, healthcheck, is_shell, run_commands,
+    run_shell, shim, telemetry, widen,
 };
 
 const USAGE: u8 = 64;
@@ -14,9 +15,15 @@ const USAGE: u8 = 64;
 const STUCK: Duration = Duration::from_millis(100);
 
 fn main() -> ExitCode {
-    let mut arguments = std::env::args_os().skip(1);
-    if arguments.next().is_some_and(|first| first == SHIM) {
-        return shim(arguments);
+    let mut arguments = std::env::args_os();
+    let program = arguments.next().unwrap_or_default();
+    if is_shell(&program) {
+        return run_shell(&program, arguments.collect(), config::environment());
+    }
+    match arguments.next() {
+        Some(first) if first == SHIM => return shim(arguments),
+        Some(first) if first == RUNNER => return run_commands(arguments),
+        _ => {}
     }
     match config::from_process() {
         Ok(Command::Serve(config)) => serve(*config),

@@ -24,6 +24,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("workspace", &[]),
     ("telemetry", &["config"]),
     ("provider", &[]),
+    ("sandbox", &[]),
     ("tool", &[]),
     ("event", &["clock"]),
     ("opencode", &["secret", "text"]),
@@ -48,6 +49,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "backoff",
             "id",
             "opencode",
+            "sandbox",
             "secret",
             "shutdown",
             "text",
@@ -63,6 +65,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "event",
             "process",
             "provider",
+            "sandbox",
             "secret",
             "session",
             "shutdown",
@@ -79,6 +82,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "engine",
             "gateway",
             "journal",
+            "sandbox",
             "secret",
             "session",
             "telemetry",
@@ -257,7 +261,10 @@ fn what_belongs_to_one_room_is_not_done_in_another() {
         ("std::env::var", &["config"]),
         // The gateway speaks HTTP of its own.
         ("StatusCode", &["api", "bench", "gateway"]),
-        ("/proc/", &["engine", "journal", "live", "process"]),
+        (
+            "/proc/",
+            &["engine", "journal", "live", "process", "sandbox"],
+        ),
     ];
     for path in sources() {
         let (room, text) = (room(&path), shipped(&path));

@@ -99,6 +99,16 @@ pub(crate) fn path(text: &str) -> Option<PathBuf> {
     (!text.contains('\0')).then(|| PathBuf::from(text))
 }
 
+/// Absolute paths, separated by colons as in PATH.
+pub(crate) fn paths(text: &str) -> Option<Vec<PathBuf>> {
+    let paths: Vec<PathBuf> = text
+        .split(':')
+        .filter(|part| !part.is_empty())
+        .map(path)
+        .collect::<Option<_>>()?;
+    paths.iter().all(|path| path.is_absolute()).then_some(paths)
+}
+
 /// One or two secrets, separated by a comma or a line break.
 ///
 /// Two at once let a rotation go without a gap. More than two is a mistake in a file that is not the
@@ -195,6 +205,14 @@ mod tests {
         assert_eq!(secrets(" \n,"), None);
         assert_eq!(secrets("a b"), None);
         assert_eq!(secrets("a,b,c"), None);
+    }
+
+    #[test]
+    fn paths_are_absolute_and_separated_by_colons() {
+        let both = vec![PathBuf::from("/opt/a b"), PathBuf::from("/srv")];
+        assert_eq!(paths("/opt/a b:/srv"), Some(both.clone()));
+        assert_eq!(paths("/opt/a b::/srv:"), Some(both));
+        assert_eq!(paths("/srv:relative"), None);
     }
 
     #[test]

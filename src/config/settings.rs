@@ -10,6 +10,7 @@ pub(crate) enum Group {
     Sessions,
     Models,
     Engine,
+    Sandbox,
     Logs,
 }
 
@@ -362,6 +363,41 @@ pub(crate) static SETTINGS: &[Setting] = &[
         "Memory the engine and all it started may use; none: only the container's limit counts",
     ),
     setting(
+        Group::Sandbox,
+        "SANDBOX",
+        Some("best-effort"),
+        "required, best-effort or off",
+        "Whether the agent is confined by the kernel: required (else no turn runs), as far as it can, or not",
+    ),
+    setting(
+        Group::Sandbox,
+        "SANDBOX_READ",
+        None,
+        "absolute paths separated by colons",
+        "Paths the agent may read besides the system's folders and what PATH names",
+    ),
+    setting(
+        Group::Sandbox,
+        "TOOL_MAX_PROCESSES",
+        Some("8192"),
+        "a number from 64 to 1000000",
+        "Processes and threads the user of the agent's commands may have, as the kernel counts them",
+    ),
+    setting(
+        Group::Sandbox,
+        "TOOL_MAX_FILE_BYTES",
+        Some("16Gi"),
+        "a size from 1Mi to 1Ti, such as 2Gi or a number of bytes",
+        "Size of the largest file a command of the agent may write",
+    ),
+    setting(
+        Group::Sandbox,
+        "ENGINE_USER",
+        None,
+        "the name of a user, its number or uid:gid, and not root",
+        "User that the engine and the agent's commands run as; needs SETUID, SETGID, KILL, CHOWN, DAC_OVERRIDE",
+    ),
+    setting(
         Group::Logs,
         "LOG_LEVEL",
         Some("info"),
@@ -402,6 +438,7 @@ impl Group {
             Self::Sessions => "Sessions",
             Self::Models => "Models",
             Self::Engine => "Engine (the OpenCode child)",
+            Self::Sandbox => "Sandbox (what the agent may reach)",
             Self::Logs => "Logs",
         }
     }

@@ -6,7 +6,7 @@
 //! would steal the exit of a child that tokio waits for). And it sweeps: what is left of a dead child
 //! is killed, whatever session or group it hid in.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -44,8 +44,9 @@ pub(super) struct Nursery {
     children: Children,
 }
 
-/// Children that tokio waits for: their pids are not the thread's to reap.
-type Children = Arc<Mutex<HashSet<Pid>>>;
+/// Children that tokio waits for: their pids are not the thread's to reap. Those that run the commands of
+/// a session come with its name.
+type Children = Arc<Mutex<HashMap<Pid, Option<String>>>>;
 
 /// What a sweep found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,13 +65,19 @@ pub(super) enum Scope {
     Marked,
     /// Everything of ours that no living child accounts for.
     Leftovers,
-    /// The commands of these sessions of OpenCode, wherever they hid.
+    /// The commands of these sessions of OpenCode: all that descends from their runners. Also what has
+    /// come to us from a runner that died, which is no living session's.
     Sessions(Vec<String>),
 }
 
 #[derive(Debug)]
 enum Request {
-    Spawn(Box<Command>, oneshot::Sender<std::io::Result<Child>>),
+    /// With the session whose commands it runs, if that is what it does.
+    Spawn(
+        Box<Command>,
+        Option<String>,
+        oneshot::Sender<std::io::Result<Child>>,
+    ),
     Sweep(Scope, oneshot::Sender<Swept>),
     Reap,
 }
@@ -119,9 +126,32 @@ impl Nursery {
     }
 
     pub(super) async fn spawn(&self, command: Command) -> std::io::Result<Child> {
+        self.spawn_for(None, command).await
+    }
+
+    /// The same, for what runs the commands of `session`.
+    pub(super) async fn spawn_runner(
+        &self,
+        session: String,
+        command: Command,
+    ) -> std::io::Result<Child> {
+        self.spawn_for(Some(session), command).await
+    }
+
+    async fn spawn_for(&self, session: Option<String>, command: Command) -> std::io::Result<Child> {
         let (reply, answer) = oneshot::channel();
-        self.send(Request::Spawn(Box::new(command), reply)).await;
+        self.send(Request::Spawn(Box::new(command), session, reply))
+            .await;
         answer.await.unwrap_or_else(|_| Err(gone()))
+    }
+
+    /// Whether one of these sessions has run a command.
+    pub(super) fn has_runner(&self, sessions: &[String]) -> bool {
+        self.children
+            .lock()
+            .values()
+            .flatten()
+            .any(|session| sessions.contains(session))
     }
 
     /// Waits for `child` and lets go of its pid. Cancel-safe.
@@ -171,10 +201,10 @@ impl Thread {
     fn run(self, mut inbox: mpsc::Receiver<Request>) {
         while let Some(request) = inbox.blocking_recv() {
             match request {
-                Request::Spawn(mut command, reply) => {
+                Request::Spawn(mut command, session, reply) => {
                     let child = command.spawn();
                     let pid = child.as_ref().ok().and_then(pid_of);
-                    self.children.lock().extend(pid);
+                    self.children.lock().extend(pid.map(|pid| (pid, session)));
                     // Whoever asked may have gone: dropping the child kills it (kill_on_drop), and
                     // nobody will wait for it.
                     if reply.send(child).is_err() {
@@ -195,7 +225,7 @@ impl Thread {
         }
         let me = getpid();
         for process in process_table::read(&[]) {
-            let orphan = !self.children.lock().contains(&process.pid);
+            let orphan = !self.children.lock().contains_key(&process.pid);
             if process.zombie && process.parent == Some(me) && orphan {
                 waitpid(Some(process.pid), WaitOptions::NOHANG).ok();
             }
@@ -222,7 +252,8 @@ impl Thread {
                     killed.insert((process.pid, process.started));
                     kill(&process);
                 }
-                if process.parent == Some(getpid()) {
+                let waited_for = self.children.lock().contains_key(&process.pid);
+                if process.parent == Some(getpid()) && !waited_for {
                     waitpid(Some(process.pid), WaitOptions::NOHANG).ok();
                 }
             }
@@ -232,10 +263,7 @@ impl Thread {
     fn find(&self, scope: &Scope) -> Vec<Process> {
         let marks: Vec<String> = match scope {
             Scope::Marked | Scope::Leftovers => vec![process_table::our_mark(&self.mark)],
-            Scope::Sessions(ids) => ids
-                .iter()
-                .map(|id| process_table::session_mark(id))
-                .collect(),
+            Scope::Sessions(_) => Vec::new(),
         };
         let all = process_table::read(&marks);
         let found = match scope {
@@ -244,16 +272,31 @@ impl Thread {
                     let children = self.children.lock();
                     all.iter()
                         .map(|process| process.pid)
-                        .find(|pid| children.contains(pid))
+                        .find(|pid| matches!(children.get(pid), Some(None)))
                 };
                 process_table::leftovers(&all, getpid(), child, &self.guests(&all))
             }
-            Scope::Marked | Scope::Sessions(_) => process_table::marked(&all),
+            Scope::Marked => process_table::marked(&all),
+            Scope::Sessions(sessions) => {
+                let (mut ended, mut kept) = (Vec::new(), self.guests(&all));
+                for (pid, session) in self.children.lock().iter() {
+                    match session {
+                        Some(session) if sessions.contains(session) => ended.push(*pid),
+                        _ => kept.push(*pid),
+                    }
+                }
+                process_table::descendants(&all, getpid(), &ended, &kept)
+            }
         };
         found
             .into_iter()
-            // A zombie with another parent is that parent's to collect; it comes to us when that dies.
-            .filter(|process| !process.zombie || process.parent == Some(getpid()))
+            // A zombie with another parent is that parent's to collect; it comes to us when that dies. One
+            // that tokio waits for is tokio's.
+            .filter(|process| {
+                !process.zombie
+                    || (process.parent == Some(getpid())
+                        && !self.children.lock().contains_key(&process.pid))
+            })
             .collect()
     }
 

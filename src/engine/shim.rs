@@ -9,6 +9,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
 use rustix::fs::Mode;
@@ -17,6 +18,8 @@ use rustix::process::{
     set_parent_process_death_signal, setpgid, setrlimit, umask,
 };
 use zeroize::Zeroizing;
+
+use crate::sandbox;
 
 /// The first argument that makes our binary a shim.
 pub const NAME: &str = "__become";
@@ -32,11 +35,14 @@ const OPEN_FILES: u64 = 65_536;
 /// More than all secrets together; OpenCode's configuration is the largest.
 const MAX_SECRETS: u64 = 4 * 1024 * 1024;
 
-/// Becomes `arguments = [parent pid, program, its arguments…]`. Returns only if that failed.
+/// Becomes `arguments = [parent pid, policy, program, its arguments…]`, in the domain that the policy says.
+/// Returns only if that failed.
 pub fn exec(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let mut arguments = arguments.into_iter();
-    let problem = match (arguments.next(), arguments.next()) {
-        (Some(parent), Some(program)) => become_program(&parent, &program, arguments),
+    let problem = match (arguments.next(), arguments.next(), arguments.next()) {
+        (Some(parent), Some(policy), Some(program)) => {
+            become_program(&parent, &policy, &program, arguments)
+        }
         _ => "used by hand".to_owned(),
     };
     // The parent reads our stderr as it reads OpenCode's, and reports the last lines.
@@ -49,11 +55,16 @@ pub fn exec(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn become_program(
     parent: &OsStr,
+    policy: &OsStr,
     program: &OsStr,
     arguments: impl Iterator<Item = OsString>,
 ) -> String {
     lower_worth();
-    match settle(parent).and_then(|()| secrets()) {
+    let prepared = settle(parent).and_then(|()| secrets()).and_then(|secrets| {
+        sandbox::enter_child_domain(Path::new(policy))?;
+        Ok(secrets)
+    });
+    match prepared {
         Err(error) => format!("prepare the child: {error}"),
         Ok(secrets) => {
             let error = Command::new(program)
