@@ -9,11 +9,13 @@ OPENCODE := tools/opencode/node_modules/.installed
 .PHONY: help run test test-api test-clients check manifests bench soak soak-sessions chaos deny opencode image image-smoke image-measure image-bill image-clean clean
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s '|'
+	@awk -F ':.*## ' '/^##@ / { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+##@ Every day
 
 run: opencode ## Build and serve on port 3003, with ./workspace and ./data
 	mkdir -p workspace data
-	cargo build --release --quiet
+	cargo build --release --quiet --bin opencode-sidecar
 	WORKSPACE_DIR=$${WORKSPACE_DIR:-workspace} DATA_DIR=$${DATA_DIR:-data} ANNOUNCE=$${ANNOUNCE:-text} DEMO_MODEL=$${DEMO_MODEL:-on} \
 		exec target/release/opencode-sidecar
 
@@ -21,24 +23,31 @@ test: opencode ## Run all tests, those with the real OpenCode too
 	tools/test-needs
 	cargo nextest run --locked
 
+check: ## Formatting, lints, documentation, dependency policy: warnings are errors
+	tools/check-needs
+	cargo fmt --check
+	tools/image/lint
+	cargo clippy --locked -- -D warnings
+	cargo clippy --locked --all-targets --all-features -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --all-features --document-private-items --quiet
+
+##@ More tests
+
 test-api: ## Try the API as its description says, and as it does not (Schemathesis)
 	tools/api/run
 
 test-clients: opencode ## One session, read by Chromium behind nginx, curl, Go, Python and npm clients
 	tools/clients/run
 
-check: ## Formatting, lints, documentation, dependency policy: warnings are errors
-	tools/check-needs
-	cargo fmt --check
-	tools/image/lint
-	cargo clippy --locked --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items --quiet
+##@ Things that are made
 
 manifests: ## Render deploy/ again (needs kubectl)
 	tools/manifests/render
 
+##@ Measurements and long runs
+
 bench: opencode ## Measure what we claim; prints figures and how they were taken
-	cargo bench --locked --quiet
+	cargo bench --locked --quiet --features bench
 
 soak: ## 1 000 kills of the child (the tests do 40)
 	SOAK_ROUNDS=1000 cargo nextest run --locked -E 'test(soak_of_kills)'
@@ -49,6 +58,8 @@ soak-sessions: ## 5 000 sessions, short ones: memory, descriptors, threads and d
 chaos: opencode ## 100 rounds of kills, full disks and cut connections, and what clients saw compared with what is kept (the tests do 3)
 	CHAOS_ROUNDS=$${CHAOS_ROUNDS:-100} cargo nextest run --locked --profile long --no-capture -E 'test(whatever_is_killed)'
 
+##@ Once in a while
+
 deny: ## cargo-deny, installed on first use (minutes)
 	command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
 	cargo deny check
@@ -58,6 +69,12 @@ opencode: $(OPENCODE) ## Install the pinned OpenCode into tools/opencode
 $(OPENCODE): tools/opencode/package.json tools/opencode/package-lock.json
 	tools/opencode/install
 	touch $@
+
+clean: ## Remove what was built and installed
+	cargo clean
+	rm -rf tools/opencode/node_modules tools/manifests/venv workspace data bill
+
+##@ The image (needs root)
 
 image: ## Build the image with buildah; bases are made here where no registry is reached (root)
 	tools/image/make
@@ -77,7 +94,3 @@ image-bill: ## Only its bill of materials and licences, into ./bill
 
 image-clean: ## Remove that image and the stand-ins for its bases (root)
 	tools/image/clean
-
-clean: ## Remove what was built and installed
-	cargo clean
-	rm -rf tools/opencode/node_modules tools/manifests/venv workspace data bill

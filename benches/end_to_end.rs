@@ -1,4 +1,4 @@
-//! The whole way: a child that plays events, the sidecar, readers. `cargo bench --bench end_to_end`.
+//! The whole way: a child that plays events, the sidecar, readers. `cargo bench --features bench --bench end_to_end`.
 //!
 //! The child is this program again, started by the sidecar as if it were OpenCode. It streams text
 //! deltas of about 200 bytes, each with the moment it was written, to whoever listens: to the sidecar,

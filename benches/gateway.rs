@@ -1,4 +1,4 @@
-//! What the gateway costs, against calling the provider directly: `cargo bench --bench gateway`.
+//! What the gateway costs, against calling the provider directly: `cargo bench --features bench --bench gateway`.
 //!
 //! Provider, gateway and caller have a thread each. The caller makes its calls one after the other,
 //! each on a connection of its own, direct and through the gateway in turns, so that both see the same machine. The 200 MB

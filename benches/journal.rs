@@ -1,4 +1,4 @@
-//! The journal: replay from disk, group commit, opening a large database. `cargo bench --bench journal`.
+//! The journal: replay from disk, group commit, opening a large database. `cargo bench --features bench --bench journal`.
 //!
 //! Events have 200 bytes of data and about 240 on disk. The database lies in `TMPDIR` (1.5 GB for a
 //! while). A write and a sync of 4 KiB by hand say what the disk itself can do.

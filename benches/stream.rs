@@ -1,4 +1,4 @@
-//! The event stream against the goals: bursts, replay, latency and memory. `cargo bench --bench stream`.
+//! The event stream against the goals: bursts, replay, latency and memory. `cargo bench --features bench --bench stream`.
 //!
 //! The server runs on one thread with a runtime of its own, the readers on another, so that "CPU" is the
 //! server's alone. Events have 200 bytes of data and about 245 on the wire.

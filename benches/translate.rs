@@ -1,4 +1,4 @@
-//! From OpenCode's bytes to our events: `cargo bench --bench translate`.
+//! From OpenCode's bytes to our events: `cargo bench --features bench --bench translate`.
 //!
 //! The stream is what the child really sends under an unpaced model: about 200 bytes per delta in its
 //! shortest form and 415 with long ids and directory, in pieces of 64 KiB. The goal is 250 000 events/s.

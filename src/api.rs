@@ -1,19 +1,4 @@
-//! What clients see. Every route:
-//!
-//! | route | what |
-//! |---|---|
-//! | `GET /healthz`, `GET /health` | this process answers |
-//! | `GET /ready` | work can be taken; 503 says why not |
-//! | `GET /openapi.json` | this table for programs |
-//! | `GET /metrics` | figures for Prometheus |
-//! | `POST /drain` | leave as on SIGTERM; answered when the turns have ended |
-//! | `GET /engine/status` | everything about the child |
-//! | `POST /engine/start`, `/engine/stop`, `/engine/restart` | move it |
-//! | `POST /sessions` | begin a session |
-//! | `GET /sessions` | all of them, newest first |
-//! | `GET /sessions/{id}/stream` | what happens in it |
-//! | `GET /sessions/{id}/status` | how it is |
-//! | `POST /sessions/{id}/stop`, `DELETE /sessions/{id}` | end it |
+//! What clients see. Every route is a line of [`router`], and its handler has its description.
 //!
 //! Handlers check, call and convert; they hold no rules. Errors are made in [`error`] only, and no
 //! module below knows a status code. OpenCode and the disk are out of reach from here.

@@ -1,4 +1,4 @@
-//! Doors for `benches/`, which see only what is public. Not an interface: nothing else may use it.
+//! What `benches/` measure, made public by the feature `bench` and for nothing else.
 
 // === the event stream (benches/stream.rs) ===
 

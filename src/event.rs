@@ -15,7 +15,9 @@ pub(crate) use encode::Encoded;
 
 use std::sync::Arc;
 
+use serde::Serialize;
 use serde_json::value::RawValue;
+use strum::IntoStaticStr;
 use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
@@ -45,16 +47,19 @@ pub(crate) struct Note {
 }
 
 /// A subagent. Shared by all its events.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct Agent {
-    /// The agent engine's own id of the subagent's session.
+    /// The id that OpenCode gave the subagent's session.
     pub(crate) id: String,
     pub(crate) name: String,
-    /// The same of the session that called it.
+    /// The id of the session whose agent called this one.
     pub(crate) parent: String,
 }
 
-#[derive(Clone, Debug)]
+/// What happened. Each variant is one type of event, and its payload has the fields of that type's JSON.
+#[derive(Clone, Debug, Serialize, IntoStaticStr)]
+#[serde(untagged)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub(crate) enum Body {
     Status(Status),
     Output(Output),
@@ -64,21 +69,30 @@ pub(crate) enum Body {
     Complete(Complete),
     Permission(Permission),
     Question(Question),
-    Todo(Vec<TodoItem>),
+    Todo(Todo),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// How the turn is. `cancelled` ends it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct Status {
+    #[serde(rename = "status")]
     pub(crate) state: State,
-    /// 0 to 100, never less than before in the same turn.
+    /// Never less than before in the same turn.
+    #[schema(maximum = 100)]
     pub(crate) progress: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) phase: Option<Phase>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub(crate) current_tool: Option<Arc<str>>,
+    /// Why it is in this phase.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ToSchema)]
-#[schema(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, IntoStaticStr, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub(crate) enum State {
     Pending,
     Running,
@@ -89,8 +103,9 @@ pub(crate) enum State {
 }
 
 /// What a running turn is doing, when it is not simply working.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ToSchema)]
-#[schema(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, IntoStaticStr, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub(crate) enum Phase {
     /// The provider failed; it is asked again soon.
     ProviderRetry,
@@ -105,19 +120,25 @@ pub(crate) enum Phase {
 }
 
 /// More text.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct Output {
+    #[serde(rename = "type")]
     pub(crate) channel: Channel,
-    pub(crate) source: Source,
     pub(crate) text: String,
+    pub(crate) source: Source,
     /// The tool call that printed it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub(crate) call_id: Option<Arc<str>>,
     /// Text before this is missing, because there was too much of it at once.
+    #[serde(skip_serializing_if = "is_false")]
+    #[schema(value_type = Option<bool>)]
     pub(crate) truncated: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ToSchema)]
-#[schema(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, IntoStaticStr, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub(crate) enum Channel {
     Stdout,
     #[cfg_attr(
@@ -130,39 +151,54 @@ pub(crate) enum Channel {
     Stderr,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ToSchema)]
-#[schema(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, IntoStaticStr, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub(crate) enum Source {
     Assistant,
     Tool,
     Reasoning,
 }
 
-#[derive(Clone, Debug)]
+/// A tool runs.
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct ToolCall {
+    #[schema(value_type = String)]
     pub(crate) tool: Arc<str>,
-    pub(crate) call_id: Arc<str>,
+    #[schema(value_type = serde_json::Value)]
     pub(crate) args: Arc<RawValue>,
+    #[schema(value_type = String)]
+    pub(crate) call_id: Arc<str>,
 }
 
-#[derive(Clone, Debug)]
+/// A tool has ended.
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct ToolResult {
+    #[schema(value_type = String)]
     pub(crate) tool: Arc<str>,
-    pub(crate) call_id: Arc<str>,
     pub(crate) result: ResultBody,
+    #[schema(value_type = String)]
+    pub(crate) call_id: Arc<str>,
     pub(crate) is_error: bool,
     pub(crate) duration_ms: u64,
     /// The tool's output was longer than what is here.
+    #[serde(skip_serializing_if = "is_false")]
+    #[schema(value_type = Option<bool>)]
     pub(crate) truncated: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What a tool gave. `bash` gives a command's, `read` gives content, a failure of any tool gives an error,
+/// and every other tool gives output.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(untagged)]
+#[schema(as = ToolOutcome)]
 pub(crate) enum ResultBody {
     Command {
-        /// Nothing when it did not exit by itself; `note` says why.
+        /// Null when it did not exit by itself; `note` says why.
         exit_code: Option<i64>,
         stdout: String,
         stderr: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
         note: Option<String>,
     },
     Content {
@@ -170,6 +206,7 @@ pub(crate) enum ResultBody {
     },
     Output {
         output: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
         title: Option<String>,
     },
     Error {
@@ -178,21 +215,24 @@ pub(crate) enum ResultBody {
 }
 
 /// Something failed. A fatal one ends the turn.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct Failure {
-    pub(crate) code: FailureCode,
     /// One sentence for the caller.
     pub(crate) error: String,
     pub(crate) fatal: bool,
+    pub(crate) code: FailureCode,
     /// Seconds until it is tried again.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) retry_after: Option<u64>,
     /// Whether another prompt may go on where this turn ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) resumable: Option<bool>,
 }
 
 /// Why a turn failed or is delayed; part of the contract.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ToSchema)]
-#[schema(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, IntoStaticStr, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub(crate) enum FailureCode {
     /// The provider failed and is asked again. Never fatal.
     ProviderRetry,
@@ -226,22 +266,25 @@ pub(crate) enum FailureCode {
     Internal,
 }
 
-/// A turn that ended well.
-#[derive(Clone, Debug, Default)]
+/// The turn ended well.
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
 pub(crate) struct Complete {
     pub(crate) final_message: String,
     /// Absolute, sorted, without doubles.
     pub(crate) files_modified: Vec<String>,
     /// Those of `files_modified` that are gone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
     pub(crate) files_deleted: Vec<String>,
     pub(crate) usage: Usage,
     pub(crate) duration_ms: u64,
     /// Why the model stopped: `stop`, `length`, …
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) finish_reason: Option<String>,
 }
 
 /// What the turn cost, subagents included.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, ToSchema)]
 pub(crate) struct Usage {
     pub(crate) input_tokens: u64,
     pub(crate) output_tokens: u64,
@@ -252,22 +295,28 @@ pub(crate) struct Usage {
 }
 
 /// A tool may not run until somebody says so.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct Permission {
     pub(crate) request_id: String,
+    #[serde(flatten)]
+    #[schema(inline)]
     pub(crate) step: PermissionStep,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(tag = "state", rename_all = "snake_case")]
 pub(crate) enum PermissionStep {
     Asked {
         permission: String,
         patterns: Vec<String>,
-        /// What a lasting yes would allow.
+        /// What the answer `always` would allow from then on.
         always: Vec<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(value_type = Option<serde_json::Value>)]
         metadata: Option<Arc<RawValue>>,
+        #[serde(skip_serializing_if = "Option::is_none")]
         call_id: Option<String>,
-        /// When silence becomes a no.
+        /// When it is rejected if nobody has answered.
         deadline: Option<Timestamp>,
     },
     Answered {
@@ -276,28 +325,49 @@ pub(crate) enum PermissionStep {
 }
 
 /// The agent asks the user.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct Question {
     pub(crate) request_id: String,
+    #[serde(flatten)]
+    #[schema(inline)]
     pub(crate) step: QuestionStep,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(tag = "state", rename_all = "snake_case")]
 pub(crate) enum QuestionStep {
     Asked {
+        #[schema(value_type = serde_json::Value)]
         questions: Arc<RawValue>,
+        #[serde(skip_serializing_if = "Option::is_none")]
         call_id: Option<String>,
+        /// When it is rejected if nobody has answered.
         deadline: Option<Timestamp>,
     },
     Answered,
     Rejected,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The agent's plan, whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct Todo {
+    pub(crate) items: Vec<TodoItem>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct TodoItem {
     pub(crate) content: String,
     pub(crate) status: String,
     pub(crate) priority: String,
+}
+
+/// For fields that are left out while they are false.
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde asks for a reference"
+)]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 // === impl Event ===
@@ -305,17 +375,7 @@ pub(crate) struct TodoItem {
 impl Event {
     /// The name in the `event:` line.
     pub(crate) const fn kind(&self) -> &'static str {
-        match self.body {
-            Body::Status(_) => "status",
-            Body::Output(_) => "output",
-            Body::ToolCall(_) => "tool_call",
-            Body::ToolResult(_) => "tool_result",
-            Body::Error(_) => "error",
-            Body::Complete(_) => "complete",
-            Body::Permission(_) => "permission",
-            Body::Question(_) => "question",
-            Body::Todo(_) => "todo",
-        }
+        self.body.into_str()
     }
 
     /// Whether it ends the turn. Every turn has exactly one such event, and it is the last.
@@ -353,14 +413,7 @@ impl State {
     ];
 
     pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Running => "running",
-            Self::WaitingInput => "waiting_input",
-            Self::Completed => "completed",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-        }
+        self.into_str()
     }
 
     /// The state that is spelt like this.
@@ -369,58 +422,8 @@ impl State {
     }
 }
 
-impl Phase {
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::ProviderRetry => "provider_retry",
-            Self::Compacting => "compacting",
-            Self::Stalled => "stalled",
-            Self::Recovering => "recovering",
-            Self::JournalDegraded => "journal_degraded",
-        }
-    }
-}
-
-impl Channel {
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Stdout => "stdout",
-            Self::Stderr => "stderr",
-        }
-    }
-}
-
-impl Source {
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Assistant => "assistant",
-            Self::Tool => "tool",
-            Self::Reasoning => "reasoning",
-        }
-    }
-}
-
 impl FailureCode {
     pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::ProviderRetry => "provider_retry",
-            Self::ProviderAuth => "provider_auth",
-            Self::ProviderRateLimited => "provider_rate_limited",
-            Self::ProviderUnavailable => "provider_unavailable",
-            Self::ProviderError => "provider_error",
-            Self::ModelNotFound => "model_not_found",
-            Self::ContextOverflow => "context_overflow",
-            Self::OutputLength => "output_length",
-            Self::Aborted => "aborted",
-            Self::Interrupted => "interrupted",
-            Self::Timeout => "timeout",
-            Self::ToolLoop => "tool_loop",
-            Self::BudgetExceeded => "budget_exceeded",
-            Self::ProviderQuota => "provider_quota",
-            Self::ShuttingDown => "shutting_down",
-            Self::EngineLost => "engine_lost",
-            Self::AgentError => "agent_error",
-            Self::Internal => "internal",
-        }
+        self.into_str()
     }
 }

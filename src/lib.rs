@@ -17,6 +17,7 @@ mod api;
 mod app;
 mod backend;
 mod backoff;
+#[cfg(any(test, feature = "bench"))]
 #[doc(hidden)]
 pub mod bench;
 mod clock;

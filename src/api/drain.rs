@@ -11,7 +11,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Shared;
-use super::error::{ApiError, ErrorCode};
+use super::error::{ApiError, ErrorCode, error_responses};
 use crate::event::FailureCode;
 use crate::session::Registry;
 
@@ -26,12 +26,14 @@ pub(super) struct DrainResponse {
     waited_ms: u64,
 }
 
+error_responses!(DrainErrors: ShuttingDown);
+
 /// Leave: take no new sessions, let turns finish until `DRAIN_TIMEOUT`, answer, stop the child, exit 0.
 #[utoipa::path(
     post,
     path = "/drain",
     operation_id = "drain",
-    responses((status = 200, description = "no turn runs any more; the process leaves", body = DrainResponse))
+    responses((status = 200, description = "no turn runs any more; the process leaves", body = DrainResponse), DrainErrors)
 )]
 pub(super) async fn drain(State(state): Shared) -> Result<Json<DrainResponse>, ApiError> {
     let begun = Instant::now();

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Shared;
-use super::error::ApiError;
+use super::error::{ApiError, error_responses};
 use super::extract::OptionalJson;
 use crate::engine::{Answer, Memory, Operation, Status};
 use crate::sandbox::Report;
@@ -70,12 +70,22 @@ pub(super) struct MemoryResponse {
     pressure: &'static str,
 }
 
+error_responses!(EngineStatusErrors:);
+error_responses!(EngineStopErrors: Conflict, EngineUnavailable, ShuttingDown);
+error_responses!(EngineMoveErrors:
+    InvalidRequest,
+    Conflict,
+    PayloadTooLarge,
+    EngineUnavailable,
+    ShuttingDown,
+);
+
 /// Everything about the child.
 #[utoipa::path(
     get,
     path = "/engine/status",
     operation_id = "engine_status",
-    responses((status = 200, description = "how it is", body = StatusResponse))
+    responses((status = 200, description = "how it is", body = StatusResponse), EngineStatusErrors)
 )]
 pub(super) async fn status(State(state): Shared) -> Json<StatusResponse> {
     Json(state.engine.status().into())
@@ -90,6 +100,7 @@ pub(super) async fn status(State(state): Shared) -> Json<StatusResponse> {
     responses(
         (status = 200, description = "done", body = StatusResponse),
         (status = 202, description = "not done within 25 s; the state so far", body = StatusResponse),
+        EngineMoveErrors,
     )
 )]
 pub(super) async fn start(
@@ -112,6 +123,7 @@ pub(super) async fn start(
     responses(
         (status = 200, description = "done", body = StatusResponse),
         (status = 202, description = "not done within 25 s; the state so far", body = StatusResponse),
+        EngineStopErrors,
     )
 )]
 pub(super) async fn stop(State(state): Shared) -> Moved {
@@ -127,6 +139,7 @@ pub(super) async fn stop(State(state): Shared) -> Moved {
     responses(
         (status = 200, description = "done", body = StatusResponse),
         (status = 202, description = "not done within 25 s; the state so far", body = StatusResponse),
+        EngineMoveErrors,
     )
 )]
 pub(super) async fn restart(

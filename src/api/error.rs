@@ -5,6 +5,7 @@
 //! is without its id.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -12,6 +13,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
+use utoipa::openapi::{Content, Ref, RefOr, Response as Description};
 
 use super::stream::StreamError;
 use crate::clock;
@@ -135,6 +137,45 @@ impl ErrorCode {
             Self::Internal => "our fault; the log has the cause under the request id",
         }
     }
+}
+
+/// Names the errors that a handler may answer with, as a type for the `responses` of its description.
+/// Those that every guarded route has are among them without being named.
+macro_rules! error_responses {
+    ($name:ident: $($code:ident),* $(,)?) => {
+        pub(in crate::api) struct $name;
+
+        impl utoipa::IntoResponses for $name {
+            fn responses() -> std::collections::BTreeMap<
+                String,
+                utoipa::openapi::RefOr<utoipa::openapi::Response>,
+            > {
+                $crate::api::error::describe(&[$($crate::api::error::ErrorCode::$code),*])
+            }
+        }
+    };
+}
+pub(super) use error_responses;
+
+/// What any request to a guarded route may get.
+const EVERYWHERE: [ErrorCode; 2] = [ErrorCode::Unauthorized, ErrorCode::Internal];
+
+/// The answers with `codes`, and those that are possible everywhere, by status.
+pub(super) fn describe(codes: &[ErrorCode]) -> BTreeMap<String, RefOr<Description>> {
+    let mut sentences: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for code in codes.iter().chain(&EVERYWHERE) {
+        let status = code.status().as_u16().to_string();
+        sentences.entry(status).or_default().push(code.when());
+    }
+    let body = Content::new(Some(Ref::from_schema_name("Error")));
+    let described = sentences.into_iter().map(|(status, sentences)| {
+        let mut response = Description::new(sentences.join("; or "));
+        response
+            .content
+            .insert("application/json".into(), RefOr::T(body.clone()));
+        (status, RefOr::T(response))
+    });
+    described.collect()
 }
 
 // === impl ApiError ===

@@ -10,6 +10,7 @@ use axum::http::HeaderName;
 use axum::http::header::CONTENT_TYPE;
 
 use super::Shared;
+use super::error::error_responses;
 use crate::engine;
 use crate::event::State as Session;
 use crate::process::Usage;
@@ -31,12 +32,14 @@ enum Kind {
 #[derive(Debug, Default)]
 struct Page(String);
 
+error_responses!(MetricsErrors:);
+
 /// Figures of the sidecar, its sessions and the child, for Prometheus.
 #[utoipa::path(
     get,
     path = "/metrics",
     operation_id = "metrics",
-    responses((status = 200, description = "the text format 0.0.4", body = String, content_type = "text/plain"))
+    responses((status = 200, description = "the text format 0.0.4", body = String, content_type = "text/plain"), MetricsErrors)
 )]
 pub(super) async fn metrics(State(state): Shared) -> ([(HeaderName, &'static str); 1], String) {
     let mut page = Page::default();

@@ -43,6 +43,18 @@ pub(super) struct NotReady<'a> {
     security(()),
     responses((status = 200, description = "it does", body = Probe))
 )]
+pub(super) async fn healthz() -> Response {
+    alive()
+}
+
+/// Whether the process answers.
+#[utoipa::path(
+    get,
+    path = "/health",
+    operation_id = "health",
+    security(()),
+    responses((status = 200, description = "it does", body = Probe))
+)]
 pub(super) async fn health() -> Response {
     alive()
 }

@@ -5,32 +5,45 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{delete, get, post};
 use tower_http::catch_panic::CatchPanicLayer;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::{State, drain, engine, metrics, middleware, openapi, probes, sessions};
 
-pub(super) fn router(state: Arc<State>) -> Router {
-    let open = Router::new()
-        .route("/healthz", get(probes::health))
-        .route("/health", get(probes::health))
-        .route("/ready", get(probes::ready))
-        .method_not_allowed_fallback(middleware::no_method);
+/// Routes with their descriptions; each handler says its own method, path, parameters and answers.
+type Routes = OpenApiRouter<Arc<State>>;
 
-    let guarded = Router::new()
-        .route("/openapi.json", get(openapi::document))
-        .route("/metrics", get(metrics::metrics))
-        .route("/drain", post(drain::drain))
-        .route("/engine/status", get(engine::status))
-        .route("/engine/start", post(engine::start))
-        .route("/engine/stop", post(engine::stop))
-        .route("/engine/restart", post(engine::restart))
-        .route("/sessions", get(sessions::list).post(sessions::create))
-        .route("/sessions/{id}", delete(sessions::stop))
-        .route("/sessions/{id}/stop", post(sessions::stop))
-        .route("/sessions/{id}/resume", post(sessions::resume))
-        .route("/sessions/{id}/status", get(sessions::status))
-        .route("/sessions/{id}/stream", get(sessions::follow))
+/// For the kubelet, which has no token.
+fn open() -> Routes {
+    OpenApiRouter::new()
+        .routes(routes!(probes::healthz))
+        .routes(routes!(probes::health))
+        .routes(routes!(probes::ready))
+}
+
+/// For those who have the shared secret.
+fn guarded() -> Routes {
+    OpenApiRouter::new()
+        .routes(routes!(openapi::document))
+        .routes(routes!(metrics::metrics))
+        .routes(routes!(drain::drain))
+        .routes(routes!(engine::status))
+        .routes(routes!(engine::start))
+        .routes(routes!(engine::stop))
+        .routes(routes!(engine::restart))
+        .routes(routes!(sessions::list::list, sessions::create))
+        .routes(routes!(sessions::delete))
+        .routes(routes!(sessions::stop))
+        .routes(routes!(sessions::resume))
+        .routes(routes!(sessions::status))
+        .routes(routes!(sessions::follow))
+}
+
+pub(super) fn router(state: Arc<State>) -> Router {
+    let open = Router::from(open()).method_not_allowed_fallback(middleware::no_method);
+
+    let guarded = Router::from(guarded())
         // What does not exist is guarded too: without a token nobody learns which routes there are.
         .fallback(middleware::no_route)
         .method_not_allowed_fallback(middleware::no_method)
@@ -38,6 +51,11 @@ pub(super) fn router(state: Arc<State>) -> Router {
         .layer(from_fn_with_state(state.clone(), middleware::authenticate));
 
     outermost(open.merge(guarded)).with_state(state)
+}
+
+/// All routes as the handlers describe them.
+pub(super) fn description() -> utoipa::openapi::OpenApi {
+    open().merge(guarded()).into_openapi()
 }
 
 /// What no request and no answer gets past.
@@ -52,6 +70,7 @@ fn outermost<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
 mod tests {
     use axum::body::{Body, to_bytes};
     use axum::http::Request;
+    use axum::routing::get;
     use serde_json::Value;
     use tower::ServiceExt as _;
 

@@ -11,13 +11,12 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 
 use super::Shared;
-use super::error::{ApiError, ErrorCode};
+use super::error::{ApiError, ErrorCode, error_responses};
 use super::extract::{Id, Whole};
 use super::openapi::StreamEvent;
 use super::stream::{StreamRequest, stream};
 use crate::session::{Found, Session};
 
-pub(super) use self::list::list;
 use self::response::{CancelledResponse, CreatedResponse, ResumedResponse, StatusResponse};
 
 use std::sync::Arc;
@@ -25,6 +24,38 @@ use std::time::Duration;
 
 /// A cancel is answered within 5 s, even by a child that hangs; the driver needs at most 4.
 const CANCEL: Duration = Duration::from_millis(4800);
+
+error_responses!(CreateErrors:
+    InvalidRequest,
+    Conflict,
+    PayloadTooLarge,
+    IdempotencyMismatch,
+    TooManyStreams,
+    TooManySessions,
+    EngineUnavailable,
+    JournalUnavailable,
+    ShuttingDown,
+);
+error_responses!(ResumeErrors:
+    InvalidRequest,
+    NotFound,
+    Gone,
+    Conflict,
+    PayloadTooLarge,
+    TooManySessions,
+    EngineUnavailable,
+    JournalUnavailable,
+    ShuttingDown,
+);
+error_responses!(StreamErrors:
+    InvalidRequest,
+    NotFound,
+    Gone,
+    Conflict,
+    TooManyStreams,
+    JournalUnavailable,
+);
+error_responses!(SessionErrors: InvalidRequest, NotFound, Gone, JournalUnavailable);
 
 /// Begin a session. With `Accept: text/event-stream` the answer is its stream.
 #[utoipa::path(
@@ -50,7 +81,7 @@ const CANCEL: Duration = Duration::from_millis(4800);
             ("delete_session" = (operation_id = "delete_session", parameters(("id" = "$response.body#/session_id")))),
             ("stream_session" = (operation_id = "stream_session", parameters(("id" = "$response.body#/session_id"))))
         ),
-    ))
+    ), CreateErrors)
 )]
 pub(super) async fn create(
     State(state): Shared,
@@ -101,6 +132,7 @@ pub(super) async fn create(
                 ("Sidecar-Epoch" = String, description = "which log this is"),
             )),
         (status = 204, description = "the session is idle and the cursor is its last event"),
+        StreamErrors,
     )
 )]
 pub(super) async fn follow(
@@ -125,7 +157,7 @@ pub(super) async fn follow(
     operation_id = "resume_session",
     params(("id" = String, Path, description = "the `session_id`")),
     request_body = request::ResumeBody,
-    responses((status = 200, description = "it runs", body = ResumedResponse))
+    responses((status = 200, description = "it runs", body = ResumedResponse), ResumeErrors)
 )]
 pub(super) async fn resume(
     State(state): Shared,
@@ -149,7 +181,7 @@ pub(super) async fn resume(
     path = "/sessions/{id}/status",
     operation_id = "session_status",
     params(("id" = String, Path, description = "the `session_id`")),
-    responses((status = 200, description = "how it is", body = StatusResponse))
+    responses((status = 200, description = "how it is", body = StatusResponse), SessionErrors)
 )]
 pub(super) async fn status(
     State(state): Shared,
@@ -166,13 +198,32 @@ pub(super) async fn status(
     path = "/sessions/{id}/stop",
     operation_id = "stop_session",
     params(("id" = String, Path, description = "the `session_id`")),
-    responses((status = 200, description = "it has ended", body = CancelledResponse))
+    responses((status = 200, description = "it has ended", body = CancelledResponse), SessionErrors)
 )]
 pub(super) async fn stop(
     State(state): Shared,
     Id(id): Id,
 ) -> Result<Json<CancelledResponse>, ApiError> {
-    let session = find(&state, &id).await?;
+    cancel(&state, &id).await
+}
+
+/// End a session. One that has ended is left as it is.
+#[utoipa::path(
+    delete,
+    path = "/sessions/{id}",
+    operation_id = "delete_session",
+    params(("id" = String, Path, description = "the `session_id`")),
+    responses((status = 200, description = "it has ended", body = CancelledResponse), SessionErrors)
+)]
+pub(super) async fn delete(
+    State(state): Shared,
+    Id(id): Id,
+) -> Result<Json<CancelledResponse>, ApiError> {
+    cancel(&state, &id).await
+}
+
+async fn cancel(state: &super::State, id: &str) -> Result<Json<CancelledResponse>, ApiError> {
+    let session = find(state, id).await?;
     match tokio::time::timeout(CANCEL, session.cancel()).await {
         Ok(status) => Ok(Json(CancelledResponse::new(&session, &status))),
         Err(_) => Err(ApiError::internal("a cancelled turn did not end in time")),

@@ -127,11 +127,13 @@ fn the_vocabulary_is_what_the_contract_says() {
             request_id: "q".into(),
             step: QuestionStep::Rejected,
         }),
-        Body::Todo(vec![TodoItem {
-            content: "a".into(),
-            status: "pending".into(),
-            priority: "low".into(),
-        }]),
+        Body::Todo(Todo {
+            items: vec![TodoItem {
+                content: "a".into(),
+                status: "pending".into(),
+                priority: "low".into(),
+            }],
+        }),
     ];
     let mut lines = vec![one(&output("hi")), one(&call(r#"{"command":"ls"}"#))];
     lines.extend(bodies.map(|body| {
@@ -311,12 +313,12 @@ fn every_word_of_the_contract() {
     let words = [
         codes.map(FailureCode::as_str).join(" "),
         states.map(State::as_str).join(" "),
-        phases.map(Phase::as_str).join(" "),
+        phases.map(|phase: Phase| phase.into_str()).join(" "),
         [Channel::Stdout, Channel::Stderr]
-            .map(Channel::as_str)
+            .map(|channel: Channel| channel.into_str())
             .join(" "),
         [Source::Assistant, Source::Tool, Source::Reasoning]
-            .map(Source::as_str)
+            .map(|source: Source| source.into_str())
             .join(" "),
     ];
     insta::assert_snapshot!(words.join("\n"));

@@ -163,6 +163,7 @@ impl EventLog {
     }
 
     /// Adds an event; `data` is one line of JSON.
+    #[cfg(any(test, feature = "bench"))]
     pub(crate) fn append(&self, kind: &'static str, data: &str) -> EventId {
         self.change(|inner| inner.ring.push(kind, data, Shown::Always))
     }
@@ -178,6 +179,7 @@ impl EventLog {
     ///
     /// Readers that do not follow end after it. An event appended before the next turn begins is kept,
     /// but a reader that has ended sees it only when it comes back.
+    #[cfg(any(test, feature = "bench"))]
     pub(crate) fn end_turn(&self, kind: &'static str, data: &str) -> EventId {
         self.change(|inner| inner.end(kind, data))
     }
@@ -266,6 +268,7 @@ impl EventLog {
     }
 
     /// What the log holds in memory, index included.
+    #[cfg(any(test, feature = "bench"))]
     pub(crate) fn bytes(&self) -> usize {
         self.shared.bytes.load(Ordering::Relaxed)
     }

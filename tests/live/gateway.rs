@@ -133,7 +133,7 @@ fn start(proxy: &Proxy, identity: &Identity) -> Sidecar {
         .env("NO_PROXY", "direct.test");
     let script = r#"set -e; mount --make-rprivate /; mount --bind "$1" /etc/hosts; exec "$2""#;
     let arguments = [&*hosts.to_string_lossy(), crate::support::SIDECAR];
-    let command = place::within(&options, script, &arguments);
+    let command = place::within(&options, &["--mount"], script, &arguments);
     options.start_as(command).ready()
 }
 

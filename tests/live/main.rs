@@ -13,6 +13,7 @@ mod llm;
 mod support;
 mod world;
 
+mod attacks;
 mod creating;
 mod crowd;
 mod engine;
@@ -27,3 +28,4 @@ mod recovering;
 mod secrecy;
 mod stopping;
 mod turns;
+mod work;

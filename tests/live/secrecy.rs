@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 
 use crate::llm::{Llm, Scope, Turn};
-use crate::place;
+use crate::place::Place;
 use crate::support::{Options, Sidecar, skipped};
 
 /// Everything there is to find, as the one who may look everywhere sees it.
@@ -164,7 +164,7 @@ async fn run(options: Options, root: bool) {
     let mut sidecar = if root {
         options.start()
     } else {
-        place::start_as_nobody(options)
+        Place::NOBODY.start(options)
     };
     sidecar.token = Some(shared);
     let sidecar = sidecar.ready();

@@ -33,6 +33,11 @@ impl World {
     }
 
     pub(crate) fn of(options: Options) -> Self {
+        Self::around(options.start())
+    }
+
+    /// A sidecar that was started elsewhere, once it is ready.
+    pub(crate) fn around(sidecar: Sidecar) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -40,7 +45,7 @@ impl World {
             .unwrap();
         let llm = runtime.block_on(Llm::start());
         Self {
-            sidecar: options.start().ready(),
+            sidecar: sidecar.ready(),
             llm,
             runtime,
         }

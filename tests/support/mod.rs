@@ -245,8 +245,15 @@ impl Sidecar {
         ([127, 0, 0, 1], port).into()
     }
 
+    /// The sidecar itself, also where the program that was started is one that made its namespaces and
+    /// waits for it.
     pub(crate) fn pid(&self) -> u32 {
-        self.process.id()
+        let started = self.process.id();
+        if processes::name(started).as_deref() != Some("unshare") {
+            return started;
+        }
+        let waited_for = processes::child_of(started).unwrap();
+        u32::try_from(waited_for).unwrap()
     }
 
     pub(crate) fn log(&self) -> String {
@@ -301,8 +308,10 @@ impl Sidecar {
         self.get("/engine/status").json()
     }
 
+    /// As this process sees it, also where the sidecar has a namespace of its own.
     pub(crate) fn engine_pid(&self) -> i32 {
-        i32::try_from(self.engine()["pid"].as_i64().unwrap()).unwrap()
+        let inner = i32::try_from(self.engine()["pid"].as_i64().unwrap()).unwrap();
+        processes::outer_pid(self.pid(), inner).unwrap()
     }
 
     pub(crate) fn ready(self) -> Self {
@@ -324,7 +333,8 @@ impl Sidecar {
     }
 
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
-        let pid = rustix::process::Pid::from_child(&self.process);
+        let pid = i32::try_from(self.pid()).unwrap();
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
         rustix::process::kill_process(pid, signal).unwrap();
     }
 

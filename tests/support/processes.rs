@@ -46,6 +46,29 @@ pub(crate) fn kill(pid: i32) {
     }
 }
 
+/// The name of the program that `pid` runs.
+pub(crate) fn name(pid: u32) -> Option<String> {
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+    Some(name.trim_end().to_owned())
+}
+
+/// The process that `neighbour` knows as `inner`.
+pub(crate) fn outer_pid(neighbour: u32, inner: i32) -> Option<i32> {
+    let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+    let theirs = namespace(&neighbour.to_string());
+    if theirs == namespace("self") {
+        return Some(inner);
+    }
+    let is_inner = |pid: i32| {
+        let status = fs::read(format!("/proc/{pid}/status")).unwrap_or_default();
+        let status = String::from_utf8_lossy(&status).into_owned();
+        let pids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+        let innermost = pids.and_then(|pids| pids.split_whitespace().last()?.parse().ok());
+        innermost == Some(inner) && namespace(&pid.to_string()) == theirs
+    };
+    all().find(|pid| is_inner(*pid))
+}
+
 /// A child of `pid`.
 pub(crate) fn child_of(pid: u32) -> Option<i32> {
     let parent = format!(") S {pid} ");

@@ -1,27 +1,45 @@
-//! The data of each event, as the API description has it. `event` writes it; a test in
-//! `tests/api/contract.rs` holds the two together.
+//! The data of each type of event, as the API description has it: the fields of the published type, and
+//! those that every event of a log has.
 
 #![expect(dead_code, reason = "described, never built")]
 
-use serde_json::Value;
-use utoipa::ToSchema;
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::marker::PhantomData;
+
+use utoipa::openapi::schema::{AllOf, Object, OneOf, Schema};
+use utoipa::openapi::{ObjectBuilder, RefOr};
+use utoipa::{PartialSchema, ToSchema};
 
 use crate::clock::Timestamp;
-use crate::event::{Channel, FailureCode, Phase, Source, State};
+use crate::event::{
+    Agent, Complete, Failure, Output, Permission, Question, Status, Todo, ToolCall, ToolResult,
+};
 use crate::session::log::GapReason;
+
+// The derive below takes a type with parameters apart, and needs each by a name of its own.
+type StatusData = Data<Status>;
+type OutputData = Data<Output>;
+type ToolCallData = Data<ToolCall>;
+type ToolResultData = Data<ToolResult>;
+type FailureData = Data<Failure>;
+type CompleteData = Data<Complete>;
+type PermissionData = Data<Permission>;
+type QuestionData = Data<Question>;
+type TodoData = Data<Todo>;
 
 /// One property for each type of event: what its `data:` line holds.
 #[derive(ToSchema)]
 pub(super) struct Events {
-    status: StatusEvent,
-    output: OutputEvent,
-    tool_call: ToolCallEvent,
-    tool_result: ToolResultEvent,
-    error: ErrorEvent,
-    complete: CompleteEvent,
-    permission: PermissionEvent,
-    question: QuestionEvent,
-    todo: TodoEvent,
+    status: StatusData,
+    output: OutputData,
+    tool_call: ToolCallData,
+    tool_result: ToolResultData,
+    error: FailureData,
+    complete: CompleteData,
+    permission: PermissionData,
+    question: QuestionData,
+    todo: TodoData,
     heartbeat: HeartbeatEvent,
     gap: GapEvent,
 }
@@ -39,167 +57,14 @@ pub(in crate::api) struct StreamEvent {
     retry: Option<u64>,
 }
 
-/// How the turn is. `cancelled` ends it.
+/// The fields that every event of a log has besides those of its type.
 #[derive(ToSchema)]
-struct StatusEvent {
-    status: State,
-    /// Never less than before in the same turn.
-    #[schema(maximum = 100)]
-    progress: u8,
-    phase: Option<Phase>,
-    current_tool: Option<String>,
-    /// Why it is in this phase.
-    reason: Option<String>,
-    agent: Option<AgentOfEvent>,
+struct Common {
+    /// The subagent it happened in; absent for the session's own agent.
+    agent: Option<Agent>,
+    /// Something was too long and is not here whole.
     truncated: Option<bool>,
     timestamp: Timestamp,
-}
-
-/// More text.
-#[derive(ToSchema)]
-struct OutputEvent {
-    #[schema(rename = "type")]
-    r#type: Channel,
-    text: String,
-    source: Source,
-    /// The tool call that printed it.
-    call_id: Option<String>,
-    /// Text before this is missing.
-    truncated: Option<bool>,
-    agent: Option<AgentOfEvent>,
-    timestamp: Timestamp,
-}
-
-/// A tool runs.
-#[derive(ToSchema)]
-struct ToolCallEvent {
-    tool: String,
-    args: Value,
-    call_id: String,
-    truncated: Option<bool>,
-    agent: Option<AgentOfEvent>,
-    timestamp: Timestamp,
-}
-
-/// A tool has ended.
-#[derive(ToSchema)]
-struct ToolResultEvent {
-    tool: String,
-    result: ToolOutcome,
-    call_id: String,
-    is_error: bool,
-    duration_ms: u64,
-    /// The tool printed more than is here.
-    truncated: Option<bool>,
-    agent: Option<AgentOfEvent>,
-    timestamp: Timestamp,
-}
-
-/// `bash`: `exit_code`, `stdout`, `stderr`, `note`; `read`: `content`; a failure: `error`; others: `output`, `title`.
-#[derive(ToSchema)]
-struct ToolOutcome {
-    /// Null when it did not exit by itself; `note` says why.
-    exit_code: Option<i64>,
-    stdout: Option<String>,
-    stderr: Option<String>,
-    note: Option<String>,
-    content: Option<String>,
-    output: Option<String>,
-    title: Option<String>,
-    error: Option<String>,
-}
-
-/// Something failed. A fatal one ends the turn.
-#[derive(ToSchema)]
-struct ErrorEvent {
-    error: String,
-    fatal: bool,
-    code: FailureCode,
-    /// Seconds until it is tried again.
-    retry_after: Option<u64>,
-    /// Whether another prompt may go on where this turn ended.
-    resumable: Option<bool>,
-    truncated: Option<bool>,
-    agent: Option<AgentOfEvent>,
-    timestamp: Timestamp,
-}
-
-/// The turn ended well.
-#[derive(ToSchema)]
-struct CompleteEvent {
-    final_message: String,
-    /// Absolute, sorted.
-    files_modified: Vec<String>,
-    /// Those of `files_modified` that are gone.
-    files_deleted: Option<Vec<String>>,
-    usage: UsageOfTurn,
-    duration_ms: u64,
-    /// Why the model stopped: `stop`, `length`, …
-    finish_reason: Option<String>,
-    truncated: Option<bool>,
-    agent: Option<AgentOfEvent>,
-    timestamp: Timestamp,
-}
-
-/// What the turn cost, subagents included.
-#[derive(ToSchema)]
-struct UsageOfTurn {
-    input_tokens: u64,
-    output_tokens: u64,
-    reasoning_tokens: u64,
-    cache_read_tokens: u64,
-    cache_write_tokens: u64,
-    cost: f64,
-}
-
-/// A tool may not run until somebody says so.
-#[derive(ToSchema)]
-struct PermissionEvent {
-    request_id: String,
-    /// `asked` or `answered`.
-    state: String,
-    permission: Option<String>,
-    patterns: Option<Vec<String>>,
-    /// What a lasting yes would allow.
-    always: Option<Vec<String>>,
-    metadata: Option<Value>,
-    call_id: Option<String>,
-    /// When silence becomes a no.
-    deadline: Option<Timestamp>,
-    reply: Option<String>,
-    truncated: Option<bool>,
-    agent: Option<AgentOfEvent>,
-    timestamp: Timestamp,
-}
-
-/// The agent asks the user.
-#[derive(ToSchema)]
-struct QuestionEvent {
-    request_id: String,
-    /// `asked`, `answered` or `rejected`.
-    state: String,
-    questions: Option<Value>,
-    call_id: Option<String>,
-    deadline: Option<Timestamp>,
-    truncated: Option<bool>,
-    agent: Option<AgentOfEvent>,
-    timestamp: Timestamp,
-}
-
-/// The agent's plan, whole.
-#[derive(ToSchema)]
-struct TodoEvent {
-    items: Vec<PlanItem>,
-    truncated: Option<bool>,
-    agent: Option<AgentOfEvent>,
-    timestamp: Timestamp,
-}
-
-#[derive(ToSchema)]
-struct PlanItem {
-    content: String,
-    status: String,
-    priority: String,
 }
 
 /// 15 s of silence. Without an id.
@@ -217,11 +82,69 @@ struct GapEvent {
     missed: Option<u64>,
 }
 
-/// The subagent it happened in; absent for the session's own agent.
-#[derive(ToSchema)]
-struct AgentOfEvent {
-    id: String,
-    name: String,
-    /// The session of the agent that called it.
-    parent: String,
+/// The whole data of an event whose own fields are those of `T`.
+struct Data<T>(PhantomData<T>);
+
+// === impl Data ===
+
+impl<T: ToSchema> PartialSchema for Data<T> {
+    fn schema() -> RefOr<Schema> {
+        let description = description(&T::schema());
+        let mut object = flat(T::schema());
+        let common = flat(Common::schema());
+        for (name, property) in common.properties {
+            // A type that says more about a field keeps its own words.
+            object.properties.entry(name).or_insert(property);
+        }
+        object.required.extend(common.required);
+        object.description = description;
+        object.into()
+    }
+}
+
+impl<T: ToSchema> ToSchema for Data<T> {
+    fn name() -> Cow<'static, str> {
+        format!("{}Event", T::name()).into()
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        T::schemas(schemas);
+        Common::schemas(schemas);
+    }
+}
+
+fn description(schema: &RefOr<Schema>) -> Option<String> {
+    match schema {
+        RefOr::T(Schema::Object(object)) => object.description.clone(),
+        RefOr::T(Schema::AllOf(all)) => all.description.clone(),
+        _ => None,
+    }
+}
+
+/// One object with every field that `schema` may have. Required are those that each alternative requires.
+///
+/// Flattened enums become alternatives; clients read one list of fields more easily.
+fn flat(schema: RefOr<Schema>) -> Object {
+    match schema {
+        RefOr::T(Schema::Object(object)) => object,
+        RefOr::T(Schema::AllOf(AllOf { items, .. })) => merged(items, |a, b| a | b),
+        RefOr::T(Schema::OneOf(OneOf { items, .. })) => merged(items, |a, b| a & b),
+        _ => ObjectBuilder::new().build(),
+    }
+}
+
+fn merged(
+    items: Vec<RefOr<Schema>>,
+    required: impl Fn(&BTreeSet<String>, &BTreeSet<String>) -> BTreeSet<String>,
+) -> Object {
+    let of = |object: &Object| object.required.iter().cloned().collect::<BTreeSet<_>>();
+    let mut objects = items.into_iter().map(flat);
+    let mut whole = objects.next().unwrap_or_default();
+    for object in objects {
+        whole.required = required(&of(&whole), &of(&object)).into_iter().collect();
+        for (name, property) in object.properties {
+            whole.properties.entry(name).or_insert(property);
+        }
+    }
+    whole
 }

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::response::StatusResponse;
 use crate::api::Shared;
-use crate::api::error::ApiError;
+use crate::api::error::{ApiError, error_responses};
 use crate::event::State as SessionState;
 
 const DEFAULT_LIMIT: usize = 50;
@@ -38,13 +38,15 @@ pub(in crate::api) struct ListResponse {
     next_cursor: Option<String>,
 }
 
+error_responses!(ListErrors: InvalidRequest, JournalUnavailable);
+
 /// All sessions that are kept, the newest first.
 #[utoipa::path(
     get,
     path = "/sessions",
     operation_id = "list_sessions",
     params(ListQuery),
-    responses((status = 200, description = "one page", body = ListResponse))
+    responses((status = 200, description = "one page", body = ListResponse), ListErrors)
 )]
 pub(in crate::api) async fn list(
     State(state): Shared,

@@ -14,8 +14,7 @@ use crate::session::{Calls, Created, Session, Status};
 pub(in crate::api) struct CreatedResponse {
     session_id: String,
     remote_session_id: String,
-    #[schema(value_type = State)]
-    status: &'static str,
+    status: State,
     created_at: Timestamp,
     stream_url: String,
     /// The place before the first event: a stream from here misses nothing.
@@ -28,8 +27,7 @@ pub(in crate::api) struct CreatedResponse {
 pub(in crate::api) struct ResumedResponse {
     session_id: String,
     remote_session_id: String,
-    #[schema(value_type = State)]
-    status: &'static str,
+    status: State,
     created_at: Timestamp,
     turn: u32,
     stream_url: String,
@@ -42,8 +40,7 @@ pub(in crate::api) struct ResumedResponse {
 #[schema(as = SessionStatus)]
 pub(in crate::api) struct StatusResponse {
     session_id: String,
-    #[schema(value_type = State)]
-    status: &'static str,
+    status: State,
     created_at: Timestamp,
     last_activity: Timestamp,
     #[schema(maximum = 100)]
@@ -53,10 +50,9 @@ pub(in crate::api) struct StatusResponse {
     completed_at: Option<Timestamp>,
     error: Option<ProblemBody>,
     turn: u32,
-    #[schema(value_type = Option<Phase>)]
-    phase: Option<&'static str>,
+    phase: Option<Phase>,
     reason: Option<String>,
-    usage: UsageBody,
+    usage: Usage,
     model_calls: CallsBody,
     last_event_id: String,
     files_modified: Vec<String>,
@@ -68,17 +64,6 @@ struct ProblemBody {
     #[schema(value_type = FailureCode)]
     code: String,
     error: String,
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Usage)]
-struct UsageBody {
-    input_tokens: u64,
-    output_tokens: u64,
-    reasoning_tokens: u64,
-    cache_read_tokens: u64,
-    cache_write_tokens: u64,
-    cost: f64,
 }
 
 /// What the gateway counted. More than `usage` where the agent threw an answer away.
@@ -99,8 +84,7 @@ struct CallsBody {
 pub(in crate::api) struct CancelledResponse {
     session_id: String,
     /// `cancelled`, or how it had ended before.
-    #[schema(value_type = State)]
-    status: &'static str,
+    status: State,
     #[serde(skip_serializing_if = "Option::is_none")]
     cancelled_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -115,7 +99,7 @@ impl CreatedResponse {
             stream_url: format!("/sessions/{}/stream", session.id),
             session_id: session.id.clone(),
             remote_session_id: created.remote_id,
-            status: State::Running.as_str(),
+            status: State::Running,
             created_at: created.created_at,
             last_event_id: session.log.last_event_id().epoch.at(0).to_string(),
         }
@@ -131,7 +115,7 @@ impl ResumedResponse {
             stream_url: format!("/sessions/{}/stream", session.id),
             session_id: session.id.clone(),
             remote_session_id: created.remote_id,
-            status: State::Running.as_str(),
+            status: State::Running,
             created_at: created.created_at,
             turn: session.status().turn,
             last_event_id: from.to_string(),
@@ -146,7 +130,7 @@ impl StatusResponse {
         let status = session.status();
         Self {
             session_id: session.id.clone(),
-            status: status.state.as_str(),
+            status: status.state,
             created_at: session.created_at,
             last_activity: status.last_activity,
             progress: status.progress,
@@ -158,27 +142,12 @@ impl StatusResponse {
                 error: problem.sentence.clone(),
             }),
             turn: status.turn,
-            phase: status.phase.map(Phase::as_str),
+            phase: status.phase,
             reason: status.reason.clone(),
-            usage: UsageBody::new(status.usage),
+            usage: status.usage,
             model_calls: CallsBody::new(&status.calls),
             last_event_id: session.log.last_event_id().to_string(),
             files_modified: status.files_modified.clone(),
-        }
-    }
-}
-
-// === impl UsageBody ===
-
-impl UsageBody {
-    const fn new(usage: Usage) -> Self {
-        Self {
-            input_tokens: usage.input_tokens,
-            output_tokens: usage.output_tokens,
-            reasoning_tokens: usage.reasoning_tokens,
-            cache_read_tokens: usage.cache_read_tokens,
-            cache_write_tokens: usage.cache_write_tokens,
-            cost: usage.cost,
         }
     }
 }
@@ -205,7 +174,7 @@ impl CancelledResponse {
         let cancelled = status.state == State::Cancelled;
         Self {
             session_id: session.id.clone(),
-            status: status.state.as_str(),
+            status: status.state,
             cancelled_at: status.completed_at.filter(|_| cancelled),
             completed_at: status.completed_at.filter(|_| !cancelled),
         }

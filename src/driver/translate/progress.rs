@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crate::clock::Timestamp;
 use crate::event::{
-    Body, Event, Permission, PermissionStep, Phase, Question, QuestionStep, State, Status, TodoItem,
+    Body, Event, Permission, PermissionStep, Phase, Question, QuestionStep, State, Status, Todo,
+    TodoItem,
 };
 use crate::opencode::types as oc;
 
@@ -260,8 +261,13 @@ impl Translator {
             status: todo.status,
             priority: todo.priority,
         });
-        out.events
-            .push(self.event(session, now, Body::Todo(items.collect())));
+        out.events.push(self.event(
+            session,
+            now,
+            Body::Todo(Todo {
+                items: items.collect(),
+            }),
+        ));
         if root {
             self.publish_status(now, out);
         }

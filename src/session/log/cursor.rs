@@ -5,7 +5,6 @@
 //! memory has no more is read from the disk, a page at a time.
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
@@ -111,8 +110,9 @@ impl Cursor {
     }
 
     /// What comes next, as soon as there is something. Dropping the future loses nothing.
+    #[cfg(any(test, feature = "bench"))]
     pub(crate) async fn next(&mut self) -> Step {
-        poll_fn(|cx| self.poll_next(cx)).await
+        std::future::poll_fn(|cx| self.poll_next(cx)).await
     }
 
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Step> {

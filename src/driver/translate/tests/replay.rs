@@ -253,7 +253,7 @@ impl Player {
                 let by = output
                     .call_id
                     .as_deref()
-                    .unwrap_or(output.source.as_str())
+                    .unwrap_or(output.source.into_str())
                     .to_owned();
                 let text: &mut String = texts.entry((agent.unwrap_or_default(), by)).or_default();
                 text.push_str(&output.text);

@@ -1,0 +1,156 @@
+//! A hostile agent in every place where a sidecar runs: each attack was seen to work on an earlier version.
+//!
+//! An attack is a function of [`Victim`] that panics when the attacker got something. Every place is one
+//! test, in which one sidecar suffers all attacks one after the other; all that succeed are reported
+//! together. An attack leaves the sidecar ready. Where an attack is only closed by the kernel's sandbox, its
+//! function says so by [`Place::sandbox`] and asserts what holds without it.
+
+mod environment;
+
+use std::ops::Deref;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::json;
+
+use crate::llm::Turn;
+use crate::place::Place;
+use crate::support::{Options, skipped};
+use crate::world::{Seen, World, bash};
+
+/// Panics when the attacker got something.
+type Attack = fn(&mut Victim);
+
+/// Every attack, by a name that says what the attacker wants.
+const ATTACKS: &[(&str, Attack)] = &[(
+    "read keys in the environments of all processes",
+    environment::read_keys,
+)];
+
+/// A sidecar with the real OpenCode, and the model that gives the attacker's orders.
+pub(crate) struct Victim {
+    pub(crate) world: World,
+    pub(crate) place: Place,
+    sessions: AtomicUsize,
+}
+
+// === impl Victim ===
+
+impl Victim {
+    fn start(place: Place) -> Self {
+        let options = Options::real().env("MAX_CONCURRENT_SESSIONS", "20");
+        Self {
+            world: World::around(place.start(options)),
+            place,
+            sessions: AtomicUsize::new(0),
+        }
+    }
+
+    /// An id that no other session of this sidecar has. It is the session's key too.
+    pub(crate) fn new_session(&self) -> String {
+        let number = self.sessions.fetch_add(1, Ordering::Relaxed);
+        format!("sk-attacker-{number}-{:x}", std::process::id())
+    }
+
+    /// Lets the agent of a new session run `commands` one after the other, to the end of its turn.
+    pub(crate) fn run<'a>(&self, commands: impl IntoIterator<Item = &'a str>) -> Seen {
+        let tools = commands
+            .into_iter()
+            .map(|command| Turn::new().tool("bash", bash(command)));
+        self.play(tools)
+    }
+
+    /// Lets the agent of a new session call one tool other than bash.
+    pub(crate) fn call(&self, tool: &str, arguments: serde_json::Value) -> Seen {
+        self.play([Turn::new().tool(tool, arguments)])
+    }
+
+    fn play(&self, tools: impl IntoIterator<Item = Turn>) -> Seen {
+        let id = self.new_session();
+        let end = Turn::new().text("done");
+        self.world.script(&id, tools.into_iter().chain([end]));
+        self.world.create_with(&id, |body| {
+            body["model_config"]["enabled_tools"] = json!(["file_ops", "code_exec"]);
+        });
+        self.world.follow(&id)
+    }
+}
+
+impl Deref for Victim {
+    type Target = World;
+
+    fn deref(&self) -> &World {
+        &self.world
+    }
+}
+
+/// Runs all attacks in one place, and fails with the names of those that succeeded.
+fn attack(root: bool, first: bool, sandbox: bool) {
+    if !rustix::process::geteuid().is_root() {
+        skipped("only root may make the namespaces this needs");
+        return;
+    }
+    let place = Place {
+        root,
+        first,
+        sandbox,
+    };
+    let mut victim = Victim::start(place);
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a test has no configuration of its own"
+    )]
+    // One attack while a mend is made: `ATTACK=part-of-its-name cargo nextest run …`.
+    let only = std::env::var("ATTACK").unwrap_or_default();
+    let mut succeeded = Vec::new();
+    for (name, attack) in ATTACKS.iter().filter(|(name, _)| name.contains(&only)) {
+        // The panic's own message was printed when it happened.
+        if catch_unwind(AssertUnwindSafe(|| attack(&mut victim))).is_err() {
+            succeeded.push(*name);
+        }
+    }
+    assert!(
+        succeeded.is_empty(),
+        "as {place}, these attacks succeeded: {succeeded:#?}"
+    );
+}
+
+#[test]
+fn attacks_as_nobody() {
+    attack(false, false, true);
+}
+
+#[test]
+fn attacks_as_nobody_without_the_sandbox() {
+    attack(false, false, false);
+}
+
+#[test]
+fn attacks_as_nobody_under_process_1() {
+    attack(false, true, true);
+}
+
+#[test]
+fn attacks_as_nobody_under_process_1_without_the_sandbox() {
+    attack(false, true, false);
+}
+
+#[test]
+fn attacks_as_root() {
+    attack(true, false, true);
+}
+
+#[test]
+fn attacks_as_root_without_the_sandbox() {
+    attack(true, false, false);
+}
+
+#[test]
+fn attacks_as_root_under_process_1() {
+    attack(true, true, true);
+}
+
+#[test]
+fn attacks_as_root_under_process_1_without_the_sandbox() {
+    attack(true, true, false);
+}
