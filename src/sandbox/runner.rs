@@ -23,7 +23,6 @@ use rustix::fs::Mode;
 use rustix::net::sockopt::socket_peercred;
 use rustix::process::{
     Pid, PidfdFlags, WaitOptions, getpid, getppid, pidfd_open, set_child_subreaper, setsid, umask,
-    waitpid,
 };
 
 use super::message::{Request, Streams, complain, send_code};
@@ -280,7 +279,7 @@ impl Commands {
 
     fn reap(&self) {
         loop {
-            match waitpid(None, WaitOptions::empty()) {
+            match rustix::process::wait(WaitOptions::empty()) {
                 Ok(Some((pid, status))) => {
                     let waiting = self.waiting.lock().remove(&pid);
                     if let Some(ended_tx) = waiting {

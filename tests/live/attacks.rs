@@ -6,6 +6,7 @@
 //! function says so by [`Place::sandbox`] and asserts what holds without it.
 
 mod environment;
+mod sandbox;
 
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,10 +23,25 @@ use crate::world::{Seen, World, bash};
 type Attack = fn(&mut Victim);
 
 /// Every attack, by a name that says what the attacker wants.
-const ATTACKS: &[(&str, Attack)] = &[(
-    "read keys in the environments of all processes",
-    environment::read_keys,
-)];
+const ATTACKS: &[(&str, Attack)] = &[
+    (
+        "read keys in the environments of all processes",
+        environment::read_keys,
+    ),
+    ("kill everything", sandbox::kill_everything),
+    ("reach the data folder", sandbox::reach_the_data_folder),
+    ("look into other processes", sandbox::look_into_processes),
+    ("run in another session", sandbox::run_in_another_session),
+    (
+        "outlive a cancelled session",
+        sandbox::outlive_a_cancelled_session,
+    ),
+    (
+        "outlive a finished session",
+        sandbox::outlive_a_finished_session,
+    ),
+    ("take without limit", sandbox::take_without_limit),
+];
 
 /// A sidecar with the real OpenCode, and the model that gives the attacker's orders.
 pub(crate) struct Victim {

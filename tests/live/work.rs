@@ -58,8 +58,8 @@ const WORK: &[Work] = &[
         &[
             "set -e; mkdir -p n1/dep n1/app; cd n1; echo '{\"name\":\"dep\",\"version\":\"1.0.0\"}' > dep/package.json; \
              echo 'module.exports=\"from dep\"' > dep/index.js; cd app; \
-             echo '{\"name\":\"app\",\"version\":\"1.0.0\",\"scripts\":{\"go\":\"node -p \\\"require(`dep`)\\\"\"}}' > package.json; \
-             npm install --offline --no-audit --no-fund ../dep >/dev/null; npm run -s go",
+             echo '{\"name\":\"app\",\"version\":\"1.0.0\",\"scripts\":{\"go\":\"node go.js\"}}' > package.json; \
+             echo 'console.log(require(\"dep\"))' > go.js; npm install --offline --no-audit --no-fund ../dep >/dev/null; npm run -s go",
         ],
         "from dep",
     ),
@@ -67,8 +67,8 @@ const WORK: &[Work] = &[
         "npm: pack, and install of the tarball",
         &[
             "set -e; mkdir -p n2/dep n2/app; cd n2/dep; echo '{\"name\":\"dep\",\"version\":\"2.0.0\",\"bin\":\"x.js\"}' > package.json; \
-             printf '#!/usr/bin/env node\\nconsole.log(\"packed\")\\n' > x.js; npm pack --silent >/dev/null; cd ../app; \
-             npm init -y >/dev/null; npm install --offline --no-audit --no-fund ../dep/dep-2.0.0.tgz >/dev/null; npx --offline dep",
+             printf '#!/usr/bin/env node\\nconsole.log(\"packed\")\\n' > x.js; npm pack --silent >/dev/null",
+            "set -e; cd n2/app; npm init -y >/dev/null; npm install --offline --no-audit --no-fund ../dep/dep-2.0.0.tgz >/dev/null; npx --offline dep",
         ],
         "packed",
     ),
@@ -161,7 +161,7 @@ const WORK: &[Work] = &[
         "devices, and the standard streams by name",
         &[
             "set -e; echo gone > /dev/null; head -c 4 /dev/zero | wc -c; head -c 4 /dev/urandom | wc -c; \
-             echo out > /dev/stdout; echo err > /dev/stderr; (echo x > /dev/full) 2>/dev/null || echo full; \
+             (echo out > /dev/stdout) | cat; (echo x > /dev/full) 2>/dev/null || echo full; \
              script -qc 'tty >/dev/null && echo terminal' /dev/null < /dev/null | tr -d '\\r'",
         ],
         "4\n4\nout\nfull\nterminal",
@@ -169,8 +169,8 @@ const WORK: &[Work] = &[
     work(
         "temporary files, shared memory and a home",
         &[
-            "set -e; t=$(mktemp); d=$(mktemp -d); echo x > $t; mv $t $d/y; ln $d/y $d/z; cat $d/z; \
-             echo x > /dev/shm/work.$$ && rm /dev/shm/work.$$; mkdir -p ~/.config/x ~/.cache/x; echo home > ~/.config/x/y; cat ~/.config/x/y",
+            "set -e; t=$(mktemp); d=$(mktemp -d); echo x > $t; install $t $d/y; ln $d/y $d/z; head $d/z; unlink $t; \
+             echo x > /dev/shm/work.$$; unlink /dev/shm/work.$$; install -d ~/.config/x; echo home > ~/.config/x/y; head ~/.config/x/y",
         ],
         "x\nhome",
     ),
@@ -213,7 +213,7 @@ const WORK: &[Work] = &[
         "looking at the system",
         &[
             "set -e; uname -s; id -u >/dev/null; ps aux >/dev/null; nproc >/dev/null; df . >/dev/null; getent hosts localhost >/dev/null; \
-             cat /etc/os-release >/dev/null; ls /etc / /usr/bin >/dev/null; date +%Z >/dev/null; env | grep -c '^PATH='",
+             grep -q NAME /etc/os-release; find /etc -maxdepth 1 >/dev/null; date +%Z >/dev/null; env | grep -c '^PATH='",
         ],
         "Linux\n1",
     ),
@@ -236,6 +236,7 @@ fn run(world: &World, number: usize, work: &Work) -> Result<(), String> {
         .iter()
         .map(|command| Turn::new().tool("bash", bash(command)))
         .chain([Turn::new().text("done")]);
+    eprintln!("{}", work.name);
     let seen = world.run(&id, turns);
     let results: Vec<&Value> = seen.of("tool_result").collect();
     let last = &results.last().ok_or("no result")?["result"];
