@@ -4,14 +4,14 @@ use super::Victim;
 use crate::llm::Turn;
 use crate::world::bash;
 
-/// What the last of `commands` wrote.
-fn output(victim: &Victim, commands: &[&str]) -> String {
-    let seen = victim.run(commands.iter().copied());
-    let last = seen.of("tool_result").next_back().unwrap();
-    last["result"]["stdout"]
-        .as_str()
-        .unwrap_or_default()
-        .to_owned()
+/// What `script` says. It is a file, because OpenCode looks at the paths that a command line names, which
+/// anybody can get around.
+fn output(victim: &Victim, script: &str) -> String {
+    std::fs::write(victim.workspace().join("script.sh"), script).unwrap();
+    let seen = victim.run(["bash script.sh"]);
+    let result = &seen.result("bash")["result"];
+    let said = result["stdout"].as_str();
+    said.unwrap_or_else(|| panic!("{result}")).to_owned()
 }
 
 /// Kills every process there is, one by one and all at once.
@@ -29,7 +29,7 @@ pub(super) fn kill_everything(victim: &mut Victim) {
     let after = victim.engine();
     assert_eq!(after["pid"], engine["pid"], "the child was killed: {after}");
     assert_eq!(after["generation"], engine["generation"]);
-    assert_eq!(output(victim, &["echo works"]).trim(), "works");
+    assert_eq!(output(victim, "echo works").trim(), "works");
 }
 
 /// Reads and writes what belongs to the sidecar and to OpenCode, by their paths and by links.
@@ -47,7 +47,7 @@ pub(super) fn reach_the_data_folder(victim: &mut Victim) {
          (: > $d/planted) 2>/dev/null && echo \"planted $d\"; (ls $d >/dev/null 2>&1) && echo \"listed $d\"; done; \
          mv {data}/shell {data}/shell2 2>/dev/null && echo moved; echo searched"
     );
-    let said = output(victim, &[&command]);
+    let said = output(victim, &command);
     // What a command may have there is its own home and temporary folder.
     let own = format!("{data}/engine/commands/");
     let got: Vec<&str> = said
@@ -70,11 +70,11 @@ pub(super) fn look_into_processes(victim: &mut Victim) {
     let command = format!(
         "for p in {sidecar} {child} $PPID; do for f in environ mem maps stack; do \
          dd if=/proc/$p/$f of=/dev/null bs=1 count=1 2>/dev/null && echo \"$p/$f\"; done; \
-         ls /proc/$p/fd >/dev/null 2>&1 && echo \"$p/fd\"; done; \
+         for f in 0 1 2 3 4 5 6 7 8 9; do readlink /proc/$p/fd/$f; done; done; \
          unshare -U true 2>/dev/null && echo 'user namespace'; unshare -m true 2>/dev/null && echo 'mount namespace'; \
          grep -E '^(CapEff|CapBnd|CapPrm|CapInh|CapAmb|NoNewPrivs|Seccomp):' /proc/self/status | tr -d '\\t'"
     );
-    let said = output(victim, &[&command]);
+    let said = output(victim, &command);
     let expected = [
         "CapInh:0000000000000000",
         "CapPrm:0000000000000000",
@@ -90,14 +90,18 @@ pub(super) fn look_into_processes(victim: &mut Victim) {
 /// Asks the runner of another session to carry out a command, and the sidecar for a runner.
 pub(super) fn run_in_another_session(victim: &mut Victim) {
     let id = victim.new_session();
-    let busy = Turn::new().tool("bash", bash("touch busy; sleep 600"));
+    let busy = Turn::new().tool("bash", bash("echo $SIDECAR_SESSION > busy; sleep 600"));
     victim.world.script(&id, [busy]);
     victim.world.create(&id);
-    victim.until("busy", |sidecar| sidecar.workspace().join("busy").exists());
+    let busy = victim.workspace().join("busy");
+    let remote = || std::fs::read_to_string(&busy).unwrap_or_default();
+    victim.until("busy", |_| remote().ends_with('\n'));
+    let remote = remote();
     let shell = victim.data_dir().join("shell");
     let script = format!(
         "import socket,array,os,glob,struct\n\
-         names=[n for n in os.listdir('{0}') if n.endswith('.sock')] if os.access('{0}',os.R_OK) else ['start.sock']\n\
+         try: names=[n for n in os.listdir('{0}') if n.endswith('.sock')]\n\
+         except OSError: names=['start.sock','{2}.sock']\n\
          for n in names:\n\
          \x20 try:\n\
          \x20  s=socket.socket(socket.AF_UNIX); s.settimeout(5); s.connect('{0}/'+n)\n\
@@ -108,10 +112,11 @@ pub(super) fn run_in_another_session(victim: &mut Victim) {
          \x20 except OSError as e: print(e)\n\
          print('asked')",
         shell.display(),
-        victim.workspace().display()
+        victim.workspace().display(),
+        remote.trim(),
     );
     let command = format!("cat > ask.py <<'EOF'\n{script}\nEOF\n/usr/bin/python3 ask.py");
-    let said = output(victim, &[&command]);
+    let said = output(victim, &command);
     assert!(said.contains("asked"), "{said}");
     assert!(!victim.workspace().join("stolen").exists(), "{said}");
     assert!(!shell.join("ses_stolen.sock").exists(), "{said}");
@@ -135,7 +140,7 @@ pub(super) fn outlive_a_cancelled_session(victim: &mut Victim) {
     victim.world.follow(&id);
     // It was seen to end, so nothing of it writes any more: what is taken away stays away.
     std::fs::remove_file(&beat).unwrap();
-    output(victim, &["sleep 1"]);
+    output(victim, "sleep 1");
     assert!(!beat.exists(), "a process outlived its session");
 }
 
@@ -146,7 +151,7 @@ pub(super) fn outlive_a_finished_session(victim: &mut Victim) {
     victim.run([escape]);
     let beat = victim.workspace().join("beat2");
     std::fs::remove_file(&beat).unwrap();
-    output(victim, &["sleep 1"]);
+    output(victim, "sleep 1");
     assert!(!beat.exists(), "a process outlived its session");
 }
 
@@ -154,7 +159,7 @@ pub(super) fn outlive_a_finished_session(victim: &mut Victim) {
 pub(super) fn take_without_limit(victim: &mut Victim) {
     let said = output(
         victim,
-        &["ulimit -Hu; ulimit -Hf; ulimit -Hc; cat /proc/self/oom_score_adj"],
+        "ulimit -Hu; ulimit -Hf; ulimit -Hc; cat /proc/self/oom_score_adj",
     );
     let found: Vec<u64> = said.lines().map(|line| line.parse().unwrap()).collect();
     // Files are counted in blocks of 1024 bytes.
