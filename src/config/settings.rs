@@ -3,16 +3,10 @@
 //! `--help`, the table in README.md, the hints about misspelt variables and the error sentences all
 //! come from here, so they cannot disagree.
 
-/// The heading a setting stands under in `--help`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Group {
-    Server,
-    Sessions,
-    Models,
-    Engine,
-    Sandbox,
-    Logs,
-}
+mod group;
+mod sandbox;
+
+pub(crate) use self::group::Group;
 
 /// One setting. Its flag is the variable's name in lower case with dashes.
 #[derive(Debug)]
@@ -362,41 +356,11 @@ pub(crate) static SETTINGS: &[Setting] = &[
         "a size from 16Mi to 1Ti, such as 900Mi, 1Gi or a number of bytes",
         "Memory the engine and all it started may use; none: only the container's limit counts",
     ),
-    setting(
-        Group::Sandbox,
-        "SANDBOX",
-        Some("best-effort"),
-        "required, best-effort or off",
-        "Whether the agent is confined by the kernel: required (else no turn runs), as far as it can, or not",
-    ),
-    setting(
-        Group::Sandbox,
-        "SANDBOX_READ",
-        None,
-        "absolute paths separated by colons",
-        "Paths the agent may read besides the system's folders and what PATH names",
-    ),
-    setting(
-        Group::Sandbox,
-        "TOOL_MAX_PROCESSES",
-        Some("8192"),
-        "a number from 64 to 1000000",
-        "Processes and threads the user of the agent's commands may have, as the kernel counts them",
-    ),
-    setting(
-        Group::Sandbox,
-        "TOOL_MAX_FILE_BYTES",
-        Some("16Gi"),
-        "a size from 1Mi to 1Ti, such as 2Gi or a number of bytes",
-        "Size of the largest file a command of the agent may write",
-    ),
-    setting(
-        Group::Sandbox,
-        "ENGINE_USER",
-        None,
-        "the name of a user, its number or uid:gid, and not root",
-        "User that the engine and the agent's commands run as; needs SETUID, SETGID, KILL, CHOWN, DAC_OVERRIDE",
-    ),
+    sandbox::MODE,
+    sandbox::READ,
+    sandbox::PROCESSES,
+    sandbox::FILE_BYTES,
+    sandbox::USER,
     setting(
         Group::Logs,
         "LOG_LEVEL",
@@ -426,20 +390,5 @@ impl Setting {
     /// The variable that names a file with the value, for a secret.
     pub(crate) fn file_name(&self) -> Option<String> {
         self.secret.then(|| format!("{}_FILE", self.name))
-    }
-}
-
-// === impl Group ===
-
-impl Group {
-    pub(crate) const fn heading(self) -> &'static str {
-        match self {
-            Self::Server => "Server",
-            Self::Sessions => "Sessions",
-            Self::Models => "Models",
-            Self::Engine => "Engine (the OpenCode child)",
-            Self::Sandbox => "Sandbox (what the agent may reach)",
-            Self::Logs => "Logs",
-        }
     }
 }

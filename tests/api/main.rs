@@ -14,6 +14,7 @@ mod leaving;
 mod memory;
 mod metrics;
 mod probes;
+mod sandbox;
 mod sessions;
 mod starting;
 mod waiting;

@@ -28,4 +28,5 @@ mod recovering;
 mod secrecy;
 mod stopping;
 mod turns;
+mod user;
 mod work;
