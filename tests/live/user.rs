@@ -32,7 +32,7 @@ fn the_child_and_its_commands_are_another_user_and_reach_nothing_of_ours() {
         let data = world.data_dir();
         let script = format!(
             "id -u; id -g; id -G; echo works > file; for f in $(find {0} -path {0}/engine -prune -o -type f -print 2>/dev/null); do \
-             case $f in {0}/shell/policy.json) ;; *) head -c 1 $f >/dev/null 2>&1 && echo \"read $f\";; esac; \
+             case $f in {0}/shell/policy.json) ;; *) [ -n \"$(head -c 1 $f 2>/dev/null | tr '\\0' 0)\" ] && echo \"read $f\";; esac; \
              (: >> $f) 2>/dev/null && echo \"written $f\"; done; \
              for p in {1}; do kill -9 $p 2>/dev/null && echo killed; head -c 1 /proc/$p/environ >/dev/null 2>&1 && echo environ; done; echo end",
             data.display(),
