@@ -16,7 +16,7 @@ help: ## List the targets
 run: opencode ## Build and serve on port 3003, with ./workspace and ./data
 	mkdir -p workspace data
 	cargo build --release --quiet --bin opencode-sidecar
-	WORKSPACE_DIR=$${WORKSPACE_DIR:-workspace} DATA_DIR=$${DATA_DIR:-data} ANNOUNCE=$${ANNOUNCE:-text} DEMO_MODEL=$${DEMO_MODEL:-on} \
+	HOST=$${HOST:-127.0.0.1} WORKSPACE_DIR=$${WORKSPACE_DIR:-workspace} DATA_DIR=$${DATA_DIR:-data} ANNOUNCE=$${ANNOUNCE:-text} DEMO_MODEL=$${DEMO_MODEL:-on} \
 		exec target/release/opencode-sidecar
 
 test: opencode ## Run all tests, those with the real OpenCode too

@@ -3,6 +3,8 @@
 //! Handlers check, call and convert; they hold no rules. Errors are made in [`error`] only, and no
 //! module below knows a status code. OpenCode and the disk are out of reach from here.
 
+mod caller;
+mod deserialize;
 mod drain;
 pub(crate) mod encode;
 mod engine;
@@ -11,6 +13,7 @@ mod extract;
 mod metrics;
 mod middleware;
 mod openapi;
+mod origin;
 pub(crate) mod patience;
 pub(crate) mod preface;
 mod probes;
@@ -22,12 +25,13 @@ pub(crate) mod stream;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(crate) use self::origin::WebRules;
 pub(crate) use self::server::Bound;
 
 use crate::config::SharedSecrets;
 use crate::session::Registry;
 use crate::shutdown::Shutdown;
-use crate::workspace;
+use crate::{socket_owner, workspace};
 
 /// What handlers share. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -38,6 +42,8 @@ pub(crate) struct State {
     pub(crate) shutdown: Shutdown,
     pub(crate) registry: Registry,
     pub(crate) rules: Rules,
+    pub(crate) web: WebRules,
+    pub(crate) socket_owners: socket_owner::Finder,
 }
 
 /// What requests are held to.

@@ -17,10 +17,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Announce, Config, Renewal, SharedSecrets};
+use crate::engine::OomScore;
 use crate::journal::{self, Journal};
 use crate::opencode::config::{Model, Settings, content};
 use crate::shutdown::Shutdown;
-use crate::{api, backend, driver, engine, gateway, session, workspace};
+use crate::{api, backend, driver, engine, gateway, session, socket_owner, workspace};
 
 /// How long connections may take to finish their request once everything else is over.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
@@ -82,21 +83,18 @@ pub fn widen() {
     }
 }
 
-/// Closes this process to inspection by others of the same user: the agent's tools are such, and our
-/// memory holds keys. Also no core dumps, for the same reason.
-pub fn harden() {
-    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
-        tracing::warn!(%error, "this process cannot be closed to inspection");
-    }
-    if let Err(error) = setrlimit(
-        Resource::Core,
-        Rlimit {
-            current: Some(0),
-            maximum: Some(0),
-        },
-    ) {
-        tracing::warn!(%error, "core dumps cannot be turned off");
-    }
+/// Closes this process to inspection by others of the same user: the agent's tools are such, our memory
+/// holds keys, and the environment the shared secret. Also no core dumps, for the same reason.
+///
+/// # Errors
+/// When the kernel refuses one of the two.
+pub fn harden() -> std::io::Result<()> {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    Ok(setrlimit(Resource::Core, none)?)
 }
 
 // === impl App ===
@@ -128,7 +126,7 @@ impl App {
     ///
     /// # Errors
     /// When the system refuses a thread or a signal handler.
-    pub async fn run(self) -> Result<(), AppError> {
+    pub async fn run(self, oom_score: Option<OomScore>) -> Result<(), AppError> {
         let Self {
             config,
             bound,
@@ -139,9 +137,11 @@ impl App {
         announce(config.announce, bound.address(), config.demo);
         warn_about(&config);
 
+        // Before anything is started: what descends from us now is not the agent's.
+        let socket_owners = socket_owner::Finder::new();
         let connections = TaskTracker::new();
         let workspace = workspace::spawn(&config.workspace, &tracker, shutdown.gone.clone());
-        let gateway = gateway::Bound::bind(config.gateway)
+        let gateway = gateway::Bound::bind(config.gateway, socket_owners.clone())
             .await
             .map_err(|error| AppError::Usage(error.to_string()))?;
         let shell = engine::shell_link(&config.engine.data_dir);
@@ -149,6 +149,7 @@ impl App {
         let (engine, mut keeper) = engine::spawn(
             config.engine,
             briefings,
+            oom_score,
             workspace.clone(),
             shutdown.clone(),
             &tracker,
@@ -164,9 +165,9 @@ impl App {
         let (registry, outlets) =
             session::Registry::new(config.sessions, journal.clone(), shutdown.drain.clone());
         let seats = (registry.clone(), outlets);
-        driver::spawn(
+        let agent_sessions = driver::spawn(
             config.driver,
-            engine.clone(),
+            (engine.clone(), workspace.clone()),
             gateway.handle(),
             seats,
             shutdown.clone(),
@@ -175,8 +176,16 @@ impl App {
         gateway.spawn(&tracker, shutdown.gone.clone());
         keep(&registry, &tracker, &shutdown);
         let bearer = bearer(config.shared_secrets.clone());
-        let reports = backend::spawn(config.backend, &registry, bearer, &shutdown, &tracker)
-            .map_err(|error| AppError::Usage(error.to_string()))?;
+        let conversations = conversations(agent_sessions);
+        let reports = backend::spawn(
+            config.backend,
+            &registry,
+            (bearer, conversations),
+            socket_owners.clone(),
+            &shutdown,
+            &tracker,
+        )
+        .map_err(|error| AppError::Usage(error.to_string()))?;
         tracker.spawn(renew(config.shared_secrets.clone(), shutdown.gone.clone()));
 
         let state = api::State {
@@ -191,6 +200,11 @@ impl App {
                 demo: config.demo,
                 drain_timeout: config.drain_timeout,
             },
+            web: api::WebRules {
+                allow_origins: config.allow_origins,
+                allowed_hosts: config.allowed_hosts,
+            },
+            socket_owners,
         };
         let close = CancellationToken::new();
         // With the listener, not after it: a stream that follows ends because its log is closed.
@@ -237,6 +251,14 @@ impl App {
 /// What we show the backend, as it is at each call.
 fn bearer(secrets: SharedSecrets) -> backend::Bearer {
     backend::Bearer::new(move || secrets.first())
+}
+
+/// How the backend's list is compared with what the agent has.
+fn conversations(agent_sessions: driver::AgentSessions) -> backend::Conversations {
+    backend::Conversations::new(move |remote_id, id| {
+        let agent_sessions = agent_sessions.clone();
+        Box::pin(async move { agent_sessions.made_for(&remote_id, &id).await })
+    })
 }
 
 /// What keeps the registry in step with the disk.

@@ -9,8 +9,9 @@
 //!
 //! Owns the calls to `BACKEND_API_URL`: their deadlines, repetitions and log lines. Promises: the end of
 //! every turn is told until the backend has it, over restarts of the sidecar too where there is a journal;
-//! an end is told once unless an answer is lost; and a backend that is down, slow or talks nonsense delays
-//! nothing else. Knows nothing of OpenCode and of our own clients, and reads no answer but the list.
+//! an end is told once unless an answer is lost; a session that neither the journal nor the agent knows is
+//! never touched; and a backend that is down, slow or talks nonsense delays nothing else. Knows nothing of
+//! OpenCode and of our own clients, and reads no answer but the list.
 
 mod adoption;
 mod client;
@@ -22,6 +23,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use reqwest::Url;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -34,6 +36,7 @@ use crate::backoff::Limits;
 use crate::secret::Secret;
 use crate::session::Registry;
 use crate::shutdown::Shutdown;
+use crate::socket_owner::Finder;
 
 /// What the room was told.
 #[derive(Clone, Debug)]
@@ -46,6 +49,13 @@ pub(crate) struct Config {
 /// Gives the shared secret as it is now: it may be renewed between two calls.
 #[derive(Clone)]
 pub(crate) struct Bearer(Arc<dyn Fn() -> Option<Secret> + Send + Sync>);
+
+/// Says whether the agent made a conversation for a session of ours: its id of the conversation, our id of
+/// the session. `None`: it could not be asked.
+#[derive(Clone)]
+pub(crate) struct Conversations(Arc<Ask>);
+
+type Ask = dyn Fn(String, String) -> BoxFuture<'static, Option<bool>> + Send + Sync;
 
 /// For whoever waits for the last reports.
 #[derive(Debug)]
@@ -109,32 +119,43 @@ const PACE: Pace = Pace {
 pub(crate) fn spawn(
     config: Option<Config>,
     registry: &Registry,
-    bearer: Bearer,
+    (bearer, conversations): (Bearer, Conversations),
+    owners: Finder,
     shutdown: &Shutdown,
     tracker: &TaskTracker,
 ) -> Result<Handle, BackendError> {
     match config {
-        Some(config) => spawn_at(PACE, &config, registry, bearer, shutdown, tracker),
+        Some(config) => {
+            let client = Client::new(&config, bearer, owners, PACE).map_err(BackendError)?;
+            Ok(spawn_at(
+                PACE,
+                client,
+                registry,
+                conversations,
+                shutdown,
+                tracker,
+            ))
+        }
         None => Ok(Handle::of_none()),
     }
 }
 
 fn spawn_at(
     pace: Pace,
-    config: &Config,
+    client: Client,
     registry: &Registry,
-    bearer: Bearer,
+    conversations: Conversations,
     shutdown: &Shutdown,
     tracker: &TaskTracker,
-) -> Result<Handle, BackendError> {
+) -> Handle {
     let around = Surroundings {
-        client: Client::new(config, bearer, pace).map_err(BackendError)?,
+        client,
         line: Line::new(pace.retry),
         registry: registry.clone(),
         pace,
         lately: Lately::default(),
     };
-    let adopter = Adopter::new(around.clone());
+    let adopter = Adopter::new(around.clone(), conversations);
     // Whoever leaves takes nothing in.
     let drain = shutdown.drain.clone();
     tracker.spawn(async move { drain.run_until_cancelled(adopter.run()).await });
@@ -146,7 +167,7 @@ fn spawn_at(
         gone.run_until_cancelled(reporter.run()).await;
         drop(guard);
     });
-    Ok(Handle { last, done })
+    Handle { last, done }
 }
 
 // === impl Handle ===
@@ -184,6 +205,27 @@ impl Bearer {
 
     fn present(&self) -> Option<Secret> {
         (self.0)()
+    }
+}
+
+// === impl Conversations ===
+
+impl Conversations {
+    pub(crate) fn new(
+        ask: impl Fn(String, String) -> BoxFuture<'static, Option<bool>> + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(ask))
+    }
+
+    /// Whether the agent made its conversation `remote_id` for our session `id`.
+    async fn made_for(&self, remote_id: &str, id: &str) -> Option<bool> {
+        (self.0)(remote_id.to_owned(), id.to_owned()).await
+    }
+}
+
+impl fmt::Debug for Conversations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Conversations(…)")
     }
 }
 

@@ -85,7 +85,15 @@ impl Budget {
         let full = min.saturating_mul(2_u32.saturating_pow(doublings)).min(max);
         Verdict::Retry {
             attempt,
-            delay: full.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0),
+            delay: spread(full, jitter),
+        }
+    }
+
+    /// It was well and somebody ended it: no failure of its own, so the shortest delay and nothing is spent.
+    pub(crate) fn interrupted(&self, jitter: f64) -> Verdict {
+        Verdict::Retry {
+            attempt: self.restarts.len() + 1,
+            delay: spread(self.limits.min, jitter),
         }
     }
 
@@ -103,6 +111,10 @@ impl Budget {
         self.restarts.clear();
         self.spent = false;
     }
+}
+
+fn spread(delay: Duration, jitter: f64) -> Duration {
+    delay.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0)
 }
 
 /// 0..1. Without randomness the pods merely agree on their delays.
@@ -124,6 +136,20 @@ mod tests {
 
     fn seconds(n: u64) -> Duration {
         Duration::from_secs(n)
+    }
+
+    #[test]
+    fn what_somebody_else_ended_spends_nothing() {
+        let now = Instant::now();
+        let mut budget = Budget::new(LIMITS);
+        for _ in 0..3 * LIMITS.restarts {
+            assert_eq!(budget.interrupted(1.0).delay(), LIMITS.min);
+        }
+        let first = Verdict::Retry {
+            attempt: 1,
+            delay: LIMITS.min,
+        };
+        assert_eq!(budget.failed(now, 1.0), first);
     }
 
     #[test]

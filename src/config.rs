@@ -4,9 +4,8 @@
 //! the start with one line that names it and says what is accepted. Secret files are read here and
 //! nowhere else; `SharedSecrets` reads its file again when it changes.
 
-mod cli;
-mod parse;
-mod reader;
+mod command_line;
+mod environment;
 mod secrets;
 mod settings;
 
@@ -14,12 +13,11 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use self::cli::{Command, Drain, Healthcheck, environment, from_process};
+pub use self::command_line::{Command, Drain, Healthcheck, from_process, variables};
 pub(crate) use self::secrets::{Renewal, SharedSecrets};
-#[cfg(test)]
-pub(crate) use self::settings::SETTINGS;
 
-use self::reader::Reader;
+use self::environment::Environment;
+use self::settings::Settings;
 use crate::text::plain;
 use crate::{backend, driver, engine, gateway, journal, sandbox, session, telemetry};
 
@@ -41,6 +39,10 @@ pub struct Config {
     pub(crate) host: IpAddr,
     pub(crate) port: u16,
     pub(crate) shared_secrets: SharedSecrets,
+    /// Origins of web pages that may use the sessions.
+    pub(crate) allow_origins: Vec<String>,
+    /// Names under which this is asked for, besides those of the host and the cluster.
+    pub(crate) allowed_hosts: Vec<String>,
     pub(crate) max_body_bytes: usize,
     pub(crate) drain_timeout: Duration,
     pub(crate) announce: Announce,
@@ -73,7 +75,7 @@ pub enum ConfigError {
         /// What was given.
         value: String,
         /// What would be accepted.
-        accepts: &'static str,
+        accepts: String,
     },
     /// The same for a secret, whose value is not shown.
     #[error("{name} is not accepted (the value is not shown): give {accepts}")]
@@ -81,7 +83,7 @@ pub enum ConfigError {
         /// The variable, or the flag if it came from there.
         name: String,
         /// What would be accepted.
-        accepts: &'static str,
+        accepts: String,
     },
     /// A file that a setting names and that cannot be read.
     #[error("{name} names {path:?}, which cannot be read: {reason}")]
@@ -112,171 +114,87 @@ pub enum ConfigError {
 // === impl Config ===
 
 impl Config {
-    fn read(reader: &Reader) -> Result<Self, ConfigError> {
-        let workspace = absolute(&reader.required("WORKSPACE_DIR", parse::path)?);
-        let data_dir = data_dir(reader)?;
-        let port_name = if reader.is_set("OPENCODE_PORT") {
-            "OPENCODE_PORT"
-        } else {
-            settings::OLD_OPENCODE_PORT
-        };
+    fn new(settings: Settings, environment: &Environment) -> Result<Self, ConfigError> {
+        let Settings {
+            address,
+            secret,
+            server,
+            drain,
+            work,
+            sessions,
+            mut driver,
+            mut journal,
+            gateway,
+            places,
+            mut engine,
+            log,
+        } = settings;
+        let workspace = absolute(&work.workspace_dir);
+        driver.workspace.clone_from(&workspace);
+        // To fail at once is to survive no death of the child.
+        if !work.on_engine_crash {
+            driver.recoveries = 0;
+        }
+        let data_dir = data_dir(places.data_dir)?;
+        journal.dir = data_dir.join("journal");
+        journal.retention = sessions.retention;
+        engine.data_dir = data_dir;
+        engine.bin = opencode_bin(places.opencode_bin, environment)?;
+        engine.workspace.clone_from(&workspace);
+        engine.passed_on = environment.passed_on();
+        engine.sandbox.path_dirs = environment.path_dirs();
+        engine.sandbox.secret_files = secret
+            .opencode_shared_secret_file
+            .iter()
+            .map(|file| absolute(file))
+            .collect();
+        if let Some(lacks) = engine.sandbox.user.and_then(sandbox::User::lacks) {
+            return Err(ConfigError::Usage(format!("ENGINE_USER needs {lacks}")));
+        }
+        let backend = server.backend_api_url.map(|url| backend::Config {
+            url,
+            extra_ca_file: gateway.extra_ca_file.clone(),
+        });
+        let known = command_line::settings().into_iter().map(|(name, _)| name);
         Ok(Self {
-            sessions: session::Config {
-                most: reader.required("MAX_CONCURRENT_SESSIONS", parse::within(1..=1000))?,
-                retention: reader.required("SESSION_RETENTION", parse::duration)?,
-                keep_prompts: reader.required("JOURNAL_PROMPTS", parse::switch)?,
-            },
-            journal: journal_config(reader, &data_dir)?,
-            max_prompt: reader.required("MAX_PROMPT_LENGTH", parse::within(1..=10_000_000))?,
-            driver: driver::Config {
-                workspace: workspace.clone(),
-                turn_timeout: reader.required("SESSION_TIMEOUT", parse::duration)?,
-                engine_wait: reader.required("ENGINE_WAIT", parse::duration)?,
-                loop_limit: reader.required("TOOL_LOOP_LIMIT", parse::loop_limit)?,
-                stall_after: reader.required("STALL_AFTER", parse::duration)?,
-                recoveries: recoveries(reader)?,
-                instructions: reader.required("WORKSPACE_INSTRUCTIONS", parse::switch)?,
-            },
-            backend: backend_config(reader)?,
-            gateway: gateway_config(reader)?,
-            demo: reader.required("DEMO_MODEL", parse::switch)?,
-            host: reader.required("HOST", parse::address)?,
-            port: reader.required("PORT", parse::port)?,
-            shared_secrets: SharedSecrets::read(reader)?,
-            max_body_bytes: reader.required("MAX_BODY_BYTES", parse::within(1024..=104_857_600))?,
-            drain_timeout: reader.required("DRAIN_TIMEOUT", parse::duration)?,
-            announce: reader.required("ANNOUNCE", |text| match text {
-                "auto" => Some(Announce::Auto),
-                "text" => Some(Announce::Text),
-                "json" => Some(Announce::Json),
-                _ => None,
-            })?,
-            engine: engine::Config {
-                bin: opencode_bin(reader)?,
-                data_dir,
-                workspace: workspace.clone(),
-                port: match reader.optional(port_name, parse::port)? {
-                    Some(port) => port,
-                    None => reader.required("OPENCODE_PORT", parse::port)?,
-                },
-                start_timeout: reader.required("ENGINE_START_TIMEOUT", parse::duration)?,
-                stop_timeout: reader.required("ENGINE_STOP_TIMEOUT", parse::duration)?,
-                probe_interval: reader.required("ENGINE_PROBE_INTERVAL", parse::duration)?,
-                probe_timeout: reader.required("ENGINE_PROBE_TIMEOUT", parse::duration)?,
-                backoff_min: reader.required("ENGINE_BACKOFF_MIN", parse::duration)?,
-                backoff_max: reader.required("ENGINE_BACKOFF_MAX", parse::duration)?,
-                restart_budget: reader
-                    .required("ENGINE_RESTART_BUDGET", parse::within(1..=1000))?,
-                restart_window: reader.required("ENGINE_RESTART_WINDOW", parse::duration)?,
-                retry_interval: reader.required("ENGINE_RETRY_INTERVAL", parse::duration)?,
-                memory_limit: reader
-                    .optional("ENGINE_MEMORY_LIMIT", parse::bytes(16 << 20..=1 << 40))?,
-                passed_on: reader.passed_on(),
-                sandbox: sandbox_config(reader)?,
-            },
-            log: telemetry::Config {
-                filter: reader.required("LOG_LEVEL", telemetry::parse_filter)?,
-                format: reader.required("LOG_FORMAT", |text| match text {
-                    "auto" => Some(telemetry::Format::Auto),
-                    "json" => Some(telemetry::Format::Json),
-                    "text" => Some(telemetry::Format::Text),
-                    _ => None,
-                })?,
-            },
+            host: address.host,
+            port: address.port,
+            shared_secrets: SharedSecrets::read(secret, environment)?,
+            allow_origins: server.cors_allow_origins.unwrap_or_default(),
+            allowed_hosts: server.allowed_hosts.unwrap_or_default(),
+            max_body_bytes: server
+                .max_body_bytes
+                .unwrap_or_else(|| body_limit(work.max_prompt_length)),
+            drain_timeout: drain.drain_timeout,
+            announce: server.announce,
             workspace,
-            hints: reader.hints(),
+            engine,
+            sessions,
+            journal: work.journal.then_some(journal),
+            max_prompt: work.max_prompt_length,
+            driver,
+            backend,
+            gateway,
+            demo: work.demo_model,
+            log,
+            hints: environment.hints(known.collect()),
         })
     }
 }
 
-fn sandbox_config(reader: &Reader) -> Result<sandbox::Config, ConfigError> {
-    let user = reader.optional("ENGINE_USER", sandbox::User::parse)?;
-    if let Some(lacks) = user.and_then(sandbox::User::lacks) {
-        return Err(ConfigError::Usage(format!("ENGINE_USER needs {lacks}")));
-    }
-    let secret_file = reader
-        .given("OPENCODE_SHARED_SECRET_FILE")
-        .map(|(_, file)| absolute(Path::new(&file)));
-    Ok(sandbox::Config {
-        mode: reader.required("SANDBOX", sandbox::Mode::parse)?,
-        read: reader
-            .optional("SANDBOX_READ", parse::paths)?
-            .unwrap_or_default(),
-        limits: sandbox::Limits {
-            processes: reader.required("TOOL_MAX_PROCESSES", |text| {
-                parse::count(1_000_000)(text).filter(|most| *most >= 64)
-            })?,
-            file_bytes: reader.required("TOOL_MAX_FILE_BYTES", parse::bytes(1 << 20..=1 << 40))?,
-        },
-        user,
-        secret_files: secret_file.into_iter().collect(),
-        path_dirs: reader.path_dirs(),
-    })
-}
-
-fn journal_config(
-    reader: &Reader,
-    data_dir: &Path,
-) -> Result<Option<journal::Config>, ConfigError> {
-    let config = journal::Config {
-        dir: data_dir.join("journal"),
-        max_bytes: reader.required("JOURNAL_MAX_BYTES", parse::bytes(4 << 20..=1 << 40))?,
-        retention: reader.required("SESSION_RETENTION", parse::duration)?,
-    };
-    let wanted = reader.required("JOURNAL", parse::switch)?;
-    Ok(wanted.then_some(config))
-}
-
-/// How many deaths of the child a turn survives. To fail at once is to survive none.
-fn recoveries(reader: &Reader) -> Result<u32, ConfigError> {
-    let goes_on = reader.required("ON_ENGINE_CRASH", |text| match text {
-        "continue" => Some(true),
-        "fail" => Some(false),
-        _ => None,
-    })?;
-    let most = reader.required("MAX_TURN_RECOVERIES", parse::recoveries)?;
-    Ok(if goes_on { most } else { 0 })
-}
-
-fn backend_config(reader: &Reader) -> Result<Option<backend::Config>, ConfigError> {
-    let url = reader
-        .optional("BACKEND_API_URL", parse::url)
-        .map_err(|error| match error {
-            // What stands before it may be a password.
-            ConfigError::BadValue {
-                name,
-                value,
-                accepts,
-            } if value.contains('@') => ConfigError::BadSecret { name, accepts },
-            other => other,
-        })?;
-    let extra_ca_file = reader.optional("EXTRA_CA_FILE", parse::path)?;
-    Ok(url.map(|url| backend::Config { url, extra_ca_file }))
-}
-
-fn gateway_config(reader: &Reader) -> Result<gateway::Config, ConfigError> {
-    let proxy = |name| reader.optional(name, |text| Some(text.to_owned()));
-    Ok(gateway::Config {
-        header_timeout: reader.required("MODEL_HEADER_TIMEOUT", parse::duration)?,
-        idle_timeout: reader.required("MODEL_IDLE_TIMEOUT", parse::duration)?,
-        max_retry_after: reader.required("MAX_RETRY_AFTER_SECS", parse::duration)?,
-        extra_ca_file: reader.optional("EXTRA_CA_FILE", parse::path)?,
-        proxy: gateway::ProxySettings {
-            https: proxy("HTTPS_PROXY")?,
-            http: proxy("HTTP_PROXY")?,
-            except: proxy("NO_PROXY")?,
-        },
-        default_budget: gateway::Budget {
-            max_total_tokens: reader
-                .optional("MAX_TOTAL_TOKENS", parse::count(1_000_000_000_000))?,
-            max_calls: reader.optional("MAX_CALLS", parse::count(1_000_000_000))?,
-        },
-    })
+/// Room for the longest request there is: a prompt and a system prompt of `max_prompt` characters, written
+/// as JSON escapes, and everything else.
+const fn body_limit(max_prompt: usize) -> usize {
+    /// A character outside the basic plane as two escapes: `\ud83d\ude00`.
+    const LONGEST_CHARACTER: usize = 12;
+    /// The key (16 KiB, each byte an escape of six) and the short fields.
+    const OTHER_FIELDS: usize = 256 << 10;
+    2 * LONGEST_CHARACTER * max_prompt + OTHER_FIELDS
 }
 
 /// `DATA_DIR`, made if it is missing. Without the setting: the image's place, else `./data`.
-fn data_dir(reader: &Reader) -> Result<PathBuf, ConfigError> {
-    let path = match reader.optional("DATA_DIR", parse::path)? {
+fn data_dir(given: Option<PathBuf>) -> Result<PathBuf, ConfigError> {
+    let path = match given {
         Some(path) => absolute(&path),
         None if engine::writable(Path::new(IMAGE_DATA_DIR)).is_ok() => IMAGE_DATA_DIR.into(),
         None => absolute(Path::new("data")),
@@ -295,8 +213,8 @@ fn data_dir(reader: &Reader) -> Result<PathBuf, ConfigError> {
 }
 
 /// `OPENCODE_BIN`; without it `opencode` on PATH, then the pinned one of this checkout.
-fn opencode_bin(reader: &Reader) -> Result<PathBuf, ConfigError> {
-    if let Some(path) = reader.optional("OPENCODE_BIN", parse::path)? {
+fn opencode_bin(given: Option<PathBuf>, environment: &Environment) -> Result<PathBuf, ConfigError> {
+    if let Some(path) = given {
         let path = absolute(&path);
         return match engine::executable(&path) {
             Ok(()) => Ok(path),
@@ -306,7 +224,7 @@ fn opencode_bin(reader: &Reader) -> Result<PathBuf, ConfigError> {
             ))),
         };
     }
-    let on_path = reader
+    let on_path = environment
         .path_dirs()
         .into_iter()
         .map(|dir| dir.join("opencode"));

@@ -1,8 +1,13 @@
 //! `opencode-sidecar drain`: `POST /drain` for a container's preStop hook, without curl.
 //!
+//! Where no secret is set, the instance looks whose process asks, and refuses whom it cannot look at. So this
+//! process opens itself to a look then: its own file may be unreadable, which closes it, and it has no secret.
+//!
 //! It is done when the turns have ended or the instance has left. It never starts anything again.
 
 use std::time::{Duration, Instant};
+
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use crate::config::Drain;
 use crate::loopback::{self, Question, Silence};
@@ -19,6 +24,10 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// Asks the instance on this host to drain, and waits. `Err` says what is wrong.
 pub fn run(drain: &Drain) -> Result<(), String> {
+    if drain.token.is_none() {
+        // Where that fails the answer says what to do.
+        set_dumpable_behavior(DumpableBehavior::Dumpable).ok();
+    }
     let question = Question {
         line: "POST /drain",
         bearer: drain.token.as_ref().map(crate::secret::Secret::expose),

@@ -18,17 +18,20 @@
 mod actor;
 mod child;
 mod environment;
+mod git;
 mod guard;
 mod handle;
 mod load;
 mod memory;
 mod nursery;
+mod oom_score;
 mod operation;
 mod output;
 mod process_table;
 mod runners;
 mod shim;
 mod state;
+mod sweep;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -39,9 +42,11 @@ use std::time::Duration;
 
 use rustix::fs::{Access, AtFlags, CWD, FlockOperation};
 
+pub use self::git::{NAME as GIT, exec as git};
 pub(crate) use self::handle::{Answer, AskError, Handle, Status, spawn};
 pub(crate) use self::load::Busy;
 pub(crate) use self::memory::Memory;
+pub use self::oom_score::OomScore;
 pub(crate) use self::operation::Operation;
 pub(crate) use self::runners::shell_link;
 pub use self::shim::{NAME as SHIM, exec as shim};
@@ -49,6 +54,7 @@ pub(crate) use self::state::Snapshot;
 
 use crate::sandbox;
 use crate::secret::Secret;
+use crate::setting;
 
 /// What a child is told that nobody else may know. Made anew for every start.
 #[derive(Debug)]
@@ -63,26 +69,57 @@ pub(crate) struct Briefing {
 #[derive(Clone)]
 pub(crate) struct Briefings(Arc<dyn Fn() -> Briefing + Send + Sync>);
 
-/// What the engine was told.
-#[derive(Clone, Debug)]
+/// The settings of the engine. Their comments are the words of `--help`.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Engine (the OpenCode child)")]
+#[group(skip)]
 pub(crate) struct Config {
+    /// The checked `OPENCODE_BIN`.
+    #[arg(skip)]
     pub(crate) bin: PathBuf,
+    #[arg(skip)]
     pub(crate) data_dir: PathBuf,
+    #[arg(skip)]
     pub(crate) workspace: PathBuf,
+    /// Loopback port of the child (`OPENCOD_PORT` is read too)
+    #[arg(id = "opencode_port", long = "opencode-port", default_value = "0", value_parser = setting::port)]
     pub(crate) port: u16,
+    /// Longest a start may take, from spawn to warmed up
+    #[arg(long = "engine-start-timeout", default_value = "60", value_parser = setting::duration)]
     pub(crate) start_timeout: Duration,
+    /// Time between SIGTERM and SIGKILL when the child is stopped
+    #[arg(long = "engine-stop-timeout", default_value = "5", value_parser = setting::duration)]
     pub(crate) stop_timeout: Duration,
+    /// Time between two health checks of the child
+    #[arg(long = "engine-probe-interval", default_value = "5", value_parser = setting::duration)]
     pub(crate) probe_interval: Duration,
+    /// Time a health check of the child may take; three misses in a row recycle it
+    #[arg(long = "engine-probe-timeout", default_value = "3", value_parser = setting::duration)]
     pub(crate) probe_timeout: Duration,
+    /// Delay before the first restart; it doubles with each further one
+    #[arg(long = "engine-backoff-min", default_value = "500ms", value_parser = setting::duration)]
     pub(crate) backoff_min: Duration,
+    /// Longest delay before a restart
+    #[arg(long = "engine-backoff-max", default_value = "30", value_parser = setting::duration)]
     pub(crate) backoff_max: Duration,
+    /// Restarts within `ENGINE_RESTART_WINDOW` before the engine counts as failed
+    #[arg(long = "engine-restart-budget", default_value = "5",
+        value_parser = setting::number(1..=1000_usize, "a number from 1 to 1000"))]
     pub(crate) restart_budget: usize,
+    /// The window of `ENGINE_RESTART_BUDGET`
+    #[arg(long = "engine-restart-window", default_value = "300", value_parser = setting::duration)]
     pub(crate) restart_window: Duration,
+    /// Time between attempts once the engine counts as failed
+    #[arg(long = "engine-retry-interval", default_value = "60", value_parser = setting::duration)]
     pub(crate) retry_interval: Duration,
-    /// What the child and all it started may use together.
+    /// Memory the engine and all it started may use; none: only the container's limit counts
+    #[arg(long = "engine-memory-limit", value_parser =
+        setting::bytes(16 << 20..=1 << 40, "a size from 16Mi to 1Ti, such as 900Mi, 1Gi or a number of bytes"))]
     pub(crate) memory_limit: Option<u64>,
-    /// Variables the child gets as we got them: the allow-list is in `config`.
+    /// Variables that the child gets as we got them; `config` has the allow-list.
+    #[arg(skip)]
     pub(crate) passed_on: Vec<(String, OsString)>,
+    #[command(flatten)]
     pub(crate) sandbox: sandbox::Config,
 }
 

@@ -260,6 +260,8 @@ pub(crate) enum FailureCode {
     ShuttingDown,
     /// The agent's process died.
     EngineLost,
+    /// The agent's directory is gone.
+    WorkspaceUnavailable,
     /// Anything else in the agent.
     AgentError,
     /// A fault of the sidecar.

@@ -15,6 +15,7 @@
 mod class;
 mod demo;
 mod error;
+mod error_body;
 mod fix;
 mod forward;
 mod intake;
@@ -25,8 +26,11 @@ mod relay;
 mod rewrite;
 mod scan;
 mod segments;
+mod sentence;
 mod server;
 mod table;
+mod tool_arguments;
+mod unauthenticated;
 mod upstream;
 mod usage;
 mod verdict;
@@ -42,31 +46,44 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::secret::Secret;
+use crate::setting;
+use crate::socket_owner::Finder;
 use intake::Intake;
 
 pub(crate) use class::CLASSES;
 #[cfg(test)]
 pub(crate) use error::stop_code;
-pub(crate) use meter::{Budget, Stop, Usage, Wait};
+pub(crate) use meter::{Budget, LastError, Stop, Usage, Wait};
+pub(crate) use sentence::PROVIDER_AT;
 pub(crate) use table::{Grant, Route};
 pub(crate) use upstream::{ProxySettings, UpstreamError};
 #[cfg(test)]
 pub(crate) use usage::Tokens;
 
-/// How long to wait, whom to trust, what may be spent.
-#[derive(Clone, Debug)]
+/// The settings of the gateway. Their comments are the words of `--help`.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Models")]
+#[group(skip)]
 pub(crate) struct Config {
-    /// From the call to the provider's first word, second attempts included (`MODEL_HEADER_TIMEOUT`).
+    /// Longest a provider may take to begin its answer
+    // Second attempts included.
+    #[arg(long = "model-header-timeout", default_value = "120", value_parser = setting::duration)]
     pub(crate) header_timeout: Duration,
-    /// Between two events of an answer (`MODEL_IDLE_TIMEOUT`).
+    /// Longest pause within a provider's answer
+    #[arg(long = "model-idle-timeout", default_value = "120", value_parser = setting::duration)]
     pub(crate) idle_timeout: Duration,
-    /// OpenCode obeys any `Retry-After`, were it days (`MAX_RETRY_AFTER_SECS`).
+    /// Longest wait a provider may ask for with Retry-After
+    // OpenCode obeys any, were it days.
+    #[arg(long = "max-retry-after-secs", default_value = "60", value_parser = setting::duration)]
     pub(crate) max_retry_after: Duration,
-    /// Certificates to trust besides the system's (`EXTRA_CA_FILE`).
-    pub(crate) extra_ca_file: Option<PathBuf>,
-    pub(crate) proxy: ProxySettings,
-    /// For sessions that bring no budget of their own.
+    /// What a session may spend that brings no budget of its own.
+    #[command(flatten)]
     pub(crate) default_budget: Budget,
+    /// Certificates to trust besides the system's, for calls to providers and the backend
+    #[arg(long = "extra-ca-file")]
+    pub(crate) extra_ca_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) proxy: ProxySettings,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -99,21 +116,23 @@ struct Shared {
     token: Mutex<Option<Secret>>,
     table: Arc<table::Table>,
     intake: Intake,
-    upstream: upstream::Lazy,
+    providers: upstream::Providers,
 }
 
 // === impl Bound ===
 
 impl Bound {
-    pub(crate) async fn bind(config: Config) -> Result<Self, BindError> {
-        let upstream = upstream::Lazy::new(config.extra_ca_file.as_ref(), &config.proxy)?;
+    /// `owners` finds out who serves an address of this host.
+    pub(crate) async fn bind(config: Config, owners: Finder) -> Result<Self, BindError> {
+        let providers =
+            upstream::Providers::new(config.extra_ca_file.as_ref(), &config.proxy, owners)?;
         let (listener, addr) = server::listen().await.map_err(BindError::Listen)?;
         let shared = Shared {
             config,
             token: Mutex::new(None),
             table: Arc::default(),
             intake: Intake::new(),
-            upstream,
+            providers,
         };
         Ok(Self {
             listener,

@@ -16,6 +16,7 @@
 
 mod aside;
 mod board;
+mod check;
 mod desk;
 mod fault;
 mod frames;
@@ -53,15 +54,22 @@ use self::marker::Marker;
 use self::queue::{End, Queue};
 use self::readers::Readers;
 use self::writer::Writer;
+use crate::setting;
 
-/// What the journal was told.
-#[derive(Clone, Debug)]
+/// The settings of the journal. Their comments are the words of `--help`.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Sessions")]
+#[group(skip)]
 pub(crate) struct Config {
     /// The directory of the database; made if it is missing.
+    #[arg(skip)]
     pub(crate) dir: PathBuf,
-    /// The most the database may take on disk.
+    /// The most the journal may take on disk; finished sessions go first, the oldest first
+    #[arg(long = "journal-max-bytes", default_value = "512Mi", value_parser =
+        setting::bytes(4 << 20..=1 << 40, "an amount of memory from 4Mi to 1Ti, such as 512Mi"))]
     pub(crate) max_bytes: u64,
-    /// How long a finished session is kept.
+    /// How long a finished session is kept: `SESSION_RETENTION`.
+    #[arg(skip)]
     pub(crate) retention: Duration,
 }
 

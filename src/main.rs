@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use opencode_sidecar::config::{self, Command};
 use opencode_sidecar::{
-    App, AppError, Config, RUNNER, SHIM, drain, harden, healthcheck, is_shell, run_commands,
-    run_shell, shim, telemetry, widen,
+    App, AppError, Config, GIT, OomScore, RUNNER, SHIM, drain, git, harden, healthcheck, is_shell,
+    run_commands, run_shell, shim, telemetry, widen,
 };
 
 const USAGE: u8 = 64;
@@ -18,15 +18,28 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
     let program = arguments.next().unwrap_or_default();
     if is_shell(&program) {
-        return run_shell(&program, arguments.collect(), config::environment());
+        return run_shell(&program, arguments.collect(), config::variables());
     }
-    match arguments.next() {
-        Some(first) if first == SHIM => return shim(arguments),
-        Some(first) if first == RUNNER => return run_commands(arguments),
-        _ => {}
+    let first = arguments.next().unwrap_or_default();
+    if first == SHIM {
+        return shim(arguments);
     }
+    if first == RUNNER {
+        return run_commands(arguments);
+    }
+    if first == GIT {
+        return git(arguments);
+    }
+    // Before `harden`, after which it cannot be had; the other commands start no child.
+    let oom_score = if first == "healthcheck" || first == "drain" {
+        None
+    } else {
+        OomScore::open()
+    };
+    // Before anything else, and for every command: the environment holds the shared secret from the start.
+    let hardened = harden();
     match config::from_process() {
-        Ok(Command::Serve(config)) => serve(*config),
+        Ok(Command::Serve(config)) => serve(*config, oom_score, hardened),
         Ok(Command::Healthcheck(check)) => ended(healthcheck::run(&check)),
         Ok(Command::Drain(drain)) => ended(drain::run(&drain)),
         Ok(Command::Print(text)) => print(&text),
@@ -41,12 +54,14 @@ fn ended(outcome: Result<(), String>) -> ExitCode {
     }
 }
 
-fn serve(config: Config) -> ExitCode {
+fn serve(config: Config, oom_score: Option<OomScore>, hardened: std::io::Result<()>) -> ExitCode {
     let log = match telemetry::init(&config) {
         Ok(log) => log,
         Err(error) => return fail(&error, 1),
     };
-    harden();
+    if let Err(error) = hardened {
+        tracing::warn!(%error, "this process cannot be closed to inspection");
+    }
     widen();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -55,7 +70,7 @@ fn serve(config: Config) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error, 1),
     };
-    let outcome = runtime.block_on(async { App::bind(config)?.run().await });
+    let outcome = runtime.block_on(async { App::bind(config)?.run(oom_score).await });
     // A disk that hangs holds a thread in the kernel; it must not hold us.
     runtime.shutdown_timeout(STUCK);
     let written = log.flush();

@@ -249,8 +249,9 @@ impl Upstream {
         self.base.as_str()
     }
 
-    pub(crate) fn host(&self) -> &str {
-        self.base.host_str().unwrap_or("the provider")
+    /// Host and port, for sentences.
+    pub(crate) fn authority(&self) -> String {
+        authority(&self.base)
     }
 
     /// The address of the dialect's one operation.
@@ -311,6 +312,13 @@ fn parse_base(text: &str) -> Result<Url, ResolveError> {
         return Err(ResolveError::EndpointQuery);
     }
     Ok(base)
+}
+
+/// Host and port, for sentences.
+pub(crate) fn authority(url: &Url) -> String {
+    let port = url.port_or_known_default();
+    let port = port.map_or_else(String::new, |port| format!(":{port}"));
+    format!("{}{port}", url.host_str().unwrap_or("the provider"))
 }
 
 #[cfg(test)]

@@ -24,16 +24,24 @@ pub(crate) use self::seat::{Created, Errand, Interrupted, Job, Seat};
 pub(crate) use crate::journal::{Figures, Health};
 use crate::provider::Upstream;
 use crate::secret::Secret;
+use crate::setting;
 use crate::tool::Tools;
 
-/// What sessions were told.
-#[derive(Clone, Copy, Debug)]
+/// The settings of sessions. Their comments are the words of `--help`.
+#[derive(Clone, Copy, Debug, clap::Args)]
+#[command(next_help_heading = "Sessions")]
+#[group(skip)]
 pub(crate) struct Config {
-    /// Sessions that may be active at once.
+    /// Sessions that may be active at once
+    #[arg(long = "max-concurrent-sessions", default_value = "5",
+        value_parser = setting::number(1..=1000_usize, "a number from 1 to 1000"))]
     pub(crate) most: usize,
-    /// How long a finished session can be asked for.
+    /// How long a finished session can be asked for
+    #[arg(long = "session-retention", default_value = "24h", value_parser = setting::duration)]
     pub(crate) retention: Duration,
-    /// Whether prompts are kept in the journal.
+    /// Whether prompts are kept in the journal
+    #[arg(long = "journal-prompts", default_value = "on", action = clap::ArgAction::Set,
+        value_parser = setting::switch)]
     pub(crate) keep_prompts: bool,
 }
 
@@ -94,6 +102,9 @@ pub(crate) enum CreateError {
     Cancelled,
     #[error("the sidecar is shutting down")]
     ShuttingDown,
+    /// The agent's directory cannot be used.
+    #[error("{0}")]
+    WorkspaceUnavailable(String),
     #[error("{0}")]
     EngineUnavailable(String),
     #[error("{0}")]
@@ -101,15 +112,6 @@ pub(crate) enum CreateError {
     /// The child refused or did not answer; the text is for the log.
     #[error("{0}")]
     Failed(String),
-}
-
-const MAX_ID: usize = 128;
-
-/// Whether this may be a session's id. The contract's are UUIDs; anything else that is harmless in a path
-/// is taken too.
-pub(crate) fn is_id(id: &str) -> bool {
-    let harmless = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    (1..=MAX_ID).contains(&id.len()) && id.bytes().all(harmless) && !id.starts_with('.')
 }
 
 #[cfg(test)]

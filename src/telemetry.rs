@@ -19,6 +19,8 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use crate::setting;
+
 /// How a log line looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
@@ -28,24 +30,35 @@ pub(crate) enum Format {
     Text,
 }
 
-/// What is logged, and how.
-#[derive(Clone, Debug)]
+/// The settings of the log. Their comments are the words of `--help`.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Logs")]
+#[group(skip)]
 pub(crate) struct Config {
+    /// What is logged, to stderr
+    #[arg(long = "log-level", default_value = "info", value_parser = parse_filter)]
     pub(crate) filter: Targets,
+    /// Form of a log line; auto: text on a terminal, else JSON
+    #[arg(long = "log-format", default_value = "auto", value_parser = setting::word(
+        [("auto", Format::Auto), ("json", Format::Json), ("text", Format::Text)], "auto, json or text"))]
     pub(crate) format: Format,
 }
 
 /// `info`, or `info,opencode_sidecar::engine=debug`. A word that is no level is refused, not taken
 /// for the name of a module.
-pub(crate) fn parse_filter(text: &str) -> Option<Targets> {
-    text.split(',')
-        .try_fold(Targets::new(), |targets, part| match part.split_once('=') {
-            None => Some(targets.with_default(level(part)?)),
-            Some((target, part)) if !target.is_empty() => {
-                Some(targets.with_target(target, level(part)?))
-            }
-            Some(_) => None,
-        })
+fn parse_filter(text: &str) -> Result<Targets, &'static str> {
+    let targets =
+        text.split(',')
+            .try_fold(Targets::new(), |targets, part| match part.split_once('=') {
+                None => Some(targets.with_default(level(part)?)),
+                Some((target, part)) if !target.is_empty() => {
+                    Some(targets.with_target(target, level(part)?))
+                }
+                Some(_) => None,
+            });
+    targets.ok_or(
+        "error, warn, info, debug, trace, or a list such as info,opencode_sidecar::engine=debug",
+    )
 }
 
 fn level(word: &str) -> Option<LevelFilter> {
@@ -235,10 +248,10 @@ mod tests {
             "warn,opencode_sidecar::engine=trace",
             "opencode_sidecar=debug",
         ] {
-            assert!(parse_filter(good).is_some(), "{good}");
+            assert!(parse_filter(good).is_ok(), "{good}");
         }
         for bad in ["", "verbose", "info,", "x=verbose", "=info", "5"] {
-            assert!(parse_filter(bad).is_none(), "{bad}");
+            assert!(parse_filter(bad).is_err(), "{bad}");
         }
     }
 }

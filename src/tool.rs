@@ -38,6 +38,11 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("web_search", &["webfetch", "websearch"]),
 ];
 
+/// Tools that may be asked for and that the pinned OpenCode never offers to a model: it has no `list` any
+/// more, searches the web only for its own provider, and gives `apply_patch` to models whose names it knows,
+/// which ours never are in the child. A test asks the real binary.
+const NOT_OFFERED: &[&str] = &["apply_patch", "list", "websearch"];
+
 /// Never offered, whatever a session asks for: `question` waits for a person, `skill` reads files of
 /// other programs.
 const NEVER: &[&str] = &["question", "skill"];
@@ -86,6 +91,12 @@ impl Tools {
         self.0.iter().map(|name| (*name).to_owned()).collect()
     }
 
+    /// Those among them that no model is offered.
+    pub(crate) fn not_offered(&self) -> Vec<&'static str> {
+        let asked = |name: &&&str| self.0.contains(**name);
+        NOT_OFFERED.iter().filter(asked).copied().collect()
+    }
+
     /// OpenCode's permissions to refuse. A list of refusals and not "nothing but": a subagent inherits
     /// only refusals, so with the other form it would have no tools at all.
     pub(crate) fn denied_permissions(&self) -> Vec<&'static str> {
@@ -115,6 +126,14 @@ mod tests {
     fn groups_and_tools_mix_and_doubles_are_one() {
         let tools = parse(&["terminal", "code_exec", "bash", "web_search"]).unwrap();
         assert_eq!(tools.list(), ["bash", "webfetch", "websearch"]);
+    }
+
+    #[test]
+    fn what_is_not_offered_is_a_part_of_what_was_asked_for() {
+        let groups = parse(&["file_ops", "terminal"]).unwrap();
+        assert_eq!(groups.not_offered(), ["apply_patch", "list"]);
+        assert_eq!(parse(&["bash"]).unwrap().not_offered(), [""; 0]);
+        assert_eq!(Tools::all().not_offered(), NOT_OFFERED);
     }
 
     #[test]

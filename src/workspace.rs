@@ -28,10 +28,16 @@ pub(crate) struct Checked {
     at: Instant,
     /// `None` until the first check is done.
     verdict: Option<Verdict>,
+    /// How many checks in a row have found that it cannot be used. Silence is not counted: a network file
+    /// system that hangs comes back.
+    unusable: u32,
 }
 
 /// The latest verdict.
 pub(crate) type Watch = watch::Receiver<Checked>;
+
+/// So many checks in a row say that the directory is lost, and not replaced at this moment.
+const LOST: u32 = 3;
 
 /// An answer older than this is no answer.
 const STALE: Duration = Duration::from_secs(2);
@@ -49,6 +55,17 @@ impl Checked {
         }
     }
 
+    /// What is wrong, for a client.
+    pub(crate) fn sentence(&self) -> Option<String> {
+        let reason = self.problem()?;
+        Some(format!("workspace not accessible: {reason}"))
+    }
+
+    /// The same, once nothing that works in the directory can go on.
+    pub(crate) fn lost(&self) -> Option<String> {
+        (self.unusable >= LOST).then(|| self.sentence()).flatten()
+    }
+
     pub(crate) fn is_ok(&self) -> bool {
         self.verdict.is_some() && self.problem().is_none()
     }
@@ -59,6 +76,7 @@ pub(crate) fn spawn(path: &Path, tracker: &TaskTracker, stop: CancellationToken)
     let (verdict_tx, verdict_rx) = watch::channel(Checked {
         at: Instant::now(),
         verdict: None,
+        unusable: 0,
     });
     tracker.spawn(run(path.to_owned(), verdict_tx, stop));
     verdict_rx
@@ -75,23 +93,25 @@ async fn run(path: PathBuf, verdict_tx: watch::Sender<Checked>, stop: Cancellati
             let in_time = tokio::time::timeout(DEADLINE, &mut check).await;
             if in_time.is_err() {
                 let silent = format!("{} does not answer", path.display());
-                publish(&verdict_tx, Err(silent));
+                publish(&verdict_tx, Err(silent), 0);
             }
             // One check at a time: a mount that hangs must not eat the thread pool.
             let done = match in_time {
                 Ok(done) => done,
                 Err(_) => check.await,
             };
-            publish(
-                &verdict_tx,
-                done.unwrap_or_else(|_| Err("the check failed".into())),
-            );
+            let verdict = done.unwrap_or_else(|_| Err("the check failed".into()));
+            let unusable = match &verdict {
+                Ok(()) => 0,
+                Err(_) => verdict_tx.borrow().unusable + 1,
+            };
+            publish(&verdict_tx, verdict, unusable);
         }
     };
     stop.run_until_cancelled(watch).await;
 }
 
-fn publish(verdict_tx: &watch::Sender<Checked>, verdict: Verdict) {
+fn publish(verdict_tx: &watch::Sender<Checked>, verdict: Verdict, unusable: u32) {
     let changed = verdict_tx.borrow().verdict.as_ref() != Some(&verdict);
     if changed {
         match &verdict {
@@ -102,6 +122,7 @@ fn publish(verdict_tx: &watch::Sender<Checked>, verdict: Verdict) {
     verdict_tx.send_replace(Checked {
         at: Instant::now(),
         verdict: Some(verdict),
+        unusable,
     });
 }
 
@@ -136,6 +157,17 @@ pub(crate) fn check(path: &Path) -> Verdict {
             rustix::process::getegid().as_raw(),
         )
     })
+}
+
+/// One that was found fine this moment, and is not looked at again.
+#[cfg(test)]
+pub(crate) fn fine() -> Watch {
+    watch::channel(Checked {
+        at: Instant::now() + Duration::from_hours(1),
+        verdict: Some(Ok(())),
+        unusable: 0,
+    })
+    .1
 }
 
 #[cfg(test)]

@@ -26,19 +26,26 @@ use crate::session::{CreateError, ShelfError};
 pub(crate) enum ErrorCode {
     InvalidRequest,
     Unauthorized,
+    ForeignOrigin,
+    AgentProcess,
     NotFound,
     MethodNotAllowed,
     Conflict,
     Gone,
     PayloadTooLarge,
+    UnknownHost,
     IdempotencyMismatch,
     TooManyStreams,
     TooManySessions,
     EngineUnavailable,
+    WorkspaceUnavailable,
     JournalUnavailable,
     ShuttingDown,
     Internal,
 }
+
+/// No host name is longer.
+const MAX_HOST: usize = 253;
 
 /// One error on its way to a client.
 #[derive(Clone, Debug)]
@@ -81,15 +88,19 @@ impl ErrorCode {
     pub(crate) const ALL: &'static [Self] = &[
         Self::InvalidRequest,
         Self::Unauthorized,
+        Self::ForeignOrigin,
+        Self::AgentProcess,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::Conflict,
         Self::Gone,
         Self::PayloadTooLarge,
+        Self::UnknownHost,
         Self::IdempotencyMismatch,
         Self::TooManyStreams,
         Self::TooManySessions,
         Self::EngineUnavailable,
+        Self::WorkspaceUnavailable,
         Self::JournalUnavailable,
         Self::ShuttingDown,
         Self::Internal,
@@ -99,15 +110,18 @@ impl ErrorCode {
         match self {
             Self::InvalidRequest => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::ForeignOrigin | Self::AgentProcess => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Conflict => StatusCode::CONFLICT,
             Self::Gone => StatusCode::GONE,
+            Self::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
             Self::IdempotencyMismatch => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooManyStreams => StatusCode::TOO_MANY_REQUESTS,
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooManySessions
             | Self::EngineUnavailable
+            | Self::WorkspaceUnavailable
             | Self::JournalUnavailable
             | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -119,16 +133,28 @@ impl ErrorCode {
         match self {
             Self::InvalidRequest => "the body or a field cannot be used",
             Self::Unauthorized => "the token is missing or not ours",
+            Self::ForeignOrigin => {
+                "a web page asks that is not of this origin, and `CORS_ALLOW_ORIGINS` does not let it"
+            }
+            Self::AgentProcess => {
+                "no secret is set, and the connection comes from the agent or its tools, or may do so"
+            }
             Self::NotFound => "no such route, or no such session",
             Self::MethodNotAllowed => "the route takes other methods; `Allow` lists them",
             Self::Conflict => "something else is in progress, or already so",
             Self::Gone => "the session is over and its events are deleted",
             Self::PayloadTooLarge => "the body is larger than `MAX_BODY_BYTES`",
+            Self::UnknownHost => {
+                "no secret is set, and the host name asked for is neither local, nor the cluster's, nor in `ALLOWED_HOSTS`"
+            }
             Self::IdempotencyMismatch => "the Idempotency-Key was used with another body",
             Self::TooManyStreams => "64 streams of this session are open; `Retry-After`",
             Self::TooManySessions => "`MAX_CONCURRENT_SESSIONS` sessions are active; `Retry-After`",
             Self::EngineUnavailable => {
                 "the child cannot take work; `Retry-After` says when to ask again"
+            }
+            Self::WorkspaceUnavailable => {
+                "the agent's directory cannot be used; the sentence is that of `/ready`"
             }
             Self::JournalUnavailable => {
                 "the journal is being opened, or its disk does not answer or is full; `Retry-After`"
@@ -158,7 +184,13 @@ macro_rules! error_responses {
 pub(super) use error_responses;
 
 /// What any request to a guarded route may get.
-const EVERYWHERE: [ErrorCode; 2] = [ErrorCode::Unauthorized, ErrorCode::Internal];
+const EVERYWHERE: [ErrorCode; 5] = [
+    ErrorCode::Unauthorized,
+    ErrorCode::ForeignOrigin,
+    ErrorCode::AgentProcess,
+    ErrorCode::UnknownHost,
+    ErrorCode::Internal,
+];
 
 /// The answers with `codes`, and those that are possible everywhere, by status.
 pub(super) fn describe(codes: &[ErrorCode]) -> BTreeMap<String, RefOr<Description>> {
@@ -203,10 +235,44 @@ impl ApiError {
         }
     }
 
-    pub(crate) fn unauthorized() -> Self {
+    /// `what` completes the sentence: what came instead of the token.
+    pub(crate) fn unauthorized(what: &str) -> Self {
+        let message = format!(
+            "this route needs the header `Authorization: Bearer <shared secret>`, and {what}"
+        );
+        Self::new(ErrorCode::Unauthorized, message)
+    }
+
+    pub(crate) fn foreign_origin() -> Self {
         Self::new(
-            ErrorCode::Unauthorized,
-            "this route needs the header `Authorization: Bearer <shared secret>`, and the one sent is not accepted",
+            ErrorCode::ForeignOrigin,
+            "this request comes from a web page of another origin; name its origin in CORS_ALLOW_ORIGINS if it may use this route (routes of the engine, the metrics and the drain take none)",
+        )
+    }
+
+    /// `host` comes from the request, so it is cut to what a name can be.
+    pub(crate) fn unknown_host(host: &str) -> Self {
+        let host: String = host.chars().take(MAX_HOST).collect();
+        Self::new(
+            ErrorCode::UnknownHost,
+            format!(
+                "the host {host} is not known here; ask by address, or name it in ALLOWED_HOSTS"
+            ),
+        )
+    }
+
+    pub(crate) fn agent_process() -> Self {
+        Self::new(
+            ErrorCode::AgentProcess,
+            "this connection comes from the agent or its tools, which may not use this API; set OPENCODE_SHARED_SECRET",
+        )
+    }
+
+    /// A connection within this host whose process cannot be found out.
+    pub(crate) fn maybe_agent_process() -> Self {
+        Self::new(
+            ErrorCode::AgentProcess,
+            "it cannot be told whether this connection comes from the agent's tools, which may not use this API; set OPENCODE_SHARED_SECRET, or let the caller run as another user than the sidecar",
         )
     }
 
@@ -277,6 +343,7 @@ impl From<CreateError> for ApiError {
             CreateError::JournalUnavailable(_) => later(ErrorCode::JournalUnavailable, message),
             CreateError::ShuttingDown => later(ErrorCode::ShuttingDown, message),
             CreateError::EngineUnavailable(_) => later(ErrorCode::EngineUnavailable, message),
+            CreateError::WorkspaceUnavailable(_) => later(ErrorCode::WorkspaceUnavailable, message),
             CreateError::Failed(cause) => Self::internal(cause),
         }
     }
@@ -360,15 +427,19 @@ mod tests {
         let expected = [
             "400 \"invalid_request\"",
             "401 \"unauthorized\"",
+            "403 \"foreign_origin\"",
+            "403 \"agent_process\"",
             "404 \"not_found\"",
             "405 \"method_not_allowed\"",
             "409 \"conflict\"",
             "410 \"gone\"",
             "413 \"payload_too_large\"",
+            "421 \"unknown_host\"",
             "422 \"idempotency_mismatch\"",
             "429 \"too_many_streams\"",
             "503 \"too_many_sessions\"",
             "503 \"engine_unavailable\"",
+            "503 \"workspace_unavailable\"",
             "503 \"journal_unavailable\"",
             "503 \"shutting_down\"",
             "500 \"internal\"",

@@ -82,10 +82,17 @@ pub(super) async fn authenticate(
     request: Request,
     next: Next,
 ) -> Response {
-    if state.secrets.required()
-        && !bearer(request.headers()).is_some_and(|token| state.secrets.accept(token))
-    {
-        return ApiError::unauthorized().into_response();
+    if state.secrets.required() {
+        let headers = request.headers();
+        let refused = match bearer(headers) {
+            Some(token) if state.secrets.accept(token) => None,
+            Some(_) => Some("the token sent is not accepted"),
+            None if headers.contains_key(AUTHORIZATION) => Some("the one sent is no bearer token"),
+            None => Some("the request has none"),
+        };
+        if let Some(what) = refused {
+            return ApiError::unauthorized(what).into_response();
+        }
     }
     next.run(request).await
 }

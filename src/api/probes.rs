@@ -107,9 +107,9 @@ fn not_ready(state: &State) -> Option<String> {
     if state.shutdown.drain.is_cancelled() {
         return Some("draining".into());
     }
-    let workspace = state.workspace.borrow().problem();
-    if let Some(reason) = workspace {
-        return Some(format!("workspace not accessible: {reason}"));
+    let workspace = state.workspace.borrow().sentence();
+    if workspace.is_some() {
+        return workspace;
     }
     state.engine.not_ready(Instant::now())
 }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
+use tower::util::option_layer;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{State, drain, engine, metrics, middleware, openapi, probes, sessions};
+use super::{State, caller, drain, engine, metrics, middleware, openapi, origin, probes, sessions};
 
 /// Routes with their descriptions; each handler says its own method, path, parameters and answers.
 type Routes = OpenApiRouter<Arc<State>>;
@@ -22,16 +23,21 @@ fn open() -> Routes {
         .routes(routes!(probes::ready))
 }
 
-/// For those who have the shared secret.
-fn guarded() -> Routes {
+/// For operators: no page of another origin may move the child, end the process or read the figures.
+fn operating() -> Routes {
     OpenApiRouter::new()
-        .routes(routes!(openapi::document))
         .routes(routes!(metrics::metrics))
         .routes(routes!(drain::drain))
         .routes(routes!(engine::status))
         .routes(routes!(engine::start))
         .routes(routes!(engine::stop))
         .routes(routes!(engine::restart))
+}
+
+/// For clients, and for the pages that `CORS_ALLOW_ORIGINS` names.
+fn working() -> Routes {
+    OpenApiRouter::new()
+        .routes(routes!(openapi::document))
         .routes(routes!(sessions::list::list, sessions::create))
         .routes(routes!(sessions::delete))
         .routes(routes!(sessions::stop))
@@ -43,19 +49,33 @@ fn guarded() -> Routes {
 pub(super) fn router(state: Arc<State>) -> Router {
     let open = Router::from(open()).method_not_allowed_fallback(middleware::no_method);
 
-    let guarded = Router::from(guarded())
+    let operating = Router::from(operating())
+        .method_not_allowed_fallback(middleware::no_method)
+        .layer(from_fn_with_state(state.clone(), middleware::authenticate))
+        .layer(from_fn(origin::own_pages));
+
+    let working = Router::from(working())
         // What does not exist is guarded too: without a token nobody learns which routes there are.
         .fallback(middleware::no_route)
         .method_not_allowed_fallback(middleware::no_method)
+        .layer(from_fn_with_state(state.clone(), middleware::authenticate))
+        // Before the token is asked for: a preflight has none.
+        .layer(option_layer(origin::cors(&state.web)))
+        .layer(from_fn_with_state(state.clone(), origin::listed_pages));
+
+    let guarded = operating
+        .merge(working)
         .layer(DefaultBodyLimit::max(state.rules.max_body_bytes))
-        .layer(from_fn_with_state(state.clone(), middleware::authenticate));
+        .layer(from_fn_with_state(state.clone(), caller::refuse_agent))
+        .layer(from_fn_with_state(state.clone(), origin::known_host));
 
     outermost(open.merge(guarded)).with_state(state)
 }
 
 /// All routes as the handlers describe them.
 pub(super) fn description() -> utoipa::openapi::OpenApi {
-    open().merge(guarded()).into_openapi()
+    let routes = open().merge(operating()).merge(working());
+    routes.into_openapi()
 }
 
 /// What no request and no answer gets past.

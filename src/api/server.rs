@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service as _;
 
+use super::caller::Caller;
 use super::patience::{PATIENCE, Patient};
 use super::preface::{self, Version};
 use super::{State, middleware, probes, router};
@@ -105,10 +106,7 @@ impl Bound {
     /// Serves until `stop`; then connections finish the request they are at. They run on `tracker`.
     pub(crate) async fn serve(self, state: State, stop: CancellationToken, tracker: TaskTracker) {
         let state = Arc::new(state);
-        let service = Edge {
-            router: router::router(state.clone()),
-            state,
-        };
+        let router = router::router(state.clone());
         let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let reserve = Arc::new(Semaphore::new(RESERVE));
         let (mut refused, mut failed) = (Complaint::default(), Complaint::default());
@@ -135,7 +133,12 @@ impl Bound {
             let Ok(permit) = place.or_else(|_| reserve.clone().try_acquire_owned()) else {
                 continue;
             };
-            let (service, stop) = (service.clone(), stop.clone());
+            let service = Edge {
+                router: router.clone(),
+                state: state.clone(),
+                caller: Arc::new(Caller::of(&stream)),
+            };
+            let stop = stop.clone();
             tracker.spawn(async move {
                 let serve = connection(stream, service, stop.clone(), only_probes);
                 if !only_probes {
@@ -256,6 +259,7 @@ fn no_ipv6(error: &io::Error) -> bool {
 struct Edge {
     state: Arc<State>,
     router: Router,
+    caller: Arc<Caller>,
 }
 
 // === impl Edge ===
@@ -265,7 +269,7 @@ impl hyper::service::Service<Request<Incoming>> for Edge {
     type Error = Infallible;
     type Future = Either<Ready<Result<Self::Response, Infallible>>, RouteFuture<Infallible>>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         if matches!(*request.method(), Method::GET | Method::HEAD)
             && let Some(mut response) = probes::answer(request.uri().path(), &self.state)
         {
@@ -273,6 +277,7 @@ impl hyper::service::Service<Request<Incoming>> for Edge {
             response.headers_mut().insert(middleware::REQUEST_ID, id);
             return Either::Left(ready(Ok(response)));
         }
+        request.extensions_mut().insert(self.caller.clone());
         // A router is always ready.
         Either::Right(self.router.clone().call(request.map(Body::new)))
     }

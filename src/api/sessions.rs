@@ -33,6 +33,7 @@ error_responses!(CreateErrors:
     TooManyStreams,
     TooManySessions,
     EngineUnavailable,
+    WorkspaceUnavailable,
     JournalUnavailable,
     ShuttingDown,
 );
@@ -44,6 +45,7 @@ error_responses!(ResumeErrors:
     PayloadTooLarge,
     TooManySessions,
     EngineUnavailable,
+    WorkspaceUnavailable,
     JournalUnavailable,
     ShuttingDown,
 );

@@ -1,7 +1,8 @@
 //! The sessions that the backend has as active when we start: each gets an end.
 //!
-//! One that is unknown here is adopted, one after the other, so that new sessions find their places. One
-//! that ended here is told of again. All others are as they should be.
+//! The list may hold the sessions of every pod. One that ended here is told of again. One that our journal
+//! does not know is adopted if the agent here made a conversation for it, one after the other, so that new
+//! sessions find their places. All others are another pod's business, or nobody's.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -9,17 +10,15 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::Surroundings;
-use super::client::{List, NoList};
+use super::client::{List, Listed, NoList};
+use super::{Conversations, Surroundings};
 use crate::backoff::{Budget, jitter};
-use crate::session::{Adoption, Found, Session};
+use crate::session::{Adoption, Found, Session, Stray};
 
 /// What asks. It lives in one task, which ends when nothing is left to adopt.
 pub(super) struct Adopter {
     around: Surroundings,
-    /// Sessions without a remote id that the backend had in its last list. One that is new there may be on
-    /// its way here this very moment.
-    seen: HashSet<String>,
+    conversations: Conversations,
     /// The last nonsense, which is said once.
     complaint: Option<String>,
 }
@@ -38,10 +37,10 @@ enum Left {
 // === impl Adopter ===
 
 impl Adopter {
-    pub(super) fn new(around: Surroundings) -> Self {
+    pub(super) const fn new(around: Surroundings, conversations: Conversations) -> Self {
         Self {
             around,
-            seen: HashSet::new(),
+            conversations,
             complaint: None,
         }
     }
@@ -105,35 +104,60 @@ impl Adopter {
                 "some of the backend's active sessions are no sessions or too many"
             );
         }
-        let mut left = Left::Nothing;
-        let mut without = HashSet::new();
-        for stray in list.strays {
-            let id = stray.id.clone();
-            let began = stray.remote_id.is_some();
-            if !began {
-                without.insert(id.clone());
-            }
-            let found = self.around.registry.find(&id).await.map_err(|error| {
+        let mut unknown = Vec::new();
+        for listed in list.sessions {
+            let found = self.around.registry.find(&listed.id).await;
+            let found = found.map_err(|error| {
                 tracing::debug!(%error, "what the backend has as active cannot be looked up now");
                 None
             })?;
             match found {
                 Found::Here(session) => self.compare(&session),
                 Found::Gone => tracing::info!(
-                    session.id = id,
+                    session.id = listed.id,
                     "the backend has a session as active that was let go here"
                 ),
-                Found::Unknown if !began && !self.seen.contains(&id) => left = Left::Some,
-                Found::Unknown => match self.around.registry.adopt(stray) {
-                    Adoption::Taken(session) => self.see_off(&session).await,
-                    Adoption::Known(session) => self.compare(&session),
-                    Adoption::Full => left = Left::Some,
-                    Adoption::Closed => return Ok(Left::Nothing),
-                },
+                Found::Unknown => unknown.push(listed),
             }
         }
-        self.seen = without;
-        Ok(left)
+        // Only now: asking the agent waits for it, and what is known here need not.
+        Ok(self.adopt_ours(unknown).await)
+    }
+
+    /// Adopts those of `unknown` that the agent has, and leaves the others alone.
+    async fn adopt_ours(&self, unknown: Vec<Listed>) -> Left {
+        let (mut left, mut foreign) = (Left::Nothing, 0_usize);
+        for listed in unknown {
+            // Without a conversation there is nothing by which it could be told from another pod's.
+            let made_here = match &listed.remote_id {
+                Some(remote_id) => self.conversations.made_for(remote_id, &listed.id).await,
+                None => Some(false),
+            };
+            match (made_here, listed.remote_id) {
+                (Some(true), Some(remote_id)) => {
+                    let stray = Stray {
+                        id: listed.id,
+                        created_at: listed.created_at,
+                        remote_id,
+                    };
+                    match self.around.registry.adopt(stray) {
+                        Adoption::Taken(session) => self.see_off(&session).await,
+                        Adoption::Known(session) => self.compare(&session),
+                        Adoption::Full => left = Left::Some,
+                        Adoption::Closed => return Left::Nothing,
+                    }
+                }
+                (None, _) => left = Left::Some,
+                (Some(_), _) => foreign += 1,
+            }
+        }
+        if foreign > 0 {
+            tracing::info!(
+                sessions = foreign,
+                "the backend's active sessions that are not known here are left alone"
+            );
+        }
+        left
     }
 
     /// Waits for the end of an adopted session, so that the next one finds its place free.

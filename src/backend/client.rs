@@ -1,17 +1,20 @@
 //! The two calls. A redirect is not followed: the secret is for this backend alone.
 
-use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::redirect::Policy;
-use reqwest::{Method, RequestBuilder, Response, Url};
+use reqwest::{Method, Request, Response, Url};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::{Bearer, Config, Pace};
 use crate::clock::Timestamp;
-use crate::session::{Report, Stray, is_id};
+use crate::id::is_id;
+use crate::outgoing::{Caller, SendError, innermost};
+use crate::session::Report;
+use crate::socket_owner::Finder;
 use crate::trust;
 
 /// The list carries prompts, so a few sessions may fill a megabyte.
@@ -20,13 +23,16 @@ const MAX_LIST: usize = 16 << 20;
 /// As many as `MAX_CONCURRENT_SESSIONS` can be. What is past it is left for another start.
 const MAX_SESSIONS: usize = 1000;
 
+/// Stands for the status of a call that is not made: a bad request.
+const NOT_SENT: u16 = 400;
+
 /// No longer wait than this is taken from a `Retry-After`.
 const MAX_RETRY_AFTER: Duration = Duration::from_mins(1);
 
 /// A cheap clone.
 #[derive(Clone, Debug)]
 pub(super) struct Client {
-    http: reqwest::Client,
+    http: Arc<Caller>,
     base: Url,
     bearer: Bearer,
 }
@@ -58,10 +64,20 @@ pub(super) enum NoList {
     Nonsense(String),
 }
 
+/// One of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Listed {
+    /// It is one of [`is_id`].
+    pub(super) id: String,
+    pub(super) created_at: Option<Timestamp>,
+    /// The agent's own id, likewise.
+    pub(super) remote_id: Option<String>,
+}
+
 /// The sessions that the backend has as active.
 #[derive(Debug, Default)]
 pub(super) struct List {
-    pub(super) strays: Vec<Stray>,
+    pub(super) sessions: Vec<Listed>,
     /// Entries that are no sessions, and those past the most that are read.
     pub(super) left_out: usize,
 }
@@ -100,28 +116,34 @@ enum Sense {
 // === impl Client ===
 
 impl Client {
-    pub(super) fn new(config: &Config, bearer: Bearer, pace: Pace) -> Result<Self, String> {
-        // Installing the crypto provider twice is refused and harmless.
-        drop(rustls::crypto::ring::default_provider().install_default());
-        let builder = reqwest::Client::builder()
-            .no_proxy()
-            .redirect(Policy::none())
-            .connect_timeout(pace.connect)
-            .timeout(pace.call)
-            .user_agent(concat!("opencode-sidecar/", env!("CARGO_PKG_VERSION")));
-        let builder = if config.url.scheme() == "https" {
+    pub(super) fn new(
+        config: &Config,
+        bearer: Bearer,
+        owners: Finder,
+        pace: Pace,
+    ) -> Result<Self, String> {
+        let tls = if config.url.scheme() == "https" {
             let extra = match &config.extra_ca_file {
                 Some(path) => trust::certificates(path)
                     .map_err(|reason| format!("EXTRA_CA_FILE {}: {reason}", path.display()))?,
                 None => Vec::new(),
             };
-            let tls = trust::client(&extra).map_err(|error| error.to_string())?;
-            builder.tls_backend_preconfigured(tls)
+            trust::client(&extra)
         } else {
-            builder.tls_certs_only([])
+            trust::nobody()
+        };
+        let tls = tls.map_err(|error| error.to_string())?;
+        let make = move |_| {
+            let builder = reqwest::Client::builder()
+                .no_proxy()
+                .redirect(Policy::none())
+                .connect_timeout(pace.connect)
+                .timeout(pace.call)
+                .user_agent(concat!("opencode-sidecar/", env!("CARGO_PKG_VERSION")));
+            Ok(builder.tls_backend_preconfigured(tls.clone()))
         };
         Ok(Self {
-            http: builder.build().map_err(|error| innermost(&error))?,
+            http: Arc::new(Caller::new(owners, &[], make)),
             base: config.url.clone(),
             bearer,
         })
@@ -129,6 +151,10 @@ impl Client {
 
     /// Tells the end of a turn.
     pub(super) async fn tell(&self, report: &Report) -> Told {
+        // It becomes a part of the path, and may come from a disk that somebody else wrote.
+        if !is_id(&report.id) {
+            return Told::Refused(NOT_SENT);
+        }
         let problem = report.problem.as_ref();
         let body = Body {
             status: report.state.as_str(),
@@ -138,8 +164,12 @@ impl Client {
             turn: report.turn,
         };
         let path = ["api", "sessions", &report.id, "status"];
-        let request = self.request(Method::PATCH, &path).json(&body);
-        match request.send().await {
+        let mut request = self.request(Method::PATCH, &path);
+        // A struct of strings and numbers always becomes JSON.
+        *request.body_mut() = Some(serde_json::to_vec(&body).unwrap_or_default().into());
+        let json = HeaderValue::from_static("application/json");
+        request.headers_mut().insert(CONTENT_TYPE, json);
+        match self.http.execute(request).await {
             Err(error) => Told::Failed(unreachable(error)),
             Ok(response) => verdict(&response),
         }
@@ -149,7 +179,7 @@ impl Client {
     pub(super) async fn list(&self) -> Result<List, NoList> {
         let request = self.request(Method::GET, &["api", "sessions", "active"]);
         let failed = |error| NoList::Failed(unreachable(error));
-        let mut response = request.send().await.map_err(failed)?;
+        let mut response = self.http.execute(request).await.map_err(failed)?;
         let status = response.status();
         if !status.is_success() {
             return Err(match sense(status.as_u16()) {
@@ -158,7 +188,11 @@ impl Client {
             });
         }
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(failed)? {
+        while let Some(chunk) = response
+            .chunk()
+            .await
+            .map_err(|error| failed(SendError::Call(error)))?
+        {
             if body.len() + chunk.len() > MAX_LIST {
                 let reason = format!("the list is larger than {MAX_LIST} bytes");
                 return Err(NoList::Nonsense(reason));
@@ -169,17 +203,23 @@ impl Client {
             .map_err(|error| NoList::Nonsense(format!("the list is not understood: {error}")))
     }
 
-    fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {
+    fn request(&self, method: Method, path: &[&str]) -> Request {
         let mut url = self.base.clone();
         // Every http address can be a base.
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(path);
         }
-        let request = self.http.request(method, url);
-        match self.bearer.present() {
-            Some(secret) => request.bearer_auth(secret.expose()),
-            None => request,
+        let mut request = Request::new(method, url);
+        // A secret has only characters that a header may have.
+        let bearer = self
+            .bearer
+            .present()
+            .and_then(|secret| HeaderValue::from_str(&format!("Bearer {}", secret.expose())).ok());
+        if let Some(mut bearer) = bearer {
+            bearer.set_sensitive(true);
+            request.headers_mut().insert(AUTHORIZATION, bearer);
         }
+        request
     }
 }
 
@@ -187,21 +227,21 @@ fn read(body: &[u8]) -> Result<List, serde_json::Error> {
     let active: Active<'_> = serde_json::from_slice(body)?;
     let entries = active.sessions.unwrap_or_default();
     let all = entries.len();
-    let strays: Vec<Stray> = entries
+    let sessions: Vec<Listed> = entries
         .into_iter()
-        .filter_map(|entry| stray(entry.get()))
+        .filter_map(|entry| listed(entry.get()))
         .take(MAX_SESSIONS)
         .collect();
     Ok(List {
-        left_out: all - strays.len(),
-        strays,
+        left_out: all - sessions.len(),
+        sessions,
     })
 }
 
 /// One bad entry is no reason not to read the others.
-fn stray(entry: &str) -> Option<Stray> {
+fn listed(entry: &str) -> Option<Listed> {
     let entry: Entry = serde_json::from_str(entry).ok()?;
-    is_id(&entry.id).then(|| Stray {
+    is_id(&entry.id).then(|| Listed {
         id: entry.id,
         created_at: entry.created_at.as_deref().and_then(Timestamp::parse),
         // It becomes a part of a path too.
@@ -248,21 +288,14 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     seconds.map(|seconds| Duration::from_secs(seconds).min(MAX_RETRY_AFTER))
 }
 
-fn unreachable(error: reqwest::Error) -> Failure {
-    let reason = if error.is_timeout() {
-        "it does not answer in time".to_owned()
-    } else {
-        innermost(&error.without_url())
+fn unreachable(error: SendError) -> Failure {
+    let reason = match error {
+        SendError::Call(error) if error.is_timeout() => "it does not answer in time".to_owned(),
+        SendError::Call(error) => innermost(&error.without_url()),
+        SendError::NoClient(reason) => reason,
+        SendError::Untrusted(reason) => reason.to_string(),
     };
     Failure { reason, wait: None }
-}
-
-fn innermost(error: &dyn Error) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error.to_string()
 }
 
 #[cfg(test)]
@@ -281,12 +314,12 @@ mod tests {
             ],"more":1}"#,
         )
         .unwrap();
-        let strays: Vec<(&str, Option<&str>, bool)> = list
-            .strays
+        let sessions: Vec<(&str, Option<&str>, bool)> = list
+            .sessions
             .iter()
-            .map(|stray| {
-                let remote_id = stray.remote_id.as_deref();
-                (stray.id.as_str(), remote_id, stray.created_at.is_some())
+            .map(|listed| {
+                let remote_id = listed.remote_id.as_deref();
+                (listed.id.as_str(), remote_id, listed.created_at.is_some())
             })
             .collect();
         let expected = [
@@ -294,14 +327,14 @@ mod tests {
             ("d", None, false),
             ("e", None, false),
         ];
-        assert_eq!(strays, expected);
+        assert_eq!(sessions, expected);
         assert_eq!(list.left_out, 5);
     }
 
     #[test]
     fn no_sessions_can_be_said_in_three_ways() {
         for text in [r#"{"sessions":[]}"#, r#"{"sessions":null}"#, "{}"] {
-            assert!(read(text.as_bytes()).unwrap().strays.is_empty(), "{text}");
+            assert!(read(text.as_bytes()).unwrap().sessions.is_empty(), "{text}");
         }
         for text in ["", "[", "[]x", "null", "<html>", r#"{"sessions":3}"#] {
             assert!(read(text.as_bytes()).is_err(), "{text}");
@@ -314,6 +347,6 @@ mod tests {
             .map(|n| format!("{{\"id\":\"{n}\"}}"))
             .collect();
         let list = read(format!("{{\"sessions\":[{}]}}", entries.join(",")).as_bytes()).unwrap();
-        assert_eq!((list.strays.len(), list.left_out), (MAX_SESSIONS, 1));
+        assert_eq!((list.sessions.len(), list.left_out), (MAX_SESSIONS, 1));
     }
 }

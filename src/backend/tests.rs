@@ -79,12 +79,18 @@ struct Fake {
     _stop: DropGuard,
 }
 
+/// The conversations of the agent: its id of each, and the session it was made for. `None`: the agent cannot
+/// be asked.
+#[derive(Clone, Default)]
+struct Agent(Arc<Mutex<HashMap<String, Option<String>>>>);
+
 /// The room, with a registry whose driver is the test.
 struct Rig {
     registry: Registry,
     outlets: Outlets,
     handle: Handle,
     secret: Arc<Mutex<String>>,
+    agent: Agent,
     shutdown: Shutdown,
     _stop: DropGuard,
 }
@@ -210,6 +216,31 @@ async fn answer(State(script): State<Script>, request: Request) -> Response {
     built.unwrap()
 }
 
+// === impl Agent ===
+
+impl Agent {
+    fn has(&self, remote_id: &str, id: &str) {
+        let made_for = Some(id.to_owned());
+        self.0.lock().insert(remote_id.to_owned(), made_for);
+    }
+
+    fn cannot_be_asked_about(&self, remote_id: &str) {
+        self.0.lock().insert(remote_id.to_owned(), None);
+    }
+
+    fn conversations(&self) -> Conversations {
+        let known = self.0.clone();
+        Conversations::new(move |remote_id, id| {
+            let made_for = match known.lock().get(&remote_id) {
+                Some(Some(made_for)) => Some(*made_for == id),
+                Some(None) => None,
+                None => Some(false),
+            };
+            Box::pin(async move { made_for })
+        })
+    }
+}
+
 // === impl Rig ===
 
 impl Rig {
@@ -237,12 +268,18 @@ impl Rig {
             extra_ca_file: None,
         };
         let tracker = TaskTracker::new();
-        let handle = spawn_at(pace, &config, &registry, bearer, &shutdown, &tracker).unwrap();
+        let agent = Agent::default();
+        // What most tests have in their lists.
+        agent.has("ses_9", "stray");
+        let client = Client::new(&config, bearer, Finder::new(), pace).unwrap();
+        let conversations = agent.conversations();
+        let handle = spawn_at(pace, client, &registry, conversations, &shutdown, &tracker);
         Self {
             registry,
             outlets,
             handle,
             secret,
+            agent,
             _stop: shutdown.gone.clone().drop_guard(),
             shutdown,
         }

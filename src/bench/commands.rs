@@ -49,7 +49,7 @@ impl Commands {
         };
         let config = Config {
             mode: Mode::Required,
-            read: Vec::new(),
+            read: None,
             limits: Limits {
                 processes: 8192,
                 file_bytes: 1 << 34,

@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 use crate::gateway::{Bound, Budget, Config, Grant, ProxySettings, Route, Usage};
 use crate::provider::Upstream;
 use crate::secret::Secret;
+use crate::socket_owner::Finder;
 
 /// Serving on the runtime that made it, until it is dropped.
 #[derive(Debug)]
@@ -34,14 +35,17 @@ impl Gateway {
     /// # Errors
     /// When there is no port, or `base` is no address.
     pub async fn start(base: &str) -> io::Result<Self> {
-        let bound = Bound::bind(Config {
-            header_timeout: LONG,
-            idle_timeout: LONG,
-            max_retry_after: LONG,
-            extra_ca_file: None,
-            proxy: ProxySettings::default(),
-            default_budget: Budget::default(),
-        });
+        let bound = Bound::bind(
+            Config {
+                header_timeout: LONG,
+                idle_timeout: LONG,
+                max_retry_after: LONG,
+                extra_ca_file: None,
+                proxy: ProxySettings::default(),
+                default_budget: Budget::default(),
+            },
+            Finder::new(),
+        );
         let bound = bound.await.map_err(io::Error::other)?;
         let (handle, addr) = (bound.handle(), bound.addr());
         let upstream =

@@ -5,12 +5,15 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use super::reader::{Reader, refuse};
-use super::{ConfigError, parse};
+use super::ConfigError;
+use super::environment::Environment;
+use super::settings::SecretFile;
 use crate::secret::Secret;
+use crate::setting;
 use crate::text::plain;
 
-const NAME: &str = "OPENCODE_SHARED_SECRET";
+/// The variable that holds the secret itself.
+pub(super) const NAME: &str = "OPENCODE_SHARED_SECRET";
 const FILE_NAME: &str = "OPENCODE_SHARED_SECRET_FILE";
 
 /// A secret file is a line or two; anything larger is the wrong file.
@@ -35,27 +38,23 @@ pub(crate) enum Renewal {
 // === impl SharedSecrets ===
 
 impl SharedSecrets {
-    pub(super) fn read(reader: &Reader) -> Result<Self, ConfigError> {
-        if let Some((shown, file)) = reader.given(FILE_NAME) {
-            if reader.is_set(NAME) {
-                return Err(ConfigError::Usage(format!(
-                    "{NAME} and {FILE_NAME} are both set: keep one"
-                )));
-            }
-            let file = PathBuf::from(file);
-            let text = read_file(&file).map_err(|reason| ConfigError::BadFile {
-                name: shown.clone(),
-                path: file.clone(),
-                reason,
-            })?;
-            let secrets =
-                parse::secrets(&text).ok_or_else(|| refuse(NAME, shown, String::new()))?;
-            return Ok(Self::new(secrets, Some(file)));
+    pub(super) fn read(file: SecretFile, environment: &Environment) -> Result<Self, ConfigError> {
+        let value = environment.setting(NAME);
+        let Some(file) = file.opencode_shared_secret_file else {
+            let secrets = value.map_or(Ok(Vec::new()), |(_, value)| sound(NAME, &value))?;
+            return Ok(Self::new(secrets, None));
+        };
+        if value.is_some() {
+            return Err(ConfigError::Usage(format!(
+                "{NAME} and {FILE_NAME} are both set: keep one"
+            )));
         }
-        Ok(Self::new(
-            reader.optional(NAME, parse::secrets)?.unwrap_or_default(),
-            None,
-        ))
+        let text = read_file(&file).map_err(|reason| ConfigError::BadFile {
+            name: FILE_NAME.to_owned(),
+            path: file.clone(),
+            reason,
+        })?;
+        Ok(Self::new(sound(FILE_NAME, &text)?, Some(file)))
     }
 
     fn new(secrets: Vec<String>, file: Option<PathBuf>) -> Self {
@@ -99,7 +98,7 @@ impl SharedSecrets {
             Ok(text) => text,
             Err(reason) => return refused(&reason),
         };
-        let Some(found) = parse::secrets(&text) else {
+        let Ok(found) = setting::secrets(&text) else {
             return refused("not one or two secrets");
         };
         let mut current = self.current.write();
@@ -114,6 +113,13 @@ impl SharedSecrets {
         *current = found.into_iter().map(Secret::new).collect();
         Renewal::Changed
     }
+}
+
+fn sound(name: &str, text: &str) -> Result<Vec<String>, ConfigError> {
+    setting::secrets(text).map_err(|accepts| ConfigError::BadSecret {
+        name: name.to_owned(),
+        accepts: accepts.to_owned(),
+    })
 }
 
 fn read_file(path: &Path) -> Result<String, String> {
@@ -134,7 +140,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("secret");
         std::fs::write(&file, text).unwrap();
-        let secrets = SharedSecrets::new(parse::secrets(text).unwrap(), Some(file.clone()));
+        let secrets = SharedSecrets::new(setting::secrets(text).unwrap(), Some(file.clone()));
         (dir, file, secrets)
     }
 

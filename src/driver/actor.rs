@@ -13,6 +13,7 @@
 //! front of it. The one exception is after a lost feed, when what was missed must come first.
 
 mod asking;
+mod beginning;
 mod recovering;
 
 use std::sync::Arc;
@@ -25,23 +26,27 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use self::asking::Findings;
+use self::beginning::begin;
 use self::recovering::Step;
 use super::closing;
 use super::crowd::Presence;
 use super::dispatch::Surroundings;
 use super::link::Link;
-use super::opening::{self, Opened};
+use super::opening::Opened;
+use super::provider_reason;
 use super::publish::publish;
+use super::refused_calls;
 use super::resync::Missed;
 use super::switchboard::{Item, Place};
 use super::translate::{Batch, End, Signal, Translator};
 use super::words::Words;
 use crate::clock::Timestamp;
 use crate::engine::Busy;
-use crate::event::State;
+use crate::event::{Body, Event};
 use crate::gateway::Grant;
 use crate::opencode::CallError;
-use crate::session::{Command, CreateError, Health, Request, Seat, Status};
+use crate::session::{Command, Health, Request, Seat, Status};
+use crate::workspace;
 
 /// Items taken before the others get a turn: enough to merge small texts, too few to hold anybody up.
 const AT_ONCE: usize = 512;
@@ -57,28 +62,10 @@ pub(super) async fn run(
     mut seat: Seat,
     around: Surroundings,
 ) {
-    let opened = tokio::select! {
-        opened = opening::open(&request, remote_id.as_deref(), &around) => opened,
-        () = around.shutdown.halt.cancelled() => Err(CreateError::ShuttingDown),
-        command = seat.commands_rx.recv() => {
-            if remote_id.is_none() {
-                seat.update(cancelled);
-            }
-            seat.refuse(CreateError::Cancelled);
-            // Whoever cancelled waits for this.
-            drop(command);
-            return;
-        }
-    };
-    let opened = match opened {
+    let opened = match begin(request, remote_id, &mut seat, &around).await {
         Ok(opened) => opened,
-        Err(error) => {
-            tracing::warn!(session.id = seat.session.id, %error, "a turn did not begin");
-            return seat.refuse(error);
-        }
+        Err(unwanted) => return unwanted.refuse(seat, &around).await,
     };
-    // The gateway's grant holds the only key from here on, and the child has the prompt.
-    drop(request);
     let remote_id = opened.remote_id.clone();
     tracing::info!(
         session.id = seat.session.id,
@@ -87,12 +74,6 @@ pub(super) async fn run(
     );
     seat.accept(&remote_id, opened.before.clone());
     Turn::new(seat, around, opened).drive().await;
-}
-
-fn cancelled(status: &mut Status) {
-    status.state = State::Cancelled;
-    status.completed_at = Some(Timestamp::now());
-    status.ended = Some(std::time::Instant::now());
 }
 
 struct Turn {
@@ -184,10 +165,11 @@ impl Turn {
         let mut looks = tokio::time::interval(LOOK);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut health_rx = self.around.registry.health();
+        let mut workspace_rx = self.around.workspace.clone();
         // Also what it is now, if that is worth saying.
         health_rx.mark_changed();
         let end = loop {
-            publish(&self.seat, &mut self.batch);
+            self.publish();
             let stop_by = self.stopping.as_ref().map_or(self.deadline, |(_, by)| *by);
             let stopping = self.stopping.is_some();
             // Each child has its own.
@@ -203,6 +185,7 @@ impl Turn {
                 () = lost.cancelled(), if !self.orphaned => self.bereaved(),
                 () = halt.cancelled(), if !stopping => self.stop(closing::shutting_down()),
                 () = tokio::time::sleep_until(stop_by) => self.time_is_up(),
+                sentence = workspace_lost(&mut workspace_rx), if !stopping => self.stop(closing::workspace_lost(sentence)),
                 Ok(()) = health_rx.changed() => { self.note_health(&health_rx.borrow_and_update().clone()); None }
                 _ = looks.tick() => { self.look(); None }
             };
@@ -211,6 +194,24 @@ impl Turn {
             }
         };
         self.close(end).await;
+    }
+
+    /// Publishes what was heard, and keeps what clients see of the turn in step with it.
+    fn publish(&mut self) {
+        let results = |event: &Event| matches!(event.body, Body::ToolResult(_));
+        if let Some(grant) = &self.grant {
+            refused_calls::restore(&mut self.batch.events, |id| grant.tool_arguments(id));
+        }
+        let may_have_written = self.batch.events.iter().any(results);
+        publish(&self.seat, &mut self.batch);
+        let usage = self.translator.usage();
+        if may_have_written || self.seat.session.status().usage != usage {
+            let (files, _) = self.translator.files(self.presence.alone());
+            self.seat.update(|status| {
+                status.usage = usage;
+                status.files_modified = files;
+            });
+        }
     }
 
     /// Takes what is in the queue, up to a point.
@@ -340,6 +341,7 @@ impl Turn {
 
     async fn close(mut self, end: End) {
         self.remember_usage();
+        let end = provider_reason::tell(end, self.grant.as_ref());
         // Before the terminal event can be seen: then no key is in use any more.
         self.grant = None;
         (self.inquiry, self.recovery) = (None, None);
@@ -371,6 +373,15 @@ impl Turn {
         self.around.registry.ended();
         // A command that comes now is carried out already: with the seat its queue goes, which says so.
         drop(self.waiting);
+    }
+}
+
+/// Waits until the agent's directory is gone, and says so. Cancel-safe.
+async fn workspace_lost(workspace_rx: &mut workspace::Watch) -> String {
+    let lost = workspace_rx.wait_for(|checked| checked.lost().is_some());
+    match lost.await.ok().and_then(|checked| checked.lost()) {
+        Some(sentence) => sentence,
+        None => std::future::pending().await,
     }
 }
 

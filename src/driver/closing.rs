@@ -61,6 +61,11 @@ pub(super) fn shutting_down() -> End {
     )
 }
 
+/// The agent's directory is gone: whatever it would do now fails, or happens somewhere else.
+pub(super) fn workspace_lost(sentence: String) -> End {
+    failed(FailureCode::WorkspaceUnavailable, sentence, true)
+}
+
 pub(super) fn session_deleted() -> End {
     failed(
         FailureCode::Aborted,

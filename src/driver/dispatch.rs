@@ -3,6 +3,7 @@
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 
+use super::agent_sessions::AgentSessions;
 use super::crowd::Crowd;
 use super::switchboard::Switchboard;
 use super::{Config, actor, link, recovery};
@@ -10,6 +11,7 @@ use crate::engine;
 use crate::gateway;
 use crate::session::{Errand, Job, Outlets, Registry};
 use crate::shutdown::Shutdown;
+use crate::workspace;
 
 /// What all sessions share. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -17,6 +19,7 @@ pub(super) struct Surroundings {
     pub(super) config: Config,
     pub(super) links: link::Watch,
     pub(super) engine: engine::Handle,
+    pub(super) workspace: workspace::Watch,
     pub(super) gateway: gateway::Handle,
     pub(super) switchboard: Switchboard,
     pub(super) crowd: Crowd,
@@ -24,15 +27,16 @@ pub(super) struct Surroundings {
     pub(super) shutdown: Shutdown,
 }
 
-/// Starts driving: one task listens to the child, one takes seats, and one drives each session.
+/// Starts driving: one task listens to the child, one takes seats, and one drives each session. What is
+/// returned answers which sessions the agent has.
 pub(crate) fn spawn(
     config: Config,
-    engine: engine::Handle,
+    (engine, workspace): (engine::Handle, workspace::Watch),
     gateway: gateway::Handle,
     (registry, outlets): (Registry, Outlets),
     shutdown: Shutdown,
     tracker: &TaskTracker,
-) {
+) -> AgentSessions {
     let (link_tx, links) = watch::channel(None);
     let switchboard = Switchboard::default();
     tracker.spawn(link::keep(
@@ -42,11 +46,13 @@ pub(crate) fn spawn(
         config.workspace.clone(),
         shutdown.gone.clone(),
     ));
+    let agent_sessions = AgentSessions::new(links.clone());
     let crowd = Crowd::default();
     let around = Surroundings {
         config,
         links,
         engine,
+        workspace,
         gateway,
         switchboard,
         crowd,
@@ -55,6 +61,7 @@ pub(crate) fn spawn(
     };
     tracker.spawn(delete_removed(outlets.removals_rx, around.clone()));
     tracker.spawn(take_jobs(outlets.jobs_rx, around, tracker.clone()));
+    agent_sessions
 }
 
 async fn take_jobs(mut jobs_rx: mpsc::Receiver<Job>, around: Surroundings, tracker: TaskTracker) {

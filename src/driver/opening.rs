@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use tokio_util::sync::CancellationToken;
+
 use super::Config;
 use super::dispatch::Surroundings;
 use super::instructions::system_prompt;
@@ -15,11 +17,15 @@ use crate::gateway::{self, Grant, Route};
 use crate::opencode::{CallError, NewSession, Rule};
 use crate::session::{CreateError, Request};
 use crate::tool::Tools;
+use crate::workspace;
 
 use super::translate::{Batch, Settings, Translator};
 
 /// The client gives up after 30 s; it gets an answer before that.
-const DEADLINE: Duration = Duration::from_secs(20);
+pub(super) const DEADLINE: Duration = Duration::from_secs(20);
+
+/// How long the child may take to abort what nobody wants any more.
+const ABORT: Duration = Duration::from_millis(2500);
 
 /// A connection that broke because the child died is followed by the news of its death.
 const NOTICED: Duration = Duration::from_secs(1);
@@ -39,90 +45,226 @@ pub(super) struct Opened {
     pub(super) batch: Batch,
 }
 
+/// Why a turn did not begin, as far as the child is concerned.
+enum OpenError {
+    Call(CallError),
+    Abandoned,
+}
+
 /// Begins the turn that `request` asks for: the first one of a new session, or another one of the session
 /// that OpenCode has as `remote_id`, perhaps from an earlier life of this sidecar.
+///
+/// Nobody may drop this in the middle: OpenCode could be making a session whose id only its answer says.
+/// Who does not want the turn any more cancels `abandoned`, and waits until what was begun is undone.
 pub(super) async fn open(
-    request: &Request,
-    remote_id: Option<&str>,
-    around: &Surroundings,
+    request: Request,
+    remote_id: Option<String>,
+    around: Surroundings,
+    abandoned: CancellationToken,
 ) -> Result<Opened, CreateError> {
-    let late =
-        |_| CreateError::EngineUnavailable("the engine did not take the session in time".into());
-    tokio::time::timeout(DEADLINE, begin(request, remote_id, around))
-        .await
-        .map_err(late)?
+    let opening = Opening {
+        request: &request,
+        remote_id: remote_id.as_deref(),
+        around: &around,
+        abandoned: &abandoned,
+    };
+    opening.begin().await
 }
 
-async fn begin(
-    request: &Request,
-    remote_id: Option<&str>,
-    around: &Surroundings,
-) -> Result<Opened, CreateError> {
-    let link = wait_for_link(around).await?;
-    let lost = link.lost.clone();
-    match begin_on(link, request, remote_id, around).await {
-        // The child died under it. Nothing of the turn was told yet, so the next child may have it; but
-        // only that one, in case it is the request that kills.
-        Err(CallError::Connection { .. })
-            if tokio::time::timeout(NOTICED, lost.cancelled())
-                .await
-                .is_ok() =>
-        {
-            let link = wait_for_link(around).await?;
-            begin_on(link, request, remote_id, around)
-                .await
-                .map_err(|error| refusal(&error, remote_id))
+/// A client that had to wait for so long is told that the engine is late.
+pub(super) fn late() -> CreateError {
+    CreateError::EngineUnavailable("the engine did not take the session in time".into())
+}
+
+#[derive(Clone, Copy)]
+struct Opening<'a> {
+    request: &'a Request,
+    remote_id: Option<&'a str>,
+    around: &'a Surroundings,
+    abandoned: &'a CancellationToken,
+}
+
+// === impl Opening ===
+
+impl Opening<'_> {
+    async fn begin(self) -> Result<Opened, CreateError> {
+        let link = self.wait_for_link().await?;
+        let lost = link.lost.clone();
+        match self.begin_on(link).await {
+            // The child died under it. Nothing of the turn was told yet, so the next child may have it; but
+            // only that one, in case it is the request that kills.
+            Err(OpenError::Call(CallError::Connection { .. }))
+                if tokio::time::timeout(NOTICED, lost.cancelled())
+                    .await
+                    .is_ok() =>
+            {
+                let link = self.wait_for_link().await?;
+                self.begin_on(link).await
+            }
+            result => result,
         }
-        result => result.map_err(|error| refusal(&error, remote_id)),
+        .map_err(|error| self.refusal(&error))
     }
-}
 
-fn refusal(error: &CallError, remote_id: Option<&str>) -> CreateError {
-    match error {
-        CallError::Status { status: 404, .. } if remote_id.is_some() => CreateError::RemoteGone,
-        CallError::Connection { .. } => {
-            tracing::warn!(%error, "lost the engine while a session was created");
-            CreateError::EngineUnavailable("the engine died while the session was created".into())
+    fn refusal(self, error: &OpenError) -> CreateError {
+        let OpenError::Call(error) = error else {
+            return CreateError::Cancelled;
+        };
+        match error {
+            CallError::Status { status: 404, .. } if self.remote_id.is_some() => {
+                CreateError::RemoteGone
+            }
+            CallError::Connection { .. } => {
+                tracing::warn!(%error, "lost the engine while a session was created");
+                CreateError::EngineUnavailable(
+                    "the engine died while the session was created".into(),
+                )
+            }
+            CallError::Deadline { .. }
+            | CallError::Status { .. }
+            | CallError::TooLarge { .. }
+            | CallError::Body { .. } => CreateError::Failed(error.to_string()),
         }
-        CallError::Deadline { .. }
-        | CallError::Status { .. }
-        | CallError::TooLarge { .. }
-        | CallError::Body { .. } => CreateError::Failed(error.to_string()),
     }
-}
 
-async fn begin_on(
-    link: Link,
-    request: &Request,
-    remote_id: Option<&str>,
-    around: &Surroundings,
-) -> Result<Opened, CallError> {
-    let busy = around.engine.turn();
-    let client = link.client.clone();
-    if let Some(remote_id) = remote_id {
+    async fn begin_on(self, link: Link) -> Result<Opened, OpenError> {
+        let busy = self.around.engine.turn();
+        match self.remote_id {
+            Some(remote_id) => self.begin_again(link, busy, remote_id).await,
+            None => self.begin_new(link, busy).await,
+        }
+    }
+
+    /// Another turn of session `remote_id`.
+    async fn begin_again(
+        self,
+        link: Link,
+        busy: Busy,
+        remote_id: &str,
+    ) -> Result<Opened, OpenError> {
+        let workspace = &self.around.config.workspace;
         // Whatever an earlier turn left running: a prompt would wait for its end, and what it says until
         // then is not of this turn.
-        resync::quiet(&link, remote_id, &around.config.workspace).await;
+        resync::quiet(&link, remote_id, workspace).await;
         let before = resync::newest_message(&link, remote_id).await?;
-        return prompt(link, busy, request, (remote_id.to_owned(), before), around).await;
+        let told = prompt(
+            link.clone(),
+            busy,
+            self.request,
+            (remote_id.to_owned(), before),
+            self.around,
+        );
+        if let Some(opened) = self.abandoned.run_until_cancelled(told).await {
+            return Ok(opened?);
+        }
+        resync::quiet(&link, remote_id, workspace).await;
+        Err(OpenError::Abandoned)
     }
-    let tools = request.tools.as_ref();
-    let new = NewSession {
-        directory: &around.config.workspace,
-        title: &request.id,
-        rules: rules(tools),
-        metadata: tools.map_or(
-            serde_json::Value::Null,
-            |tools| serde_json::json!({ "sidecar": { "tools": tools.list() } }),
-        ),
-    };
-    let remote_id = client.create_session(&new).await?.id;
-    let opened = prompt(link, busy, request, (remote_id.clone(), None), around).await;
-    if opened.is_err() {
-        // Nobody will ask for it again. If this fails too, an empty session stays in the child.
-        drop(client.delete_session(&remote_id).await);
+
+    /// The first turn of a new session. If it does not come about, nothing of the session stays.
+    async fn begin_new(self, link: Link, busy: Busy) -> Result<Opened, OpenError> {
+        let tools = self.request.tools.as_ref();
+        let new = NewSession {
+            directory: &self.around.config.workspace,
+            title: &self.request.id,
+            rules: rules(tools),
+            metadata: tools.map_or(
+                serde_json::Value::Null,
+                |tools| serde_json::json!({ "sidecar": { "tools": tools.list() } }),
+            ),
+        };
+        let remote_id = link.client.create_session(&new).await?.id;
+        let told = prompt(
+            link.clone(),
+            busy,
+            self.request,
+            (remote_id.clone(), None),
+            self.around,
+        );
+        let (error, prompted) = match self.abandoned.run_until_cancelled(told).await {
+            Some(Ok(opened)) => return Ok(opened),
+            Some(Err(error)) => (OpenError::Call(error), false),
+            None => (OpenError::Abandoned, true),
+        };
+        if prompted && let Err(error) = link.client.abort(&remote_id, ABORT).await {
+            tracing::warn!(%error, "the engine did not abort a turn that nobody wants any more");
+        }
+        delete(&link, remote_id, self.around).await;
+        Err(error)
     }
-    opened
+
+    /// The present child, or the next one if it comes soon, once there is memory for one more session.
+    async fn wait_for_link(self) -> Result<Link, CreateError> {
+        let engine = &self.around.engine;
+        let mut links = self.around.links.clone();
+        let waiting = async {
+            loop {
+                engine.room().await;
+                let link = links.wait_for(Option::is_some).await.ok()?.clone();
+                // It may have taken a while, and memory may be short again.
+                if engine.short_of_memory().is_none() {
+                    return link;
+                }
+            }
+        };
+        let mut workspace = self.around.workspace.clone();
+        tokio::select! {
+            biased;
+            () = self.abandoned.cancelled() => return Err(CreateError::Cancelled),
+            sentence = workspace_problem(&mut workspace) => {
+                return Err(CreateError::WorkspaceUnavailable(sentence));
+            }
+            link = waiting => return link.ok_or(CreateError::ShuttingDown),
+            () = tokio::time::sleep(self.around.config.engine_wait) => {}
+        }
+        let reason = engine
+            .not_ready(Instant::now())
+            .or_else(|| engine.short_of_memory());
+        Err(CreateError::EngineUnavailable(
+            reason.unwrap_or_else(|| "engine starting".into()),
+        ))
+    }
+}
+
+impl From<CallError> for OpenError {
+    fn from(error: CallError) -> Self {
+        Self::Call(error)
+    }
+}
+
+/// Waits until the agent's directory cannot be used, and says why.
+async fn workspace_problem(workspace: &mut workspace::Watch) -> String {
+    let found = workspace.wait_for(|checked| checked.sentence().is_some());
+    match found.await.ok().and_then(|checked| checked.sentence()) {
+        Some(sentence) => sentence,
+        // Nobody looks any more: the sidecar has all but ended.
+        None => std::future::pending().await,
+    }
+}
+
+/// Deletes a session that nobody will ask for; the next child does it if this one does not answer.
+async fn delete(link: &Link, remote_id: String, around: &Surroundings) {
+    if let Err(error) = link.client.delete_session(&remote_id).await {
+        tracing::debug!(%error, "a session that did not begin is deleted later");
+        around.registry.delete_remote(remote_id);
+    }
+}
+
+/// Ends a turn that began in the moment in which nobody wanted it any more.
+pub(super) async fn undo(opened: Opened, new: bool, around: &Surroundings) {
+    let Opened {
+        link,
+        remote_id,
+        grant,
+        ..
+    } = opened;
+    if let Err(error) = link.client.abort(&remote_id, ABORT).await {
+        tracing::warn!(%error, "the engine did not abort a turn that nobody wants any more");
+    }
+    drop(grant);
+    if new {
+        delete(&link, remote_id, around).await;
+    }
 }
 
 /// Hands the turn over to a session that is there.
@@ -165,31 +307,6 @@ async fn prompt(
         translator,
         batch,
     })
-}
-
-/// The present child, or the next one if it comes soon, once there is memory for one more session.
-async fn wait_for_link(around: &Surroundings) -> Result<Link, CreateError> {
-    let engine = &around.engine;
-    let mut links = around.links.clone();
-    let waiting = async {
-        loop {
-            engine.room().await;
-            let link = links.wait_for(Option::is_some).await.ok()?.clone();
-            // It may have taken a while, and memory may be short again.
-            if engine.short_of_memory().is_none() {
-                return link;
-            }
-        }
-    };
-    if let Ok(link) = tokio::time::timeout(around.config.engine_wait, waiting).await {
-        return link.ok_or(CreateError::ShuttingDown);
-    }
-    let reason = engine
-        .not_ready(Instant::now())
-        .or_else(|| engine.short_of_memory());
-    Err(CreateError::EngineUnavailable(
-        reason.unwrap_or_else(|| "engine starting".into()),
-    ))
 }
 
 fn rules(tools: Option<&Tools>) -> Vec<Rule> {

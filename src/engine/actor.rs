@@ -2,17 +2,18 @@
 //! returns the next; `engine.rs` has the diagram.
 
 use std::pin::pin;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::child::{Child, End, StartError, Surroundings, sweep, sweep_earlier};
+use super::child::{Child, End, StartError, Surroundings, sweep, sweep_all, sweep_earlier};
 use super::environment::Preparation;
 use super::guard::{self, Recycling};
 use super::handle::Wish;
 use super::operation::Operation;
 use super::state::{Ready, Snapshot, State};
+use super::sweep::Swept;
 use crate::backoff::{self, Budget, Verdict, jitter};
 use crate::id::Generation;
 use crate::opencode;
@@ -21,6 +22,12 @@ use crate::workspace;
 
 /// Health checks that may fail in a row before the child counts as wedged.
 const MISSES: u32 = 3;
+
+/// Further sweeps at the end of the program, where the last one did not do.
+const LAST_SWEEPS: usize = 2;
+
+/// Between two sweeps, where one did not do.
+const BETWEEN_SWEEPS: Duration = Duration::from_millis(100);
 
 pub(super) struct Actor {
     around: Surroundings,
@@ -33,6 +40,8 @@ pub(super) struct Actor {
     preparation: Preparation,
     generation: Generation,
     port: u16,
+    /// How the last sweep ended.
+    swept: Swept,
 }
 
 /// The next state, with what it needs.
@@ -91,11 +100,12 @@ impl Actor {
             preparation: Preparation::default(),
             generation: Generation::default(),
             port,
+            swept: Swept::default(),
         }
     }
 
     pub(super) async fn run(mut self) {
-        sweep_earlier(&self.around.nursery).await;
+        self.swept = sweep_earlier(&self.around.nursery).await;
         let mut next = Next::Start {
             attempt: 0,
             wish: None,
@@ -108,6 +118,12 @@ impl Actor {
                 Next::Wait { verdict, wish } => self.wait(verdict, wish).await,
                 Next::Leave => break,
             };
+        }
+        for _ in 0..LAST_SWEEPS {
+            if self.swept.ended() {
+                break;
+            }
+            self.swept = sweep_all(&self.around.nursery).await;
         }
         self.publish(State::Stopped);
     }
@@ -173,6 +189,9 @@ impl Actor {
     }
 
     async fn start(&mut self, attempt: usize, mut wish: Option<Wish>) -> Next {
+        if let Err(interruption) = self.end_leftovers(&mut wish).await {
+            return self.obey(interruption);
+        }
         self.generation = self.generation.next();
         // While it keeps failing, the reason is worth more than the news that it is tried again.
         self.publish(if self.budget.is_spent() {
@@ -195,12 +214,12 @@ impl Actor {
         let mut child = match spawned {
             Ok(Ok(child)) => child,
             Ok(Err(error)) => {
-                sweep(&self.around.nursery).await;
+                self.swept = sweep(&self.around.nursery).await;
                 return self.failed(&error, wish);
             }
             Err(interruption) => {
                 self.publish(State::Stopping);
-                sweep(&self.around.nursery).await;
+                self.swept = sweep(&self.around.nursery).await;
                 return self.obey(interruption);
             }
         };
@@ -240,6 +259,26 @@ impl Actor {
         }
     }
 
+    /// Sweeps until nothing of an earlier child runs: what does could take the next one's secrets.
+    async fn end_leftovers(&mut self, wish: &mut Option<Wish>) -> Result<(), Interruption> {
+        while !self.swept.ended() {
+            self.publish(State::Sweeping);
+            let nursery = self.around.nursery.clone();
+            let sweeping = async {
+                tokio::time::sleep(BETWEEN_SWEEPS).await;
+                sweep_all(&nursery).await
+            };
+            let Self {
+                wishes_rx,
+                shutdown,
+                port,
+                ..
+            } = &mut *self;
+            self.swept = unless_interrupted(sweeping, wishes_rx, shutdown, *port, wish).await?;
+        }
+        Ok(())
+    }
+
     async fn serve(&mut self, mut child: Child, ready: Ready) -> Next {
         let around = self.around.clone();
         // Outside the loop: somebody who asks often must not keep it from counting.
@@ -256,11 +295,17 @@ impl Actor {
                     other => return self.leave_child(child, other).await,
                 },
             };
-            let error = StartError::Ended(end);
             // Nothing may use it from here on.
             self.publish(State::Stopping);
             self.stop(child).await;
-            return self.failed(&error, None);
+            let verdict = if end.was_killed {
+                // Any command of the agent may do that where the kernel's sandbox does not hold it back, and
+                // ten of them are no crash loop of OpenCode's.
+                self.budget.interrupted(jitter())
+            } else {
+                self.budget.failed(Instant::now(), jitter())
+            };
+            return self.wait_after(&StartError::Ended(end), verdict, None);
         }
     }
 
@@ -298,13 +343,17 @@ impl Actor {
 
     /// Stops it in good order, until `hurry`.
     async fn stop_until(&mut self, child: Child, hurry: &CancellationToken) {
-        child.stop(&self.around, hurry).await;
+        self.swept = child.stop(&self.around, hurry).await;
         self.snapshot_tx
             .send_modify(|snapshot| snapshot.process = None);
     }
 
     fn failed(&mut self, error: &StartError, wish: Option<Wish>) -> Next {
         let verdict = self.budget.failed(Instant::now(), jitter());
+        self.wait_after(error, verdict, wish)
+    }
+
+    fn wait_after(&mut self, error: &StartError, verdict: Verdict, wish: Option<Wish>) -> Next {
         let (delay, spent) = match verdict {
             Verdict::Retry { delay, .. } => (delay, false),
             Verdict::Exhausted { delay } => (delay, true),
@@ -399,6 +448,7 @@ async fn wedged(ready: &Ready, config: &super::Config) -> End {
                     return End {
                         how,
                         last_words: String::new(),
+                        was_killed: false,
                     };
                 }
             }

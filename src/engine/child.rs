@@ -1,7 +1,7 @@
 //! One life of the child: spawn, wait until it takes work, stop. Owned by the actor.
 
 use std::io;
-use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
@@ -15,12 +15,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::environment::{self, Home, Preparation, PrepareError};
-use super::nursery::{Nursery, Scope, Swept, pid_of};
-use super::output::{self, Tail};
+use super::nursery::{Nursery, Scope, pid_of};
+use super::output::{self, Announced, Tail};
 use super::runners::Runners;
 use super::state::Ready;
-use super::{Briefings, Config};
-use crate::opencode::{CallError, Client, NewSession};
+use super::sweep::Swept;
+use super::{Briefings, Config, git};
+use crate::opencode::{self, CallError, Client, NewSession};
 use crate::secret::Secret;
 use crate::workspace;
 
@@ -55,6 +56,11 @@ pub(super) enum StartError {
     Exited(End),
     #[error("it did not say where it listens within {} s", .0.as_secs())]
     Silent(Duration),
+    #[error(
+        "it listens without having asked for its secrets: this binary is not OpenCode {}",
+        crate::opencode::VERSION
+    )]
+    Unprotected,
     #[error("it listens, but was not healthy within {} s: could not {error}", .within.as_secs())]
     Unhealthy { within: Duration, error: CallError },
     #[error("it {}{}", .0.how, .0.last_words)]
@@ -72,6 +78,8 @@ pub(super) struct End {
     pub(super) how: String,
     /// Follows at the end of the sentence; may be empty.
     pub(super) last_words: String,
+    /// By a signal that is sent and not by a fault of its own.
+    pub(super) was_killed: bool,
 }
 
 /// A running child.
@@ -83,7 +91,7 @@ pub(super) struct Child {
     /// When it has to be ready, but for the time that a missing mount takes.
     deadline: tokio::time::Instant,
     password: Secret,
-    address_rx: watch::Receiver<Option<SocketAddr>>,
+    announced_rx: watch::Receiver<Announced>,
     tail: Tail,
     /// Ends when the child and all that hold its stderr are gone.
     stderr: Option<JoinHandle<()>>,
@@ -94,6 +102,8 @@ pub(super) struct Child {
 #[derive(Clone, Debug)]
 pub(super) struct Surroundings {
     pub(super) config: Config,
+    /// The path of our binary, as the child can run it.
+    pub(super) own_binary: String,
     pub(super) home: Home,
     pub(super) mark: String,
     pub(super) nursery: Nursery,
@@ -125,9 +135,17 @@ impl Child {
             .map_err(StartError::Prepare)?;
         let password = Secret::random();
         let briefing = around.briefings.next();
-        let policy = around.runners.policy();
-        let command =
-            environment::command(&around.config, &around.home, &around.mark, port, policy);
+        // A pair of sockets and not a pipe: the end that a process holds of a pipe can be opened a second
+        // time through `/proc` by others of its user, as long as the process is not closed to inspection.
+        let (ours, theirs) = UnixStream::pair().map_err(StartError::Spawn)?;
+        let command = environment::command(
+            &around.config,
+            &around.home,
+            &around.mark,
+            port,
+            theirs.into(),
+            around.runners.policy(),
+        );
         let spawned = tokio::time::timeout_at(deadline, around.nursery.spawn(command)).await;
         let mut process = spawned
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
@@ -136,30 +154,30 @@ impl Child {
             pid_of(&process).ok_or_else(|| StartError::Spawn(io::Error::other("it has no pid")))?;
         around.runners.serve(pid);
 
-        let (address_tx, address_rx) = watch::channel(None);
+        let (announced_tx, announced_rx) = watch::channel(Announced::default());
         let tail = Tail::default();
         let secrets = vec![password.clone(), briefing.token];
         if let Some(stdout) = process.stdout.take() {
             around
                 .tracker
-                .spawn(output::stdout(stdout, secrets.clone(), address_tx));
+                .spawn(output::stdout(stdout, secrets.clone(), announced_tx));
         }
         let stderr = process.stderr.take().map(|stderr| {
             around
                 .tracker
                 .spawn(output::stderr(stderr, secrets, tail.clone()))
         });
-        if let Some(stdin) = process.stdin.take() {
-            let secrets = environment::secrets(&password, &briefing.configuration);
-            around.tracker.spawn(hand_over(stdin, secrets));
-        }
+        let git = [around.own_binary.as_str(), git::NAME];
+        let secrets = opencode::config::secrets(&password, &briefing.configuration, &git);
+        let handing_over = hand_over(ours, announced_rx.clone(), secrets);
+        around.tracker.spawn(handing_over);
         Ok(Self {
             process,
             pid,
             since: Instant::now(),
             deadline,
             password,
-            address_rx,
+            announced_rx,
             tail,
             stderr,
             client: None,
@@ -174,13 +192,19 @@ impl Child {
         workspace: &mut workspace::Watch,
     ) -> Result<Ready, StartError> {
         let (limit, deadline) = (around.config.start_timeout, self.deadline);
-        let address = tokio::select! {
-            address = self.address_rx.wait_for(Option::is_some) => address.ok().and_then(|address| *address),
+        let announced = tokio::select! {
+            announced = self.announced_rx.wait_for(|announced| announced.address.is_some()) => {
+                announced.ok().map(|announced| *announced)
+            }
             // The arms below watch for the end; a closed stdout alone says nothing.
             () = tokio::time::sleep_until(deadline) => None,
             _ = around.nursery.wait(&mut self.process, self.pid) => None,
         };
-        let Some(address) = address else {
+        let Some(Announced {
+            address: Some(address),
+            closed,
+        }) = announced
+        else {
             return Err(
                 match tokio::time::timeout_at(deadline, self.wait(&around.nursery)).await {
                     Ok(end) => StartError::Exited(end),
@@ -188,6 +212,9 @@ impl Child {
                 },
             );
         };
+        if !closed {
+            return Err(StartError::Unprotected);
+        }
         let client = Client::new(address, self.password.clone()).map_err(StartError::WarmUp)?;
         self.client = Some(client.clone());
         let warming = async {
@@ -222,14 +249,15 @@ impl Child {
             }
         }
         End {
+            was_killed: status.as_ref().is_ok_and(was_killed),
             how: describe(status),
             last_words: self.tail.sentence(),
         }
     }
 
     /// The ladder: dispose, TERM, KILL, sweep. Each rung has its deadline; `hurry` skips to KILL.
-    /// Returns how many processes outlived the child and had to be swept.
-    pub(super) async fn stop(mut self, around: &Surroundings, hurry: &CancellationToken) -> usize {
+    /// Returns what became of the processes that outlived the child.
+    pub(super) async fn stop(mut self, around: &Surroundings, hurry: &CancellationToken) -> Swept {
         if let Some(client) = self.client.clone() {
             tokio::select! {
                 disposed = client.dispose(DISPOSE) => if let Err(error) = disposed {
@@ -273,44 +301,69 @@ impl Child {
     }
 }
 
-/// Gives the shim what must not stand in an environment that can be read. A shim that died first is
-/// found by whoever waits for it.
-async fn hand_over(mut stdin: process::ChildStdin, secrets: Vec<u8>) {
-    match stdin.write_all(&secrets).await {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            tracing::error!(%error, "the engine could not be given its secrets");
-        }
-        _ => {}
+/// Gives the child its secrets once it says that it is closed to inspection. A child that ends before that
+/// is found by whoever waits for it.
+async fn hand_over(
+    stream: UnixStream,
+    mut announced_rx: watch::Receiver<Announced>,
+    secrets: Secret,
+) {
+    let closed = announced_rx.wait_for(|announced| announced.closed).await;
+    if closed.map(drop).is_err() {
+        return;
+    }
+    let handed_over = async {
+        stream.set_nonblocking(true)?;
+        let mut stream = tokio::net::UnixStream::from_std(stream)?;
+        stream.write_all(secrets.expose().as_bytes()).await
+    };
+    if let Err(error) = handed_over.await
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        tracing::error!(%error, "the engine could not be given its secrets");
     }
 }
 
 /// Ends what the child left behind.
-pub(super) async fn sweep(nursery: &Nursery) -> usize {
+pub(super) async fn sweep(nursery: &Nursery) -> Swept {
     report(nursery.sweep(Scope::Leftovers).await)
 }
 
 /// Ends what a sidecar that was killed left behind.
-pub(super) async fn sweep_earlier(nursery: &Nursery) {
-    report(nursery.sweep(Scope::Marked).await);
+pub(super) async fn sweep_earlier(nursery: &Nursery) -> Swept {
+    report(nursery.sweep(Scope::Marked).await)
 }
 
-fn report(swept: Swept) -> usize {
-    if swept.stuck {
-        tracing::error!("the sweep for processes of the engine does not come to an end");
+/// Both of these, until there is nothing for either.
+pub(super) async fn sweep_all(nursery: &Nursery) -> Swept {
+    let earlier = sweep_earlier(nursery).await;
+    if earlier.ended() {
+        sweep(nursery).await
+    } else {
+        earlier
     }
+}
+
+fn report(swept: Swept) -> Swept {
     if swept.killed > 0 {
         tracing::warn!(
             processes = swept.killed,
             "killed processes that outlived the engine"
         );
     }
-    if swept.survived > 0 {
+    if swept.dying > 0 {
         tracing::error!(
-            processes = swept.survived,
-            "processes of the engine cannot be killed"
+            processes = swept.dying,
+            "the kernel does not let go of killed processes of the engine"
         );
     }
-    swept.killed
+    if !swept.ended() {
+        tracing::error!(
+            processes = swept.running,
+            "processes of the engine still run; no new one starts before they are ended"
+        );
+    }
+    swept
 }
 
 async fn healthy(
@@ -343,6 +396,14 @@ async fn warm_up(client: &Client, config: &Config) -> Result<(), CallError> {
     };
     let session = client.create_session(&new).await?;
     client.delete_session(&session.id).await
+}
+
+/// Whether somebody sent the signal that ended it.
+fn was_killed(status: &ExitStatus) -> bool {
+    use std::os::unix::process::ExitStatusExt as _;
+    let sent = [Signal::HUP, Signal::INT, Signal::KILL, Signal::TERM];
+    let signal = status.signal().and_then(Signal::from_named_raw);
+    signal.is_some_and(|signal| sent.contains(&signal))
 }
 
 fn describe(status: io::Result<ExitStatus>) -> String {

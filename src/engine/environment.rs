@@ -5,7 +5,8 @@
 
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -16,7 +17,6 @@ use super::process_table::MARK;
 use super::{Config, shim};
 use crate::opencode;
 use crate::sandbox::User;
-use crate::secret::Secret;
 use crate::text::plain;
 
 /// Features of OpenCode that reach for the network, or run what lies in the workspace. FACTS §1 tells
@@ -32,14 +32,23 @@ const SWITCHES: &[(&str, &str)] = &[
     ("OPENCODE_DISABLE_CLAUDE_CODE", "1"),
 ];
 
-/// The directory of OpenCode's sessions, the only one that outlives a child.
+/// The directory of OpenCode's data, of which only [`DATABASE`] outlives a child.
 const SESSIONS: &str = "share";
+
+/// OpenCode's own folder in it.
+const SESSIONS_OF_OPENCODE: &str = "opencode";
+
+/// The file that Bun runs before OpenCode.
+const PRELOAD: &str = "preload.js";
+
+/// The session database and what of it is not yet in its file. SQLite's third file, `-shm`, is made anew.
+const DATABASE: [&str; 2] = ["opencode.db", "opencode.db-wal"];
 
 /// The home and the temporary folder of the agent's commands. Not the child's own: what a command writes there
 /// must not be read by OpenCode or by the git that OpenCode starts.
 const COMMANDS: [&str; 2] = ["commands/home", "commands/tmp"];
 
-/// Where the child's files live. All of it is ours to wipe but [`SESSIONS`].
+/// Where the child's files live. All of it is ours to wipe but [`DATABASE`].
 #[derive(Clone, Debug)]
 pub(super) struct Home {
     root: PathBuf,
@@ -73,21 +82,26 @@ impl Home {
     /// Makes the directories anew. Blocking.
     ///
     /// Everything but the sessions goes first, known or not: the agent can write here, OpenCode runs
-    /// what it finds in several places (`.opencode/plugin` of the home, `plugin` of the configuration),
-    /// and no file of one child may run in the next. It also ends the libraries of 5.6 MB that each
-    /// start of OpenCode unpacks into the temporary directory and never removes.
+    /// what it finds in several places (`.opencode/plugin` of the home, `plugin` of the configuration,
+    /// filters that the git configuration of a snapshot names), and no file of one child may run in the
+    /// next. It also ends the libraries of 5.6 MB that each start of OpenCode unpacks into the temporary
+    /// directory and never removes. What the database holds besides sessions is cleared by the preload.
     fn prepare(&self) -> Result<(), PrepareError> {
         private(&self.root)?;
-        for entry in fs::read_dir(&self.root).map_err(at(&self.root))? {
-            let entry = entry.map_err(at(&self.root))?;
-            if entry.file_name() != SESSIONS {
-                remove(&entry.path())?;
-            }
-        }
-        for name in ["tmp", "home", SESSIONS, "state", "cache"]
-            .iter()
-            .chain(&COMMANDS)
-        {
+        remove_all_but(&self.root, |entry| {
+            entry.file_name() == SESSIONS && is_directory(entry)
+        })?;
+        let data = self.path(SESSIONS);
+        private(&data)?;
+        remove_all_but(&data, |entry| {
+            entry.file_name() == SESSIONS_OF_OPENCODE && is_directory(entry)
+        })?;
+        let opencode = data.join(SESSIONS_OF_OPENCODE);
+        private(&opencode)?;
+        remove_all_but(&opencode, |entry| {
+            DATABASE.iter().any(|name| entry.file_name() == *name) && is_only_file(entry)
+        })?;
+        for name in ["tmp", "home", "state", "cache"].iter().chain(&COMMANDS) {
             private(&self.path(name))?;
         }
         for (name, text) in opencode::config::folder() {
@@ -95,14 +109,17 @@ impl Home {
             file.parent().map_or(Ok(()), private)?;
             fs::write(&file, text).map_err(at(&file))?;
         }
+        let preload = self.path(PRELOAD);
+        fs::write(&preload, opencode::config::PRELOAD).map_err(at(&preload))?;
         match self.user {
             Some(user) => give(&self.root, user).map_err(at(&self.root)),
             None => Ok(()),
         }
     }
 
-    fn variables(&self) -> [(&'static str, PathBuf); 6] {
+    fn variables(&self) -> [(&'static str, PathBuf); 7] {
         [
+            (opencode::config::PRELOAD_VARIABLE, self.path(PRELOAD)),
             ("HOME", self.path("home")),
             ("XDG_CONFIG_HOME", self.path("config")),
             ("XDG_DATA_HOME", self.path(SESSIONS)),
@@ -166,6 +183,33 @@ fn private(path: &Path) -> Result<(), PrepareError> {
     made.map_err(at(path))
 }
 
+fn remove_all_but(
+    directory: &Path,
+    kept: impl Fn(&fs::DirEntry) -> bool,
+) -> Result<(), PrepareError> {
+    for entry in fs::read_dir(directory).map_err(at(directory))? {
+        let entry = entry.map_err(at(directory))?;
+        if !kept(&entry) {
+            remove(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether it is a directory, and not a link to one: what the agent links to is not ours.
+fn is_directory(entry: &fs::DirEntry) -> bool {
+    entry.file_type().is_ok_and(|kind| kind.is_dir())
+}
+
+/// Whether it is a file that has no other name: under another one it may be the journal, which a child
+/// would then write to.
+fn is_only_file(entry: &fs::DirEntry) -> bool {
+    // Does not follow links.
+    entry
+        .metadata()
+        .is_ok_and(|metadata| metadata.is_file() && metadata.nlink() == 1)
+}
+
 /// Removes a file or a whole directory, never what a link points to.
 fn remove(path: &Path) -> Result<(), PrepareError> {
     let is_dir = fs::symlink_metadata(path).map_err(at(path))?.is_dir();
@@ -204,14 +248,14 @@ fn open_up(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The command that becomes the child, without its secrets.
-///
-/// `policy` is what it confines itself by.
+/// The command that becomes the child, without its secrets; it reads them from `secrets`. `policy` is what it
+/// confines itself by.
 pub(super) fn command(
     config: &Config,
     home: &Home,
     mark: &str,
     port: u16,
+    secrets: OwnedFd,
     policy: &Path,
 ) -> Command {
     let mut command = Command::new("/proc/self/exe");
@@ -239,34 +283,17 @@ pub(super) fn command(
         .env(MARK, mark)
         // Not the workspace: a mount that is missing or hangs must not keep the child from starting.
         .current_dir(home.path("home"))
-        .stdin(Stdio::piped())
+        .stdin(secrets)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true);
     command
 }
 
-/// The variables that must not be seen, as the shim reads them from its stdin.
-pub(super) fn secrets(password: &Secret, configuration: &Secret) -> Vec<u8> {
-    let pairs = [
-        (opencode::PASSWORD_VARIABLE, password),
-        (opencode::CONFIG_VARIABLE, configuration),
-    ];
-    let mut bytes = Vec::new();
-    for (name, value) in pairs {
-        bytes.extend_from_slice(name.as_bytes());
-        bytes.push(b'=');
-        bytes.extend_from_slice(value.expose().as_bytes());
-        bytes.push(0);
-    }
-    bytes
-}
-
 /// Names the processes of one data directory. The same in every life of the sidecar, so that a new one
 /// recognises what a killed one left behind; made of the directory's identity and not its path, because
 /// two pods may use the same path.
 pub(super) fn mark(data_dir: &Path) -> io::Result<String> {
-    use std::os::unix::fs::MetadataExt as _;
     let metadata = fs::metadata(data_dir)?;
     Ok(format!("{:x}-{:x}", metadata.dev(), metadata.ino()))
 }
@@ -293,8 +320,18 @@ mod tests {
             "cache/x",
             "tmp/x",
             "unknown/x",
+            "share/x",
+            "share/opencode/auth.json",
+            "share/opencode/opencode.db-shm",
+            "share/opencode/log/opencode.log",
+            "share/opencode/snapshot/a/b/config",
+            "share/opencode/tool-output/tool_1",
         ];
-        for file in planted.iter().chain(&["share/opencode/opencode.db"]) {
+        let kept = [
+            "share/opencode/opencode.db",
+            "share/opencode/opencode.db-wal",
+        ];
+        for file in planted.iter().chain(&kept) {
             let file = home.root.join(file);
             fs::create_dir_all(file.parent().unwrap()).unwrap();
             fs::write(file, "").unwrap();
@@ -307,8 +344,36 @@ mod tests {
         for file in planted {
             assert!(!home.root.join(file).exists(), "{file}");
         }
-        assert!(home.path("share/opencode/opencode.db").exists());
+        for file in kept {
+            assert!(home.path(file).exists(), "{file}");
+        }
         assert!(outside.join("kept").exists(), "no link is followed");
+    }
+
+    #[test]
+    fn a_database_that_is_elsewhere_too_is_not_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = dir.path().join("journal.db");
+        fs::write(&journal, "journal").unwrap();
+        let home = Home::new(dir.path(), None);
+        let database = home.path("share/opencode/opencode.db");
+        for link in [
+            std::os::unix::fs::symlink::<PathBuf, PathBuf>,
+            fs::hard_link,
+        ] {
+            home.prepare().unwrap();
+            link(journal.clone(), database.clone()).unwrap();
+            home.prepare().unwrap();
+            assert!(fs::symlink_metadata(&database).is_err());
+        }
+        fs::remove_dir_all(home.path("share")).unwrap();
+        let other = dir.path().join("other/opencode");
+        fs::create_dir_all(&other).unwrap();
+        std::os::unix::fs::symlink(dir.path().join("other"), home.path("share")).unwrap();
+        home.prepare().unwrap();
+        assert!(!home.path("share").is_symlink());
+        assert_eq!(fs::read_to_string(&journal).unwrap(), "journal");
+        assert!(other.exists());
     }
 
     #[test]

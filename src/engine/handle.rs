@@ -19,7 +19,7 @@ use super::nursery::{Nursery, Scope};
 use super::operation::{Admission, Operation};
 use super::runners::Runners;
 use super::state::Snapshot;
-use super::{Briefings, Config, process_table};
+use super::{Briefings, Config, OomScore, process_table};
 use crate::id::Generation;
 use crate::sandbox;
 use crate::shutdown::Shutdown;
@@ -100,18 +100,20 @@ pub(crate) struct Status {
 pub(crate) fn spawn(
     config: Config,
     briefings: Briefings,
+    oom_score: Option<OomScore>,
     workspace: workspace::Watch,
     shutdown: Shutdown,
     tracker: &TaskTracker,
 ) -> io::Result<(Handle, JoinHandle<()>)> {
     let mark = environment::mark(&config.data_dir)?;
+    let own_binary = std::env::current_exe()?.to_string_lossy().into_owned();
     // Before anything is started: later there would be more than guests.
     let guests = process_table::guests(
         &process_table::read(&[process_table::our_mark(&mark)]),
         rustix::process::getpid(),
     );
     let places = Places::of_this_process(config.memory_limit, guests);
-    let nursery = Nursery::start(mark.clone(), tracker, shutdown.gone.clone())?;
+    let nursery = Nursery::start(mark.clone(), oom_score, tracker, shutdown.gone.clone())?;
     let (snapshot_tx, snapshot_rx) = watch::channel(Snapshot::new());
     let (wishes_tx, wishes_rx) = mpsc::channel(QUEUE);
     let project_dir = config.workspace.display().to_string();
@@ -122,6 +124,7 @@ pub(crate) fn spawn(
         home,
         config,
         runners,
+        own_binary,
         mark,
         nursery: nursery.clone(),
         tracker: tracker.clone(),
@@ -346,7 +349,8 @@ mod tests {
         let config = Config::without_child(dir.path());
         let workspace = workspace::spawn(dir.path(), &tracker, shutdown.gone.clone());
         let briefings = Briefings::new(|| panic!("no briefing"));
-        let (handle, keeper) = spawn(config, briefings, workspace, shutdown, &tracker).unwrap();
+        let (handle, keeper) =
+            spawn(config, briefings, None, workspace, shutdown, &tracker).unwrap();
         let ended = tokio::time::timeout(Duration::from_secs(20), keeper).await;
         assert!(ended.unwrap().unwrap_err().is_panic());
         // Nobody is there to ask, and nobody waits for ever.

@@ -12,10 +12,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions, getpid, pidfd_open,
-    pidfd_send_signal, set_child_subreaper, waitid, waitpid,
+    Pid, WaitId, WaitIdOptions, WaitOptions, getpid, set_child_subreaper, waitid, waitpid,
 };
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
@@ -23,19 +21,18 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::oom_score::OomScore;
 use super::process_table::{self, Process};
+use super::sweep::{self, Spared, Swept};
 
 /// Requests waiting for the thread. It is asked by one actor and one signal task.
 const QUEUE: usize = 16;
 
-/// How long a sweep goes on killing before it reports what it could not kill.
-const SWEEP_DEADLINE: Duration = Duration::from_secs(2);
-
 /// How long a sweep may take altogether: `/proc` itself can hang on a process that does.
 const SWEEP_LIMIT: Duration = Duration::from_secs(3);
 
-/// How long one killed process may take to go, before the next is looked at.
-const DEATH_DEADLINE: Duration = Duration::from_millis(200);
+/// How long a sweep by marks or sessions goes on killing before it reports what it could not kill.
+const FOUND_DEADLINE: Duration = Duration::from_secs(2);
 
 /// Handle to the thread. It ends when the last handle is dropped.
 #[derive(Clone, Debug)]
@@ -48,22 +45,12 @@ pub(super) struct Nursery {
 /// a session come with its name.
 type Children = Arc<Mutex<HashMap<Pid, Option<String>>>>;
 
-/// What a sweep found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Swept {
-    pub(super) killed: usize,
-    /// Still there at the deadline: stuck in the kernel.
-    pub(super) survived: usize,
-    /// It did not come to an end, and nothing is known.
-    pub(super) stuck: bool,
-}
-
 /// Whom a sweep ends.
 #[derive(Debug)]
 pub(super) enum Scope {
     /// What carries our mark: an earlier life's.
     Marked,
-    /// Everything of ours that no living child accounts for.
+    /// Everything that descends from us, but a living child.
     Leftovers,
     /// The commands of these sessions of OpenCode: all that descends from their runners. Also what has
     /// come to us from a runner that died, which is no living session's.
@@ -90,6 +77,7 @@ impl Nursery {
     /// `mark` is the value of [`process_table::MARK`] by which a sweep knows what is ours.
     pub(super) fn start(
         mark: String,
+        oom_score: Option<OomScore>,
         tracker: &TaskTracker,
         stop: CancellationToken,
     ) -> std::io::Result<Self> {
@@ -103,6 +91,7 @@ impl Nursery {
             mark,
             children: children.clone(),
             guests,
+            oom_score,
         };
         std::thread::Builder::new()
             .name("nursery".into())
@@ -171,7 +160,7 @@ impl Nursery {
         match tokio::time::timeout(SWEEP_LIMIT, swept).await {
             Ok(Ok(swept)) => swept,
             Ok(Err(_)) | Err(_) => Swept {
-                stuck: true,
+                lost: true,
                 ..Swept::default()
             },
         }
@@ -193,16 +182,20 @@ struct Thread {
     children: Children,
     /// What ran under this process before it became the sidecar. An entry point starts such things.
     guests: Vec<Process>,
+    oom_score: Option<OomScore>,
 }
 
 // === impl Thread ===
 
 impl Thread {
-    fn run(self, mut inbox: mpsc::Receiver<Request>) {
+    fn run(mut self, mut inbox: mpsc::Receiver<Request>) {
         while let Some(request) = inbox.blocking_recv() {
             match request {
                 Request::Spawn(mut command, session, reply) => {
-                    let child = command.spawn();
+                    let child = match &mut self.oom_score {
+                        Some(score) => score.for_child(|| command.spawn()),
+                        None => command.spawn(),
+                    };
                     let pid = child.as_ref().ok().and_then(pid_of);
                     self.children.lock().extend(pid.map(|pid| (pid, session)));
                     // Whoever asked may have gone: dropping the child kills it (kill_on_drop), and
@@ -233,93 +226,78 @@ impl Thread {
     }
 
     fn sweep(&self, scope: &Scope) -> Swept {
-        let deadline = Instant::now() + SWEEP_DEADLINE;
-        let mut killed = HashSet::new();
-        loop {
-            let left = self.find(scope);
-            if left.is_empty() || Instant::now() > deadline {
-                return Swept {
-                    killed: killed.len(),
-                    survived: left.len(),
-                    stuck: false,
-                };
+        match scope {
+            Scope::Leftovers => sweep::descendants(&Spared {
+                children: self.other_children(None),
+                guests: &self.guests,
+            }),
+            Scope::Marked => {
+                let marks = [process_table::our_mark(&self.mark)];
+                sweep_found(|| process_table::marked(&process_table::read(&marks)))
             }
-            for process in left {
-                if Instant::now() > deadline {
-                    break;
-                }
-                if !process.zombie {
-                    killed.insert((process.pid, process.started));
-                    kill(&process);
-                }
-                let waited_for = self.children.lock().contains_key(&process.pid);
-                if process.parent == Some(getpid()) && !waited_for {
-                    waitpid(Some(process.pid), WaitOptions::NOHANG).ok();
-                }
-            }
+            Scope::Sessions(sessions) => sweep_found(|| self.commands_of(sessions)),
         }
     }
 
-    fn find(&self, scope: &Scope) -> Vec<Process> {
-        let marks: Vec<String> = match scope {
-            Scope::Marked | Scope::Leftovers => vec![process_table::our_mark(&self.mark)],
-            Scope::Sessions(_) => Vec::new(),
+    /// What descends from the runners of these sessions, and orphans.
+    fn commands_of(&self, sessions: &[String]) -> Vec<Process> {
+        let ended: Vec<Pid> = self
+            .children
+            .lock()
+            .iter()
+            .filter(|(_, session)| session.as_ref().is_some_and(|one| sessions.contains(one)))
+            .map(|(pid, _)| *pid)
+            .collect();
+        let kept = Spared {
+            children: self.other_children(Some(&ended)),
+            guests: &self.guests,
         };
-        let all = process_table::read(&marks);
-        let found = match scope {
-            Scope::Leftovers => {
-                let child = {
-                    let children = self.children.lock();
-                    all.iter()
-                        .map(|process| process.pid)
-                        .find(|pid| matches!(children.get(pid), Some(None)))
-                };
-                process_table::leftovers(&all, getpid(), child, &self.guests(&all))
-            }
-            Scope::Marked => process_table::marked(&all),
-            Scope::Sessions(sessions) => {
-                let (mut ended, mut kept) = (Vec::new(), self.guests(&all));
-                for (pid, session) in self.children.lock().iter() {
-                    match session {
-                        Some(session) if sessions.contains(session) => ended.push(*pid),
-                        _ => kept.push(*pid),
-                    }
-                }
-                process_table::descendants(&all, getpid(), &ended, &kept)
-            }
-        };
-        found
-            .into_iter()
-            // A zombie with another parent is that parent's to collect; it comes to us when that dies. One
-            // that tokio waits for is tokio's.
-            .filter(|process| {
-                !process.zombie
-                    || (process.parent == Some(getpid())
-                        && !self.children.lock().contains_key(&process.pid))
-            })
-            .collect()
+        let all = process_table::read(&[]);
+        process_table::descendants(&all, getpid(), &ended, &kept.of(&all))
     }
 
-    /// Those of the guests that still live; their numbers may belong to others by now.
-    fn guests(&self, all: &[Process]) -> Vec<Pid> {
-        let same = |process: &&Process| {
-            self.guests
-                .iter()
-                .any(|guest| (guest.pid, guest.started) == (process.pid, process.started))
+    /// The children that tokio waits for, without `ended`; without it those that run no session's commands.
+    fn other_children(&self, ended: Option<&[Pid]>) -> HashSet<Pid> {
+        let children = self.children.lock();
+        let other = |(pid, session): &(&Pid, &Option<String>)| match ended {
+            Some(ended) => !ended.contains(pid),
+            None => session.is_none(),
         };
-        all.iter().filter(same).map(|process| process.pid).collect()
+        children.iter().filter(other).map(|(pid, _)| *pid).collect()
     }
 }
 
-/// Kills by a descriptor and waits for the end, so that a pid given anew is never hit.
-fn kill(process: &Process) {
-    let Ok(pidfd) = pidfd_open(process.pid, PidfdFlags::empty()) else {
-        return;
-    };
-    let same = process_table::one(process.pid).is_some_and(|now| now.started == process.started);
-    if same && pidfd_send_signal(&pidfd, Signal::KILL).is_ok() {
-        let limit = Timespec::try_from(DEATH_DEADLINE).ok();
-        poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], limit.as_ref()).ok();
+/// Kills what `find` finds, until it finds nothing that lives.
+fn sweep_found(find: impl Fn() -> Vec<Process>) -> Swept {
+    let deadline = Instant::now() + FOUND_DEADLINE;
+    let mut killed = HashSet::new();
+    loop {
+        // A zombie with another parent is that parent's to collect; it comes to us when that dies.
+        let (dead, alive): (Vec<Process>, Vec<Process>) =
+            find().into_iter().partition(|process| process.zombie);
+        let before = killed.len();
+        for process in &alive {
+            if sweep::kill(process) {
+                killed.insert((process.pid, process.started));
+            }
+        }
+        for process in alive.iter().chain(&dead) {
+            if process.parent == Some(getpid()) {
+                waitpid(Some(process.pid), WaitOptions::NOHANG).ok();
+            }
+        }
+        let fresh = killed.len() - before;
+        if alive.is_empty() || Instant::now() > deadline {
+            return Swept {
+                killed: killed.len(),
+                dying: alive.len() - fresh.min(alive.len()),
+                running: if alive.is_empty() { 0 } else { fresh },
+                lost: false,
+            };
+        }
+        if fresh == 0 {
+            sweep::wait_for(alive.first().map(|process| &process.pid));
+        }
     }
 }
 

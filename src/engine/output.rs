@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::sync::watch;
 
+use crate::opencode::config::READY_FOR_SECRETS;
 use crate::secret::{Secret, scrub};
 
 const MAX_LINE: usize = 4096;
@@ -23,6 +24,14 @@ const TAIL_LINE: usize = 300;
 
 /// OpenCode says where it listens in one line of this form.
 const LISTENING: &str = "opencode server listening on http://";
+
+/// What the child says of itself on stdout.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Announced {
+    /// Nobody can look into it any more, and it waits for its secrets.
+    pub(super) closed: bool,
+    pub(super) address: Option<SocketAddr>,
+}
 
 /// The last lines of a child's stderr.
 #[derive(Clone, Debug, Default)]
@@ -50,19 +59,23 @@ impl Tail {
     }
 }
 
-/// Reads stdout until it ends; the first address said goes to `address_tx`.
+/// Reads stdout until it ends; what the child says of itself goes to `announced_tx`, each once.
 pub(super) async fn stdout(
     reader: impl AsyncRead + Unpin,
     secrets: Vec<Secret>,
-    address_tx: watch::Sender<Option<SocketAddr>>,
+    announced_tx: watch::Sender<Announced>,
 ) {
     let mut limit = Limit::new(Instant::now());
     lines(reader, |line| {
         // What is said later may come from a tool.
+        let said = *announced_tx.borrow();
         if let Some(address) = address(line)
-            && address_tx.borrow().is_none()
+            && said.address.is_none()
         {
-            address_tx.send_replace(Some(address));
+            announced_tx.send_modify(|announced| announced.address = Some(address));
+        }
+        if line == READY_FOR_SECRETS && said == Announced::default() {
+            announced_tx.send_modify(|announced| announced.closed = true);
         }
         if limit.admit(Instant::now()) {
             tracing::debug!(target: "opencode", "{}", clean(line, &secrets));
@@ -223,12 +236,25 @@ mod tests {
         }
     }
 
+    async fn announced(said: String) -> Announced {
+        let (announced_tx, announced_rx) = watch::channel(Announced::default());
+        stdout(said.as_bytes(), Vec::new(), announced_tx).await;
+        *announced_rx.borrow()
+    }
+
     #[tokio::test]
     async fn the_first_address_counts() {
-        let (address_tx, address_rx) = watch::channel(None);
         let said = format!("{LISTENING}127.0.0.1:1\n{LISTENING}127.0.0.1:2\n");
-        stdout(said.as_bytes(), Vec::new(), address_tx).await;
-        assert_eq!(*address_rx.borrow(), Some(([127, 0, 0, 1], 1).into()));
+        let address = announced(said).await.address;
+        assert_eq!(address, Some(([127, 0, 0, 1], 1).into()));
+    }
+
+    #[tokio::test]
+    async fn who_listens_already_gets_no_secrets() {
+        let said = |lines: &[&str]| announced(lines.join("\n"));
+        let listening = format!("{LISTENING}127.0.0.1:1");
+        assert!(said(&[READY_FOR_SECRETS, &listening]).await.closed);
+        assert!(!said(&[&listening, READY_FOR_SECRETS]).await.closed);
     }
 
     #[test]

@@ -50,6 +50,33 @@ pub(super) fn one(pid: Pid) -> Option<Process> {
     parse_stat(pid, &String::from_utf8_lossy(&stat))
 }
 
+/// Whether every process of this user is us or one that we descend from: whoever started us may look into us.
+pub(super) fn only_ancestors_run_as(user: u32) -> bool {
+    let all = read(&[]);
+    let mut ancestors = HashSet::new();
+    let mut next = Some(rustix::process::getpid());
+    while let Some(pid) = next.filter(|pid| ancestors.insert(*pid)) {
+        next = all
+            .iter()
+            .find(|process| process.pid == pid)
+            .and_then(|process| process.parent);
+    }
+    all.iter()
+        .filter(|process| !ancestors.contains(&process.pid))
+        .all(|process| users_of(process.pid).is_none_or(|users| !users.contains(&user)))
+}
+
+/// The users a process acts for: real, effective, saved, for files. `None`: it is gone.
+fn users_of(pid: Pid) -> Option<Vec<u32>> {
+    let status = fs::read(format!("/proc/{}/status", pid.as_raw_nonzero())).ok()?;
+    String::from_utf8_lossy(&status)
+        .lines()
+        .find_map(|line| line.strip_prefix("Uid:"))?
+        .split_whitespace()
+        .map(|user| user.parse().ok())
+        .collect()
+}
+
 /// Bytes in memory that are this process's.
 pub(super) fn resident_bytes(pid: Pid) -> Option<u64> {
     let statm = fs::read_to_string(format!("/proc/{}/statm", pid.as_raw_nonzero())).ok()?;

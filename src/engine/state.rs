@@ -27,6 +27,8 @@ pub(crate) enum State {
         until: Option<Instant>,
     },
     Stopping,
+    /// Processes of the last child still run, and no other may start beside them.
+    Sweeping,
 }
 
 /// A child that takes work.
@@ -62,7 +64,7 @@ impl State {
             Self::Ready(_) => "ready",
             Self::Waiting { .. } => "restarting",
             Self::Failed { .. } => "failed",
-            Self::Stopping => "stopping",
+            Self::Stopping | Self::Sweeping => "stopping",
         }
     }
 }
@@ -88,7 +90,8 @@ impl Snapshot {
             | State::Starting { .. }
             | State::Waiting { .. }
             | State::Failed { .. }
-            | State::Stopping => None,
+            | State::Stopping
+            | State::Sweeping => None,
         }
     }
 
@@ -104,6 +107,9 @@ impl Snapshot {
             State::Ready(_) => return None,
             State::Stopped => "engine stopped".into(),
             State::Stopping => "engine stopping".into(),
+            State::Sweeping => {
+                "engine stopping: processes that the last one left behind still run; they are being ended".into()
+            }
             State::Starting { attempt: 0 } => "engine starting".into(),
             State::Starting { attempt } => format!("engine restarting (attempt {attempt})"),
             State::Waiting { attempt, until } => {
@@ -138,6 +144,10 @@ mod tests {
         let cases = [
             (State::Stopped, "engine stopped"),
             (State::Stopping, "engine stopping"),
+            (
+                State::Sweeping,
+                "engine stopping: processes that the last one left behind still run; they are being ended",
+            ),
             (State::Starting { attempt: 0 }, "engine starting"),
             (
                 State::Starting { attempt: 3 },

@@ -292,6 +292,7 @@ fn every_word_of_the_contract() {
         Code::ToolLoop,
         Code::ShuttingDown,
         Code::EngineLost,
+        Code::WorkspaceUnavailable,
         Code::AgentError,
         Code::Internal,
     ];

@@ -11,6 +11,8 @@ use http::StatusCode;
 
 use super::meter::{Denied, LastError, Stop};
 use super::scan::ScanError;
+use super::sentence::PROVIDER_AT;
+use crate::outgoing::Untrusted;
 use crate::provider::Dialect;
 
 /// A call that the gateway answers itself. By side: the child, the gateway, the provider.
@@ -45,8 +47,10 @@ pub(super) enum ForwardError {
     // Upstream
     #[error("the provider did not begin to answer within {}", seconds(*.0))]
     HeaderTimeout(Duration),
-    #[error("the provider at {host} cannot be reached: {detail}")]
-    Unreachable { host: String, detail: String },
+    #[error("{PROVIDER_AT}{authority} cannot be reached: {detail}")]
+    Unreachable { authority: String, detail: String },
+    #[error("the provider at this address is not called: {0}")]
+    Untrusted(Untrusted),
     #[error("the provider's certificate is not trusted: {0}")]
     Certificate(&'static str),
     #[error(
@@ -90,6 +94,7 @@ impl ForwardError {
             Self::BadKey => "key_invalid",
             Self::HeaderTimeout(_) => "provider_timeout",
             Self::Unreachable { .. } => "provider_unreachable",
+            Self::Untrusted(_) => "provider_untrusted",
             Self::Certificate(_) => "provider_certificate",
             Self::Redirect => "provider_redirect",
             Self::Encoding => "provider_encoding",
@@ -107,6 +112,7 @@ impl ForwardError {
             Self::Stopped(Stop::ProviderFailing)
             | Self::Repeated
             | Self::NoClient(_)
+            | Self::Untrusted(_)
             | Self::Certificate(_)
             | Self::Redirect
             | Self::Encoding => StatusCode::FAILED_DEPENDENCY,
@@ -251,6 +257,9 @@ mod tests {
             ForwardError::Stopped(Stop::QuotaExhausted),
             ForwardError::Stopped(Stop::ProviderFailing),
             ForwardError::Repeated,
+            ForwardError::Untrusted(Untrusted::Descendant),
+            ForwardError::Untrusted(Untrusted::Unknown),
+            ForwardError::Untrusted(Untrusted::Moved),
             ForwardError::Certificate("its issuer is not known; EXTRA_CA_FILE can add one"),
             ForwardError::Redirect,
             ForwardError::Encoding,

@@ -30,7 +30,6 @@ use super::refusal::{self, Refusal};
 use super::relay::{Answer, BoxError, Call, Relay};
 use super::rewrite::{self, Changes};
 use super::table::Entry;
-use super::upstream;
 use super::usage::{Format, Tap};
 use crate::provider::{Dialect, is_reasoning_model};
 use crate::secret::Secret;
@@ -196,13 +195,11 @@ impl Exchange<'_> {
         if route.upstream.is_demo() {
             return Ok(demo::answer(body, &self.entry.demo));
         }
-        let client = self.shared.upstream.client().await?;
         let mut request = reqwest::Request::new(Method::POST, route.upstream.url());
         *request.headers_mut() = self.request_headers()?;
         *request.body_mut() = Some(reqwest::Body::wrap(segments));
-        let sent = client.execute(request).await;
-        let response = sent.map_err(|error| upstream::explain(&error, route.upstream.host()))?;
-        let response: Response<reqwest::Body> = response.into();
+        let response: Response<reqwest::Body> =
+            self.shared.providers.execute(request).await?.into();
         Ok(response.map(|body| {
             body.map_err(|error| BoxError::from(error.without_url()))
                 .boxed_unsync()
@@ -264,14 +261,13 @@ impl Exchange<'_> {
         }
         let kind = head.headers.get(CONTENT_TYPE);
         let streams = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
-        call.answering(Tap::new(
-            self.dialect,
-            if streams {
-                Format::Stream
-            } else {
-                Format::Json
-            },
-        ));
+        let format = if streams {
+            Format::Stream
+        } else {
+            Format::Json
+        };
+        let tap = Tap::new(self.dialect, format);
+        call.answering(tap.keeping(self.entry.tool_arguments.clone()));
         let mut response = Response::new(());
         *response.status_mut() = head.status;
         for name in RESPONSE_HEADERS {

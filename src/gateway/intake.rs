@@ -92,10 +92,6 @@ impl Intake {
 }
 
 /// Reads without keeping anything: a client that is still sending would not read an answer.
-pub(super) async fn ignore<B: Body<Data = Bytes> + Unpin>(body: B) {
-    ignore_until(body, Instant::now() + DEADLINE).await;
-}
-
 async fn ignore_until<B: Body<Data = Bytes> + Unpin>(mut body: B, deadline: Instant) {
     let mut ignored = 0;
     while ignored < MAX_IGNORED {

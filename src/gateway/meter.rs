@@ -15,12 +15,20 @@ use std::time::{Duration, SystemTime};
 use parking_lot::Mutex;
 
 use super::usage::Tokens;
+use crate::setting;
 
-/// What a session may spend. Absent: no limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What a session may spend. Absent: no limit. The comments are the words of `--help`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::Args)]
+#[command(next_help_heading = "Models")]
 pub(crate) struct Budget {
-    /// Input and output of all calls together. A call that is running when it is spent runs to its end.
+    /// Tokens a session may spend, unless it brings its own limit; none: no limit
+    // Input and output of all calls together. A call that is running when it is spent runs to its end.
+    #[arg(long = "max-total-tokens", value_parser =
+        setting::number(1..=1_000_000_000_000_u64, "a number of tokens from 1 to 1000000000000"))]
     pub(crate) max_total_tokens: Option<u64>,
+    /// Model calls a session may make, unless it brings its own limit; none: no limit
+    #[arg(long = "max-calls", value_parser =
+        setting::number(1..=1_000_000_000_u64, "a number of calls from 1 to 1000000000"))]
     pub(crate) max_calls: Option<u64>,
 }
 

@@ -7,10 +7,10 @@ use bytes::{Bytes, BytesMut};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body_util::BodyExt;
-use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
 
 use super::error::{self, ForwardError};
+use super::error_body::ErrorBody;
 use super::meter::{LastError, Outcome, Stop};
 use super::redact::redact_body;
 use super::relay::{Answer, Call};
@@ -19,7 +19,7 @@ use crate::provider::Dialect;
 
 /// Real error bodies are a few hundred bytes. A longer one is replaced by its beginning.
 const MAX_BODY: usize = 64 * 1024;
-/// So much of a replaced body is quoted, and of any body's message kept.
+/// So much of a replaced body is quoted.
 const MAX_QUOTE: usize = 1024;
 /// The status says most of it: the rest is not waited for long.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
@@ -32,17 +32,6 @@ pub(super) struct Refusal {
     pub(super) body: Bytes,
     /// There was more.
     cut: bool,
-}
-
-#[derive(Deserialize)]
-struct Envelope {
-    error: Option<Detail>,
-    message: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Detail {
-    message: Option<String>,
 }
 
 // === impl Refusal ===
@@ -162,17 +151,12 @@ pub(super) fn full(text: String) -> Answer {
         .boxed_unsync()
 }
 
-/// The sentence in an error body, or its beginning.
+/// The sentence in an error body, on one line.
 fn message(body: &str) -> String {
-    let found = serde_json::from_str::<Envelope>(body)
-        .ok()
-        .and_then(|envelope| {
-            envelope
-                .error
-                .and_then(|detail| detail.message)
-                .or(envelope.message)
-        });
-    head(found.as_deref().unwrap_or(body), MAX_QUOTE).to_owned()
+    match ErrorBody::read(body).sentence {
+        none if none.is_empty() => "it gave no reason".to_owned(),
+        sentence => sentence,
+    }
 }
 
 /// At most the first `limit` bytes, in whole characters.

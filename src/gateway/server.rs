@@ -5,7 +5,8 @@
 //! GET  /compat/v1/models             GET  /openai/v1/models      GET  /anthropic/v1/models
 //! ```
 //!
-//! Everything else is 404, and these without the bearer of the present child 403. One connection carries
+//! Everything else is 404, and these without the bearer of the present child 403, before any body is read. A
+//! connection that has not shown the bearer takes no place from those that have. One connection carries
 //! one call: over loopback a new connection costs microseconds, and a kept one could be closed by us at
 //! the moment the child writes to it.
 
@@ -20,22 +21,26 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Shared;
 use super::class::CLASSES;
-use super::error;
+use super::error::{self, ForwardError};
 use super::forward;
-use super::intake;
 use super::refusal;
 use super::relay::Answer;
+use super::unauthenticated::{Connection, Unauthenticated};
 use crate::provider::Dialect;
 
-/// Calls at one time, with their subagents. The next ones wait in the kernel's queue.
-const MAX_CONNECTIONS: usize = 512;
+/// Calls at one time, with their subagents. The next ones wait before their bodies are read.
+const MAX_CALLS: usize = 512;
+/// How long a call waits for its place.
+const ROOM_TIMEOUT: Duration = Duration::from_mins(1);
 /// A connection that does not say what it wants.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// After an error of `accept`, as when file descriptors are short.
@@ -48,27 +53,30 @@ pub(super) async fn serve(
     tracker: TaskTracker,
     cancelled: CancellationToken,
 ) {
-    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let room = Arc::new(Semaphore::new(MAX_CALLS));
+    let unauthenticated = Unauthenticated::default();
     loop {
         // Both futures may be dropped at any time without loss.
-        let permit = tokio::select! {
-            () = cancelled.cancelled() => return,
-            permit = Arc::clone(&room).acquire_owned() => permit,
-        };
         let accepted = tokio::select! {
             () = cancelled.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
         match accepted {
             Ok((stream, _)) => {
-                let connection = converse(stream, Arc::clone(&shared));
+                let admission = Arc::new(Admission {
+                    connection: unauthenticated.add(),
+                    room: Arc::clone(&room),
+                    permit: Mutex::default(),
+                });
+                let evicted = admission.connection.evicted();
+                let connection = converse(stream, Arc::clone(&shared), admission);
                 let cancelled = cancelled.clone();
                 tracker.spawn(async move {
                     tokio::select! {
                         () = cancelled.cancelled() => {}
+                        () = evicted.cancelled() => {}
                         () = connection => {}
                     }
-                    drop(permit);
                 });
             }
             Err(error) => {
@@ -79,14 +87,37 @@ pub(super) async fn serve(
     }
 }
 
-async fn converse(stream: TcpStream, shared: Arc<Shared>) {
+/// What a connection needs to become a call. It lives as long as the connection.
+struct Admission {
+    connection: Connection,
+    room: Arc<Semaphore>,
+    /// There once the call has its place.
+    permit: Mutex<Option<OwnedSemaphorePermit>>,
+}
+
+// === impl Admission ===
+
+impl Admission {
+    /// Takes a place among the calls, for one that has shown the bearer.
+    async fn admit(&self) -> Result<(), ForwardError> {
+        self.connection.authenticated();
+        let permit = timeout(ROOM_TIMEOUT, Arc::clone(&self.room).acquire_owned())
+            .await
+            .map_err(|_| ForwardError::Crowded)?
+            .map_err(|_| ForwardError::Crowded)?;
+        *self.permit.lock() = Some(permit);
+        Ok(())
+    }
+}
+
+async fn converse(stream: TcpStream, shared: Arc<Shared>, admission: Arc<Admission>) {
     // Best effort: without it a small chunk may wait for an acknowledgement.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "set TCP_NODELAY");
     }
     let service = service_fn(move |request| {
-        let shared = Arc::clone(&shared);
-        async move { Ok::<_, Infallible>(answer(&shared, request).await) }
+        let (shared, admission) = (Arc::clone(&shared), Arc::clone(&admission));
+        async move { Ok::<_, Infallible>(answer(&shared, request, &admission).await) }
     });
     let served = http1::Builder::new()
         .keep_alive(false)
@@ -100,7 +131,11 @@ async fn converse(stream: TcpStream, shared: Arc<Shared>) {
     }
 }
 
-async fn answer(shared: &Shared, request: Request<Incoming>) -> Response<Answer> {
+async fn answer(
+    shared: &Shared,
+    request: Request<Incoming>,
+    admission: &Admission,
+) -> Response<Answer> {
     let Some(door) = door(request.method(), request.uri().path()) else {
         return plain(
             StatusCode::NOT_FOUND,
@@ -111,13 +146,16 @@ async fn answer(shared: &Shared, request: Request<Incoming>) -> Response<Answer>
     };
     let (dialect, (head, body)) = (door.dialect(), request.into_parts());
     if !is_child(shared, &head.headers) {
-        intake::ignore(body).await;
+        // Whoever it is may promise a body and never send it: the connection is closed with it unread.
         return plain(
             StatusCode::FORBIDDEN,
             dialect,
             "forbidden",
             "this is not for you",
         );
+    }
+    if let Err(error) = admission.admit().await {
+        return plain(error.status(), dialect, error.code(), &error.to_string());
     }
     match door {
         Door::Models(_) => models(),

@@ -14,6 +14,8 @@ use super::class::{self, Class};
 use super::demo;
 use super::fix::Fixes;
 use super::meter::{Budget, Meter, Stop, Usage, Wait};
+use super::sentence::located;
+use super::tool_arguments::ToolArguments;
 use crate::provider::Upstream;
 use crate::secret::Secret;
 
@@ -56,6 +58,7 @@ pub(super) struct Entry {
     pub(super) meter: Meter,
     pub(super) revoked: CancellationToken,
     pub(super) demo: demo::Played,
+    pub(super) tool_arguments: Arc<ToolArguments>,
 }
 
 #[derive(Debug, Default)]
@@ -102,6 +105,7 @@ impl Table {
             meter: Meter::new(route.budget.or(default), route.spent.clone()),
             revoked: CancellationToken::new(),
             demo: demo::Played::default(),
+            tool_arguments: Arc::default(),
             route,
         });
         let root = Root {
@@ -222,7 +226,17 @@ impl Grant {
     }
 
     pub(crate) fn usage(&self) -> Usage {
-        self.entry.meter.usage()
+        let usage = self.entry.meter.usage();
+        let authority = || self.entry.route.upstream.authority();
+        Usage {
+            last_error: usage.last_error.map(|error| located(error, &authority())),
+            ..usage
+        }
+    }
+
+    /// What the model wrote as arguments of the call `id`, one of the newest.
+    pub(crate) fn tool_arguments(&self, id: &str) -> Option<String> {
+        self.entry.tool_arguments.of(id)
     }
 
     /// Why no more calls are made; the turn cannot go on.

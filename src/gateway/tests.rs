@@ -20,6 +20,7 @@ use super::llm::Llm;
 use super::{Bound, Budget, Config, Grant, Handle, ProxySettings, Route, Usage, upstream};
 use crate::provider::{Dialect, Upstream};
 use crate::secret::Secret;
+use crate::socket_owner::Finder;
 
 const LONG: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(300);
@@ -91,17 +92,12 @@ impl Rig {
     }
 
     async fn with(config: Config) -> Self {
-        let bound = Bound::bind(config).await.unwrap();
+        let bound = Bound::bind(config, Finder::new()).await.unwrap();
         let (handle, addr) = (bound.handle(), bound.addr());
         let token = handle.new_child_token();
         let cancel = CancellationToken::new();
         bound.spawn(&TaskTracker::new(), cancel.clone());
-        let client = upstream::Lazy::new(None, &ProxySettings::default())
-            .unwrap()
-            .client()
-            .await
-            .unwrap()
-            .clone();
+        let client = upstream::plain_client();
         Self {
             handle,
             addr,

@@ -1,30 +1,37 @@
 //! The connections to the providers.
 //!
-//! Owns the HTTP client: rustls with ring, HTTP/2 where offered, the system's certificates and those of
-//! `EXTRA_CA_FILE`, the proxies it was given. It is built on the first call, because the certificates
-//! alone are larger than the rest of an idle sidecar. It follows no redirect and reads no environment.
+//! Owns the HTTP clients: rustls with ring, HTTP/2 where offered, the system's certificates and those of
+//! `EXTRA_CA_FILE`, the proxies it was given. They are built on the first call, because the certificates
+//! alone are larger than the rest of an idle sidecar. They follow no redirect and read no environment.
 
 use std::error::Error;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use reqwest::redirect::Policy;
-use reqwest::{Client, NoProxy, Proxy};
+use reqwest::{Client, ClientBuilder, NoProxy, Proxy, Request, Response, Url};
 use rustls::CertificateError;
 use rustls::pki_types::CertificateDer;
-use tokio::sync::OnceCell;
 
 use super::error::ForwardError;
+use crate::outgoing::{Caller, Kind, SendError, innermost};
+use crate::provider::authority;
+use crate::socket_owner::Finder;
 use crate::trust;
 
-/// The values of the proxy variables; only `config` reads the environment.
-#[derive(Clone, Debug, Default)]
+/// Whether calls to providers go through a proxy.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Models")]
 pub(crate) struct ProxySettings {
-    /// `HTTPS_PROXY`
+    /// Proxy for https calls to providers
+    #[arg(long = "https-proxy")]
     pub(crate) https: Option<String>,
-    /// `HTTP_PROXY`
+    /// Proxy for http calls to providers
+    #[arg(long = "http-proxy")]
     pub(crate) http: Option<String>,
-    /// `NO_PROXY`: what is called directly; this machine always is.
+    /// Hosts that are called without a proxy
+    // This machine always is.
+    #[arg(long = "no-proxy")]
     pub(crate) except: Option<String>,
 }
 
@@ -36,12 +43,10 @@ pub(crate) enum UpstreamError {
     Proxy { name: &'static str },
 }
 
-/// A client that does not exist until it is needed.
+/// Calls providers. A client does not exist until it is needed.
 #[derive(Debug)]
-pub(super) struct Lazy {
-    extra: Vec<CertificateDer<'static>>,
-    proxies: Vec<Proxy>,
-    client: OnceCell<Client>,
+pub(super) struct Providers {
+    caller: Caller,
 }
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -51,13 +56,14 @@ const POOL_IDLE: Duration = Duration::from_secs(50);
 const PING_EVERY: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
-// === impl Lazy ===
+// === impl Providers ===
 
-impl Lazy {
+impl Providers {
     /// Reads what a wrong setting would break, so that it breaks at start.
     pub(super) fn new(
         extra_ca_file: Option<&PathBuf>,
         proxy: &ProxySettings,
+        owners: Finder,
     ) -> Result<Self, UpstreamError> {
         let extra = extra_ca_file
             .map(|path| {
@@ -68,37 +74,72 @@ impl Lazy {
             })
             .transpose()?
             .unwrap_or_default();
+        let proxies = proxies(proxy)?;
+        let make = move |kind| builder(kind, &extra, &proxies);
         Ok(Self {
-            extra,
-            proxies: proxies(proxy)?,
-            client: OnceCell::new(),
+            caller: Caller::new(owners, &addresses(proxy), make),
         })
     }
 
-    pub(super) async fn client(&self) -> Result<&Client, ForwardError> {
-        self.client.get_or_try_init(|| async { self.build() }).await
+    /// Sends a call, and says without addresses or keys what went wrong on the way.
+    pub(super) async fn execute(&self, request: Request) -> Result<Response, ForwardError> {
+        let authority = authority(request.url());
+        self.caller
+            .execute(request)
+            .await
+            .map_err(|error| match error {
+                SendError::NoClient(reason) => ForwardError::NoClient(reason),
+                SendError::Untrusted(reason) => ForwardError::Untrusted(reason),
+                SendError::Call(error) => explain(&error, &authority),
+            })
     }
+}
 
-    fn build(&self) -> Result<Client, ForwardError> {
-        let tls = trust::client(&self.extra)
-            .map_err(|error| ForwardError::NoClient(error.to_string()))?;
-        let mut builder = Client::builder()
-            .tls_backend_preconfigured(tls)
-            .redirect(Policy::none())
-            .no_proxy()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .pool_idle_timeout(POOL_IDLE)
-            .http2_keep_alive_interval(PING_EVERY)
-            .http2_keep_alive_timeout(PING_TIMEOUT)
-            .http2_adaptive_window(true)
-            .user_agent(concat!("opencode-sidecar/", env!("CARGO_PKG_VERSION")));
-        for proxy in &self.proxies {
+fn builder(
+    kind: Kind,
+    extra: &[CertificateDer<'static>],
+    proxies: &[Proxy],
+) -> Result<ClientBuilder, String> {
+    let mut builder = Client::builder()
+        .redirect(Policy::none())
+        .no_proxy()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .pool_idle_timeout(POOL_IDLE)
+        .http2_keep_alive_interval(PING_EVERY)
+        .http2_keep_alive_timeout(PING_TIMEOUT)
+        .http2_adaptive_window(true)
+        .user_agent(concat!("opencode-sidecar/", env!("CARGO_PKG_VERSION")));
+    if kind == Kind::Remote {
+        for proxy in proxies {
             builder = builder.proxy(proxy.clone());
         }
-        builder
-            .build()
-            .map_err(|error| ForwardError::NoClient(innermost(&error)))
     }
+    // The system's certificates are larger than the rest of an idle sidecar.
+    if kind == (Kind::Local { https: false }) {
+        return Ok(
+            builder.tls_backend_preconfigured(trust::nobody().map_err(|error| error.to_string())?)
+        );
+    }
+    let tls = trust::client(extra).map_err(|error| error.to_string())?;
+    Ok(builder.tls_backend_preconfigured(tls))
+}
+
+/// A client for tests: it looks at nothing.
+#[cfg(test)]
+pub(super) fn plain_client() -> Client {
+    builder(Kind::Local { https: false }, &[], &[])
+        .unwrap()
+        .build()
+        .unwrap()
+}
+
+/// The addresses in the proxy settings.
+fn addresses(settings: &ProxySettings) -> Vec<Url> {
+    [&settings.https, &settings.http]
+        .into_iter()
+        .flatten()
+        .filter_map(|url| Url::parse(url).ok())
+        .collect()
 }
 
 fn proxies(settings: &ProxySettings) -> Result<Vec<Proxy>, UpstreamError> {
@@ -124,8 +165,8 @@ fn proxies(settings: &ProxySettings) -> Result<Vec<Proxy>, UpstreamError> {
         .collect())
 }
 
-/// What went wrong on the way to the provider, without addresses or keys.
-pub(super) fn explain(error: &reqwest::Error, host: &str) -> ForwardError {
+/// What went wrong on the way to the provider at `authority`, without keys.
+fn explain(error: &reqwest::Error, authority: &str) -> ForwardError {
     let mut cause: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(inner) = cause {
         if let Some(rustls::Error::InvalidCertificate(reason)) = as_tls(inner) {
@@ -134,7 +175,7 @@ pub(super) fn explain(error: &reqwest::Error, host: &str) -> ForwardError {
         cause = inner.source();
     }
     ForwardError::Unreachable {
-        host: host.to_owned(),
+        authority: authority.to_owned(),
         detail: innermost(error),
     }
 }
@@ -160,12 +201,4 @@ fn as_tls<'a>(mut error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error>
         error = wrapper.get_ref()?;
     }
     error.downcast_ref()
-}
-
-fn innermost(error: &dyn Error) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error.to_string()
 }

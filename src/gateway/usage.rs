@@ -4,8 +4,11 @@
 //! only its end, where the counts are. Whatever the network does to the chunks, the numbers are the same
 //! (property). Counts only grow: providers repeat running totals, so each field keeps its largest value.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 
+use super::tool_arguments::{Reader, ToolArguments};
 use crate::provider::Dialect;
 
 /// What one call cost. `input` holds `cached`, and `output` holds `reasoning`, in every dialect.
@@ -36,6 +39,7 @@ pub(super) struct Tap {
     /// The line is longer than what is held.
     cut: bool,
     tokens: Option<Tokens>,
+    calls: Option<Reader>,
 }
 
 /// A line is held whole up to here. Anything longer is one of the events that repeat a whole answer.
@@ -160,7 +164,14 @@ impl Tap {
             held: Vec::new(),
             cut: false,
             tokens: None,
+            calls: None,
         }
+    }
+
+    /// Also keeps what the model writes as arguments of tool calls.
+    pub(super) fn keeping(mut self, arguments: Arc<ToolArguments>) -> Self {
+        self.calls = Some(Reader::new(self.dialect, arguments));
+        self
     }
 
     /// Sees the next bytes. Says whether a line ended in them.
@@ -235,6 +246,9 @@ impl Tap {
     }
 
     fn read_json(&mut self, json: &[u8]) {
+        if let Some(calls) = &mut self.calls {
+            calls.see(json);
+        }
         // Nearly every line of a stream is text: it is not parsed.
         if memchr::memmem::find(json, b"\"usage\"").is_none() {
             return;

@@ -4,6 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, StatusCode};
 
+use super::error_body::ErrorBody;
+
 /// What to do with an answer that is no success.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -36,9 +38,9 @@ pub(super) fn judge(
     now: SystemTime,
 ) -> Verdict {
     let after = retry_after(headers, now);
-    let text = body.to_ascii_lowercase();
-    let says_when = after.is_some() || text.contains("retrydelay");
-    let says_quota = QUOTA.iter().any(|words| text.contains(words));
+    let body = ErrorBody::read(body);
+    let says_when = after.is_some() || body.says_when;
+    let says_quota = QUOTA.iter().any(|words| body.says(words));
     if status == StatusCode::PAYMENT_REQUIRED
         || (status.is_client_error() && says_quota && !says_when)
     {
@@ -150,6 +152,23 @@ mod tests {
         let minute = r#"[{"error":{"message":"You exceeded your current quota","details":[{"retryDelay":"12s"}]}}]"#;
         assert_eq!(verdict(429, &[], minute), Verdict::Passing { after: None });
         assert_eq!(verdict(429, &[("retry-after", "3")], quota), after(3.0));
+    }
+
+    /// A body may repeat what was asked, and that may be about money.
+    #[test]
+    fn only_the_providers_own_words_empty_an_account() {
+        for echo in [
+            r#"{"error":{"message":"invalid request"},"input":"Payment required: insufficient credits"}"#,
+            r#"{"detail":"bad","body":{"messages":[{"content":"exceeded your current quota"}]}}"#,
+            "<html><title>Bad Request</title><body>payment required</body></html>",
+        ] {
+            assert_eq!(verdict(400, &[], echo), Verdict::Wrong, "{echo}");
+            assert_eq!(
+                verdict(429, &[], echo),
+                Verdict::Passing { after: None },
+                "{echo}"
+            );
+        }
     }
 
     #[test]

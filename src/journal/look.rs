@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _, Params, params};
 
+use super::check;
 use super::page::{Found, Page, Piece};
 use super::schema::{first_of, place};
 use super::{Row, Stored};
@@ -139,7 +140,7 @@ pub(super) fn page(
         .prepare_cached("SELECT epoch FROM sessions WHERE number = ?1")?
         .query_row([number], |row| row.get(0))
         .optional()?;
-    let Some(epoch) = epoch else {
+    let Some(epoch) = epoch.filter(|epoch| check::is_epoch(epoch)) else {
         return Ok(vec![Piece::Gone { oldest: upto + 1 }]);
     };
     let next = place(number, after + 1);
@@ -186,26 +187,81 @@ fn many(conn: &Connection, which: &str, params: impl Params) -> rusqlite::Result
     // A row and its span are of one moment.
     let tx = conn.unchecked_transaction()?;
     let mut statement = tx.prepare_cached(&format!("{ROW} {which}"))?;
-    let rows: Vec<Row> = statement
-        .query_map(params, |row| {
-            Ok(Row {
-                number: row.get(0)?,
-                id: row.get(1)?,
-                epoch: row.get(2)?,
-                remote_id: row.get(3)?,
-                state: row.get(4)?,
-                ended: row.get(5)?,
-                key: row.get(6)?,
-                reported: row.get(7)?,
-                turn: row.get(8)?,
-                facts: row.get(9)?,
-            })
-        })?
+    let rows: Vec<Candidate> = statement
+        .query_map(params, candidate)?
         .collect::<rusqlite::Result<_>>()?;
-    rows.into_iter()
-        .map(|row| {
-            let (oldest, last) = span(&tx, row.number)?;
-            Ok(Stored { row, oldest, last })
+    let mut found = Vec::with_capacity(rows.len());
+    for (number, row) in rows {
+        match row.and_then(|row| stored(&tx, row)) {
+            Ok(stored) => found.push(stored),
+            Err(Unusable::Rejected(reason)) => check::complain(number, reason),
+            Err(Unusable::Failed(error)) => return Err(error),
+        }
+    }
+    Ok(found)
+}
+
+/// Rows that cannot be ours, each said in the log.
+pub(super) fn rejected(conn: &Connection) -> rusqlite::Result<Vec<i64>> {
+    // Without the facts, which may be long: they are read leniently anyhow.
+    let columns = ROW.replace("facts", "''");
+    let mut statement = conn.prepare(&columns)?;
+    let rows: Vec<Candidate> = statement
+        .query_map([], candidate)?
+        .collect::<rusqlite::Result<_>>()?;
+    let mut rejected = Vec::new();
+    for (number, row) in rows {
+        match row.and_then(|row| stored(conn, row)) {
+            Ok(_) => {}
+            Err(Unusable::Rejected(reason)) => {
+                check::complain(number, reason);
+                rejected.push(number);
+            }
+            Err(Unusable::Failed(error)) => return Err(error),
+        }
+    }
+    Ok(rejected)
+}
+
+/// A row that may be one of ours, with its number.
+type Candidate = (i64, Result<Row, Unusable>);
+
+/// Why there is no session in a row.
+enum Unusable {
+    Rejected(check::Reason),
+    Failed(rusqlite::Error),
+}
+
+/// A value of another type than ours is the row's fault, and no fault of the look-up.
+fn candidate(row: &rusqlite::Row<'_>) -> rusqlite::Result<Candidate> {
+    let read = || {
+        Ok::<_, rusqlite::Error>(Row {
+            number: row.get(0)?,
+            id: row.get(1)?,
+            epoch: row.get(2)?,
+            remote_id: row.get(3)?,
+            state: row.get(4)?,
+            ended: row.get(5)?,
+            key: row.get(6)?,
+            reported: row.get(7)?,
+            turn: row.get(8)?,
+            facts: row.get(9)?,
         })
-        .collect()
+    };
+    let found = read().map_err(|error| match error {
+        rusqlite::Error::InvalidColumnType(..)
+        | rusqlite::Error::FromSqlConversionFailure(..)
+        | rusqlite::Error::IntegralValueOutOfRange(..) => {
+            Unusable::Rejected("a value has another type")
+        }
+        other => Unusable::Failed(other),
+    });
+    Ok((row.get(0)?, found))
+}
+
+fn stored(conn: &Connection, row: Row) -> Result<Stored, Unusable> {
+    let span = span(conn, row.number).map_err(Unusable::Failed)?;
+    check::row(&row, span).map_err(Unusable::Rejected)?;
+    let (oldest, last) = span;
+    Ok(Stored { row, oldest, last })
 }

@@ -10,6 +10,7 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use super::aside;
+use super::check;
 use super::fault::Fault;
 use super::look;
 use super::marker::Marker;
@@ -65,6 +66,7 @@ fn try_open(
 ) -> Result<Found, Fault> {
     let mut store = Store::open(dir, checkpoint_pages)?;
     let (tx, _) = store.begin(true)?;
+    check::weed(&tx)?;
     if marker.is_set() {
         // What was shown and never written may even be the beginning of a turn.
         new_epochs(&tx, "true")?;
@@ -135,5 +137,6 @@ pub(super) fn untold(conn: &Connection) -> rusqlite::Result<Vec<Removed>> {
                 remote_id: row.get(2)?,
             })
         })?
+        .filter(|found| found.as_ref().map_or(true, check::removed))
         .collect()
 }

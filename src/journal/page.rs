@@ -59,7 +59,8 @@ impl<'a> Page<'a> {
 
     /// The next run. `is_oldest` says that the session has none before it.
     pub(super) fn add(&mut self, found: &Found<'_>, is_oldest: bool) {
-        if found.last < self.next || found.first > self.upto {
+        // Only a forged run ends before it begins.
+        if found.last < self.next || found.last < found.first || found.first > self.upto {
             return;
         }
         if found.first > self.next {

@@ -83,10 +83,12 @@ impl Readers {
             return Ok(reader);
         }
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let conn = Connection::open_with_flags(&self.path, flags)?;
+        let conn = Connection::open_with_flags_and_vfs(&self.path, flags, store::VFS)?;
         // The writer never locks readers out for long: it does so when it opens and closes.
         conn.busy_timeout(Duration::from_secs(1))?;
-        conn.execute_batch("PRAGMA cache_size = -256; PRAGMA query_only = ON")?;
+        conn.execute_batch(
+            "PRAGMA cache_size = -256; PRAGMA query_only = ON; PRAGMA mmap_size = 0",
+        )?;
         Ok(Reader { conn, generation })
     }
 

@@ -3,16 +3,22 @@
 //! WAL with `synchronous=NORMAL`: a commit is in the page cache, where it survives the process but not
 //! the machine. A group that must survive a power cut is committed with `FULL`. Only this connection
 //! writes, and only it checkpoints.
+//!
+//! No file is mapped into memory: whoever can write a mapped file can cut it, and then a read ends the process.
+//! The index of the WAL, which `SQLite` maps by default, lies on the heap ([`VFS`]); so no other process can use
+//! the database while we have it.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
+use super::check;
 use super::desk::Pending;
 use super::fault::Fault;
 use super::memory::{Changes, Gone, Memory};
@@ -40,6 +46,9 @@ pub(super) struct Size {
 pub(super) const NAME: &str = "sessions.db";
 pub(super) const PAGE: u64 = 4096;
 
+/// One process at a time, whose connections share what others would share by a mapped file.
+pub(super) const VFS: &str = "unix-excl";
+
 /// Nobody else writes. If a person does, with a tool, a group waits for it this long; the watchdog sees to
 /// the readers.
 const BUSY: Duration = Duration::from_secs(10);
@@ -61,12 +70,13 @@ impl Store {
             File::open(dir)?.sync_all()?;
         }
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let mut conn = Connection::open_with_flags(&path, flags)?;
+        keep_to_ourselves(&path)?;
+        let mut conn = Connection::open_with_flags_and_vfs(&path, flags, VFS)?;
         conn.busy_timeout(BUSY)?;
         // Dropped without `close` it is left as a dead process leaves it.
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         conn.execute_batch(&format!(
-            "PRAGMA page_size = {PAGE}; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA cache_size = -1024;"
+            "PRAGMA page_size = {PAGE}; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA cache_size = -1024; PRAGMA mmap_size = 0;"
         ))?;
         let mode: String = conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
         if mode != "wal" {
@@ -79,6 +89,9 @@ impl Store {
             "PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = {checkpoint_pages}; PRAGMA journal_size_limit = {wal_limit};"
         ))?;
         schema::prepare(&mut conn)?;
+        // Now the database is ours alone.
+        remove_old_index(&path)?;
+        check::schema(&conn)?;
         look::check(&conn)?;
         Ok(Self {
             conn,
@@ -211,6 +224,27 @@ impl Store {
         self.conn
             .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
         Ok(())
+    }
+}
+
+/// Files of an earlier version may have another mode.
+fn keep_to_ourselves(path: &Path) -> io::Result<()> {
+    for suffix in ["", "-wal"] {
+        match fs::set_permissions(with_suffix(path, suffix), fs::Permissions::from_mode(0o600)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            // Another user's, in a directory that is ours all the same: it is used as it is.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
+/// The index that an earlier version left behind: ours is on the heap.
+fn remove_old_index(path: &Path) -> io::Result<()> {
+    match fs::remove_file(with_suffix(path, "-shm")) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod crash;
 mod desk;
+mod forged;
 mod reading;
 mod retention;
 mod support;

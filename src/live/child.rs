@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use crate::gateway::{Bound, CLASSES, Config, Grant, Handle};
 use crate::opencode::config;
 use crate::secret::Secret;
+use crate::socket_owner::Finder;
 
 const BINARY: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
@@ -62,7 +63,7 @@ impl Child {
     }
 
     pub(crate) async fn start_in(root: TempDir, gateway: Config) -> Self {
-        let bound = Bound::bind(gateway).await.unwrap();
+        let bound = Bound::bind(gateway, Finder::new()).await.unwrap();
         let (handle, addr) = (bound.handle(), bound.addr());
         let (token, password) = (handle.new_child_token(), Secret::random());
         let cancel = CancellationToken::new();

@@ -34,6 +34,8 @@ const ANSWER: usize = 64 * 1024;
 /// Messages and history hold what tools said. More than this is no session but an attack.
 const LARGE_ANSWER: usize = 64 * 1024 * 1024;
 
+const LOOK_UP: &str = "look up a session";
+
 /// How a child of one generation is called. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
@@ -53,6 +55,8 @@ pub(crate) struct Health {
 #[derive(Debug, Deserialize)]
 pub(crate) struct Session {
     pub(crate) id: String,
+    #[serde(default)]
+    pub(crate) title: Option<String>,
 }
 
 /// Body of `POST /session`.
@@ -148,13 +152,29 @@ impl Client {
 
     /// Whether the child knows this session.
     pub(crate) async fn has_session(&self, id: &str) -> Result<bool, CallError> {
+        Ok(self.find_session(id).await?.is_some())
+    }
+
+    /// The title that this session was made with; `None` if the child does not know it.
+    pub(crate) async fn session_title(&self, id: &str) -> Result<Option<String>, CallError> {
+        let Some(body) = self.find_session(id).await? else {
+            return Ok(None);
+        };
+        let session: Session = serde_json::from_slice(&body).map_err(|error| CallError::Body {
+            call: LOOK_UP,
+            reason: error.to_string(),
+        })?;
+        Ok(session.title)
+    }
+
+    async fn find_session(&self, id: &str) -> Result<Option<Vec<u8>>, CallError> {
         let request = self.request(Method::GET, &format!("/session/{id}"));
         match self
-            .read("look up a session", request, CALL_DEADLINE, LARGE_ANSWER)
+            .read(LOOK_UP, request, CALL_DEADLINE, LARGE_ANSWER)
             .await
         {
-            Ok(_) => Ok(true),
-            Err(CallError::Status { status: 404, .. }) => Ok(false),
+            Ok(body) => Ok(Some(body)),
+            Err(CallError::Status { status: 404, .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }

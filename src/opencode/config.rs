@@ -1,8 +1,8 @@
 //! What the child is told at its start: OpenCode's configuration, and our plugin.
 //!
 //! Owns the text of `OPENCODE_CONFIG_CONTENT` and the files of the config folder. Pure. The configuration
-//! holds the gateway's bearer and therefore is a [`Secret`]; it belongs in the child's environment, where
-//! the plugin keeps it from the agent's shell, and never in a file.
+//! holds the gateway's bearer and therefore is a [`Secret`]: it reaches the child through [`secrets`], and is
+//! never in a file or in an environment that the kernel shows.
 //!
 //! It cannot change while the child runs (that aborts every session), so nothing in it belongs to one
 //! session: models are generic classes, and the gateway puts the real ones in.
@@ -40,6 +40,27 @@ pub(crate) struct Settings<'a> {
 
 /// Our plugin: strips the agent's environment and enforces tool lists.
 pub(crate) const PLUGIN: &str = include_str!("plugin.js");
+
+/// Runs in OpenCode's process before OpenCode: closes it to inspection, and takes the secrets from stdin.
+pub(crate) const PRELOAD: &str = include_str!("preload.js");
+
+/// The variable by which Bun, of which OpenCode's binary is made, finds [`PRELOAD`].
+pub(crate) const PRELOAD_VARIABLE: &str = "BUN_INSPECT_PRELOAD";
+
+/// The line on stdout by which [`PRELOAD`] says that nobody can look into the process any more.
+pub(crate) const READY_FOR_SECRETS: &str = "opencode-sidecar: ready for the secrets";
+
+/// What [`PRELOAD`] reads from stdin. `git` is the command that takes the place of `git`.
+pub(crate) fn secrets(password: &Secret, configuration: &Secret, git: &[&str]) -> Secret {
+    let message = json!({
+        "environment": {
+            super::PASSWORD_VARIABLE: password.expose(),
+            super::CONFIG_VARIABLE: configuration.expose(),
+        },
+        "git": git,
+    });
+    Secret::new(message.to_string())
+}
 
 /// The files of the folder `$XDG_CONFIG_HOME/opencode`, by path inside it.
 ///
@@ -218,6 +239,25 @@ mod tests {
         for asked in ["question", "external_directory", "doom_loop"] {
             assert_eq!(permission[asked], "deny", "{asked}");
         }
+    }
+
+    #[test]
+    fn the_preload_says_what_the_engine_waits_for() {
+        assert!(PRELOAD.contains(&format!("const READY = \"{READY_FOR_SECRETS}\"")));
+        assert!(PRELOAD.contains(PRELOAD_VARIABLE));
+    }
+
+    #[test]
+    fn the_secrets_are_one_json_message() {
+        let message = secrets(
+            &Secret::new("p\"w"),
+            &Secret::new("{}"),
+            &["/bin/x", "__git"],
+        );
+        let message: Value = serde_json::from_str(message.expose()).unwrap();
+        assert_eq!(message["environment"]["OPENCODE_SERVER_PASSWORD"], "p\"w");
+        assert_eq!(message["environment"]["OPENCODE_CONFIG_CONTENT"], "{}");
+        assert_eq!(message["git"], json!(["/bin/x", "__git"]));
     }
 
     #[test]

@@ -1,12 +1,17 @@
-// The child's half of the gateway: two hooks, no imports. The engine writes this file to
+// The child's half of the gateway: two hooks. The engine writes this file to
 // $XDG_CONFIG_HOME/opencode/plugin/sidecar.js, where OpenCode finds it by itself.
 //
-// shell.env: what a command of the agent may not inherit. The server's environment holds its password
-// and the gateway's token; a shell that runs what a model wrote must see neither.
+// shell.env: what a command of the agent may not inherit. The preload has seen to it that no program gets
+// OpenCode's password and configuration; here they also leave the list of the environment's names, now that
+// the server has read them.
 //
 // tool.execute.before: the exact tool list of a session. OpenCode's permissions cannot say "write but
 // not edit"; this can. The list is the root session's `metadata.sidecar.tools`. Subagents have no
 // metadata of their own and are followed to their root. A session that cannot be read may use nothing.
+// It also keeps the file tools in the workspace: OpenCode compares paths by their text and follows links.
+
+import fs from "node:fs"
+import path from "node:path"
 
 // The engine finds left-over processes by these two.
 const KEPT = new Set(["OPENCODE_PID", "SIDECAR_CHILD_OF"])
@@ -15,6 +20,23 @@ const HIDDEN_NAME = /^(OPENCODE_|SIDECAR_)|(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CRE
 const ANSWERS_ONLY = new Set(["invalid"])
 const DEEPEST = 16
 const REMEMBERED = 1024
+// As the preload was given them.
+const SECRETS = ["OPENCODE_SERVER_PASSWORD", "OPENCODE_CONFIG_CONTENT"]
+// The arguments that name a file or a directory.
+const PATHS = {
+  edit: ["filePath"],
+  glob: ["path"],
+  grep: ["path"],
+  list: ["path"],
+  lsp: ["filePath"],
+  read: ["filePath"],
+  write: ["filePath"],
+}
+// These may also read the whole of an output that OpenCode has shown the model the beginning of.
+const READS_OUTPUTS = new Set(["grep", "read"])
+const PATCHED = /^[^\S\n]*\*\*\* (?:(?:Add|Update|Delete) File|Move to):(.*)$/gm
+// As many links as Linux follows.
+const MOST_LINKS = 40
 
 const hiddenNames = (env) =>
   Object.keys(env).filter(
@@ -24,7 +46,67 @@ const hiddenNames = (env) =>
         (env.OPENCODE_SERVER_PASSWORD?.length >= 16 && env[name].includes(env.OPENCODE_SERVER_PASSWORD))),
   )
 
-export const Sidecar = async ({ client }) => {
+const hideSecrets = () => {
+  for (const name of SECRETS) {
+    const value = process.env[name]
+    if (value === undefined) continue
+    // OpenCode reads its configuration again whenever it starts an instance, by its name.
+    Object.defineProperty(process.env, name, { value, enumerable: false, configurable: true, writable: true })
+  }
+}
+
+const namedPaths = (tool, args) => {
+  if (tool === "apply_patch")
+    return [...String(args?.patchText ?? "").matchAll(PATCHED)].map(([, name]) => name.trim())
+  return (PATHS[tool] ?? []).map((name) => args?.[name]).filter((value) => typeof value === "string")
+}
+
+// Where the kernel arrives at from an absolute path, as far as there is anything: every link on the way is
+// followed, also one that leads to nothing yet, because a file that is written comes to be there.
+const arrivesAt = (absolute) => {
+  const left = absolute.split("/")
+  let at = "/"
+  let links = 0
+  while (left.length > 0) {
+    const name = left.shift()
+    if (name === "" || name === ".") continue
+    if (name === "..") {
+      at = path.dirname(at)
+      continue
+    }
+    const next = path.join(at, name)
+    if (!fs.lstatSync(next, { throwIfNoEntry: false })?.isSymbolicLink()) {
+      at = next
+      continue
+    }
+    if (++links > MOST_LINKS) throw new Error(`${absolute} leads through too many links`)
+    const target = fs.readlinkSync(next)
+    if (target.startsWith("/")) at = "/"
+    left.unshift(...target.split("/"))
+  }
+  return at
+}
+
+const isWithin = (directory, place) => place === directory || place.startsWith(`${directory}/`)
+
+const stayInWorkspace = (directory, tool, args) => {
+  const workspace = arrivesAt(directory)
+  const outputs = arrivesAt(path.join(process.env.XDG_DATA_HOME ?? "/nowhere", "opencode/tool-output"))
+  for (const named of namedPaths(tool, args)) {
+    const absolute = named.startsWith("/") ? named : `${directory}/${named}`
+    // Some tools take `..` away before they ask the kernel, and others do not.
+    for (const form of [absolute, path.resolve(absolute)]) {
+      const place = arrivesAt(form)
+      const allowed =
+        isWithin(workspace, place) || (READS_OUTPUTS.has(tool) && place.startsWith(`${outputs}/`))
+      if (!allowed) throw new Error(`${tool} works in the workspace only: ${named} leads to ${place}, which is outside ${workspace}`)
+    }
+  }
+}
+
+export const Sidecar = async ({ client, directory }) => {
+  hideSecrets()
+
   const known = new Map()
 
   const enabledTools = async (sessionID) => {
@@ -52,10 +134,11 @@ export const Sidecar = async ({ client }) => {
       // By this the sidecar finds what a command of a cancelled session left behind.
       if (sessionID) output.env.SIDECAR_SESSION = sessionID
     },
-    "tool.execute.before": async ({ tool, sessionID }) => {
+    "tool.execute.before": async ({ tool, sessionID }, { args }) => {
       if (ANSWERS_ONLY.has(tool)) return
       const list = await enabledTools(sessionID)
       if (list && !list.has(tool)) throw new Error(`tool ${tool} is not enabled for this session`)
+      stayInWorkspace(directory, tool, args)
     },
   }
 }

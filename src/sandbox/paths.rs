@@ -114,7 +114,7 @@ impl Plan {
             }
         }
         // What a person names is granted as it is: they may name a mounted secret on purpose.
-        open.read.extend(config.read.iter().cloned());
+        open.read.extend(config.read.iter().flatten().cloned());
         let temporary = SHARED_TEMPORARY
             .iter()
             .map(PathBuf::from)

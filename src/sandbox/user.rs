@@ -13,9 +13,10 @@ pub(crate) struct User {
 
 impl User {
     /// A name of `/etc/passwd`, a number, or `uid:gid`. Never root, which would be no other user.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
         let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
         Self::parse_with(text, &passwd)
+            .ok_or("the name of a user, its number or uid:gid, and not root")
     }
 
     fn parse_with(text: &str, passwd: &str) -> Option<Self> {

@@ -40,6 +40,9 @@ struct Spent {
     cost: f64,
 }
 
+/// More tokens, calls or milliseconds than there can have been; a few of them can be added up.
+const MAX_FIGURE: u64 = 1 << 53;
+
 // === impl Facts ===
 
 impl Facts {
@@ -63,10 +66,40 @@ impl Facts {
 
     /// What a row's JSON says; what cannot be read is as if it had not been written.
     pub(super) fn read(json: &str) -> Self {
-        serde_json::from_str(json).unwrap_or_else(|error| {
+        let facts: Self = serde_json::from_str(json).unwrap_or_else(|error| {
             tracing::error!(%error, "a session's facts in the journal cannot be read");
             Self::default()
-        })
+        });
+        if facts.can_be_counted_on() {
+            return facts;
+        }
+        tracing::error!("a session's figures in the journal are impossible; they are left out");
+        Self {
+            usage: Spent::default(),
+            calls: Calls::default(),
+            ..facts
+        }
+    }
+
+    /// Whether its figures can be added to and compared with a budget.
+    fn can_be_counted_on(&self) -> bool {
+        let (usage, calls) = (&self.usage, &self.calls);
+        [
+            usage.input,
+            usage.output,
+            usage.reasoning,
+            usage.cache_read,
+            usage.cache_write,
+            calls.made,
+            calls.retried,
+            calls.total_tokens,
+            calls.duration_ms,
+            calls.first_byte_ms.unwrap_or_default(),
+        ]
+        .into_iter()
+        .all(|figure| figure <= MAX_FIGURE)
+            && usage.cost.is_finite()
+            && usage.cost >= 0.0
     }
 
     pub(super) fn to_json(&self) -> String {

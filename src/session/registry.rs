@@ -225,7 +225,8 @@ impl Registry {
         state.forget_gone(now);
     }
 
-    fn delete_remote(&self, remote_id: String) {
+    /// Has OpenCode's session `remote_id` deleted, by the next child if there is none.
+    pub(crate) fn delete_remote(&self, remote_id: String) {
         if let Err(error) = self.shared.removals_tx.try_send(remote_id) {
             tracing::warn!(%error, "an old session stays in the engine");
         }

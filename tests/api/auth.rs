@@ -30,6 +30,23 @@ fn without_the_token_every_route_but_the_probes_is_closed() {
     let response = sidecar.get("/nope");
     assert_eq!(response.header("www-authenticate"), Some("Bearer"));
     assert_eq!(response.json()["code"], "unauthorized");
+    let needed = "this route needs the header `Authorization: Bearer <shared secret>`";
+    let said = |authorization: Option<&str>| {
+        let headers: Vec<(&str, &str)> = authorization
+            .map(|value| ("authorization", value))
+            .into_iter()
+            .collect();
+        http::send(sidecar.address, "GET", "/sessions", &headers, b"")
+            .unwrap()
+            .error()
+    };
+    assert_eq!(said(None), format!("{needed}, and the request has none"));
+    for odd in ["Basic s3cret", "s3cret", "Bearer"] {
+        let sentence = format!("{needed}, and the one sent is no bearer token");
+        assert_eq!(said(Some(odd)), sentence, "{odd}");
+    }
+    let sentence = format!("{needed}, and the token sent is not accepted");
+    assert_eq!(said(Some("Bearer nope")), sentence);
     for wrong in [
         "Bearer nope",
         "Bearer ",

@@ -194,20 +194,70 @@ fn what_the_backend_missed_it_hears_from_the_next_sidecar() {
     assert_eq!(told[0].body["last_event_id"], status["last_event_id"]);
 }
 
+fn entry(id: &str, remote_id: Option<&str>) -> Value {
+    json!({ "id": id, "task_id": "t", "status": "running", "prompt": "p", "remote_session_id": remote_id,
+        "last_event_id": null, "created_at": "2026-01-02T03:04:05Z" })
+}
+
+/// The backend's list has the sessions of every pod.
 #[test]
-fn a_session_that_only_the_backend_knows_gets_an_end_here() {
-    let active = json!([{ "id": "stray", "task_id": "t", "status": "running", "prompt": "p",
-        "remote_session_id": "ses_gone", "last_event_id": null, "created_at": "2026-01-02T03:04:05Z" }]);
+fn what_neither_the_journal_nor_the_agent_knows_is_another_pods_and_left_alone() {
+    let active = json!([
+        entry("of-another-pod", Some("ses_elsewhere")),
+        entry("on-its-way-to-another-pod", None),
+        // The agent has this conversation, but made it for another session.
+        entry("twin", Some("ses_kept")),
+        entry("kept", Some("ses_kept")),
+    ]);
     let backend = Backend::start(Mood::Well { active });
     let sidecar = backend.sidecar();
-    let told = backend.told(&sidecar, "stray");
+    let told = backend.told(&sidecar, "kept");
     assert_eq!(told[0].body["status"], "failed");
     assert_eq!(told[0].body["code"], "interrupted");
-    let status = sidecar.get("/sessions/stray/status").json();
+    let status = sidecar.get("/sessions/kept/status").json();
     assert_eq!(status["status"], "failed");
-    assert_eq!(status["remote_session_id"], "ses_gone");
+    assert_eq!(status["remote_session_id"], "ses_kept");
     assert_eq!(status["created_at"], "2026-01-02T03:04:05.000Z");
     assert_eq!(status["last_event_id"], told[0].body["last_event_id"]);
+    // It came last in the list, so the others have been looked at.
+    for id in ["of-another-pod", "on-its-way-to-another-pod", "twin"] {
+        assert_eq!(sidecar.get(&format!("/sessions/{id}/status")).status, 404);
+        let line = format!("PATCH /api/sessions/{id}/status HTTP/1.1");
+        let calls = backend.calls.lock();
+        assert!(calls.iter().all(|call| call.line != line), "{id}");
+    }
+}
+
+/// The journal is lost and the agent's own data is not: its sessions are ours.
+#[test]
+fn what_only_the_agent_knows_is_adopted_and_ends_as_it_had_ended() {
+    let backend = Backend::well();
+    let options = Options::real()
+        .env("BACKEND_API_URL", &format!("http://{}", backend.address))
+        .env("OPENCODE_SHARED_SECRET", "hunter2")
+        .env("DEMO_MODEL", "on");
+    let mut sidecar = known(options.start());
+    let body = json!({ "session_id": "demo", "prompt": "Hello", "model_config": { "provider": "demo", "model": "demo" } });
+    let made = sidecar.post("/sessions", &body.to_string()).json();
+    assert_eq!(
+        backend.told(&sidecar, "demo")[0].body["status"],
+        "completed"
+    );
+    sidecar.signal(Signal::TERM);
+    assert_eq!(sidecar.exit().code(), Some(0));
+    std::fs::remove_dir_all(sidecar.data_dir().join("journal")).unwrap();
+    let remote_id = made["remote_session_id"].as_str();
+    let active = json!([
+        entry("foreign", Some("ses_1f88b6bb8002FQ7tzYtFDw5Uoe")),
+        entry("demo", remote_id)
+    ]);
+    backend.calls.lock().clear();
+    backend.set(Mood::Well { active });
+    let next = known(sidecar.again());
+    assert_eq!(backend.told(&next, "demo")[0].body["status"], "completed");
+    let status = next.get("/sessions/demo/status").json();
+    assert_eq!(status["remote_session_id"], made["remote_session_id"]);
+    assert_eq!(next.get("/sessions/foreign/status").status, 404);
 }
 
 #[test]

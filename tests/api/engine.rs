@@ -106,6 +106,23 @@ fn a_soak_of_kills_leaves_no_process_no_zombie_and_no_descriptor() {
 }
 
 #[test]
+fn a_child_that_is_killed_again_and_again_is_no_failed_engine() {
+    let sidecar = Options::stub()
+        .env("ENGINE_RESTART_BUDGET", "2")
+        .env("ENGINE_BACKOFF_MIN", "10ms")
+        .start()
+        .ready();
+    for round in 1..=8 {
+        processes::kill(sidecar.engine_pid());
+        sidecar.until("restarted", |sidecar| {
+            let engine = sidecar.engine();
+            assert_ne!(engine["state"], "failed", "{engine}");
+            engine["generation"].as_u64().unwrap() > round && engine["state"] == "ready"
+        });
+    }
+}
+
+#[test]
 fn a_child_that_stops_answering_is_recycled() {
     let sidecar = Options::stub()
         .env("ENGINE_PROBE_INTERVAL", "50ms")
@@ -443,9 +460,9 @@ fn the_child_finds_what_it_needs_and_nothing_else() {
         .map(|pair| pair.split('=').next().unwrap())
         .collect();
     let expected = [
+        "BUN_INSPECT_PRELOAD",
         "HOME",
         "LANG",
-        "OPENCODE_CONFIG_CONTENT",
         "OPENCODE_DISABLE_AUTOUPDATE",
         "OPENCODE_DISABLE_CLAUDE_CODE",
         "OPENCODE_DISABLE_DEFAULT_PLUGINS",
@@ -454,7 +471,6 @@ fn the_child_finds_what_it_needs_and_nothing_else() {
         "OPENCODE_DISABLE_MODELS_FETCH",
         "OPENCODE_DISABLE_PROJECT_CONFIG",
         "OPENCODE_DISABLE_SHARE",
-        "OPENCODE_SERVER_PASSWORD",
         "PATH",
         "SIDECAR_CHILD_OF",
         "TMPDIR",
@@ -478,6 +494,39 @@ fn the_child_finds_what_it_needs_and_nothing_else() {
     has("asked POST /session");
     has("asked DELETE /session/ses_stub");
     has("asked POST /global/dispose");
+}
+
+#[test]
+fn a_binary_that_does_not_ask_for_its_secrets_is_ended_without_them() {
+    let sidecar = Options::stub()
+        .env("ENGINE_RESTART_BUDGET", "1")
+        .script(json!({ "takes_no_secrets": true }))
+        .start();
+    let reason =
+        "it listens without having asked for its secrets: this binary is not OpenCode 1.18.33";
+    sidecar.until("refused", |sidecar| {
+        sidecar.engine()["last_error"] == reason
+    });
+    sidecar.script(&json!({}));
+    assert_eq!(sidecar.post("/engine/restart", "").status, 200);
+    let passwords = passwords(&sidecar);
+    assert_eq!(passwords.iter().filter(|word| !word.is_empty()).count(), 1);
+}
+
+#[test]
+fn processes_that_replace_themselves_are_ended_before_the_next_child_starts() {
+    let name = format!("self-replacing-{}", std::process::id());
+    let sidecar = Options::stub().start().ready();
+    let script = sidecar.workspace().join("hostile.py");
+    fs::write(&script, processes::self_replacing(&name)).unwrap();
+    let tool = format!("python3 -c \"$(cat {0})\" \"$(cat {0})\"", script.display());
+    sidecar.script(&json!({ "tools": [tool] }));
+    assert_eq!(sidecar.post("/engine/restart", "").status, 200);
+    sidecar.until("hostile", |_| processes::running(&name).len() >= 6);
+    sidecar.script(&json!({}));
+    assert_eq!(sidecar.post("/engine/restart", "").status, 200);
+    assert!(processes::running(&name).is_empty());
+    assert_eq!(sidecar.marked(), [sidecar.engine_pid()]);
 }
 
 #[test]

@@ -270,23 +270,18 @@ fn as_pid_1_it_collects_what_loses_its_parent() {
         "exec unshare -p -f --mount-proc --kill-child \"$0\"",
     );
     command.arg(SIDECAR);
-    let sidecar = options.start_as(command).ready();
-    // `unshare` waits for it, and it is the only child.
-    let pid = processes::child_of(sidecar.pid()).unwrap();
+    let mut sidecar = options.start_as(command).ready();
+    let pid = sidecar.pid();
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let inner = status
         .lines()
         .find(|line| line.starts_with("NSpid:"))
         .unwrap();
     assert!(inner.ends_with("\t1"), "{inner}");
-    let number = u32::try_from(pid).unwrap();
     sidecar.until("all collected", |sidecar| {
-        processes::zombies_of(number) == 0 && sidecar.marked().len() == 1
+        processes::zombies_of(pid) == 0 && sidecar.marked().len() == 1
     });
-    // To it, and not to `unshare`, which would not pass it on.
-    let pid1 = rustix::process::Pid::from_raw(pid).unwrap();
-    rustix::process::kill_process(pid1, Signal::TERM).unwrap();
-    let mut sidecar = sidecar;
+    sidecar.signal(Signal::TERM);
     assert_eq!(sidecar.exit().code(), Some(0));
 }
 

@@ -7,12 +7,14 @@ mod support;
 
 mod auth;
 mod backend;
+mod caller;
 mod contract;
 mod engine;
 mod errors;
 mod leaving;
 mod memory;
 mod metrics;
+mod origin;
 mod probes;
 mod sandbox;
 mod sessions;

@@ -160,7 +160,17 @@ fn every_mistake_is_named_by_its_field() {
         (
             "model_config.max_tokens",
             json!(1.5),
-            "invalid type: floating point `1.5`, expected i64".into(),
+            "invalid type: floating point `1.5`, expected a whole number".into(),
+        ),
+        (
+            "model_config.max_calls",
+            json!(1e300),
+            "must be a whole number from 1 to 1000000000".into(),
+        ),
+        (
+            "model_config",
+            json!(["local", "llama3"]),
+            "invalid type: sequence, expected an object".into(),
         ),
         (
             "model_config.context_window",
@@ -294,6 +304,59 @@ fn a_mistake_in_the_json_is_named_by_line_and_column() {
     assert_eq!(no_text.status, 400, "{no_text:?}");
 }
 
+/// Two prompts at their limits, written as the most wasteful JSON encoder would: twelve bytes for each
+/// character outside the basic plane, as a pair of escapes.
+#[test]
+fn the_default_body_limit_holds_two_prompts_at_their_limits_in_any_encoding() {
+    for limit in [50_000, 200_000] {
+        let sidecar = Options::stub()
+            .env("MAX_PROMPT_LENGTH", &limit.to_string())
+            .start()
+            .ready();
+        let prompt = "\\ud83d\\ude00".repeat(limit);
+        let text = format!(
+            r#"{{"session_id":"long","prompt":"{prompt}","system_prompt":"{prompt}","model_config":{{"provider":"local","model":"llama3"}}}}"#
+        );
+        let response = sidecar.post("/sessions", &text);
+        assert_eq!(response.status, 201, "{limit}: {response:?}");
+        assert_eq!(sidecar.post("/sessions/long/stop", "").status, 200);
+    }
+}
+
+#[test]
+fn a_bad_query_value_is_named_by_its_parameter() {
+    let sidecar = Options::stub().start();
+    let states = "pending, running, waiting_input, completed, failed, cancelled";
+    for (query, field, reason) in [
+        ("limit=many", "limit", "must be from 1 to 500".to_owned()),
+        ("limit=0", "limit", "must be from 1 to 500".to_owned()),
+        ("limit=501", "limit", "must be from 1 to 500".to_owned()),
+        ("limit=", "limit", "must be from 1 to 500".to_owned()),
+        (
+            "cursor=x",
+            "cursor",
+            "must be the next_cursor of a page".to_owned(),
+        ),
+        (
+            "cursor=-1",
+            "cursor",
+            "must be the next_cursor of a page".to_owned(),
+        ),
+        ("status=done", "status", format!("must be one of {states}")),
+        (
+            "status=failed&status=running",
+            "status",
+            "is given twice".to_owned(),
+        ),
+    ] {
+        let response = sidecar.get(&format!("/sessions?{query}"));
+        assert_eq!(response.status, 400, "{query}: {response:?}");
+        let expected = json!({ "field": field, "reason": reason });
+        assert_eq!(response.json()["details"], expected, "{query}");
+    }
+    assert_eq!(sidecar.get("/sessions?unheard=of").status, 200);
+}
+
 #[test]
 fn what_is_more_than_asked_for_and_what_is_at_its_limit_is_taken() {
     let sidecar = Options::stub()
@@ -321,6 +384,8 @@ fn what_is_more_than_asked_for_and_what_is_at_its_limit_is_taken() {
         with("model_config.temperature", json!(2)),
         with("model_config.temperature", json!(0)),
         with("model_config.max_tokens", json!(128_000)),
+        with("model_config.max_tokens", json!(4096.0)),
+        with("model_config.context_window", json!(32e3)),
         with("model_config.enabled_tools", groups),
         with("model_config.enabled_tools", json!([])),
         with("model_config.enabled_tools", json!(null)),

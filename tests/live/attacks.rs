@@ -6,9 +6,14 @@
 //! function says so by [`Place::sandbox`] and asserts what holds without it.
 
 mod environment;
+mod helpers;
+mod links;
+mod planted;
 mod sandbox;
 
+use std::fs;
 use std::ops::Deref;
+use std::os::unix::fs::PermissionsExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -28,6 +33,24 @@ const ATTACKS: &[(&str, Attack)] = &[
         "read keys in the environments of all processes",
         environment::read_keys,
     ),
+    (
+        "read the environment of helper processes",
+        helpers::read_environment_of_helpers,
+    ),
+    ("run code through git", helpers::run_code_through_git),
+    (
+        "none: hooks of the agent's own commit still run",
+        helpers::hooks_of_the_agents_own_commit_still_run,
+    ),
+    (
+        "leave the workspace through links",
+        links::leave_the_workspace_through_links,
+    ),
+    (
+        "plant an account in the session database",
+        planted::plant_an_account_in_the_database,
+    ),
+    ("outrun the sweep", planted::outrun_the_sweep),
     ("kill everything", sandbox::kill_everything),
     ("reach the data folder", sandbox::reach_the_data_folder),
     ("look into other processes", sandbox::look_into_processes),
@@ -55,6 +78,7 @@ pub(crate) struct Victim {
 impl Victim {
     fn start(place: Place) -> Self {
         let options = Options::real().env("MAX_CONCURRENT_SESSIONS", "20");
+        let options = with_slow_ripgrep(options);
         Self {
             world: World::around(place.start(options)),
             place,
@@ -81,7 +105,8 @@ impl Victim {
         self.play([Turn::new().tool(tool, arguments)])
     }
 
-    fn play(&self, tools: impl IntoIterator<Item = Turn>) -> Seen {
+    /// Lets the agent of a new session call these tools one after the other.
+    pub(crate) fn play(&self, tools: impl IntoIterator<Item = Turn>) -> Seen {
         let id = self.new_session();
         let end = Turn::new().text("done");
         self.world.script(&id, tools.into_iter().chain([end]));
@@ -98,6 +123,21 @@ impl Deref for Victim {
     fn deref(&self) -> &World {
         &self.world
     }
+}
+
+/// Puts a ripgrep first on PATH that finds nothing and takes its time, so that it can be watched. Not every
+/// machine has a real one.
+fn with_slow_ripgrep(options: Options) -> Options {
+    let tools = options.dir.path().join("tools");
+    fs::create_dir(&tools).unwrap();
+    fs::write(tools.join("rg"), "#!/bin/sh\nsleep 0.3\nexit 1\n").unwrap();
+    fs::set_permissions(tools.join("rg"), fs::Permissions::from_mode(0o755)).unwrap();
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the sidecar is to find what we find"
+    )]
+    let path = std::env::var("PATH").unwrap();
+    options.env("PATH", &format!("{}:{path}", tools.display()))
 }
 
 /// Runs all attacks in one place, and fails with the names of those that succeeded.

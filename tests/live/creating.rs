@@ -4,12 +4,14 @@ use std::io::Write as _;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use rusqlite::OpenFlags;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use crate::llm::Turn;
 use crate::support::http::{self, Response};
 use crate::support::sse::Stream;
+use crate::support::{Options, Sidecar, real_opencode};
 use crate::world::World;
 
 fn keyed(world: &World, key: &str, body: &serde_json::Value) -> Response {
@@ -149,6 +151,52 @@ fn a_session_stopped_while_it_begins_leaves_its_id_free() {
     world
         .run("early", [Turn::new().text("Now.")])
         .assert_complete();
+}
+
+/// The agent has made its session, and its answer has not come: the moment in which a cancelled creation
+/// would be forgotten.
+#[test]
+fn a_session_stopped_while_the_agent_makes_it_leaves_nothing_in_the_agent() {
+    let hold = "hold-answers";
+    let world = World::of(
+        Options::stub()
+            .env("ENGINE_START_TIMEOUT", "60s")
+            .script(json!({ "front_of": real_opencode(), "hold_when": hold })),
+    );
+    // So that the sidecar listens to the agent before its answers are held back.
+    world
+        .run("first", [Turn::new().text("ok")])
+        .assert_complete();
+    let hold = world.data_dir().join(hold);
+    std::fs::write(&hold, "").unwrap();
+    std::thread::scope(|scope| {
+        let create = scope.spawn(|| world.post_session(&world.body("early")));
+        world.until("made", |world| conversations(world, "early").len() == 1);
+        let stopped = world.stop("early");
+        assert_eq!(stopped.json()["status"], "cancelled", "{stopped:?}");
+        assert_eq!(create.join().unwrap().status, 409);
+    });
+    std::fs::remove_file(&hold).unwrap();
+    world.until("nothing left in the agent", |world| {
+        conversations(world, "early").is_empty()
+    });
+    assert_eq!(world.llm.requests().len(), 1, "nobody was prompted");
+    world
+        .run("early", [Turn::new().text("Now.")])
+        .assert_complete();
+    assert_eq!(conversations(&world, "early").len(), 1);
+}
+
+/// OpenCode's own sessions that were made for session `id`, as its database has them.
+fn conversations(sidecar: &Sidecar, id: &str) -> Vec<String> {
+    let database = sidecar.data_dir().join("engine/share/opencode/opencode.db");
+    let database =
+        rusqlite::Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+    let mut query = database
+        .prepare("SELECT id FROM session WHERE title = ?1")
+        .unwrap();
+    let rows = query.query_map([id], |row| row.get(0)).unwrap();
+    rows.map(Result::unwrap).collect()
 }
 
 #[test]

@@ -8,19 +8,10 @@ use std::process::Command;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
+use crate::insider::password;
+use crate::llm::Turn;
 use crate::support::{Options, SIDECAR, Sidecar, http, processes, skipped};
-
-/// The child's password: root may read what nobody else may.
-fn password(sidecar: &Sidecar) -> String {
-    let environ = fs::read(format!("/proc/{}/environ", sidecar.engine_pid())).unwrap();
-    let environ = String::from_utf8_lossy(&environ).into_owned();
-    let found = environ
-        .split('\0')
-        .find_map(|pair| pair.strip_prefix("OPENCODE_SERVER_PASSWORD="));
-    found
-        .unwrap_or_else(|| panic!("no password in {environ}"))
-        .to_owned()
-}
+use crate::world::World;
 
 /// A call to the child itself, past the sidecar.
 fn call(sidecar: &Sidecar, path: &str, body: &Value) -> http::Response {
@@ -284,4 +275,19 @@ fn it_runs_as_nobody_on_a_read_only_root_without_a_network() {
     sidecar.signal(Signal::TERM);
     assert_eq!(sidecar.exit().code(), Some(0));
     assert!(Path::new("/proc").exists() && sidecar.marked().is_empty());
+}
+
+#[test]
+fn after_a_disposal_the_configuration_and_the_password_are_still_there() {
+    let world = World::start();
+    let turn = |id: &str| world.run(id, [Turn::new().text("said")]);
+    turn("before").assert_complete();
+    let directory = world.workspace();
+    let path = format!("/instance/dispose?directory={}", directory.display());
+    assert_eq!(call(&world.sidecar, &path, &json!({})).body, "true");
+    turn("after").assert_complete();
+    let port = u16::try_from(world.engine()["port"].as_u64().unwrap()).unwrap();
+    let child = ([127, 0, 0, 1], port).into();
+    let health = http::send(child, "GET", "/global/health", &[], b"").unwrap();
+    assert_eq!(health.status, 401);
 }

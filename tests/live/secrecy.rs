@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
+use crate::insider;
 use crate::llm::{Llm, Scope, Turn};
 use crate::place::Place;
 use crate::support::{Options, Sidecar, skipped};
@@ -29,29 +30,20 @@ fn new_keys() -> [String; 4] {
 }
 
 impl Secrets {
-    /// What the child was given, read by root from its environment.
     fn of(sidecar: &Sidecar, keys: [String; 4]) -> Self {
-        let environ = fs::read(format!("/proc/{}/environ", sidecar.engine_pid())).unwrap();
-        let environ = String::from_utf8_lossy(&environ).into_owned();
-        let value = |name: &str| {
-            let pair = environ.split('\0').find_map(|pair| pair.strip_prefix(name));
-            pair.unwrap_or_else(|| panic!("no {name} in {environ}"))
-                .to_owned()
-        };
-        let config: Value = serde_json::from_str(&value("OPENCODE_CONFIG_CONTENT=")).unwrap();
-        let options = &config["provider"]["gw-compat"]["options"];
+        let (gateway, token) = insider::gateway(sidecar);
         Self {
             keys,
-            token: options["apiKey"].as_str().unwrap().to_owned(),
-            password: value("OPENCODE_SERVER_PASSWORD="),
+            token,
+            password: insider::password(sidecar),
             shared: sidecar.token.clone().unwrap(),
-            gateway: options["baseURL"].as_str().unwrap().to_owned(),
+            gateway,
         }
     }
 
-    /// What only the kernel keeps from the agent.
-    fn inner(&self) -> [&str; 3] {
-        [&self.token, &self.password, &self.shared]
+    /// What is between sidecar and child, and in no environment, argument or file.
+    fn inner(&self) -> [&str; 2] {
+        [&self.token, &self.password]
     }
 }
 
@@ -180,15 +172,18 @@ async fn run(options: Options, root: bool) {
         assert_nowhere(&sidecar.data_dir(), key);
         assert_nowhere(&sidecar.workspace(), key);
     }
-    for secret in secrets.inner() {
-        // What root's agent finds is in its loot, its transcript and its disk, as it must be.
-        assert!(!sidecar.log().contains(secret), "the log holds {secret}");
-        if !root {
-            assert!(!traces.loot.contains(secret), "the agent found {secret}");
-            assert!(!traces.said.contains(secret), "we said {secret}");
-            assert_nowhere(&sidecar.data_dir(), secret);
-            assert_nowhere(&sidecar.workspace(), secret);
-        }
+    let log = sidecar.log();
+    assert!(!log.contains(&secrets.shared), "the log holds the secret");
+    // The sidecar's own environment is open to root, and what root's agent finds there is in its loot, its
+    // transcript and its disk, as it must be.
+    assert_eq!(traces.loot.contains(&secrets.shared), root);
+    let kept = secrets.inner().into_iter();
+    for secret in kept.chain((!root).then_some(secrets.shared.as_str())) {
+        assert!(!log.contains(secret), "the log holds {secret}");
+        assert!(!traces.loot.contains(secret), "the agent found {secret}");
+        assert!(!traces.said.contains(secret), "we said {secret}");
+        assert_nowhere(&sidecar.data_dir(), secret);
+        assert_nowhere(&sidecar.workspace(), secret);
     }
     let warned = sidecar.log().matches("running as root").count();
     assert_eq!(warned, usize::from(root), "said once at start, where true");
@@ -216,10 +211,6 @@ async fn traces(sidecar: &Sidecar, secrets: &Secrets, llm: &Llm, root: bool) -> 
     let running_id = create(sidecar, &session("running", running, llm));
     llm.until_requests(3).await;
 
-    // What a stolen bearer buys, where one can be stolen.
-    for _ in 0..2 {
-        llm.reply_to(Scope::prompt("a stolen call"), Turn::new().text("spent"));
-    }
     for command in search(sidecar, secrets, [&finished_id, &running_id], root) {
         let step = json!({ "command": command, "description": "search", "timeout": 60_000 });
         llm.reply_to(Scope::key(seeker), Turn::new().tool("bash", step));
@@ -241,12 +232,7 @@ async fn traces(sidecar: &Sidecar, secrets: &Secrets, llm: &Llm, root: bool) -> 
 
     let loot = fs::read(sidecar.workspace().join("loot")).unwrap();
     let loot = String::from_utf8_lossy(&loot).into_owned();
-    assert_searched(
-        &loot,
-        [&seeker_id, &finished_id, &running_id],
-        secrets,
-        root,
-    );
+    assert_searched(&loot, [&seeker_id, &finished_id, &running_id], root);
     Traces { loot, said }
 }
 
@@ -278,7 +264,7 @@ fn errors(sidecar: &Sidecar, llm: &Llm, key: &str) -> String {
 }
 
 /// The search took place, and the gateway answered as it should.
-fn assert_searched(loot: &str, ids: [&str; 3], secrets: &Secrets, root: bool) {
+fn assert_searched(loot: &str, ids: [&str; 3], root: bool) {
     assert!(loot.contains("SIDECAR_SESSION=") && loot.contains("end of search"));
     let answers = |id: &str| -> Vec<&str> {
         let said = format!("gateway {id} ");
@@ -286,17 +272,11 @@ fn assert_searched(loot: &str, ids: [&str; 3], secrets: &Secrets, root: bool) {
             .filter_map(|line| line.strip_prefix(&said))
             .collect()
     };
-    let [own, finished, running] = ids.map(answers);
-    if root {
-        // With the bearer in hand: what runs can be made to spend, what is over cannot.
-        assert!(loot.contains(&secrets.token));
-        assert!(own.contains(&"200") && running.contains(&"200"), "{own:?}");
-        assert!(finished.contains(&"401") && !finished.contains(&"200"));
-    } else {
-        for answers in [own, finished, running] {
-            assert!(answers.len() >= 2, "it was called");
-            assert!(answers.iter().all(|code| *code == "403"), "{answers:?}");
-        }
+    for answers in ids.map(answers) {
+        assert!(answers.len() >= 2, "it was called");
+        assert!(answers.iter().all(|code| *code == "403"), "{answers:?}");
+    }
+    if !root {
         assert!(loot.contains("/mem': Permission denied"), "memory is shut");
         assert!(loot.contains("/maps' for reading: Permission denied"));
     }

@@ -216,6 +216,31 @@ fn a_tool_that_may_not_be_used_is_refused_and_the_turn_goes_on() {
     assert_eq!(refused.len(), 2, "{seen:#?}");
     let offered = world.llm.requests()[0].tools();
     assert_eq!(offered, ["bash", "read"]);
+    // Whoever reads the stream sees what was tried.
+    let tried: Vec<_> = seen
+        .of("tool_call")
+        .map(|call| (call["tool"].clone(), call["args"].clone()))
+        .collect();
+    let write = json!({ "filePath": world.file("no.txt"), "content": "no" });
+    let summon = json!({ "what": "a demon" });
+    assert_eq!(
+        tried,
+        [(json!("write"), write), (json!("summon"), summon.clone())]
+    );
+    for (id, provider) in [("messages", "anthropic"), ("chat", "openai")] {
+        world.script(
+            id,
+            [
+                Turn::new().tool("summon", summon.clone()),
+                Turn::new().text("So be it."),
+            ],
+        );
+        world.create_with(id, |body| {
+            body["model_config"]["provider"] = provider.into();
+        });
+        let seen = world.follow(id);
+        assert_eq!(seen.of("tool_call").next().unwrap()["args"], summon);
+    }
 }
 
 #[test]
@@ -332,4 +357,83 @@ fn a_conversation_that_outgrows_the_model_is_summarised_and_goes_on() {
         !seen.text("assistant").contains("Summary: work was done."),
         "{seen:#?}"
     );
+}
+
+/// What clients ask for during a turn is what has happened until then.
+#[test]
+fn the_status_is_live_during_a_turn() {
+    let world = World::start();
+    let path = world.file("live.txt");
+    world.script(
+        "live",
+        [
+            Turn::new()
+                .tool("write", json!({ "filePath": path, "content": "x" }))
+                .usage(700, 30, 0, 0),
+            Turn::new().text("Now I think.").hang_here(),
+        ],
+    );
+    world.create("live");
+    let mut stream = world.stream("live", "");
+    stream.until("text", |event| event.data["source"] == "assistant");
+    let status = world.status("live");
+    assert_eq!(status["status"], "running");
+    assert_eq!(status["files_modified"], json!([path]));
+    assert_eq!(status["usage"]["input_tokens"], 700, "{status}");
+    assert_eq!(world.stop("live").status, 200);
+}
+
+/// What a session asks for and no model gets is said when it begins, and is what the real binary does.
+#[test]
+fn tools_that_opencode_does_not_offer_are_said_in_the_201() {
+    let world = World::start();
+    let all = [
+        "apply_patch",
+        "bash",
+        "edit",
+        "glob",
+        "grep",
+        "list",
+        "read",
+        "task",
+        "todowrite",
+        "webfetch",
+        "websearch",
+        "write",
+    ];
+    for (id, provider) in [
+        ("compat", "custom"),
+        ("messages", "anthropic"),
+        ("chat", "openai"),
+    ] {
+        world.script(id, [Turn::new().text("ok")]);
+        let mut body = world.body(id);
+        body["model_config"]["provider"] = provider.into();
+        body["model_config"]["enabled_tools"] = json!(all);
+        let created = world.post_session(&body).json();
+        world.follow(id).assert_complete();
+        let missing = created["tools_not_offered"].as_array().unwrap();
+        let calls = world.llm.requests();
+        let offered = calls.last().unwrap().tools();
+        let expected: Vec<&str> = all
+            .into_iter()
+            .filter(|tool| !missing.contains(&json!(tool)))
+            .collect();
+        assert_eq!(offered, expected, "{provider}: {created}");
+    }
+    world.script("groups", [Turn::new().text("ok")]);
+    let mut body = world.body("groups");
+    body["model_config"]["enabled_tools"] = json!(["file_ops", "web_search"]);
+    let created = world.post_session(&body).json();
+    let missing = json!(["apply_patch", "list", "websearch"]);
+    assert_eq!(created["tools_not_offered"], missing);
+    world.follow("groups").assert_complete();
+    world.script("every", [Turn::new().text("ok")]);
+    let created = world.post_session(&world.body("every")).json();
+    assert_eq!(
+        created["tools_not_offered"],
+        json!([]),
+        "nothing was asked for by its name"
+    );
+    world.follow("every").assert_complete();
 }

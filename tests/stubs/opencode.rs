@@ -36,6 +36,8 @@ struct Script {
     garbage: usize,
     /// Never say where it listens.
     silent: bool,
+    /// Listen without asking for secrets, as a binary does that is not OpenCode.
+    takes_no_secrets: bool,
     /// Wait this long before listening.
     delay_ms: u64,
     /// Answer health checks with this status.
@@ -54,6 +56,8 @@ struct Script {
     hungry: bool,
     /// Cut every connection, and take no new one, while this file exists in `DATA_DIR`.
     cut_when: Option<String>,
+    /// Hold back what it answers while this file exists in `DATA_DIR`.
+    hold_when: Option<String>,
 }
 
 fn main() {
@@ -61,7 +65,19 @@ fn main() {
     let script: Script = std::fs::read(data_dir.join("stub.json"))
         .map(|text| serde_json::from_slice(&text).unwrap())
         .unwrap_or_default();
-    let password = std::env::var("OPENCODE_SERVER_PASSWORD").unwrap_or_default();
+    if script.stubborn {
+        ignore_sigterm();
+    }
+    let message = if script.takes_no_secrets {
+        String::new()
+    } else {
+        take_secrets()
+    };
+    let secrets: serde_json::Value = serde_json::from_str(&message).unwrap_or_default();
+    let password = secrets["environment"]["OPENCODE_SERVER_PASSWORD"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
     let mut log = std::fs::File::options()
         .create(true)
         .append(true)
@@ -92,9 +108,6 @@ fn main() {
         // Nobody waits for a tool here: that is what the sidecar has to cope with.
         drop(child);
     }
-    if script.stubborn {
-        ignore_sigterm();
-    }
     let _eaten = vec![1_u8; script.eat_mb << 20];
     if script.hungry {
         let eat = data_dir.join("eat");
@@ -102,11 +115,18 @@ fn main() {
     }
     if let Some(bin) = &script.front_of {
         let cut = script.cut_when.map(|file| data_dir.join(file));
-        front::stand(bin, cut);
+        let hold = script.hold_when.map(|file| data_dir.join(file));
+        front::stand(bin, &message, cut, hold);
         return;
     }
     std::thread::sleep(Duration::from_millis(script.delay_ms));
     serve(&script, &data_dir, &password);
+}
+
+/// As the preload does it in the real one.
+fn take_secrets() -> String {
+    println!("opencode-sidecar: ready for the secrets");
+    std::io::read_to_string(std::io::stdin()).unwrap()
 }
 
 /// Every page is written to, so that it is there.
@@ -137,13 +157,10 @@ fn note(data_dir: &Path, text: &str) {
     file.write_all(text.as_bytes()).unwrap();
 }
 
-/// What this process was given, a line each, without the values of secrets.
+/// What this process was given, a line each.
 fn found() -> String {
     let mut lines: Vec<String> = std::env::vars()
-        .map(|(name, value)| match name.as_str() {
-            "OPENCODE_SERVER_PASSWORD" | "OPENCODE_CONFIG_CONTENT" => format!("env {name}"),
-            _ => format!("env {name}={value}"),
-        })
+        .map(|(name, value)| format!("env {name}={value}"))
         .collect();
     lines.sort();
     let proc = |file: &str| std::fs::read_to_string(format!("/proc/self/{file}")).unwrap();
@@ -272,6 +289,8 @@ fn answer(mut stream: &TcpStream, script: &Script, request: &Request, authorizat
         ("POST", path) if path.ends_with("/prompt_async") => (204, ""),
         ("POST", path) if path.ends_with("/abort") => (200, "true"),
         ("GET", "/session/status") => (200, "{}"),
+        // A session of an earlier life, made for ours with the id `kept`.
+        ("GET", "/session/ses_kept") => (200, r#"{"id":"ses_kept","title":"kept"}"#),
         ("GET", path) if path.ends_with("/message") => (200, ABORTED),
         _ => (404, r#"{"name":"NotFoundError"}"#),
     };

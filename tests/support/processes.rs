@@ -23,6 +23,39 @@ pub(crate) fn marked(data_dir: &Path) -> Vec<i32> {
         .collect()
 }
 
+/// The processes that have `text` among their arguments.
+pub(crate) fn running(text: &str) -> Vec<i32> {
+    all()
+        .filter(|pid| {
+            fs::read(format!("/proc/{pid}/cmdline"))
+                .is_ok_and(|line| String::from_utf8_lossy(&line).contains(text))
+        })
+        .collect()
+}
+
+/// A script for Python whose twelve processes replace themselves as fast as they can, with environments of
+/// 800 kB that have no mark of ours. `name` is among their arguments. They give up after a minute.
+pub(crate) fn self_replacing(name: &str) -> String {
+    format!(
+        r#"
+import os, sys, time
+SOURCE = sys.argv[1]
+if len(sys.argv) == 2:
+    large = {{f"X{{n}}": "a" * 100000 for n in range(8)}}
+    for _ in range(12):
+        if os.fork() == 0:
+            os.setsid()
+            os.execve(sys.executable, [sys.executable, "-c", SOURCE, SOURCE, "{name}"], large)
+    sys.exit(0)
+end = time.time() + 60
+while time.time() < end:
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+"#
+    )
+}
+
 pub(crate) fn all() -> impl Iterator<Item = i32> {
     fs::read_dir("/proc")
         .into_iter()

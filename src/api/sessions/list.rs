@@ -1,10 +1,9 @@
 //! `GET /sessions`: all that are kept, the newest first, a page at a time.
 
 use axum::Json;
-use axum::extract::Query;
-use axum::extract::State;
-use axum::extract::rejection::QueryRejection;
-use serde::{Deserialize, Serialize};
+use axum::extract::{OriginalUri, Query, State};
+use axum::http::Uri;
+use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::response::StatusResponse;
@@ -15,15 +14,14 @@ use crate::event::State as SessionState;
 const DEFAULT_LIMIT: usize = 50;
 const MAX_LIMIT: usize = 500;
 
-#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[derive(Debug, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(in crate::api) struct ListQuery {
     /// Only sessions in this state.
-    #[param(value_type = Option<SessionState>)]
-    status: Option<String>,
+    status: Option<SessionState>,
     /// Sessions on one page; 50 unless said.
-    #[param(minimum = 1, maximum = 500)]
-    limit: Option<usize>,
+    #[param(value_type = Option<usize>, minimum = 1, maximum = 500)]
+    limit: usize,
     /// `next_cursor` of the page before.
     #[param(value_type = Option<String>, pattern = "^[0-9]{1,19}$")]
     cursor: Option<u64>,
@@ -50,25 +48,14 @@ error_responses!(ListErrors: InvalidRequest, JournalUnavailable);
 )]
 pub(in crate::api) async fn list(
     State(state): Shared,
-    query: Result<Query<ListQuery>, QueryRejection>,
+    OriginalUri(uri): OriginalUri,
 ) -> Result<Json<ListResponse>, ApiError> {
-    let Query(query) = query.map_err(|error| ApiError::invalid("query", &error.body_text()))?;
-    let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
-    if !(1..=MAX_LIMIT).contains(&limit) {
-        return Err(ApiError::invalid(
-            "limit",
-            &format!("must be from 1 to {MAX_LIMIT}"),
-        ));
-    }
-    let wanted = query.status.as_deref();
-    if wanted.is_some_and(|wanted| SessionState::parse(wanted).is_none()) {
-        let states = SessionState::ALL.map(SessionState::as_str).join(", ");
-        return Err(ApiError::invalid(
-            "status",
-            &format!("must be one of {states}"),
-        ));
-    }
-    let (page, more) = state.registry.list(query.cursor, wanted, limit).await?;
+    let query = ListQuery::read(&uri)?;
+    let wanted = query.status.map(SessionState::as_str);
+    let (page, more) = state
+        .registry
+        .list(query.cursor, wanted, query.limit)
+        .await?;
     let next_cursor = page
         .last()
         .filter(|_| more)
@@ -81,4 +68,53 @@ pub(in crate::api) async fn list(
         sessions,
         next_cursor,
     }))
+}
+
+// === impl ListQuery ===
+
+impl ListQuery {
+    /// Reads each parameter by itself, so that a refusal names the one at fault.
+    fn read(uri: &Uri) -> Result<Self, ApiError> {
+        let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri)
+            .map_err(|error| ApiError::invalid("query", &error.body_text()))?;
+        Ok(Self {
+            status: value(&pairs, "status", SessionState::parse, || {
+                let states = SessionState::ALL.map(SessionState::as_str).join(", ");
+                format!("must be one of {states}")
+            })?,
+            limit: value(&pairs, "limit", limit, || {
+                format!("must be from 1 to {MAX_LIMIT}")
+            })?
+            .unwrap_or(DEFAULT_LIMIT),
+            cursor: value(
+                &pairs,
+                "cursor",
+                |text| text.parse().ok(),
+                || "must be the next_cursor of a page".to_owned(),
+            )?,
+        })
+    }
+}
+
+fn limit(text: &str) -> Option<usize> {
+    let limit = text.parse().ok()?;
+    (1..=MAX_LIMIT).contains(&limit).then_some(limit)
+}
+
+/// The value of the parameter `name`, if it is given once and can be read.
+fn value<T>(
+    pairs: &[(String, String)],
+    name: &str,
+    parse: impl Fn(&str) -> Option<T>,
+    reason: impl Fn() -> String,
+) -> Result<Option<T>, ApiError> {
+    let mut given = pairs.iter().filter(|(key, _)| key == name);
+    let Some((_, text)) = given.next() else {
+        return Ok(None);
+    };
+    if given.next().is_some() {
+        return Err(ApiError::invalid(name, "is given twice"));
+    }
+    let parsed = parse(text).ok_or_else(|| ApiError::invalid(name, &reason()))?;
+    Ok(Some(parsed))
 }

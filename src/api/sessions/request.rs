@@ -8,11 +8,13 @@ use utoipa::openapi::Schema;
 use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, SchemaType, Type};
 
 use crate::api::Rules;
+use crate::api::deserialize::{object, whole_number};
 use crate::api::error::ApiError;
 use crate::api::extract::parse;
+use crate::id::is_id;
 use crate::provider::{PROVIDERS, ResolveError, Upstream};
 use crate::secret::Secret;
-use crate::session::{Idempotency, Model, Request, is_id};
+use crate::session::{Idempotency, Model, Request};
 use crate::tool::Tools;
 
 const MAX_NAME: usize = 256;
@@ -29,6 +31,7 @@ pub(in crate::api) struct Body {
     /// At most `MAX_PROMPT_LENGTH` characters.
     #[schema(pattern = "\\S")]
     prompt: String,
+    #[serde(deserialize_with = "object")]
     model_config: ModelConfig,
     /// Added to the agent's own, with every prompt. At most `MAX_PROMPT_LENGTH` characters.
     #[serde(default)]
@@ -41,6 +44,7 @@ pub(in crate::api) struct Body {
 pub(in crate::api) struct ResumeBody {
     /// The model and the key again: the sidecar keeps no key. `enabled_tools` may be left out; they stay
     /// what they were.
+    #[serde(deserialize_with = "object")]
     model_config: ModelConfig,
     /// What the agent is to do now. Absent: it goes on where it was interrupted.
     #[serde(default)]
@@ -67,7 +71,7 @@ struct ModelConfig {
     #[schema(minimum = 0, maximum = 2)]
     temperature: Option<f64>,
     /// Of one answer of the model.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole_number")]
     #[schema(minimum = 1, maximum = 128_000)]
     max_tokens: Option<i64>,
     /// Tool and group names. Absent: every tool.
@@ -82,15 +86,15 @@ struct ModelConfig {
     #[serde(default)]
     api_endpoint: Option<String>,
     /// Of the model, in tokens. Absent: known by the model's name.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole_number")]
     #[schema(minimum = 1, maximum = 10_000_000)]
     context_window: Option<i64>,
     /// Tokens the session may spend.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole_number")]
     #[schema(minimum = 1, maximum = 1_000_000_000_000_i64)]
     max_total_tokens: Option<i64>,
     /// Model calls the session may make.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole_number")]
     #[schema(minimum = 1, maximum = 1_000_000_000)]
     max_calls: Option<i64>,
 }

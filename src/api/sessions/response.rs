@@ -7,6 +7,7 @@ use crate::clock::Timestamp;
 use crate::event::{FailureCode, Phase, State, Usage};
 use crate::session::log::EventId;
 use crate::session::{Calls, Created, Session, Status};
+use crate::tool::Tools;
 
 /// 201 of `POST /sessions`.
 #[derive(Debug, Serialize, ToSchema)]
@@ -19,6 +20,8 @@ pub(in crate::api) struct CreatedResponse {
     stream_url: String,
     /// The place before the first event: a stream from here misses nothing.
     last_event_id: String,
+    /// Tools among `enabled_tools` that this OpenCode does not offer to the model.
+    tools_not_offered: Vec<&'static str>,
 }
 
 /// 200 of `POST /sessions/{id}/resume`.
@@ -102,6 +105,7 @@ impl CreatedResponse {
             status: State::Running,
             created_at: created.created_at,
             last_event_id: session.log.last_event_id().epoch.at(0).to_string(),
+            tools_not_offered: session.tools().map(Tools::not_offered).unwrap_or_default(),
         }
     }
 }

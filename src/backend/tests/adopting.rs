@@ -40,43 +40,49 @@ async fn a_session_that_the_agent_may_have_goes_to_the_driver() {
     assert_eq!(fake.told("stray")[0].body["status"], "completed");
 }
 
+/// The list has the sessions of every pod.
 #[tokio::test]
-async fn one_that_never_reached_an_agent_ends_at_once_unless_it_may_be_on_its_way() {
+async fn what_neither_the_journal_nor_the_agent_knows_is_left_alone() {
     let fake = Fake::start().await;
-    let both = json!([{ "id": "lost" }, { "id": "late", "remote_session_id": null }]);
-    let mut rig = Rig::with(
-        &fake.url(),
-        64,
-        Pace {
-            later: Duration::from_hours(1),
-            ..TEST_PACE
-        },
-    );
-    fake.until("asked", |calls| !calls.is_empty()).await;
-    assert!(here(&rig.registry, "lost").await.is_none());
-    drop(rig);
-
-    // The list still has both a moment later, but one of them has come here meanwhile.
-    fake.script.on_list([
-        list(&both),
-        Reply::Status(500),
-        list(&both),
-        list(&json!([])),
-    ]);
-    rig = Rig::new(&fake.url());
-    let (late, seat) = rig.begin("late").await;
-    fake.until_told("lost", 1).await;
-    let told = fake.told("lost")[0].body.clone();
-    assert_eq!(
-        (&told["status"], &told["code"]),
-        (&json!("failed"), &json!("interrupted"))
-    );
-    assert!(told["last_event_id"].as_str().unwrap().ends_with("-1"));
-    let lost = here(&rig.registry, "lost").await.unwrap();
-    assert!(lost.status().remote_id.is_none());
-    assert_eq!(late.status().state, event::State::Running, "left alone");
+    let mut rig = Rig::with("http://127.0.0.1:1/", 64, TEST_PACE);
+    // The agent has this conversation, but made it for another session.
+    rig.agent.has("ses_1", "one");
+    fake.script.on_list([list(&json!([
+        { "id": "elsewhere", "remote_session_id": "ses_8" },
+        { "id": "on-its-way" },
+        { "id": "also-on-its-way", "remote_session_id": null },
+        { "id": "twin", "remote_session_id": "ses_1" },
+        { "id": "stray", "remote_session_id": "ses_9" },
+    ]))]);
+    rig.handle = spawn_room(&rig, &fake);
+    // The last of the list: the others have been looked at.
+    let job = rig.job().await;
+    assert_eq!(job.seat.session.id, "stray");
+    complete(&rig.registry, &job.seat);
+    fake.until_told("stray", 1).await;
+    for id in ["elsewhere", "on-its-way", "also-on-its-way", "twin"] {
+        assert!(here(&rig.registry, id).await.is_none(), "{id}");
+        assert!(fake.told(id).is_empty(), "{id}");
+    }
     assert!(rig.outlets.jobs_rx.try_recv().is_err());
-    drop(seat);
+    // Nothing is left over, so the list is not asked for again.
+    let calls = fake.calls();
+    assert_eq!(calls.iter().filter(|call| call.path == LIST).count(), 1);
+}
+
+#[tokio::test]
+async fn an_agent_that_cannot_be_asked_is_asked_again() {
+    let fake = Fake::start().await;
+    let mut rig = Rig::with("http://127.0.0.1:1/", 64, TEST_PACE);
+    rig.agent.cannot_be_asked_about("ses_7");
+    let entry = json!([{ "id": "later", "remote_session_id": "ses_7" }]);
+    fake.script.on_list(vec![list(&entry); 10_000]);
+    rig.handle = spawn_room(&rig, &fake);
+    let listed = |calls: &Vec<Call>| calls.iter().filter(|call| call.path == LIST).count() > 2;
+    fake.until("asked again", listed).await;
+    assert!(here(&rig.registry, "later").await.is_none());
+    rig.agent.has("ses_7", "later");
+    assert_eq!(rig.job().await.seat.session.id, "later");
 }
 
 #[tokio::test]
@@ -99,20 +105,6 @@ async fn one_that_ended_here_is_told_of_again_and_one_that_runs_is_left_alone() 
     assert_eq!(fake.told("ended").len(), 2);
     assert_eq!(running.status().state, event::State::Running);
     assert!(rig.outlets.jobs_rx.try_recv().is_err());
-}
-
-#[tokio::test]
-async fn two_sessions_are_not_one_conversation_of_the_agent() {
-    let fake = Fake::start().await;
-    fake.script.on_list([
-        Reply::Hang,
-        list(&json!([{ "id": "twin", "remote_session_id": "ses_1" }])),
-    ]);
-    let mut rig = Rig::new(&fake.url());
-    let (session, _seat) = rig.begin("one").await;
-    fake.until_told("twin", 1).await;
-    assert_eq!(fake.told("twin")[0].body["code"], "interrupted");
-    assert_eq!(session.status().state, event::State::Running);
 }
 
 #[tokio::test]
@@ -167,15 +159,16 @@ fn spawn_room(rig: &Rig, fake: &Fake) -> Handle {
     let tracker = TaskTracker::new();
     let bearer = Bearer::new(|| None);
     let registry = rig.registry.clone();
+    let client = Client::new(&config, bearer, Finder::new(), TEST_PACE).unwrap();
+    let conversations = rig.agent.conversations();
     spawn_at(
         TEST_PACE,
-        &config,
+        client,
         &registry,
-        bearer,
+        conversations,
         &rig.shutdown,
         &tracker,
     )
-    .unwrap()
 }
 
 #[tokio::test]
@@ -191,7 +184,7 @@ async fn nothing_is_adopted_while_leaving() {
     let adoption = rig.registry.adopt(crate::session::Stray {
         id: "stray".into(),
         created_at: None,
-        remote_id: None,
+        remote_id: "ses_9".into(),
     });
     assert!(matches!(adoption, crate::session::Adoption::Closed));
 }

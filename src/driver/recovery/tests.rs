@@ -38,7 +38,7 @@ async fn no_engine() -> engine::Handle {
     let watch = workspace::spawn(dir.path(), &tracker, shutdown.gone.clone());
     let briefings = engine::Briefings::new(briefing);
     let (handle, keeper) =
-        engine::spawn(config, briefings, watch, shutdown.clone(), &tracker).unwrap();
+        engine::spawn(config, briefings, None, watch, shutdown.clone(), &tracker).unwrap();
     keeper.await.unwrap();
     shutdown.gone.cancel();
     tracker.close();
@@ -73,6 +73,7 @@ fn surroundings(engine: &engine::Handle, child: &Child, there: bool) -> Surround
         },
         links: watch::channel(link).1,
         engine: engine.clone(),
+        workspace: workspace::fine(),
         gateway: child.gateway.clone(),
         switchboard: Switchboard::default(),
         crowd: Crowd::default(),
@@ -102,6 +103,16 @@ fn request(llm: &Llm, prompt: &str) -> Request {
     }
 }
 
+/// The turn that was asked for; nobody changes his mind.
+async fn begun(
+    request: Request,
+    remote_id: Option<&str>,
+    around: &Surroundings,
+) -> Result<Opened, CreateError> {
+    let remote_id = remote_id.map(str::to_owned);
+    open(request, remote_id, around.clone(), CancellationToken::new()).await
+}
+
 /// A turn that writes, and delegates; its subagent runs a command that does not end by itself.
 fn script(llm: &Llm, file: &Path) {
     let write = json!({ "filePath": file, "content": "x" });
@@ -125,7 +136,7 @@ fn script(llm: &Llm, file: &Path) {
 /// Begins the turn and listens until the subagent's command speaks.
 async fn begin(child: &Child, llm: &Llm, around: &Surroundings) -> (String, Vec<Event>) {
     let mut feed = child.api().feed().await.unwrap();
-    let opened = open(&request(llm, "please do it"), None, around)
+    let opened = begun(request(llm, "please do it"), None, around)
         .await
         .unwrap();
     let Opened {
@@ -264,7 +275,7 @@ async fn go_on(child: &Child, llm: &Llm, root: &str, around: &Surroundings) {
         .info
         .id;
     assert_eq!(api.newest_message(root).await.unwrap(), Some(own.clone()));
-    let opened = open(&request(llm, ""), Some(root), around).await.unwrap();
+    let opened = begun(request(llm, ""), Some(root), around).await.unwrap();
     assert_eq!(
         opened.before,
         Some(own.max(below)),
@@ -311,11 +322,6 @@ async fn go_on(child: &Child, llm: &Llm, root: &str, around: &Surroundings) {
         (vec!["Resumed.".to_owned()], BTreeMap::new())
     );
     assert_eq!(translator.usage(), usage);
-    let gone = open(
-        &request(llm, ""),
-        Some("ses_0000000000000000000000"),
-        around,
-    )
-    .await;
+    let gone = begun(request(llm, ""), Some("ses_0000000000000000000000"), around).await;
     assert!(matches!(gone, Err(CreateError::RemoteGone)));
 }

@@ -4,6 +4,7 @@
 //! stack trace. [`clean`] keeps one sentence without any of that.
 
 use crate::event::{Failure, FailureCode};
+use crate::gateway::PROVIDER_AT;
 use crate::opencode::types::ProviderError;
 
 const MAX_MESSAGE: usize = 500;
@@ -66,7 +67,9 @@ pub(crate) fn clean(message: &str) -> String {
         let at_word = text
             .chars()
             .next_back()
-            .is_none_or(|before| !before.is_alphanumeric());
+            .is_none_or(|before| !before.is_alphanumeric())
+            // The gateway's own sentence: the address is the one that the caller gave.
+            && !text.ends_with(PROVIDER_AT);
         if let Some((length, shown)) = at_word.then(|| private(rest)).flatten() {
             text.push_str(shown);
             rest = rest.get(length..).unwrap_or_default();
@@ -131,6 +134,10 @@ mod tests {
             (
                 "Model not found: gw/claude-3-5-sonnet-20241022.",
                 "Model not found: gw/claude-3-5-sonnet-20241022.",
+            ),
+            (
+                "the provider at 127.0.0.1:11434 cannot be reached: tcp connect error",
+                "the provider at 127.0.0.1:11434 cannot be reached: tcp connect error",
             ),
             ("\n\t日本 \u{7}x", "日本  x"),
         ] {

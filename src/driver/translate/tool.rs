@@ -209,7 +209,7 @@ impl Translator {
             if let Ok(Wanted { tool }) = serde_json::from_str(input) {
                 run.tool = tool.into();
             }
-            // What the model wrote is lost; the rest of this input is the error the result repeats.
+            // What the model wrote is not in here; the rest of this input is the error the result repeats.
             input = "{}";
         } else {
             run.tool = name.into();

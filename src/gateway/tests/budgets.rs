@@ -100,9 +100,11 @@ async fn an_empty_account_ends_the_turn_at_once() {
         );
     }
     assert_eq!(grant.stopped(), Some(Stop::QuotaExhausted));
-    assert_eq!(
-        grant.usage().last_error.unwrap().message,
-        "You exceeded your current quota, [redacted]"
+    let last = grant.usage().last_error.unwrap().message;
+    assert!(
+        last.starts_with("the provider at 127.0.0.1:")
+            && last.ends_with(" answered 429: You exceeded your current quota, [redacted]"),
+        "{last}"
     );
     assert_eq!(llm.requests().len(), 1);
 }

@@ -40,6 +40,56 @@ async fn only_the_present_child_gets_in() {
     assert_eq!(llm.requests().len(), 1);
 }
 
+/// Whoever has no token can connect as often as it likes, and promise bodies that never come.
+#[tokio::test]
+async fn six_hundred_connections_without_the_token_keep_no_call_waiting() {
+    use tokio::io::AsyncWriteExt as _;
+    let (rig, llm) = (Rig::start().await, Llm::start().await);
+    let _grant = rig.register(Dialect::Chat, &llm);
+    let mut hostile = Vec::new();
+    for n in 0..600 {
+        let mut stream = tokio::net::TcpStream::connect(rig.addr).await.unwrap();
+        let head: &[u8] = match n % 3 {
+            0 => b"POST /compat/v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 9999\r\n\r\n{",
+            1 => b"POST /compat/v1/chat/completions HTTP/1.1\r\nauthorization: Bearer no",
+            _ => b"",
+        };
+        stream.write_all(head).await.unwrap();
+        hostile.push(stream);
+        if n % 100 == 0 || n == 599 {
+            llm.reply(Turn::new().text("hi"));
+            let begun = std::time::Instant::now();
+            assert_eq!(rig.call(Dialect::Chat).await.status, 200, "after {n}");
+            assert!(
+                begun.elapsed() < Duration::from_secs(2),
+                "{:?}",
+                begun.elapsed()
+            );
+        }
+    }
+    drop(hostile);
+}
+
+#[tokio::test]
+async fn whoever_has_no_token_is_answered_before_the_body_and_hung_up_on() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let rig = Rig::start().await;
+    let mut stream = tokio::net::TcpStream::connect(rig.addr).await.unwrap();
+    let head =
+        "POST /compat/v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 9999\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    let read = stream.read_to_string(&mut answer);
+    tokio::time::timeout(Duration::from_secs(5), read)
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(
+        answer.starts_with("HTTP/1.1 403") && answer.contains("connection: close"),
+        "{answer}"
+    );
+}
+
 #[tokio::test]
 async fn nothing_else_is_there() {
     let rig = Rig::start().await;

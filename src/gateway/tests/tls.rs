@@ -57,7 +57,7 @@ async fn an_extra_authority_is_trusted_and_http2_spoken() {
 
 #[tokio::test]
 async fn a_wrong_setting_is_known_at_start() {
-    let bind = |config| async { Bound::bind(config).await.map(drop) };
+    let bind = |config| async { Bound::bind(config, Finder::new()).await.map(drop) };
     let missing = Config {
         extra_ca_file: Some("/nonexistent/ca.pem".into()),
         ..config()

@@ -1,7 +1,7 @@
-//! Sessions that the backend has as active and nobody here knows: made here, so that they have an end.
+//! Sessions that the backend has as active and only the agent knows: made here, so that they have an end.
 //!
-//! Such a session runs nowhere: the sidecar that ran it is gone, and so is its journal. One that the agent
-//! has goes to the driver, which tells what it finds and ends the turn; any other ends at once.
+//! Such a session runs nowhere: the sidecar that ran it is gone, and so is its journal. It goes to the
+//! driver, which tells what it finds of it and ends the turn.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -18,19 +18,20 @@ use crate::session::log::{Epoch, Place};
 use crate::session::record::Origin;
 use crate::session::{Interrupted, Session};
 
-/// A session as the backend has it. Its id is one of [`is_id`](crate::session::is_id).
+/// A session that the agent made a conversation for, and that our journal does not know. Its id is one of
+/// [`is_id`](crate::id::is_id).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Stray {
     pub(crate) id: String,
     pub(crate) created_at: Option<Timestamp>,
     /// OpenCode's own id.
-    pub(crate) remote_id: Option<String>,
+    pub(crate) remote_id: String,
 }
 
 /// What came of an adoption.
 #[derive(Debug)]
 pub(crate) enum Adoption {
-    /// It is ours now, and its turn ends soon or has ended.
+    /// It is ours now, and its turn ends soon.
     Taken(Arc<Session>),
     /// It is here already.
     Known(Arc<Session>),
@@ -43,7 +44,8 @@ pub(crate) enum Adoption {
 // === impl Registry ===
 
 impl Registry {
-    /// Makes a session of what the backend says. [`find`](Self::find) has to say first that there is none.
+    /// Makes a session of what the backend and the agent know. [`find`](Self::find) has to say first that
+    /// there is none.
     pub(crate) fn adopt(&self, stray: Stray) -> Adoption {
         if self.shared.closed.is_cancelled() {
             return Adoption::Closed;
@@ -60,42 +62,32 @@ impl Registry {
         if state.active() >= self.shared.config.most {
             return Adoption::Full;
         }
-        // Two sessions cannot be one conversation: the agent's is the one we have.
-        let mut statuses = state.sessions.values().map(|entry| entry.session.status());
-        let remote_id = stray
-            .remote_id
-            .clone()
-            .filter(|id| statuses.all(|status| status.remote_id.as_ref() != Some(id)));
         state.last_number += 1;
-        let session = self.adopted(stray, remote_id.clone(), state.last_number);
+        let remote_id = stray.remote_id.clone();
+        let session = self.adopted(stray, state.last_number);
         let (seat, outcome_rx) = self.seat(session.clone(), None);
         seat.outcome_tx.send_replace(Some(Ok(created(&session))));
         state.insert(&session, outcome_rx);
         drop(state);
         session.log.record(session.row(), true);
-        match remote_id {
-            Some(remote_id) => {
-                let interrupted = Interrupted {
-                    remote_id,
-                    notes: Vec::new(),
-                    before: None,
-                    began: session.created_at,
-                };
-                permit.send(Job {
-                    errand: Errand::Recover(interrupted),
-                    seat,
-                });
-            }
-            None => seat.lost(),
-        }
+        let interrupted = Interrupted {
+            remote_id,
+            notes: Vec::new(),
+            before: None,
+            began: session.created_at,
+        };
+        permit.send(Job {
+            errand: Errand::Recover(interrupted),
+            seat,
+        });
         Adoption::Taken(session)
     }
 
-    fn adopted(&self, stray: Stray, remote_id: Option<String>, number: u64) -> Arc<Session> {
+    fn adopted(&self, stray: Stray, number: u64) -> Arc<Session> {
         let now = Timestamp::now();
         let status = Status {
             state: SessionState::Running,
-            remote_id,
+            remote_id: Some(stray.remote_id),
             ..Status::new(now)
         };
         Arc::new(Session {

@@ -1,6 +1,6 @@
 //! The real OpenCode with a connection that can be cut: a relay between the sidecar and it.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -12,11 +12,19 @@ use parking_lot::Mutex;
 type Open = Arc<Mutex<Vec<TcpStream>>>;
 
 /// Runs it, and relays until it ends.
-pub(crate) fn stand(bin: &Path, cut: Option<PathBuf>) {
+pub(crate) fn stand(bin: &Path, secrets: &str, cut: Option<PathBuf>, hold: Option<PathBuf>) {
     let mut child = Command::new(bin)
         .args(std::env::args_os().skip(1))
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
+        .unwrap();
+    // They wait there until it asks for them.
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(secrets.as_bytes())
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let said = lines.find_map(|line| {
@@ -39,7 +47,7 @@ pub(crate) fn stand(bin: &Path, cut: Option<PathBuf>) {
         for stream in listener.incoming().map_while(Result::ok) {
             let is_cut = cut.as_ref().is_some_and(|file| file.exists());
             if let (false, Ok(other)) = (is_cut, TcpStream::connect(behind)) {
-                join(&stream, &other, &open);
+                join(&stream, &other, hold.clone(), &open);
             }
         }
     });
@@ -57,13 +65,26 @@ fn sever(cut: &Path, open: &Open) {
     }
 }
 
-fn join(one: &TcpStream, other: &TcpStream, open: &Open) {
-    let pairs = [(one, other), (other, one)];
-    for (from, to) in pairs.map(|(from, to)| (from.try_clone().unwrap(), to.try_clone().unwrap())) {
+fn join(caller: &TcpStream, behind: &TcpStream, hold: Option<PathBuf>, open: &Open) {
+    for (from, to, hold) in [(caller, behind, None), (behind, caller, hold)] {
+        let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
         open.lock().push(from.try_clone().unwrap());
         std::thread::spawn(move || {
-            std::io::copy(&mut &from, &mut &to).ok();
+            pass(&from, &to, hold.as_deref());
             to.shutdown(Shutdown::Both).ok();
         });
+    }
+}
+
+/// Passes everything on, but nothing while the file `hold` exists.
+fn pass(mut from: &TcpStream, mut to: &TcpStream, hold: Option<&Path>) {
+    let mut buffer = vec![0; 64 << 10];
+    while let Ok(count @ 1..) = from.read(&mut buffer) {
+        while hold.is_some_and(Path::exists) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        if to.write_all(&buffer[..count]).is_err() {
+            return;
+        }
     }
 }

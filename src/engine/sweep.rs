@@ -1,0 +1,242 @@
+//! Ending everything that descends from us and is not spared.
+//!
+//! All of it loses its parent sooner or later and then becomes a child of ours, because we are process 1 or a
+//! subreaper. So only our own children are killed, again and again, until there are none. That is also the
+//! proof that nothing is left: whatever descends from us does so through a child of ours, dead or alive, and
+//! the kernel lists those in one step. A list of all processes proves nothing, because a process that goes on
+//! replacing itself is never in the place where one looks.
+//!
+//! As process 1 with nobody else around, the kernel kills everything in one step, in which nothing can be
+//! started. Otherwise a process that replaces itself is hit because the list is read and answered faster than
+//! a process can be made; that is likely at each look and not certain, so a sweep says whether it ended.
+
+use std::collections::HashSet;
+use std::fs;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitOptions, getpid, kill_process, kill_process_group, pidfd_open,
+    pidfd_send_signal, waitpid,
+};
+
+use super::process_table::{self, Process};
+
+/// How long one sweep goes on.
+const DEADLINE: Duration = Duration::from_secs(2);
+
+/// How long a killed process may take to go before all are looked at again.
+const DEATH: Duration = Duration::from_millis(10);
+
+/// What a sweep came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Swept {
+    pub(super) killed: usize,
+    /// Killed, and kept by the kernel from going, as a disk does that does not answer. They run no more.
+    pub(super) dying: usize,
+    /// Those that may still run. A child must not be started beside them.
+    pub(super) running: usize,
+    /// Nothing is known: it did not come back in time.
+    pub(super) lost: bool,
+}
+
+/// Whom a sweep leaves alone.
+#[derive(Debug)]
+pub(super) struct Spared<'a> {
+    /// Children whose end somebody waits for.
+    pub(super) children: HashSet<Pid>,
+    /// What ran under this process before it became the sidecar, with all that it starts.
+    pub(super) guests: &'a [Process],
+}
+
+/// One sweep on its way.
+struct Sweep<'a> {
+    spared: &'a Spared<'a>,
+    /// Not yet collected.
+    dying: HashSet<Pid>,
+    killed: usize,
+}
+
+// === impl Swept ===
+
+impl Swept {
+    /// Whether nothing runs any more that it was to end.
+    pub(super) const fn ended(self) -> bool {
+        self.running == 0 && !self.lost
+    }
+}
+
+/// Ends what descends from us. Blocking.
+pub(super) fn descendants(spared: &Spared<'_>) -> Swept {
+    let deadline = Instant::now() + DEADLINE;
+    let mut sweep = Sweep {
+        spared,
+        dying: HashSet::new(),
+        killed: 0,
+    };
+    if sweep.is_alone_in_namespace() {
+        everything_but_us();
+    }
+    loop {
+        let children = sweep.children();
+        let fresh = sweep.kill(&children);
+        let left = sweep.children();
+        if left.is_empty() {
+            return sweep.outcome(0);
+        }
+        if fresh > 0 && Instant::now() < deadline {
+            continue;
+        }
+        // What descends from a child that cannot go has not come to us yet.
+        let fresh = fresh + sweep.kill_below();
+        if Instant::now() > deadline {
+            return sweep.outcome(fresh + sweep.immune(&left));
+        }
+        if fresh == 0 {
+            wait_for(left.iter().find(|pid| sweep.dying.contains(pid)));
+        }
+    }
+}
+
+// === impl Sweep ===
+
+impl Sweep<'_> {
+    fn outcome(&self, running: usize) -> Swept {
+        Swept {
+            killed: self.killed,
+            dying: self.dying.len(),
+            running,
+            lost: false,
+        }
+    }
+
+    /// Those of our children that are to go, dead or alive.
+    fn children(&self) -> Vec<Pid> {
+        let mut children = children();
+        children.retain(|pid| !self.spared.holds(*pid));
+        children
+    }
+
+    /// Kills and collects children of ours. Their numbers cannot be given anew before we have collected
+    /// them. Returns how many it had not killed before.
+    fn kill(&mut self, children: &[Pid]) -> usize {
+        let mut fresh = 0;
+        for &pid in children {
+            if !matches!(waitpid(Some(pid), WaitOptions::NOHANG), Ok(None)) {
+                self.dying.remove(&pid);
+            } else if kill_process(pid, Signal::KILL).is_ok() && self.dying.insert(pid) {
+                fresh += 1;
+            }
+        }
+        self.killed += fresh;
+        fresh
+    }
+
+    /// Kills what descends from our children. Returns how many it had not killed before.
+    fn kill_below(&mut self) -> usize {
+        let all = process_table::read(&[]);
+        let spared: Vec<Pid> = self.spared.of(&all);
+        let below = process_table::leftovers(&all, getpid(), None, &spared);
+        let mut fresh = 0;
+        for process in below.iter().filter(|process| !process.zombie) {
+            if process.parent != Some(getpid()) && kill(process) && self.dying.insert(process.pid) {
+                fresh += 1;
+            }
+        }
+        self.killed += fresh;
+        // Whoever has gone meanwhile is not dying.
+        self.dying
+            .retain(|pid| all.iter().any(|process| process.pid == *pid));
+        fresh
+    }
+
+    /// Those of our children that we may not kill.
+    fn immune(&self, children: &[Pid]) -> usize {
+        let immune = |pid: &&Pid| !self.dying.contains(pid);
+        children.iter().filter(immune).count()
+    }
+
+    /// Whether every process that we could kill is one that is to go.
+    fn is_alone_in_namespace(&self) -> bool {
+        if getpid() != Pid::INIT || !self.spared.children.is_empty() {
+            return false;
+        }
+        let all = process_table::read(&[]);
+        let ours = process_table::leftovers(&all, getpid(), None, &self.spared.of(&all));
+        ours.len() + 1 == all.len()
+    }
+}
+
+// === impl Spared ===
+
+impl Spared<'_> {
+    fn holds(&self, pid: Pid) -> bool {
+        self.children.contains(&pid)
+            || self
+                .guests
+                .iter()
+                .filter(|guest| guest.pid == pid)
+                // The number of a guest that is gone may be somebody else's.
+                .any(|guest| {
+                    process_table::one(pid).is_some_and(|now| now.started == guest.started)
+                })
+    }
+
+    /// Those of them that live.
+    pub(super) fn of(&self, all: &[Process]) -> Vec<Pid> {
+        all.iter()
+            .map(|process| process.pid)
+            .filter(|pid| self.holds(*pid))
+            .collect()
+    }
+}
+
+/// Every process of our namespace but us, at once: to a signal for all of them the kernel adds no new one.
+fn everything_but_us() {
+    // The group of process 1, negated, is what stands for all.
+    kill_process_group(Pid::INIT, Signal::KILL).ok();
+}
+
+/// All our children, of every thread: orphans come to the first, what is spawned is the nursery's.
+fn children() -> Vec<Pid> {
+    let Ok(threads) = fs::read_dir("/proc/self/task") else {
+        return Vec::new();
+    };
+    let lists: Option<Vec<String>> = threads
+        .filter_map(|thread| Some(thread.ok()?.path().join("children")))
+        .map(|list| fs::read_to_string(list).ok())
+        .collect();
+    match lists {
+        Some(lists) => lists
+            .iter()
+            .flat_map(|list| list.split_whitespace())
+            .filter_map(|number| Pid::from_raw(number.parse().ok()?))
+            .collect(),
+        // A kernel without such lists.
+        None => process_table::read(&[])
+            .into_iter()
+            .filter(|process| process.parent == Some(getpid()))
+            .map(|process| process.pid)
+            .collect(),
+    }
+}
+
+/// Kills by a descriptor, so that a number given anew is never hit. Whether it was still there.
+pub(super) fn kill(process: &Process) -> bool {
+    let Ok(pidfd) = pidfd_open(process.pid, PidfdFlags::empty()) else {
+        return false;
+    };
+    let same = process_table::one(process.pid).is_some_and(|now| now.started == process.started);
+    same && pidfd_send_signal(&pidfd, Signal::KILL).is_ok()
+}
+
+/// Waits a moment for the end of a process that was killed.
+pub(super) fn wait_for(pid: Option<&Pid>) {
+    let pidfd = pid.and_then(|pid| pidfd_open(*pid, PidfdFlags::empty()).ok());
+    let limit = Timespec::try_from(DEATH).ok();
+    let mut awaited: Vec<PollFd<'_>> = pidfd
+        .iter()
+        .map(|pidfd| PollFd::new(pidfd, PollFlags::IN))
+        .collect();
+    poll(&mut awaited, limit.as_ref()).ok();
+}

@@ -1,0 +1,326 @@
+//! The processes that can be seen, and what they hold.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+
+use procfs::ProcError;
+use procfs::process::{self, FDTarget};
+
+/// One process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Process {
+    pid: i32,
+    parent: i32,
+    /// Clock ticks since boot: tells a process from a later one with the same number.
+    started: u64,
+}
+
+/// All processes of one moment, nearly.
+#[derive(Debug)]
+pub(super) struct View {
+    all: Vec<Process>,
+    me: i32,
+    is_whole: bool,
+}
+
+/// Processes come and go: a few looks nearly always find one moment that fits together.
+const LOOKS: usize = 4;
+
+/// `CAP_CHOWN` gives a socket to another user, `CAP_SETUID` makes one in another user's name.
+const CHANGES_USER: u64 = (1 << 0) | (1 << 7);
+
+// === impl View ===
+
+impl View {
+    /// Looks again if what it saw does not fit together, as when a parent ended meanwhile.
+    pub(super) fn read() -> Self {
+        let mut view = Self::read_once();
+        for _ in 1..LOOKS {
+            if view.is_whole {
+                break;
+            }
+            view = Self::read_once();
+        }
+        view
+    }
+
+    fn read_once() -> Self {
+        let mut view = Self {
+            all: Vec::new(),
+            me: rustix::process::getpid().as_raw_nonzero().get(),
+            is_whole: true,
+        };
+        let Ok(found) = process::all_processes() else {
+            view.is_whole = false;
+            return view;
+        };
+        for found in found {
+            match found.and_then(|process| process.stat()) {
+                Ok(stat) => view.all.push(Process {
+                    pid: stat.pid,
+                    parent: stat.ppid,
+                    started: stat.starttime,
+                }),
+                Err(error) => view.is_whole &= is_gone(&error),
+            }
+        }
+        view.is_whole &= view
+            .all
+            .iter()
+            .all(|process| view.parent(process).is_some());
+        view
+    }
+
+    /// Whether all that there was could be read.
+    pub(super) fn is_whole(&self) -> bool {
+        self.is_whole
+    }
+
+    /// What descends from us, without `guests` and what descends from them.
+    pub(super) fn descendants(&self, guests: &[Process]) -> Vec<Process> {
+        // The number of a guest that is gone may be somebody else's.
+        let living: Vec<i32> = self
+            .all
+            .iter()
+            .filter(|process| {
+                let same =
+                    |guest: &Process| (guest.pid, guest.started) == (process.pid, process.started);
+                guests.iter().any(same)
+            })
+            .map(|guest| guest.pid)
+            .collect();
+        let ours = family(&self.all, &[self.me]);
+        let theirs = family(&self.all, &living);
+        self.all
+            .iter()
+            .filter(|process| process.pid != self.me && ours.contains(&process.pid))
+            .filter(|process| !theirs.contains(&process.pid))
+            .copied()
+            .collect()
+    }
+
+    /// Us, `guests` and theirs, and everybody who is seen to descend from somebody else. A process whose parent
+    /// ended while we looked is not: it may have been one of ours.
+    pub(super) fn others(&self, guests: &[Process]) -> Vec<Process> {
+        let ours = self.descendants(guests);
+        let known = |process: &&Process| !ours.contains(process) && self.is_rooted(process);
+        self.all.iter().filter(known).copied().collect()
+    }
+
+    /// Whether all its ancestors are seen.
+    fn is_rooted(&self, process: &Process) -> bool {
+        let mut process = *process;
+        // Parents are older, so no chain is endless.
+        while process.parent != 0 {
+            match self.parent(&process) {
+                Some(parent) => process = parent,
+                None => return false,
+            }
+        }
+        true
+    }
+
+    /// Its parent; itself where that is outside of what can be seen.
+    fn parent(&self, process: &Process) -> Option<Process> {
+        if process.parent == 0 {
+            return Some(*process);
+        }
+        let is_parent = |other: &&Process| {
+            other.pid == process.parent
+                && other.pid != process.pid
+                && other.started <= process.started
+        };
+        self.all.iter().find(is_parent).copied()
+    }
+}
+
+/// `roots` and all their descendants.
+fn family(all: &[Process], roots: &[i32]) -> HashSet<i32> {
+    let mut members: HashSet<i32> = roots.iter().copied().collect();
+    loop {
+        let before = members.len();
+        for process in all {
+            if members.contains(&process.parent) {
+                members.insert(process.pid);
+            }
+        }
+        if members.len() == before {
+            return members;
+        }
+    }
+}
+
+/// The users in whose name these processes can have made a socket; `None` if that may be anybody's.
+pub(super) fn possible_users(processes: &[Process]) -> Option<HashSet<u32>> {
+    let mut users = HashSet::new();
+    for process in processes {
+        let status = process::Process::new(process.pid).and_then(|process| process.status());
+        match status {
+            Ok(status) => {
+                let known = [status.ruid, status.euid, status.suid, status.fuid];
+                if known.contains(&0) || status.capprm & CHANGES_USER != 0 {
+                    return None;
+                }
+                users.extend(known);
+            }
+            Err(error) if is_gone(&error) => {}
+            Err(_) => return None,
+        }
+    }
+    Some(users)
+}
+
+// === impl Process ===
+
+impl Process {
+    /// Whether one of these sockets is seen among its descriptors.
+    pub(super) fn holds(&self, inodes: &[u64]) -> bool {
+        let mut left = inodes.to_vec();
+        self.remove_held(&mut left);
+        left.len() < inodes.len()
+    }
+
+    /// Takes away the sockets that are seen among its descriptors.
+    pub(super) fn remove_held(&self, inodes: &mut Vec<u64>) {
+        let Ok(descriptors) = process::Process::new(self.pid).and_then(|process| process.fd())
+        else {
+            return;
+        };
+        for descriptor in descriptors.flatten() {
+            if let FDTarget::Socket(inode) = descriptor.target {
+                inodes.retain(|wanted| *wanted != inode);
+            }
+        }
+    }
+
+    /// Whether everything it holds was read, each thread's too, and neither is one of these sockets nor can hide
+    /// one: on its way through a unix socket, or in a ring of `io_uring`.
+    pub(super) fn cannot_hold(&self, inodes: &[u64]) -> bool {
+        match self.threads_hold(inodes) {
+            Ok(holds) => !holds,
+            Err(error) => is_gone(&error),
+        }
+    }
+
+    fn threads_hold(&self, inodes: &[u64]) -> Result<bool, ProcError> {
+        for task in process::Process::new(self.pid)?.tasks()? {
+            let task = PathBuf::from(format!("/proc/{}/task/{}", self.pid, task?.tid));
+            let thread = match process::Process::new_with_root(task.clone()) {
+                Err(error) if is_gone(&error) => continue,
+                thread => thread?,
+            };
+            for descriptor in thread.fd()? {
+                let descriptor = descriptor?;
+                let hides = match descriptor.target {
+                    FDTarget::Socket(inode) => {
+                        let state =
+                            fs::read_to_string(task.join(format!("fdinfo/{}", descriptor.fd)));
+                        inodes.contains(&inode) || has_descriptors_in_flight(state)
+                    }
+                    FDTarget::AnonInode(kind) => kind.contains("io_uring"),
+                    _ => false,
+                };
+                if hides {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// What cannot be read may have some. One that was closed meanwhile has none, but what was in it may be
+/// anywhere: the next look will tell.
+fn has_descriptors_in_flight(state: io::Result<String>) -> bool {
+    state.map_or(true, |state| {
+        state
+            .lines()
+            .filter_map(|line| line.strip_prefix("scm_fds:"))
+            .any(|count| count.trim() != "0")
+    })
+}
+
+/// Whether this kernel says how many descriptors are on their way through a unix socket (Linux 5.11).
+pub(super) fn shows_descriptors_in_flight() -> bool {
+    UnixStream::pair().is_ok_and(|(socket, _other)| {
+        fs::read_to_string(format!("/proc/self/fdinfo/{}", socket.as_raw_fd()))
+            .is_ok_and(|state| state.contains("scm_fds:"))
+    })
+}
+
+fn is_gone(error: &ProcError) -> bool {
+    match error {
+        ProcError::NotFound(_) => true,
+        ProcError::Io(error, _) => {
+            error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error())
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn process(pid: i32, parent: i32) -> Process {
+        Process {
+            pid,
+            parent,
+            started: u64::from(pid.unsigned_abs()),
+        }
+    }
+
+    fn pids(processes: &[Process]) -> Vec<i32> {
+        processes.iter().map(|process| process.pid).collect()
+    }
+
+    /// 1 init; 10 the sidecar; 20 the child with its tool 21; 30 what ran here before, with a child 31 of
+    /// its own; 50 a stranger.
+    fn pod() -> View {
+        let all = [
+            (1, 0),
+            (21, 20),
+            (10, 1),
+            (20, 10),
+            (31, 30),
+            (30, 10),
+            (50, 1),
+        ];
+        View {
+            all: all.map(|(pid, parent)| process(pid, parent)).to_vec(),
+            me: 10,
+            is_whole: true,
+        }
+    }
+
+    #[test]
+    fn what_descends_from_us_is_ours_but_not_what_was_there_before() {
+        let pod = pod();
+        assert_eq!(pids(&pod.descendants(&[])), [21, 20, 31, 30]);
+        assert_eq!(pids(&pod.descendants(&[process(30, 10)])), [21, 20]);
+        // A guest whose number another process has now.
+        let gone = Process {
+            started: 7,
+            ..process(20, 10)
+        };
+        assert_eq!(pids(&pod.descendants(&[gone])), [21, 20, 31, 30]);
+        assert_eq!(pids(&pod.others(&[process(30, 10)])), [1, 10, 31, 30, 50]);
+    }
+
+    #[test]
+    fn a_process_whose_parent_ended_meanwhile_is_nobody_else_s() {
+        let mut pod = pod();
+        pod.all.push(process(60, 55));
+        assert!(!pids(&pod.others(&[])).contains(&60));
+        // Its parent's number, but younger than the child: another process.
+        pod.all.push(Process {
+            started: 99,
+            ..process(55, 1)
+        });
+        assert!(!pids(&pod.others(&[])).contains(&60));
+    }
+}

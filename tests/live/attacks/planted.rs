@@ -1,0 +1,69 @@
+//! What an agent leaves for the next child.
+
+use std::fs;
+
+use rusqlite::Connection;
+
+use super::Victim;
+use crate::support::processes;
+
+/// Rows of the session database that are no session: OpenCode would fetch its configuration from the
+/// address of an account that is signed in, and run a trigger's statements.
+pub(super) fn plant_an_account_in_the_database(victim: &mut Victim) {
+    assert_eq!(victim.post("/engine/stop", "").status, 200);
+    let path = victim.data_dir().join("engine/share/opencode/opencode.db");
+    let owner = fs::metadata(&path).unwrap();
+    let sessions = {
+        let database = Connection::open(&path).unwrap();
+        database
+            .execute_batch(
+                "INSERT INTO account (id, email, url, access_token, refresh_token, time_created, time_updated)
+                   VALUES ('a', 'a@b', 'http://127.0.0.1:9', 't', 't', 1, 1);
+                 INSERT OR REPLACE INTO account_state (id, active_account_id, active_org_id) VALUES (1, 'a', 'o');
+                 CREATE TRIGGER planted AFTER INSERT ON session BEGIN DELETE FROM message; END;",
+            )
+            .unwrap();
+        count(&database, "SELECT count(*) FROM session")
+    };
+    for suffix in ["", "-wal", "-shm"] {
+        use std::os::unix::fs::{MetadataExt as _, chown};
+        let file = format!("{}{suffix}", path.display());
+        if fs::exists(&file).unwrap() {
+            chown(file, Some(owner.uid()), Some(owner.gid())).unwrap();
+        }
+    }
+    assert_eq!(victim.post("/engine/start", "").status, 200);
+    let database = Connection::open(&path).unwrap();
+    for planted in [
+        "SELECT count(*) FROM account",
+        "SELECT count(*) FROM account_state",
+        "SELECT count(*) FROM sqlite_schema WHERE type = 'trigger'",
+    ] {
+        assert_eq!(count(&database, planted), 0, "{planted}");
+    }
+    assert!(
+        count(&database, "SELECT count(*) FROM session") >= sessions,
+        "sessions stay"
+    );
+}
+
+fn count(database: &Connection, query: &str) -> i64 {
+    database.query_row(query, [], |row| row.get(0)).unwrap()
+}
+
+/// Twelve processes that replace themselves outlive the child and wait for the next one's secrets.
+pub(super) fn outrun_the_sweep(victim: &mut Victim) {
+    let name = format!("outrun-{}", victim.new_session());
+    let script = victim.workspace().join("hostile.py");
+    fs::write(&script, processes::self_replacing(&name)).unwrap();
+    victim.run([r#"setsid python3 -c "$(cat hostile.py)" "$(cat hostile.py)" > /dev/null 2>&1 < /dev/null; echo begun"#]);
+    let generation = victim.engine()["generation"].as_u64().unwrap();
+    assert_eq!(victim.post("/engine/restart", "").status, 200);
+    assert!(victim.engine()["generation"].as_u64().unwrap() > generation);
+    let left = processes::running(&name);
+    for pid in &left {
+        processes::kill(*pid);
+    }
+    assert!(left.is_empty(), "{left:?} outlived the child");
+    fs::remove_file(script).unwrap();
+}
