@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io::{IsTerminal as _, Write as _};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rustix::process::{
@@ -143,7 +144,8 @@ impl App {
         let gateway = gateway::Bound::bind(config.gateway, socket_owners.clone())
             .await
             .map_err(|error| AppError::Usage(error.to_string()))?;
-        let briefings = briefings(gateway.addr(), gateway.handle());
+        let shell = engine::shell_link(&config.engine.data_dir);
+        let briefings = briefings(gateway.addr(), gateway.handle(), shell);
         let (engine, mut keeper) = engine::spawn(
             config.engine,
             briefings,
@@ -343,7 +345,7 @@ async fn drain(shutdown: &Shutdown, registry: &session::Registry, drain_timeout:
 }
 
 /// What a child is told at its start: the gateway's address and a token that dies with the child.
-fn briefings(address: SocketAddr, gateway: gateway::Handle) -> engine::Briefings {
+fn briefings(address: SocketAddr, gateway: gateway::Handle, shell: PathBuf) -> engine::Briefings {
     engine::Briefings::new(move || {
         let token = gateway.new_child_token();
         let models = gateway::CLASSES.map(|class| Model {
@@ -357,6 +359,7 @@ fn briefings(address: SocketAddr, gateway: gateway::Handle) -> engine::Briefings
             token: &token,
             models: &models,
             timeout,
+            shell: Some(&shell),
         };
         engine::Briefing {
             configuration: content(&settings),

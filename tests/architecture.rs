@@ -26,6 +26,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("telemetry", &["config", "setting"]),
     ("setting", &[]),
     ("provider", &[]),
+    ("sandbox", &["setting"]),
     ("tool", &[]),
     ("event", &["clock"]),
     ("opencode", &["secret", "text"]),
@@ -84,6 +85,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "backoff",
             "id",
             "opencode",
+            "sandbox",
             "secret",
             "setting",
             "shutdown",
@@ -101,6 +103,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "id",
             "process",
             "provider",
+            "sandbox",
             "secret",
             "session",
             "shutdown",
@@ -118,6 +121,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "engine",
             "gateway",
             "journal",
+            "sandbox",
             "secret",
             "session",
             "setting",
@@ -349,7 +353,14 @@ fn what_belongs_to_one_room_is_not_done_in_another() {
         ("StatusCode", &["api", "bench", "gateway"]),
         (
             "/proc/",
-            &["engine", "journal", "live", "process", "socket_owner"],
+            &[
+                "engine",
+                "journal",
+                "live",
+                "process",
+                "sandbox",
+                "socket_owner",
+            ],
         ),
     ];
     for path in sources() {

@@ -346,6 +346,15 @@ impl Turn {
         // Before the terminal event can be seen: then no key is in use any more.
         self.grant = None;
         (self.inquiry, self.recovery) = (None, None);
+        // What a command left running lives as long as the session does, and no client may see the end before
+        // it: the next turn of this session would find it.
+        let left = self.around.engine.end_tools(self.place.family()).await;
+        if left > 0 {
+            tracing::info!(
+                processes = left,
+                "ended what the session's commands had running"
+            );
+        }
         self.translator.finish(
             end,
             self.presence.alone(),

@@ -9,6 +9,7 @@ mod environment;
 mod helpers;
 mod links;
 mod planted;
+mod sandbox;
 
 use std::fs;
 use std::ops::Deref;
@@ -50,6 +51,19 @@ const ATTACKS: &[(&str, Attack)] = &[
         planted::plant_an_account_in_the_database,
     ),
     ("outrun the sweep", planted::outrun_the_sweep),
+    ("kill everything", sandbox::kill_everything),
+    ("reach the data folder", sandbox::reach_the_data_folder),
+    ("look into other processes", sandbox::look_into_processes),
+    ("run in another session", sandbox::run_in_another_session),
+    (
+        "outlive a cancelled session",
+        sandbox::outlive_a_cancelled_session,
+    ),
+    (
+        "outlive a finished session",
+        sandbox::outlive_a_finished_session,
+    ),
+    ("take without limit", sandbox::take_without_limit),
 ];
 
 /// A sidecar with the real OpenCode, and the model that gives the attacker's orders.

@@ -34,4 +34,6 @@ mod secrecy;
 mod shell_environment;
 mod stopping;
 mod turns;
+mod user;
+mod work;
 mod workspace;
