@@ -42,10 +42,10 @@ impl Kernel {
                 seccomp.join().unwrap_or_else(|_| Err(broken.to_owned())),
             )
         });
-        Self::from_answers(landlock, seccomp)
+        Self::from_answers(landlock, seccomp.err())
     }
 
-    fn from_answers(landlock: Result<u32, String>, seccomp: Result<(), String>) -> Self {
+    fn from_answers(landlock: Result<u32, String>, no_seccomp: Option<String>) -> Self {
         let (has, landlock_reason) = match landlock {
             Ok(version) if version < OLDEST => (
                 version,
@@ -58,10 +58,8 @@ impl Kernel {
         };
         let landlock = if has < OLDEST { 0 } else { has.min(NEWEST) };
         let missing = missing(landlock).map(str::to_owned);
-        let seccomp_reason = seccomp
-            .as_ref()
-            .err()
-            .map(|error| format!("no seccomp filter ({error})"));
+        let seccomp = no_seccomp.is_none();
+        let seccomp_reason = no_seccomp.map(|error| format!("no seccomp filter ({error})"));
         let reasons: Vec<String> = [landlock_reason.or(missing), seccomp_reason]
             .into_iter()
             .flatten()
@@ -69,7 +67,7 @@ impl Kernel {
         Self {
             landlock,
             landlock_has: has,
-            seccomp: seccomp.is_ok(),
+            seccomp,
             reason: (!reasons.is_empty()).then(|| reasons.join("; ")),
         }
     }
@@ -134,7 +132,7 @@ mod tests {
     fn answers(landlock: Result<u32, &str>, seccomp: Result<(), &str>) -> Kernel {
         Kernel::from_answers(
             landlock.map_err(str::to_owned),
-            seccomp.map_err(str::to_owned),
+            seccomp.err().map(str::to_owned),
         )
     }
 

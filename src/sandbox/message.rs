@@ -226,9 +226,9 @@ mod tests {
             &b""[..],
             b"x",
             b"/\0",
-            b"/\05\0a\0",
+            b"/\x005\0a\0",
             b"/\0one\0",
-            b"/\00\0novalue\0",
+            b"/\x000\0novalue\0",
         ] {
             assert_eq!(Request::decode(body), None, "{body:?}");
         }

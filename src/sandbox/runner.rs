@@ -247,9 +247,8 @@ fn wait(connection: &UnixStream, pid: Pid) -> bool {
         ];
         match poll(&mut ready, None) {
             Err(rustix::io::Errno::INTR) => {}
-            Err(_) => return false,
             Ok(_) if !ready[0].revents().is_empty() => return true,
-            Ok(_) => return false,
+            Ok(_) | Err(_) => return false,
         }
     }
 }

@@ -51,8 +51,8 @@ const REFUSED: &[libc::c_long] = &[
 #[cfg(target_arch = "x86_64")]
 const X32: libc::c_long = 0x4000_0000;
 
-/// Calls that have a number of their own in the x32 interface: ptrace, process_vm_readv and _writev,
-/// kexec_load.
+/// Calls that have a number of their own in the x32 interface: `ptrace`, `kexec_load`, `process_vm_readv`,
+/// `process_vm_writev`.
 #[cfg(target_arch = "x86_64")]
 const X32_ONLY: &[libc::c_long] = &[X32 + 521, X32 + 528, X32 + 539, X32 + 540];
 
@@ -77,30 +77,30 @@ fn filters() -> Result<[BpfProgram; 2], seccompiler::BackendError> {
     }
     // Its flags lie in memory, where a filter cannot look. Without it the C library uses `clone`.
     let unknown = libc::SYS_clone3;
-    let mut absent = BTreeMap::from([(unknown, Vec::new())]);
-    #[cfg(target_arch = "x86_64")]
-    absent.insert(unknown + X32, Vec::new());
-    if cfg!(not(target_arch = "x86_64")) {
-        absent.insert(unknown, Vec::new());
-    }
+    let absent = BTreeMap::from([
+        (unknown, Vec::new()),
+        #[cfg(target_arch = "x86_64")]
+        (unknown + X32, Vec::new()),
+    ]);
     Ok([
         filter(refused, libc::EPERM.cast_unsigned())?,
         filter(absent, libc::ENOSYS.cast_unsigned())?,
     ])
 }
 
+#[cfg(target_arch = "x86_64")]
 fn numbers() -> Vec<i64> {
-    #[cfg(target_arch = "x86_64")]
-    {
-        let x32 = REFUSED.iter().map(|number| number + X32);
-        return REFUSED
-            .iter()
-            .copied()
-            .chain(x32)
-            .chain(X32_ONLY.iter().copied())
-            .collect();
-    }
-    #[cfg(not(target_arch = "x86_64"))]
+    let x32 = REFUSED.iter().map(|number| number + X32);
+    REFUSED
+        .iter()
+        .copied()
+        .chain(x32)
+        .chain(X32_ONLY.iter().copied())
+        .collect()
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn numbers() -> Vec<i64> {
     REFUSED.to_vec()
 }
 

@@ -71,7 +71,7 @@ fn forward(
     let request = Request {
         directory: directory(),
         arguments,
-        environment: environment.clone(),
+        environment,
     };
     request.send(&runner)?;
     Ok(receive_code(&runner).unwrap_or(KILLED))
