@@ -249,7 +249,7 @@ impl Child {
             }
         }
         End {
-            was_killed: status.as_ref().is_ok_and(was_killed),
+            was_killed: status.as_ref().is_ok_and(|status| was_killed(*status)),
             how: describe(status),
             last_words: self.tail.sentence(),
         }
@@ -399,7 +399,7 @@ async fn warm_up(client: &Client, config: &Config) -> Result<(), CallError> {
 }
 
 /// Whether somebody sent the signal that ended it.
-fn was_killed(status: &ExitStatus) -> bool {
+fn was_killed(status: ExitStatus) -> bool {
     use std::os::unix::process::ExitStatusExt as _;
     let sent = [Signal::HUP, Signal::INT, Signal::KILL, Signal::TERM];
     let signal = status.signal().and_then(Signal::from_named_raw);

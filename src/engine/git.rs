@@ -52,12 +52,11 @@ const ENOSYS: u32 = 38;
 
 /// Becomes git with `arguments`. Returns only if that failed.
 pub fn exec(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let problem = match forbid_processes() {
-        Err(error) => format!("the kernel does not filter system calls: {error}"),
-        Ok(()) => {
-            let error = command(arguments).exec();
-            format!("run git: {}", crate::text::plain(&error.to_string()))
-        }
+    let problem = if let Err(error) = forbid_processes() {
+        format!("the kernel does not filter system calls: {error}")
+    } else {
+        let error = command(arguments).exec();
+        format!("run git: {}", crate::text::plain(&error.to_string()))
     };
     #[expect(clippy::print_stderr, reason = "OpenCode reads what git says")]
     {

@@ -80,10 +80,8 @@ function takeSecrets() {
 function guardPrograms(hidden, git) {
   const guarded = (spawn) => (first, second) => {
     const options = Array.isArray(first) ? { ...second, cmd: first } : { ...first }
-    if (options.env) {
-      options.env = { ...options.env }
-      for (const name of hidden) delete options.env[name]
-    }
+    options.env = { ...(options.env ?? process.env) }
+    for (const name of hidden) delete options.env[name]
     if (options.cmd[0] === "git") options.cmd = [...git, ...options.cmd.slice(1)]
     return spawn.call(Bun, options)
   }
