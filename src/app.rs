@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io::{IsTerminal as _, Write as _};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rustix::process::{
@@ -135,6 +136,7 @@ impl App {
         } = self;
         announce(config.announce, bound.address(), config.demo);
         warn_about(&config);
+        let (rules, web) = request_rules(&config);
 
         // Before anything is started: what descends from us now is not the agent's.
         let socket_owners = socket_owner::Finder::new();
@@ -143,7 +145,8 @@ impl App {
         let gateway = gateway::Bound::bind(config.gateway, socket_owners.clone())
             .await
             .map_err(|error| AppError::Usage(error.to_string()))?;
-        let briefings = briefings(gateway.addr(), gateway.handle());
+        let shell = engine::shell_link(&config.engine.data_dir);
+        let briefings = briefings(gateway.addr(), gateway.handle(), shell);
         let (engine, mut keeper) = engine::spawn(
             config.engine,
             briefings,
@@ -192,16 +195,8 @@ impl App {
             workspace,
             secrets: config.shared_secrets,
             shutdown: shutdown.clone(),
-            rules: api::Rules {
-                max_body_bytes: config.max_body_bytes,
-                max_prompt: config.max_prompt,
-                demo: config.demo,
-                drain_timeout: config.drain_timeout,
-            },
-            web: api::WebRules {
-                allow_origins: config.allow_origins,
-                allowed_hosts: config.allowed_hosts,
-            },
+            rules,
+            web,
             socket_owners,
         };
         let close = CancellationToken::new();
@@ -244,6 +239,21 @@ impl App {
             }
         }
     }
+}
+
+/// What requests are held to.
+fn request_rules(config: &Config) -> (api::Rules, api::WebRules) {
+    let rules = api::Rules {
+        max_body_bytes: config.max_body_bytes,
+        max_prompt: config.max_prompt,
+        demo: config.demo,
+        drain_timeout: config.drain_timeout,
+    };
+    let web = api::WebRules {
+        allow_origins: config.allow_origins.clone(),
+        allowed_hosts: config.allowed_hosts.clone(),
+    };
+    (rules, web)
 }
 
 /// What we show the backend, as it is at each call.
@@ -343,7 +353,7 @@ async fn drain(shutdown: &Shutdown, registry: &session::Registry, drain_timeout:
 }
 
 /// What a child is told at its start: the gateway's address and a token that dies with the child.
-fn briefings(address: SocketAddr, gateway: gateway::Handle) -> engine::Briefings {
+fn briefings(address: SocketAddr, gateway: gateway::Handle, shell: PathBuf) -> engine::Briefings {
     engine::Briefings::new(move || {
         let token = gateway.new_child_token();
         let models = gateway::CLASSES.map(|class| Model {
@@ -357,6 +367,7 @@ fn briefings(address: SocketAddr, gateway: gateway::Handle) -> engine::Briefings
             token: &token,
             models: &models,
             timeout,
+            shell: Some(&shell),
         };
         engine::Briefing {
             configuration: content(&settings),

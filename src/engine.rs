@@ -28,6 +28,7 @@ mod oom_score;
 mod operation;
 mod output;
 mod process_table;
+mod runners;
 mod shim;
 mod state;
 mod sweep;
@@ -47,9 +48,11 @@ pub(crate) use self::load::Busy;
 pub(crate) use self::memory::Memory;
 pub use self::oom_score::OomScore;
 pub(crate) use self::operation::Operation;
+pub(crate) use self::runners::shell_link;
 pub use self::shim::{NAME as SHIM, exec as shim};
 pub(crate) use self::state::Snapshot;
 
+use crate::sandbox;
 use crate::secret::Secret;
 use crate::setting;
 
@@ -116,6 +119,8 @@ pub(crate) struct Config {
     /// Variables that the child gets as we got them; `config` has the allow-list.
     #[arg(skip)]
     pub(crate) passed_on: Vec<(String, OsString)>,
+    #[command(flatten)]
+    pub(crate) sandbox: sandbox::Config,
 }
 
 #[cfg(test)]
@@ -139,6 +144,7 @@ impl Config {
             retry_interval: second,
             memory_limit: None,
             passed_on: Vec::new(),
+            sandbox: sandbox::Config::off(),
         }
     }
 }

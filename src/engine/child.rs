@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use super::environment::{self, Home, Preparation, PrepareError};
 use super::nursery::{Nursery, Scope, pid_of};
 use super::output::{self, Announced, Tail};
+use super::runners::Runners;
 use super::state::Ready;
 use super::sweep::Swept;
 use super::{Briefings, Config, git};
@@ -47,6 +48,8 @@ pub(super) enum StartError {
     Prepare(PrepareError),
     #[error("its directories were not prepared within {} s: the disk of {} does not answer", .within.as_secs(), .path.display())]
     Stuck { within: Duration, path: PathBuf },
+    #[error("it is not started: {0}")]
+    Sandbox(String),
     #[error("it could not be spawned: {0}")]
     Spawn(io::Error),
     #[error("it {} before it was ready{}", .0.how, .0.last_words)]
@@ -104,6 +107,7 @@ pub(super) struct Surroundings {
     pub(super) home: Home,
     pub(super) mark: String,
     pub(super) nursery: Nursery,
+    pub(super) runners: Runners,
     pub(super) briefings: Briefings,
     pub(super) tracker: TaskTracker,
 }
@@ -117,6 +121,9 @@ impl Child {
         preparation: &mut Preparation,
         port: u16,
     ) -> Result<Self, StartError> {
+        if let Some(reason) = around.runners.report().refusal() {
+            return Err(StartError::Sandbox(reason));
+        }
         let within = around.config.start_timeout;
         let deadline = tokio::time::Instant::now() + within;
         tokio::time::timeout_at(deadline, preparation.of(&around.home))
@@ -137,6 +144,7 @@ impl Child {
             &around.mark,
             port,
             theirs.into(),
+            around.runners.policy(),
         );
         let spawned = tokio::time::timeout_at(deadline, around.nursery.spawn(command)).await;
         let mut process = spawned
@@ -144,6 +152,7 @@ impl Child {
             .map_err(StartError::Spawn)?;
         let pid =
             pid_of(&process).ok_or_else(|| StartError::Spawn(io::Error::other("it has no pid")))?;
+        around.runners.serve(pid);
 
         let (announced_tx, announced_rx) = watch::channel(Announced::default());
         let tail = Tail::default();

@@ -17,9 +17,11 @@ use super::load::{Busy, Load};
 use super::memory::{Memory, Places, Pressure};
 use super::nursery::{Nursery, Scope};
 use super::operation::{Admission, Operation};
+use super::runners::Runners;
 use super::state::Snapshot;
 use super::{Briefings, Config, OomScore, process_table};
 use crate::id::Generation;
+use crate::sandbox;
 use crate::shutdown::Shutdown;
 use crate::workspace;
 
@@ -49,6 +51,7 @@ struct Shared {
     current: Current,
     project_dir: String,
     nursery: Nursery,
+    sandbox: sandbox::Report,
     recycling_tx: watch::Sender<Option<Recycling>>,
     shutdown: Shutdown,
 }
@@ -89,6 +92,7 @@ pub(crate) struct Status {
     pub(crate) resident_bytes: Option<u64>,
     pub(crate) memory: Option<Memory>,
     pub(crate) project_dir: String,
+    pub(crate) sandbox: sandbox::Report,
 }
 
 /// Starts the nursery and the actor. What an earlier sidecar left behind is ended first. The second
@@ -113,9 +117,13 @@ pub(crate) fn spawn(
     let (snapshot_tx, snapshot_rx) = watch::channel(Snapshot::new());
     let (wishes_tx, wishes_rx) = mpsc::channel(QUEUE);
     let project_dir = config.workspace.display().to_string();
+    let home = Home::new(&config.data_dir, config.sandbox.user);
+    let runners = Runners::start(&config, &home, &mark, nursery.clone(), tracker, &shutdown)?;
+    let sandbox = runners.report().clone();
     let around = Surroundings {
-        home: Home::new(&config.data_dir),
+        home,
         config,
+        runners,
         own_binary,
         mark,
         nursery: nursery.clone(),
@@ -144,6 +152,7 @@ pub(crate) fn spawn(
         current: Arc::default(),
         project_dir,
         nursery,
+        sandbox,
         recycling_tx,
         shutdown,
     };
@@ -190,9 +199,12 @@ impl Handle {
         self.shared.snapshot_rx.clone()
     }
 
-    /// Ends the commands of these sessions of OpenCode, also those that left its process group. Returns
-    /// how many there were.
+    /// Ends what the commands of these sessions of OpenCode have started, wherever it went. Returns how many
+    /// processes there were. Costs nothing where a session has run no command.
     pub(crate) async fn end_tools(&self, sessions: Vec<String>) -> usize {
+        if !self.shared.nursery.has_runner(&sessions) {
+            return 0;
+        }
         self.shared
             .nursery
             .sweep(Scope::Sessions(sessions))
@@ -202,7 +214,8 @@ impl Handle {
 
     /// Why no work can be taken, if so. Cheap: probes ask this.
     pub(crate) fn not_ready(&self, now: Instant) -> Option<String> {
-        self.shared.snapshot_rx.borrow().not_ready(now)
+        let refusal = self.shared.sandbox.refusal();
+        refusal.or_else(|| self.shared.snapshot_rx.borrow().not_ready(now))
     }
 
     /// Says that a turn runs, until what it gets is dropped: a child with turns is not recycled for
@@ -259,6 +272,7 @@ impl Handle {
             memory: *self.shared.memory_rx.borrow(),
             snapshot,
             project_dir: self.shared.project_dir.clone(),
+            sandbox: self.shared.sandbox.clone(),
         }
     }
 

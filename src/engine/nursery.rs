@@ -6,7 +6,7 @@
 //! would steal the exit of a child that tokio waits for). And it sweeps: what is left of a dead child
 //! is killed, whatever session or group it hid in.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,8 +31,8 @@ const QUEUE: usize = 16;
 /// How long a sweep may take altogether: `/proc` itself can hang on a process that does.
 const SWEEP_LIMIT: Duration = Duration::from_secs(3);
 
-/// How long a sweep by marks goes on killing before it reports what it could not kill.
-const MARKED_DEADLINE: Duration = Duration::from_secs(2);
+/// How long a sweep by marks or sessions goes on killing before it reports what it could not kill.
+const FOUND_DEADLINE: Duration = Duration::from_secs(2);
 
 /// Handle to the thread. It ends when the last handle is dropped.
 #[derive(Clone, Debug)]
@@ -41,8 +41,9 @@ pub(super) struct Nursery {
     children: Children,
 }
 
-/// Children that tokio waits for: their pids are not the thread's to reap.
-type Children = Arc<Mutex<HashSet<Pid>>>;
+/// Children that tokio waits for: their pids are not the thread's to reap. Those that run the commands of
+/// a session come with its name.
+type Children = Arc<Mutex<HashMap<Pid, Option<String>>>>;
 
 /// Whom a sweep ends.
 #[derive(Debug)]
@@ -51,13 +52,19 @@ pub(super) enum Scope {
     Marked,
     /// Everything that descends from us, but a living child.
     Leftovers,
-    /// The commands of these sessions of OpenCode, wherever they hid.
+    /// The commands of these sessions of OpenCode: all that descends from their runners. Also what has
+    /// come to us from a runner that died, which is no living session's.
     Sessions(Vec<String>),
 }
 
 #[derive(Debug)]
 enum Request {
-    Spawn(Box<Command>, oneshot::Sender<std::io::Result<Child>>),
+    /// With the session whose commands it runs, if that is what it does.
+    Spawn(
+        Box<Command>,
+        Option<String>,
+        oneshot::Sender<std::io::Result<Child>>,
+    ),
     Sweep(Scope, oneshot::Sender<Swept>),
     Reap,
 }
@@ -108,9 +115,32 @@ impl Nursery {
     }
 
     pub(super) async fn spawn(&self, command: Command) -> std::io::Result<Child> {
+        self.spawn_for(None, command).await
+    }
+
+    /// The same, for what runs the commands of `session`.
+    pub(super) async fn spawn_runner(
+        &self,
+        session: String,
+        command: Command,
+    ) -> std::io::Result<Child> {
+        self.spawn_for(Some(session), command).await
+    }
+
+    async fn spawn_for(&self, session: Option<String>, command: Command) -> std::io::Result<Child> {
         let (reply, answer) = oneshot::channel();
-        self.send(Request::Spawn(Box::new(command), reply)).await;
+        self.send(Request::Spawn(Box::new(command), session, reply))
+            .await;
         answer.await.unwrap_or_else(|_| Err(gone()))
+    }
+
+    /// Whether one of these sessions has run a command.
+    pub(super) fn has_runner(&self, sessions: &[String]) -> bool {
+        self.children
+            .lock()
+            .values()
+            .flatten()
+            .any(|session| sessions.contains(session))
     }
 
     /// Waits for `child` and lets go of its pid. Cancel-safe.
@@ -161,13 +191,13 @@ impl Thread {
     fn run(mut self, mut inbox: mpsc::Receiver<Request>) {
         while let Some(request) = inbox.blocking_recv() {
             match request {
-                Request::Spawn(mut command, reply) => {
+                Request::Spawn(mut command, session, reply) => {
                     let child = match &mut self.oom_score {
                         Some(score) => score.for_child(|| command.spawn()),
                         None => command.spawn(),
                     };
                     let pid = child.as_ref().ok().and_then(pid_of);
-                    self.children.lock().extend(pid);
+                    self.children.lock().extend(pid.map(|pid| (pid, session)));
                     // Whoever asked may have gone: dropping the child kills it (kill_on_drop), and
                     // nobody will wait for it.
                     if reply.send(child).is_err() {
@@ -188,7 +218,7 @@ impl Thread {
         }
         let me = getpid();
         for process in process_table::read(&[]) {
-            let orphan = !self.children.lock().contains(&process.pid);
+            let orphan = !self.children.lock().contains_key(&process.pid);
             if process.zombie && process.parent == Some(me) && orphan {
                 waitpid(Some(process.pid), WaitOptions::NOHANG).ok();
             }
@@ -196,32 +226,55 @@ impl Thread {
     }
 
     fn sweep(&self, scope: &Scope) -> Swept {
-        let marks = match scope {
-            Scope::Leftovers => {
-                return sweep::descendants(&Spared {
-                    children: self.children.lock().clone(),
-                    guests: &self.guests,
-                });
+        match scope {
+            Scope::Leftovers => sweep::descendants(&Spared {
+                children: self.other_children(None),
+                guests: &self.guests,
+            }),
+            Scope::Marked => {
+                let marks = [process_table::our_mark(&self.mark)];
+                sweep_found(|| process_table::marked(&process_table::read(&marks)))
             }
-            Scope::Marked => vec![process_table::our_mark(&self.mark)],
-            Scope::Sessions(ids) => ids
-                .iter()
-                .map(|id| process_table::session_mark(id))
-                .collect(),
+            Scope::Sessions(sessions) => sweep_found(|| self.commands_of(sessions)),
+        }
+    }
+
+    /// What descends from the runners of these sessions, and orphans.
+    fn commands_of(&self, sessions: &[String]) -> Vec<Process> {
+        let ended: Vec<Pid> = self
+            .children
+            .lock()
+            .iter()
+            .filter(|(_, session)| session.as_ref().is_some_and(|one| sessions.contains(one)))
+            .map(|(pid, _)| *pid)
+            .collect();
+        let kept = Spared {
+            children: self.other_children(Some(&ended)),
+            guests: &self.guests,
         };
-        sweep_marked(&marks)
+        let all = process_table::read(&[]);
+        process_table::descendants(&all, getpid(), &ended, &kept.of(&all))
+    }
+
+    /// The children that tokio waits for, without `ended`; without it those that run no session's commands.
+    fn other_children(&self, ended: Option<&[Pid]>) -> HashSet<Pid> {
+        let children = self.children.lock();
+        let other = |(pid, session): &(&Pid, &Option<String>)| match ended {
+            Some(ended) => !ended.contains(pid),
+            None => session.is_none(),
+        };
+        children.iter().filter(other).map(|(pid, _)| *pid).collect()
     }
 }
 
-/// Kills what carries one of `marks`, and what descends from it.
-fn sweep_marked(marks: &[String]) -> Swept {
-    let deadline = Instant::now() + MARKED_DEADLINE;
+/// Kills what `find` finds, until it finds nothing that lives.
+fn sweep_found(find: impl Fn() -> Vec<Process>) -> Swept {
+    let deadline = Instant::now() + FOUND_DEADLINE;
     let mut killed = HashSet::new();
     loop {
-        let found = process_table::marked(&process_table::read(marks));
         // A zombie with another parent is that parent's to collect; it comes to us when that dies.
         let (dead, alive): (Vec<Process>, Vec<Process>) =
-            found.into_iter().partition(|process| process.zombie);
+            find().into_iter().partition(|process| process.zombie);
         let before = killed.len();
         for process in &alive {
             if sweep::kill(process) {

@@ -19,17 +19,9 @@ pub(super) struct Process {
     pub(super) marked: bool,
 }
 
-/// The variable that our plugin gives to every command of the agent: OpenCode's id of its session.
-const SESSION_MARK: &str = "SIDECAR_SESSION";
-
 /// What marks every process of ours.
 pub(super) fn our_mark(value: &str) -> String {
     format!("{MARK}={value}")
-}
-
-/// What marks the commands of one session.
-pub(super) fn session_mark(session: &str) -> String {
-    format!("{SESSION_MARK}={session}")
 }
 
 /// All processes that can be seen. Those with one of `marks` in their environment are marked; without
@@ -167,6 +159,25 @@ pub(super) fn leftovers(
         .collect()
 }
 
+/// `ended` with all that descends from them, and of the children of `me` with their descendants those that are
+/// not `kept`: they are orphans, which have come to us because what they descend from is gone.
+pub(super) fn descendants(all: &[Process], me: Pid, ended: &[Pid], kept: &[Pid]) -> Vec<Process> {
+    let orphans = all
+        .iter()
+        .filter(|process| process.parent == Some(me) && !kept.contains(&process.pid))
+        .map(|process| process.pid);
+    let members: HashSet<Pid> = ended
+        .iter()
+        .copied()
+        .chain(orphans)
+        .flat_map(|root| family(all, root))
+        .collect();
+    all.iter()
+        .filter(|process| members.contains(&process.pid))
+        .copied()
+        .collect()
+}
+
 /// What descends from `me` without being marked: before we start anything, that is what whoever ran
 /// in this process before us has started.
 pub(super) fn guests(all: &[Process], me: Pid) -> Vec<Process> {
@@ -270,6 +281,27 @@ mod tests {
         assert_eq!(
             leftovers(&marked, pid(10), None, &pids).len(),
             marked.len() - 1
+        );
+    }
+
+    #[test]
+    fn a_session_ends_by_descent_and_orphans_end_with_it() {
+        // 60 and 61 run commands of two sessions; 60's is 62.
+        let mut all = pod();
+        all.extend([
+            process(60, 10, false),
+            process(61, 10, false),
+            process(62, 60, false),
+        ]);
+        let found = |ended: &[i32], kept: &[i32]| {
+            let pids = |numbers: &[i32]| numbers.iter().map(|n| pid(*n)).collect::<Vec<_>>();
+            numbers(&descendants(&all, pid(10), &pids(ended), &pids(kept)))
+        };
+        assert_eq!(found(&[60], &[20, 61, 30]), [60, 62]);
+        assert_eq!(
+            found(&[], &[20, 61, 60]),
+            [31, 30],
+            "an orphan and its child"
         );
     }
 

@@ -183,7 +183,7 @@ impl Spared<'_> {
     }
 
     /// Those of them that live.
-    fn of(&self, all: &[Process]) -> Vec<Pid> {
+    pub(super) fn of(&self, all: &[Process]) -> Vec<Pid> {
         all.iter()
             .map(|process| process.pid)
             .filter(|pid| self.holds(*pid))

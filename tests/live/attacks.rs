@@ -10,6 +10,7 @@ mod helpers;
 mod links;
 mod network;
 mod planted;
+mod sandbox;
 
 use std::fs;
 use std::ops::Deref;
@@ -21,7 +22,7 @@ use serde_json::json;
 
 use crate::llm::Turn;
 use crate::place::Place;
-use crate::support::{Options, skipped};
+use crate::support::{Options, Sidecar, skipped};
 use crate::world::{Seen, World, bash};
 
 /// Panics when the attacker got something.
@@ -57,6 +58,19 @@ const ATTACKS: &[(&str, Attack)] = &[
     ),
     ("write the journal", network::write_the_journal),
     ("outrun the sweep", planted::outrun_the_sweep),
+    ("kill everything", sandbox::kill_everything),
+    ("reach the data folder", sandbox::reach_the_data_folder),
+    ("look into other processes", sandbox::look_into_processes),
+    ("run in another session", sandbox::run_in_another_session),
+    (
+        "outlive a cancelled session",
+        sandbox::outlive_a_cancelled_session,
+    ),
+    (
+        "outlive a finished session",
+        sandbox::outlive_a_finished_session,
+    ),
+    ("take without limit", sandbox::take_without_limit),
 ];
 
 /// A sidecar with the real OpenCode, and the model that gives the attacker's orders.
@@ -96,6 +110,22 @@ impl Victim {
     /// Lets the agent of a new session call one tool other than bash.
     pub(crate) fn call(&self, tool: &str, arguments: serde_json::Value) -> Seen {
         self.play([Turn::new().tool(tool, arguments)])
+    }
+
+    /// Replaces the child. On a busy machine that takes longer than the call waits.
+    pub(crate) fn restart_engine(&self) {
+        self.start_engine("restart");
+    }
+
+    /// Asks for an operation that ends with a child which is not the present one.
+    pub(crate) fn start_engine(&self, operation: &str) {
+        let generation = |sidecar: &Sidecar| sidecar.engine()["generation"].as_u64().unwrap();
+        let before = generation(self);
+        let answer = self.post(&format!("/engine/{operation}"), "");
+        assert!(matches!(answer.status, 200 | 202), "{answer:?}");
+        self.until("started", |sidecar| {
+            generation(sidecar) > before && sidecar.get("/ready").status == 200
+        });
     }
 
     /// Lets the agent of a new session call these tools one after the other.
