@@ -156,13 +156,7 @@ impl App {
             &tracker,
         )
         .map_err(|error| AppError::System("start the engine's keeper", error))?;
-        let journal = match config.journal {
-            Some(config) => Some(
-                Journal::start(config, journal::boot_id())
-                    .map_err(|error| AppError::System("start the journal's writer", error))?,
-            ),
-            None => None,
-        };
+        let journal = start_journal(config.journal)?;
         let (registry, outlets) =
             session::Registry::new(config.sessions, journal.clone(), shutdown.drain.clone());
         let seats = (registry.clone(), outlets);
@@ -239,6 +233,13 @@ impl App {
             }
         }
     }
+}
+
+fn start_journal(config: Option<journal::Config>) -> Result<Option<Journal>, AppError> {
+    config
+        .map(|config| Journal::start(config, journal::boot_id()))
+        .transpose()
+        .map_err(|error| AppError::System("start the journal's writer", error))
 }
 
 /// What requests are held to.

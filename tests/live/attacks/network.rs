@@ -62,8 +62,7 @@ pub(super) fn take_the_place_of_a_local_server(victim: &mut Victim) {
     for file in [&listening, &done] {
         fs::remove_file(file).ok();
     }
-    let script = format!(
-        r#"cat > squat.py <<'END'
+    let script = r#"cat > squat.py <<'END'
 import os, socket, threading, time
 v4 = socket.socket(); v4.bind(("127.0.0.1", 0)); v4.listen()
 v6 = socket.socket(socket.AF_INET6)
@@ -77,17 +76,16 @@ def serve(s):
         except OSError: pass
         c.close()
 for s in (v4, v6): threading.Thread(target=serve, args=(s,), daemon=True).start()
-open("new", "w").write(f"{{v4.getsockname()[1]}} {{port6}}"); os.rename("new", "listening")
+open("new", "w").write(f"{v4.getsockname()[1]} {port6}"); os.rename("new", "listening")
 for _ in range(600):
     if os.path.exists("done"): break
     time.sleep(0.1)
 print("loot", loot)
 END
-python3 squat.py || /usr/bin/python3 squat.py"#
-    );
+python3 squat.py || /usr/bin/python3 squat.py"#;
     let squatter = victim.new_session();
     let end = Turn::new().text("done");
-    victim.script(&squatter, [Turn::new().tool("bash", bash(&script)), end]);
+    victim.script(&squatter, [Turn::new().tool("bash", bash(script)), end]);
     victim.create_with(&squatter, |body| {
         body["model_config"]["enabled_tools"] = json!(["code_exec"]);
     });
@@ -103,7 +101,7 @@ python3 squat.py || /usr/bin/python3 squat.py"#
     ] {
         let id = victim.new_session();
         victim.create_with(&id, |body| {
-            body["model_config"]["api_endpoint"] = json!(endpoint)
+            body["model_config"]["api_endpoint"] = json!(endpoint);
         });
         let seen = victim.follow(&id);
         assert_eq!(victim.status(&id)["status"], "failed");
