@@ -136,6 +136,7 @@ impl App {
         } = self;
         announce(config.announce, bound.address(), config.demo);
         warn_about(&config);
+        let (rules, web) = request_rules(&config);
 
         // Before anything is started: what descends from us now is not the agent's.
         let socket_owners = socket_owner::Finder::new();
@@ -155,13 +156,7 @@ impl App {
             &tracker,
         )
         .map_err(|error| AppError::System("start the engine's keeper", error))?;
-        let journal = match config.journal {
-            Some(config) => Some(
-                Journal::start(config, journal::boot_id())
-                    .map_err(|error| AppError::System("start the journal's writer", error))?,
-            ),
-            None => None,
-        };
+        let journal = start_journal(config.journal)?;
         let (registry, outlets) =
             session::Registry::new(config.sessions, journal.clone(), shutdown.drain.clone());
         let seats = (registry.clone(), outlets);
@@ -194,16 +189,8 @@ impl App {
             workspace,
             secrets: config.shared_secrets,
             shutdown: shutdown.clone(),
-            rules: api::Rules {
-                max_body_bytes: config.max_body_bytes,
-                max_prompt: config.max_prompt,
-                demo: config.demo,
-                drain_timeout: config.drain_timeout,
-            },
-            web: api::WebRules {
-                allow_origins: config.allow_origins,
-                allowed_hosts: config.allowed_hosts,
-            },
+            rules,
+            web,
             socket_owners,
         };
         let close = CancellationToken::new();
@@ -246,6 +233,28 @@ impl App {
             }
         }
     }
+}
+
+fn start_journal(config: Option<journal::Config>) -> Result<Option<Journal>, AppError> {
+    config
+        .map(|config| Journal::start(config, journal::boot_id()))
+        .transpose()
+        .map_err(|error| AppError::System("start the journal's writer", error))
+}
+
+/// What requests are held to.
+fn request_rules(config: &Config) -> (api::Rules, api::WebRules) {
+    let rules = api::Rules {
+        max_body_bytes: config.max_body_bytes,
+        max_prompt: config.max_prompt,
+        demo: config.demo,
+        drain_timeout: config.drain_timeout,
+    };
+    let web = api::WebRules {
+        allow_origins: config.allow_origins.clone(),
+        allowed_hosts: config.allowed_hosts.clone(),
+    };
+    (rules, web)
 }
 
 /// What we show the backend, as it is at each call.

@@ -117,6 +117,15 @@ fn as_nobody_with_closed_binaries_the_command_drains_and_an_agent_does_not() {
     assert_eq!(sidecar.exit().code(), Some(0));
 }
 
+/// A cgroup of a test, which goes with it.
+struct Group(std::path::PathBuf);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        fs::remove_dir(&self.0).ok();
+    }
+}
+
 /// A process of the same user that cannot be looked at, as in another container of a pod whose user is set for all
 /// of it: it is told by its cgroup, which is another than ours. Within ours it may be the agent's.
 #[test]
@@ -125,12 +134,6 @@ fn a_neighbour_of_the_same_user_is_known_by_its_cgroup() {
     if !rustix::process::geteuid().is_root() || !root.join("cgroup.procs").exists() {
         skipped("this needs root and cgroups of the second version");
         return;
-    }
-    struct Group(std::path::PathBuf);
-    impl Drop for Group {
-        fn drop(&mut self) {
-            fs::remove_dir(&self.0).ok();
-        }
     }
     let (options, command) = as_nobody(Options::stub(), &["workspace", "data"]);
     let opencode = options.dir.path().join("opencode");

@@ -8,6 +8,7 @@
 mod environment;
 mod helpers;
 mod links;
+mod network;
 mod planted;
 mod sandbox;
 
@@ -50,6 +51,12 @@ const ATTACKS: &[(&str, Attack)] = &[
         "plant an account in the session database",
         planted::plant_an_account_in_the_database,
     ),
+    ("use the API from a command", network::use_the_api),
+    (
+        "take the place of a local server",
+        network::take_the_place_of_a_local_server,
+    ),
+    ("write the journal", network::write_the_journal),
     ("outrun the sweep", planted::outrun_the_sweep),
     ("kill everything", sandbox::kill_everything),
     ("reach the data folder", sandbox::reach_the_data_folder),
