@@ -107,7 +107,10 @@ impl Refusal {
         let error = |code| LastError {
             code,
             status: Some(self.status.as_u16()),
-            message: message(&clean),
+            message: match self.pause {
+                Some(_) => told(&clean),
+                None => message(&clean),
+            },
         };
         let mut response = Response::new(());
         *response.status_mut() = self.status;
@@ -167,8 +170,13 @@ pub(super) fn full(text: String) -> Answer {
         .boxed_unsync()
 }
 
+/// The sentence of an error that was told in a stream.
+pub(super) fn told(json: &str) -> String {
+    format!("the provider said in its stream: {}", message(json))
+}
+
 /// The sentence in an error body, on one line.
-pub(super) fn message(body: &str) -> String {
+fn message(body: &str) -> String {
     match ErrorBody::read(body).sentence {
         none if none.is_empty() => "it gave no reason".to_owned(),
         sentence => sentence,

@@ -243,7 +243,7 @@ impl Relay {
         let dialect = self.judge.dialect();
         match fault {
             Fault::Told(json) => {
-                self.call.broken("provider_error", refusal::message(json));
+                self.call.broken("provider_error", refusal::told(json));
                 error::told_event(dialect, json)
             }
             Fault::Bad(why) => {
