@@ -146,10 +146,10 @@ impl App {
             .await
             .map_err(|error| AppError::Usage(error.to_string()))?;
         let shell = engine::shell_link(&config.engine.data_dir);
-        let briefings = briefings(gateway.addr(), gateway.handle(), shell);
+        let child_configs = child_configs(gateway.addr(), gateway.handle(), shell);
         let (engine, mut keeper) = engine::spawn(
             config.engine,
-            briefings,
+            child_configs,
             oom_score,
             workspace.clone(),
             shutdown.clone(),
@@ -157,9 +157,9 @@ impl App {
         )
         .map_err(|error| AppError::System("start the engine's keeper", error))?;
         let journal = start_journal(config.journal)?;
-        let (registry, outlets) =
+        let (registry, receivers) =
             session::Registry::new(config.sessions, journal.clone(), shutdown.drain.clone());
-        let seats = (registry.clone(), outlets);
+        let seats = (registry.clone(), receivers);
         let agent_sessions = driver::spawn(
             config.driver,
             (engine.clone(), workspace.clone()),
@@ -354,8 +354,12 @@ async fn drain(shutdown: &Shutdown, registry: &session::Registry, drain_timeout:
 }
 
 /// What a child is told at its start: the gateway's address and a token that dies with the child.
-fn briefings(address: SocketAddr, gateway: gateway::Handle, shell: PathBuf) -> engine::Briefings {
-    engine::Briefings::new(move || {
+fn child_configs(
+    address: SocketAddr,
+    gateway: gateway::Handle,
+    shell: PathBuf,
+) -> engine::ChildConfigs {
+    engine::ChildConfigs::new(move || {
         let token = gateway.new_child_token();
         let models = gateway::CLASSES.map(|class| Model {
             id: class.id,
@@ -370,7 +374,7 @@ fn briefings(address: SocketAddr, gateway: gateway::Handle, shell: PathBuf) -> e
             timeout,
             shell: Some(&shell),
         };
-        engine::Briefing {
+        engine::ChildConfig {
             configuration: content(&settings),
             token,
         }

@@ -23,11 +23,11 @@ mod guard;
 mod handle;
 mod load;
 mod memory;
-mod nursery;
 mod oom_score;
 mod operation;
 mod output;
 mod process_table;
+mod reaper;
 mod runners;
 mod shim;
 mod state;
@@ -58,7 +58,7 @@ use crate::setting;
 
 /// What a child is told that nobody else may know. Made anew for every start.
 #[derive(Debug)]
-pub(crate) struct Briefing {
+pub(crate) struct ChildConfig {
     /// OpenCode's configuration, whole.
     pub(crate) configuration: Secret,
     /// What stands in it that must not show in the child's output.
@@ -67,7 +67,7 @@ pub(crate) struct Briefing {
 
 /// Where briefings come from. The engine asks; what they say is not its business.
 #[derive(Clone)]
-pub(crate) struct Briefings(Arc<dyn Fn() -> Briefing + Send + Sync>);
+pub(crate) struct ChildConfigs(Arc<dyn Fn() -> ChildConfig + Send + Sync>);
 
 /// The settings of the engine. Their comments are the words of `--help`.
 #[derive(Clone, Debug, clap::Args)]
@@ -149,21 +149,21 @@ impl Config {
     }
 }
 
-// === impl Briefings ===
+// === impl ChildConfigs ===
 
-impl Briefings {
-    pub(crate) fn new(make: impl Fn() -> Briefing + Send + Sync + 'static) -> Self {
+impl ChildConfigs {
+    pub(crate) fn new(make: impl Fn() -> ChildConfig + Send + Sync + 'static) -> Self {
         Self(Arc::new(make))
     }
 
-    fn next(&self) -> Briefing {
+    fn next(&self) -> ChildConfig {
         (self.0)()
     }
 }
 
-impl fmt::Debug for Briefings {
+impl fmt::Debug for ChildConfigs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Briefings")
+        f.write_str("ChildConfigs")
     }
 }
 

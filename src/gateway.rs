@@ -19,12 +19,12 @@ mod error_body;
 mod fix;
 mod forward;
 mod hold;
-mod intake;
 mod judge;
 pub(crate) mod meter;
 mod redact;
 mod refusal;
 mod relay;
+mod request_body;
 mod rewrite;
 mod scan;
 mod segments;
@@ -50,7 +50,7 @@ use tokio_util::task::TaskTracker;
 use crate::secret::Secret;
 use crate::setting;
 use crate::socket_owner::Finder;
-use intake::Intake;
+use request_body::BodyReader;
 
 pub(crate) use class::CLASSES;
 #[cfg(test)]
@@ -117,7 +117,7 @@ struct Shared {
     /// The present child's; there is none before the first.
     token: Mutex<Option<Secret>>,
     table: Arc<table::Table>,
-    intake: Intake,
+    request_body: BodyReader,
     providers: upstream::Providers,
 }
 
@@ -133,7 +133,7 @@ impl Bound {
             config,
             token: Mutex::new(None),
             table: Arc::default(),
-            intake: Intake::new(),
+            request_body: BodyReader::new(),
             providers,
         };
         Ok(Self {

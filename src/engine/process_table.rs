@@ -86,16 +86,16 @@ pub(super) fn resident_bytes(pid: Pid) -> Option<u64> {
 
 /// Bytes in memory of everything that descends from us, without us and without what ran here before
 /// us. What two of them share counts for each.
-pub(super) fn offspring_bytes(guests: &[Process]) -> u64 {
+pub(super) fn offspring_bytes(earlier: &[Process]) -> u64 {
     let all = read(&[]);
     let same = |a: &Process, b: &Process| (a.pid, a.started) == (b.pid, b.started);
     // The number of a guest that is gone may be somebody else's.
-    let guests: Vec<Pid> = guests
+    let earlier: Vec<Pid> = earlier
         .iter()
-        .filter(|guest| all.iter().any(|process| same(process, guest)))
-        .map(|guest| guest.pid)
+        .filter(|earlier_process| all.iter().any(|process| same(process, earlier_process)))
+        .map(|earlier_process| earlier_process.pid)
         .collect();
-    leftovers(&all, rustix::process::getpid(), None, &guests)
+    leftovers(&all, rustix::process::getpid(), None, &earlier)
         .iter()
         .filter_map(|process| resident_bytes(process.pid))
         .sum()
@@ -144,10 +144,10 @@ pub(super) fn leftovers(
     all: &[Process],
     me: Pid,
     child: Option<Pid>,
-    guests: &[Pid],
+    earlier: &[Pid],
 ) -> Vec<Process> {
     let kept = child.map(|pid| family(all, pid)).unwrap_or_default();
-    let foreign: HashSet<Pid> = guests.iter().flat_map(|&pid| family(all, pid)).collect();
+    let foreign: HashSet<Pid> = earlier.iter().flat_map(|&pid| family(all, pid)).collect();
     let ours = family(all, me);
     all.iter()
         .filter(|process| process.pid != me)
@@ -180,7 +180,7 @@ pub(super) fn descendants(all: &[Process], me: Pid, ended: &[Pid], kept: &[Pid])
 
 /// What descends from `me` without being marked: before we start anything, that is what whoever ran
 /// in this process before us has started.
-pub(super) fn guests(all: &[Process], me: Pid) -> Vec<Process> {
+pub(super) fn earlier(all: &[Process], me: Pid) -> Vec<Process> {
     let mut family = family(all, me);
     family.remove(&me);
     all.iter()
@@ -267,9 +267,9 @@ mod tests {
 
     #[test]
     fn what_was_there_before_us_is_spared_unless_it_is_marked() {
-        let guests = guests(&pod(), pid(10));
-        assert_eq!(numbers(&guests), [31, 30]);
-        let pids: Vec<Pid> = guests.iter().map(|process| process.pid).collect();
+        let earlier = earlier(&pod(), pid(10));
+        assert_eq!(numbers(&earlier), [31, 30]);
+        let pids: Vec<Pid> = earlier.iter().map(|process| process.pid).collect();
         assert_eq!(
             numbers(&leftovers(&pod(), pid(10), None, &pids)),
             [22, 20, 21, 40]
@@ -349,12 +349,12 @@ mod tests {
             .arg("60")
             .spawn()
             .unwrap();
-        let guest = one(Pid::from_child(&sleeper)).unwrap();
+        let earlier_process = one(Pid::from_child(&sleeper)).unwrap();
         let later = Process {
-            started: guest.started + 1,
-            ..guest
+            started: earlier_process.started + 1,
+            ..earlier_process
         };
-        let weights = [&[][..], &[later][..], &[guest][..]].map(offspring_bytes);
+        let weights = [&[][..], &[later][..], &[earlier_process][..]].map(offspring_bytes);
         sleeper.kill().unwrap();
         sleeper.wait().unwrap();
         assert!(weights[0] > 0 && weights[2] < weights[0], "{weights:?}");

@@ -25,8 +25,8 @@ use tokio_util::task::TaskTracker;
 
 use super::Config;
 use super::environment::Home;
-use super::nursery::{Nursery, Scope, pid_of};
 use super::process_table::MARK;
+use super::reaper::{Reaper, Scope, pid_of};
 use crate::sandbox::{self, Kernel, Places, Policy, Report, User};
 use crate::shutdown::Shutdown;
 
@@ -60,7 +60,7 @@ struct Shared {
     report: Report,
     mark: String,
     user: Option<User>,
-    nursery: Nursery,
+    reaper: Reaper,
     tracker: TaskTracker,
     /// Whose shells are answered.
     child: Mutex<Option<Pid>>,
@@ -74,7 +74,7 @@ impl Runners {
         config: &Config,
         home: &Home,
         mark: &str,
-        nursery: Nursery,
+        reaper: Reaper,
         tracker: &TaskTracker,
         shutdown: &Shutdown,
     ) -> io::Result<Self> {
@@ -105,7 +105,7 @@ impl Runners {
                 report,
                 mark: mark.to_owned(),
                 user,
-                nursery,
+                reaper,
                 tracker: tracker.clone(),
                 child: Mutex::new(None),
             }),
@@ -186,12 +186,12 @@ impl Runners {
         }
         let listener = listen(&shared.folder, &name, shared.user)?;
         let command = self.command(listener, child);
-        let mut runner = shared.nursery.spawn_runner(session, command).await?;
+        let mut runner = shared.reaper.spawn_runner(session, command).await?;
         let pid = pid_of(&runner).ok_or_else(|| io::Error::other("it has no pid"))?;
-        let nursery = shared.nursery.clone();
+        let reaper = shared.reaper.clone();
         let stderr = runner.stderr.take();
         shared.tracker.spawn(async move {
-            let ended = nursery.wait(&mut runner, pid).await;
+            let ended = reaper.wait(&mut runner, pid).await;
             let mut problem = String::new();
             if let Some(stderr) = stderr {
                 // No command has this stream, so it ended with the runner.
@@ -208,7 +208,7 @@ impl Runners {
                 tracing::error!(problem, "the runner of a session's commands failed");
             }
             // What it had started has come to us, and belongs to nobody any more.
-            nursery.sweep(Scope::Sessions(Vec::new())).await;
+            reaper.sweep(Scope::Sessions(Vec::new())).await;
         });
         Ok(())
     }

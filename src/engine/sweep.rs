@@ -46,7 +46,7 @@ pub(super) struct Spared<'a> {
     /// Children whose end somebody waits for.
     pub(super) children: HashSet<Pid>,
     /// What ran under this process before it became the sidecar, with all that it starts.
-    pub(super) guests: &'a [Process],
+    pub(super) earlier: &'a [Process],
 }
 
 /// One sweep on its way.
@@ -173,12 +173,13 @@ impl Spared<'_> {
     fn holds(&self, pid: Pid) -> bool {
         self.children.contains(&pid)
             || self
-                .guests
+                .earlier
                 .iter()
-                .filter(|guest| guest.pid == pid)
+                .filter(|earlier_process| earlier_process.pid == pid)
                 // The number of a guest that is gone may be somebody else's.
-                .any(|guest| {
-                    process_table::one(pid).is_some_and(|now| now.started == guest.started)
+                .any(|earlier_process| {
+                    process_table::one(pid)
+                        .is_some_and(|now| now.started == earlier_process.started)
                 })
     }
 
@@ -197,7 +198,7 @@ fn everything_but_us() {
     kill_process_group(Pid::INIT, Signal::KILL).ok();
 }
 
-/// All our children, of every thread: orphans come to the first, what is spawned is the nursery's.
+/// All our children, of every thread: orphans come to the first, what is spawned is the reaper's.
 fn children() -> Vec<Pid> {
     let Ok(threads) = fs::read_dir("/proc/self/task") else {
         return Vec::new();

@@ -25,11 +25,11 @@ use super::demo;
 use super::error::ForwardError;
 use super::fix::Fixes;
 use super::hold::{self, Early};
-use super::intake::Received;
 use super::judge::{Fault, Judge};
 use super::meter::Outcome;
 use super::refusal::{self, Refusal};
 use super::relay::{Answer, BoxError, Call, Relay};
+use super::request_body::Received;
 use super::rewrite::{self, Changes};
 use super::table::Entry;
 use super::usage::{Format, Tap};
@@ -75,7 +75,7 @@ where
 {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     // The body first: a child that is still sending would not read an early answer.
-    let Received { body, room } = shared.intake.receive(body).await?;
+    let Received { body, room } = shared.request_body.receive(body).await?;
     let caller = text("x-session-id").ok_or(ForwardError::UnknownSession)?;
     let entry = shared
         .table

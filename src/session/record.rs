@@ -9,9 +9,9 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::facts::Facts;
 use super::limits::StreamSlots;
 use super::log::EventLog;
+use super::row::Details;
 use crate::clock::Timestamp;
 use crate::event::{Phase, State, Usage};
 use crate::journal::Row;
@@ -188,7 +188,7 @@ impl Session {
             key: self.key.clone(),
             reported: self.reported.load(Ordering::Relaxed),
             turn: status.turn,
-            facts: Facts::new(self.created_at, &self.origin, &status).to_json(),
+            facts: Details::new(self.created_at, &self.origin, &status).to_json(),
         }
     }
 }

@@ -7,9 +7,10 @@ use super::Turn;
 
 impl Turn {
     pub(super) fn remember_usage(&self) {
-        let (files, _) = self.translator.files(self.presence.alone());
+        let (files, _) = self.translator.files(self.running_turn.alone());
         self.show_counts();
-        self.seat.update(|status| status.files_modified = files);
+        self.turn_handle
+            .update(|status| status.files_modified = files);
     }
 
     fn show_counts(&self) {
@@ -18,7 +19,7 @@ impl Turn {
             .grant
             .as_ref()
             .map(|grant| closing::calls(&grant.usage()));
-        self.seat.update(|status| {
+        self.turn_handle.update(|status| {
             if let Some(calls) = calls {
                 status.calls = calls;
             }
@@ -40,15 +41,18 @@ impl Turn {
     pub(super) fn note_counts(&mut self) {
         self.show_counts();
         self.counts_changed = true;
-        if self.seat.session.status().calls.made > self.calls_kept {
+        if self.turn_handle.session.status().calls.made > self.calls_kept {
             self.keep_counts();
         }
     }
 
     pub(super) fn keep_counts(&mut self) {
         if std::mem::take(&mut self.counts_changed) {
-            self.calls_kept = self.seat.session.status().calls.made;
-            self.seat.session.log.record(self.seat.session.row(), false);
+            self.calls_kept = self.turn_handle.session.status().calls.made;
+            self.turn_handle
+                .session
+                .log
+                .record(self.turn_handle.session.row(), false);
         }
     }
 }

@@ -17,8 +17,8 @@ use std::time::Instant;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::board::Board;
 use super::queue::Queue;
+use super::stats::Stats;
 use super::{Draft, Health, Run, Source};
 
 /// The drafts of one source, as one.
@@ -39,7 +39,7 @@ struct Size {
     rest: usize,
 }
 
-pub(super) struct Desk {
+pub(super) struct PendingList {
     state: Mutex<State>,
     /// The most that is kept while nothing can be written.
     limit: usize,
@@ -66,9 +66,9 @@ const GROUP_BYTES: usize = 4 << 20;
 /// What a draft takes besides its longest fields, about.
 const DRAFT_BYTES: usize = 512;
 
-// === impl Desk ===
+// === impl PendingList ===
 
-impl Desk {
+impl PendingList {
     pub(super) fn new(limit: usize) -> Self {
         Self {
             state: Mutex::default(),
@@ -83,10 +83,10 @@ impl Desk {
     }
 
     /// The database is open. If that took so long that sources are shown from memory, it is not well yet.
-    pub(super) fn start(&self, board: &Board) {
+    pub(super) fn start(&self, stats: &Stats) {
         let state = self.state.lock();
         if !state.degraded {
-            board.set_health(Health::Well);
+            stats.set_health(Health::Well);
         }
     }
 
@@ -161,18 +161,18 @@ impl Desk {
     }
 
     /// Nothing can be written: readers are shown from memory what is here.
-    pub(super) fn degrade(&self, board: &Board, reason: &str) {
-        self.state.lock().degrade(self.limit, board, reason);
+    pub(super) fn degrade(&self, stats: &Stats, reason: &str) {
+        self.state.lock().degrade(self.limit, stats, reason);
     }
 
     /// What was taken is on disk: things are well, unless more was taken meanwhile.
-    pub(super) fn recover(&self, board: &Board) -> bool {
+    pub(super) fn recover(&self, stats: &Stats) -> bool {
         let mut state = self.state.lock();
         if !state.pending.is_empty() {
             return false;
         }
         state.degraded = false;
-        board.set_health(Health::Well);
+        stats.set_health(Health::Well);
         true
     }
 
@@ -181,7 +181,7 @@ impl Desk {
         &self,
         queue: &Queue,
         since: Instant,
-        board: &Board,
+        stats: &Stats,
         reason: &str,
     ) -> bool {
         let mut state = self.state.lock();
@@ -191,7 +191,7 @@ impl Desk {
         if !state.degraded {
             state.flight.iter().for_each(|source| source.failed());
         }
-        state.degrade(self.limit, board, reason);
+        state.degrade(self.limit, stats, reason);
         state.gather(queue, self.limit);
         true
     }
@@ -246,13 +246,13 @@ impl State {
     }
 
     /// Under the lock, so that the health is never older than the desk.
-    fn degrade(&mut self, limit: usize, board: &Board, reason: &str) {
+    fn degrade(&mut self, limit: usize, stats: &Stats, reason: &str) {
         if !self.degraded {
             // What comes in later is told when it is taken.
             self.degraded = true;
             self.pending.values().for_each(|one| one.source.failed());
         }
-        board.set_health(Health::Degraded(reason.to_owned()));
+        stats.set_health(Health::Degraded(reason.to_owned()));
         self.shrink(limit);
     }
 

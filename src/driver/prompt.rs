@@ -29,15 +29,15 @@ not repeat what is done. If all of it is done, say so.";
 
 /// What the agent was told last. It may have to be told again.
 #[derive(Clone, Debug)]
-pub(super) struct Words {
+pub(super) struct PromptText {
     pub(super) text: String,
     /// With OpenCode it holds for one prompt only.
     pub(super) system: Option<String>,
 }
 
-// === impl Words ===
+// === impl PromptText ===
 
-impl Words {
+impl PromptText {
     pub(super) fn prompt(&self, model: (&'static str, &'static str)) -> Prompt<'_> {
         Prompt {
             model,

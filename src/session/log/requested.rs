@@ -1,6 +1,6 @@
 //! What a reader asks for, and where that puts it. Pure: values in, values out.
 //!
-//! [`Asked::parse`] takes any bytes and never fails, because a browser's `EventSource` gives up for good
+//! [`Requested::parse`] takes any bytes and never fails, because a browser's `EventSource` gives up for good
 //! on a refused cursor. [`resolve`] is the cursor table of STREAM.md: each row is one arm of it.
 
 use utoipa::ToSchema;
@@ -9,7 +9,7 @@ use super::id::{Epoch, EventId};
 
 /// A reader's cursor, as far as it can be understood.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Asked {
+pub(crate) enum Requested {
     /// Everything kept. Also what a reader without a cursor gets, so that a POST followed by a GET
     /// loses nothing.
     #[default]
@@ -54,9 +54,9 @@ pub(super) struct Kept {
     pub(super) head: u64,
 }
 
-// === impl Asked ===
+// === impl Requested ===
 
-impl Asked {
+impl Requested {
     /// How much of an unreadable cursor is said back.
     const ECHO_CHARS: usize = 64;
 
@@ -77,7 +77,7 @@ impl Asked {
 }
 
 /// Where a reader that asked for this starts: after which event, and what it must be told first.
-pub(super) fn resolve(asked: &Asked, kept: Kept) -> (u64, Option<Gap>) {
+pub(super) fn resolve(requested: &Requested, kept: Kept) -> (u64, Option<Gap>) {
     let before_oldest = kept.oldest.saturating_sub(1);
     let gap = |reason, requested: &str, missed| {
         let resume_after = kept.epoch.at(before_oldest);
@@ -91,20 +91,20 @@ pub(super) fn resolve(asked: &Asked, kept: Kept) -> (u64, Option<Gap>) {
             }),
         )
     };
-    match asked {
-        Asked::Earliest => (before_oldest, None),
-        Asked::Latest => (kept.head, None),
-        Asked::Unreadable(text) => gap(GapReason::Invalid, text, None),
-        Asked::After(id) if id.epoch != kept.epoch => {
+    match requested {
+        Requested::Earliest => (before_oldest, None),
+        Requested::Latest => (kept.head, None),
+        Requested::Unreadable(text) => gap(GapReason::Invalid, text, None),
+        Requested::After(id) if id.epoch != kept.epoch => {
             gap(GapReason::EpochChanged, &id.to_string(), None)
         }
-        Asked::After(id) if id.seq > kept.head => gap(GapReason::Ahead, &id.to_string(), None),
-        Asked::After(id) if id.seq < before_oldest => gap(
+        Requested::After(id) if id.seq > kept.head => gap(GapReason::Ahead, &id.to_string(), None),
+        Requested::After(id) if id.seq < before_oldest => gap(
             GapReason::Evicted,
             &id.to_string(),
             Some(before_oldest - id.seq),
         ),
-        Asked::After(id) => (id.seq, None),
+        Requested::After(id) => (id.seq, None),
     }
 }
 
@@ -138,7 +138,7 @@ mod tests {
     }
 
     fn ask(cursor: &str) -> (u64, Option<(GapReason, Option<u64>)>) {
-        let (after, gap) = resolve(&Asked::parse(cursor.as_bytes()), kept());
+        let (after, gap) = resolve(&Requested::parse(cursor.as_bytes()), kept());
         let gap = gap.map(|gap| {
             assert_eq!(&*gap.requested, cursor);
             assert_eq!(
@@ -193,12 +193,12 @@ mod tests {
         assert_eq!(ask("earliest"), (4, None));
         assert_eq!(ask(""), (4, None));
         assert_eq!(ask("latest"), (9, None));
-        assert_eq!(Asked::default(), Asked::Earliest);
+        assert_eq!(Requested::default(), Requested::Earliest);
     }
 
     #[test]
     fn any_bytes_are_a_cursor_and_only_their_start_is_said_back() {
-        let Asked::Unreadable(echo) = Asked::parse(&[0xff; 1000]) else {
+        let Requested::Unreadable(echo) = Requested::parse(&[0xff; 1000]) else {
             panic!("not an id")
         };
         assert_eq!(echo.chars().count(), 64);

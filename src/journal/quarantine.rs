@@ -7,8 +7,8 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::fault::Fault;
 use super::store::{self, with_suffix};
+use super::store_error::StoreError;
 use crate::clock::Timestamp;
 
 /// So many of each kind are kept.
@@ -22,9 +22,9 @@ const NEWER: &str = "newer";
 /// The WAL and its index belong to the database and go with it.
 const SUFFIXES: [&str; 3] = ["", "-wal", "-shm"];
 
-pub(super) fn put(dir: &Path, fault: &Fault, max_bytes: u64) -> io::Result<()> {
-    let kind = match fault {
-        Fault::Newer(_) => NEWER,
+pub(super) fn put(dir: &Path, store_error: &StoreError, max_bytes: u64) -> io::Result<()> {
+    let kind = match store_error {
+        StoreError::Newer(_) => NEWER,
         _ => CORRUPT,
     };
     let newest = names(dir, kind)?.first().map_or(0, |(time, _)| *time);
@@ -42,7 +42,7 @@ pub(super) fn put(dir: &Path, fault: &Fault, max_bytes: u64) -> io::Result<()> {
     }
     fs::File::open(dir)?.sync_all()?;
     tracing::error!(
-        reason = %fault,
+        reason = %store_error,
         moved_to = %to.display(),
         "the journal's database cannot be used and was moved aside; a new one begins without the earlier sessions"
     );

@@ -1,8 +1,8 @@
 //! The desk by itself: what is taken, in which order, and how much.
 
 use super::support::{Fake, Setup};
-use crate::journal::desk::Pending;
 use crate::journal::memory::Memory;
+use crate::journal::pending::Pending;
 use crate::journal::store::Store;
 use crate::journal::*;
 
@@ -23,8 +23,8 @@ impl Bench {
         })
     }
 
-    fn desk(&self) -> &Desk {
-        &self.0.shared.desk
+    fn pending(&self) -> &PendingList {
+        &self.0.shared.pending
     }
 
     /// One run of so many events of about 200 bytes.
@@ -33,15 +33,15 @@ impl Bench {
     }
 
     fn gather(&self) -> bool {
-        self.desk().gather(&self.0.shared.queue)
+        self.pending().gather(&self.0.shared.queue)
     }
 
     fn degrade(&self) {
-        self.desk().degrade(&self.0.shared.board, "a test");
+        self.pending().degrade(&self.0.shared.stats, "a test");
     }
 
     fn recover(&self) -> bool {
-        self.desk().recover(&self.0.shared.board)
+        self.pending().recover(&self.0.shared.stats)
     }
 }
 
@@ -63,10 +63,10 @@ fn a_group_has_its_size_and_the_rest_stays_in_the_queue() {
         bench.say(&Fake::new(number), 15_000);
     }
     assert!(!bench.gather(), "it stops after the second");
-    assert_eq!(firsts(&bench.desk().depart()), [(1, 1), (2, 1)]);
+    assert_eq!(firsts(&bench.pending().depart()), [(1, 1), (2, 1)]);
     assert!(bench.gather());
-    assert_eq!(firsts(&bench.desk().depart()), [(3, 1)]);
-    assert!(bench.gather() && bench.desk().is_empty());
+    assert_eq!(firsts(&bench.pending().depart()), [(3, 1)]);
+    assert!(bench.gather() && bench.pending().is_empty());
 }
 
 #[test]
@@ -79,26 +79,26 @@ fn what_waited_for_the_disk_goes_to_it_in_groups_too() {
         bench.say(&Fake::new(number), 15_000);
     }
     assert!(bench.gather());
-    let group = bench.desk().depart();
+    let group = bench.pending().depart();
     assert_eq!(firsts(&group), [(1, 1), (2, 1)]);
     // What is at the disk takes room as well: 12 MiB are there, and 6 come.
     for number in 5..=6 {
         bench.say(&Fake::new(number), 15_000);
     }
     assert!(bench.gather());
-    assert!(bench.desk().take_lost() > 0);
+    assert!(bench.pending().take_lost() > 0);
     let at_disk: usize = group.iter().map(Pending::frame_bytes).sum();
-    bench.desk().arrived();
+    bench.pending().arrived();
     assert!(!bench.recover(), "the rest is not written");
     let mut rest = 0;
-    while !bench.desk().is_empty() {
+    while !bench.pending().is_empty() {
         rest += bench
-            .desk()
+            .pending()
             .depart()
             .iter()
             .map(Pending::frame_bytes)
             .sum::<usize>();
-        bench.desk().arrived();
+        bench.pending().arrived();
     }
     assert!(at_disk + rest <= limit, "{at_disk} and {rest}");
     assert!(bench.recover());
@@ -110,11 +110,11 @@ fn a_group_that_comes_back_lies_before_what_was_said_since() {
     let one = Fake::new(1);
     bench.say(&one, 10);
     assert!(bench.gather());
-    let group = bench.desk().depart();
+    let group = bench.pending().depart();
     bench.say(&one, 5);
     assert!(bench.gather());
-    bench.desk().came_back(group);
-    let group = bench.desk().depart();
+    bench.pending().came_back(group);
+    let group = bench.pending().depart();
     assert_eq!(firsts(&group), [(1, 1), (1, 11)]);
     assert_eq!(group[0].draft.after, 0, "of the first of them");
 }
@@ -131,21 +131,21 @@ fn a_group_that_is_on_disk_and_comes_back_is_there_once() {
     bench.say(&one, 1000);
     bench.say(&one, 10);
     assert!(bench.gather());
-    let group = bench.desk().depart();
+    let group = bench.pending().depart();
     store.write(&group, false).unwrap();
     // A new connection knows nothing of it.
     store.memory = Memory::default();
     bench.degrade();
-    bench.desk().came_back(group);
+    bench.pending().came_back(group);
     bench.say(&one, 90);
     assert!(bench.gather());
     assert!(
-        bench.desk().take_lost() >= 1000,
+        bench.pending().take_lost() >= 1000,
         "one hole in place of the rows"
     );
-    store.write(&bench.desk().depart(), false).unwrap();
-    assert_eq!(look::span(&store.conn, 1), Ok((1, 1100)));
-    let page = look::page(&store.conn, 1, 0, 1100, false).unwrap();
+    store.write(&bench.pending().depart(), false).unwrap();
+    assert_eq!(queries::span(&store.conn, 1), Ok((1, 1100)));
+    let page = queries::page(&store.conn, 1, 0, 1100, false).unwrap();
     let lost = |piece: &Piece| matches!(piece, Piece::Lost { last } if *last >= 1000);
     assert!(lost(&page[0]), "{page:?}");
 }
@@ -157,16 +157,16 @@ fn who_said_more_while_its_group_was_written_in_a_hang_is_not_all_on_disk() {
     bench.say(&one, 10);
     bench.say(&two, 10);
     assert!(bench.gather());
-    bench.desk().depart();
+    bench.pending().depart();
     bench.degrade();
     bench.say(&one, 1);
     assert!(bench.gather());
-    bench.desk().arrived();
+    bench.pending().arrived();
     assert!(one.look(|state| state.from_memory));
     assert!(two.is_written_now());
     assert!(!bench.recover(), "one has something");
-    bench.desk().depart();
-    bench.desk().arrived();
+    bench.pending().depart();
+    bench.pending().arrived();
     assert!(bench.recover());
     assert!(one.is_written_now());
 }
@@ -177,19 +177,19 @@ fn frames_make_room_for_rows_and_when_rows_take_half_of_it_the_desk_is_full() {
     bench.degrade();
     let mut fakes = Vec::new();
     for number in 1..=20 {
-        assert!(!bench.desk().is_full(), "{number}");
+        assert!(!bench.pending().is_full(), "{number}");
         let fake = Fake::new(number);
         fake.begin(&bench.0);
         fake.change_row(&bench.0, |row| row.facts = "x".repeat(50_000));
         bench.say(&fake, 1000);
         assert!(bench.gather());
         fakes.push(fake);
-        if bench.desk().is_full() {
+        if bench.pending().is_full() {
             break;
         }
     }
     assert_eq!(fakes.len(), 11, "11 rows are more than half a MiB");
-    let group = bench.desk().depart();
+    let group = bench.pending().depart();
     let (mut frames, mut rows) = (0, 0);
     for pending in &group {
         frames += pending.frame_bytes();
@@ -198,11 +198,14 @@ fn frames_make_room_for_rows_and_when_rows_take_half_of_it_the_desk_is_full() {
     }
     assert_eq!(rows, 11 * 50_000);
     assert!(frames > 0 && frames + rows < 1 << 20, "{frames} and {rows}");
-    assert!(bench.desk().take_lost() > 5000);
-    assert!(bench.desk().is_full(), "what is at the disk may come back");
-    bench.desk().came_back(group);
-    assert!(bench.desk().is_full());
-    bench.desk().depart();
-    bench.desk().arrived();
-    assert!(!bench.desk().is_full());
+    assert!(bench.pending().take_lost() > 5000);
+    assert!(
+        bench.pending().is_full(),
+        "what is at the disk may come back"
+    );
+    bench.pending().came_back(group);
+    assert!(bench.pending().is_full());
+    bench.pending().depart();
+    bench.pending().arrived();
+    assert!(!bench.pending().is_full());
 }

@@ -28,7 +28,7 @@ const SEND_BUFFER_BYTES: usize = 256 * 1024;
 
 /// A stream of bytes with limited patience for its peer's reading.
 #[derive(Debug)]
-pub(crate) struct Patient<S> {
+pub(crate) struct WriteTimeout<S> {
     socket: S,
     patience: Duration,
     /// When patience ends, while `stalled`. Made at the first stall: most sockets never need one.
@@ -36,9 +36,9 @@ pub(crate) struct Patient<S> {
     stalled: bool,
 }
 
-// === impl Patient ===
+// === impl WriteTimeout ===
 
-impl Patient<TcpStream> {
+impl WriteTimeout<TcpStream> {
     /// Prepares an accepted connection.
     pub(crate) fn accept(socket: TcpStream, patience: Duration) -> io::Result<Self> {
         let options = SockRef::from(&socket);
@@ -52,7 +52,7 @@ impl Patient<TcpStream> {
     }
 }
 
-impl<S> Patient<S> {
+impl<S> WriteTimeout<S> {
     pub(crate) const fn new(socket: S, patience: Duration) -> Self {
         Self {
             socket,
@@ -88,7 +88,7 @@ impl<S> Patient<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for WriteTimeout<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -98,7 +98,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -141,7 +141,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_reads_nothing_is_given_up_after_exactly_the_patience() {
         let (socket, _peer) = tokio::io::duplex(100);
-        let mut patient = Patient::new(socket, PATIENCE);
+        let mut patient = WriteTimeout::new(socket, PATIENCE);
         let start = Instant::now();
         let error = patient.write_all(&[0; 101]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
@@ -151,7 +151,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_reads_a_byte_now_and_then_is_borne_with() {
         let (socket, mut peer) = tokio::io::duplex(1);
-        let mut patient = Patient::new(socket, PATIENCE);
+        let mut patient = WriteTimeout::new(socket, PATIENCE);
         let read_slowly = async {
             for _ in 0..5 {
                 sleep(PATIENCE * 9 / 10).await;
@@ -165,7 +165,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn silence_is_not_a_stall() {
         let (socket, mut peer) = tokio::io::duplex(1);
-        let mut patient = Patient::new(socket, PATIENCE);
+        let mut patient = WriteTimeout::new(socket, PATIENCE);
         for _ in 0..3 {
             let (written, read) = tokio::join!(patient.write_all(&[1, 2]), async {
                 sleep(PATIENCE / 2).await;
@@ -191,7 +191,7 @@ mod tests {
             .unwrap();
         let (socket, _) = listener.accept().await.unwrap();
         // Not `accept`, which lets the kernel have the same patience.
-        let mut patient = Patient::new(socket, Duration::from_millis(100));
+        let mut patient = WriteTimeout::new(socket, Duration::from_millis(100));
         let endless = async {
             loop {
                 if vectored {

@@ -31,7 +31,7 @@ pub(super) enum Item {
 
 /// A cheap clone.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Switchboard {
+pub(super) struct Demux {
     routes: Arc<Mutex<HashMap<String, Route>>>,
     /// Sessions without a turn that are still in the child, each with its root: the history must not
     /// tell them whole.
@@ -44,27 +44,27 @@ struct Route {
     items_tx: mpsc::Sender<Item>,
 }
 
-/// A session's place on the switchboard. Dropping it takes the session and its subagents off.
+/// A session's place on the demux. Dropping it takes the session and its subagents off.
 #[derive(Debug)]
-pub(super) struct Place {
-    switchboard: Switchboard,
+pub(super) struct Subscription {
+    demux: Demux,
     root: String,
     pub(super) items_rx: mpsc::Receiver<Item>,
     left: bool,
 }
 
-// === impl Switchboard ===
+// === impl Demux ===
 
-impl Switchboard {
-    pub(super) fn register(&self, root: &str) -> Place {
+impl Demux {
+    pub(super) fn register(&self, root: &str) -> Subscription {
         let (items_tx, items_rx) = mpsc::channel(QUEUE);
         let route = Route {
             root: root.to_owned(),
             items_tx,
         };
         self.routes.lock().insert(root.to_owned(), route);
-        Place {
-            switchboard: self.clone(),
+        Subscription {
+            demux: self.clone(),
             root: root.to_owned(),
             items_rx,
             left: false,
@@ -160,12 +160,12 @@ async fn deliver(items_tx: &mpsc::Sender<Item>, item: Item) {
     }
 }
 
-// === impl Place ===
+// === impl Subscription ===
 
-impl Place {
+impl Subscription {
     /// This session and its subagents.
     pub(super) fn family(&self) -> Vec<String> {
-        let routes = self.switchboard.routes.lock();
+        let routes = self.demux.routes.lock();
         routes
             .iter()
             .filter(|(_, route)| route.root == self.root)
@@ -180,15 +180,15 @@ impl Place {
             return;
         }
         let family = self.family();
-        self.switchboard
+        self.demux
             .routes
             .lock()
             .retain(|_, route| route.root != self.root);
-        self.switchboard.remember(&self.root, family);
+        self.demux.remember(&self.root, family);
     }
 }
 
-impl Drop for Place {
+impl Drop for Subscription {
     fn drop(&mut self) {
         self.leave();
     }
@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn a_place_that_was_left_does_not_take_the_next_turns_with_it() {
-        let board = Switchboard::default();
+        let board = Demux::default();
         let mut earlier = board.register("ses_1");
         earlier.leave();
         let later = board.register("ses_1");
@@ -210,19 +210,19 @@ mod tests {
 
     #[test]
     fn a_session_stays_known_until_it_is_deleted() {
-        let board = Switchboard::default();
-        let place = board.register("ses_1");
+        let board = Demux::default();
+        let subscription = board.register("ses_1");
         board.adopt("ses_2", "ses_1");
         board.adopt("ses_3", "ses_2");
         board.adopt("ses_9", "nobody");
-        let sorted = |board: &Switchboard| {
+        let sorted = |board: &Demux| {
             let mut known = board.sessions();
             known.sort();
             known
         };
         let family = ["ses_1", "ses_2", "ses_3"];
         assert_eq!(sorted(&board), family);
-        drop(place);
+        drop(subscription);
         assert_eq!(sorted(&board), family, "they are in the child still");
         board.forget("ses_1");
         assert_eq!(sorted(&board), [""; 0]);

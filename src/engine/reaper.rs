@@ -36,7 +36,7 @@ const FOUND_DEADLINE: Duration = Duration::from_secs(2);
 
 /// Handle to the thread. It ends when the last handle is dropped.
 #[derive(Clone, Debug)]
-pub(super) struct Nursery {
+pub(super) struct Reaper {
     requests: mpsc::Sender<Request>,
     children: Children,
 }
@@ -69,9 +69,9 @@ enum Request {
     Reap,
 }
 
-// === impl Nursery ===
+// === impl Reaper ===
 
-impl Nursery {
+impl Reaper {
     /// Starts the thread and makes this process the one that orphans come to.
     ///
     /// `mark` is the value of [`process_table::MARK`] by which a sweep knows what is ours.
@@ -86,32 +86,32 @@ impl Nursery {
         let runtime = tokio::runtime::Handle::current();
         let children = Children::default();
         let marks = [process_table::our_mark(&mark)];
-        let guests = process_table::guests(&process_table::read(&marks), getpid());
+        let earlier = process_table::earlier(&process_table::read(&marks), getpid());
         let thread = Thread {
             mark,
             children: children.clone(),
-            guests,
+            earlier,
             oom_score,
         };
         std::thread::Builder::new()
-            .name("nursery".into())
+            .name("reaper".into())
             .spawn(move || {
                 // Spawning a tokio child needs the runtime's signal driver.
                 let _guard = runtime.enter();
                 thread.run(inbox);
             })?;
         let mut deaths = signal(SignalKind::child())?;
-        let nursery = Self { requests, children };
-        let reaper = nursery.clone();
+        let reaper = Self { requests, children };
+        let collector = reaper.clone();
         tracker.spawn(async move {
             let reap = async {
                 while deaths.recv().await.is_some() {
-                    reaper.send(Request::Reap).await;
+                    collector.send(Request::Reap).await;
                 }
             };
             stop.run_until_cancelled(reap).await;
         });
-        Ok(nursery)
+        Ok(reaper)
     }
 
     pub(super) async fn spawn(&self, command: Command) -> std::io::Result<Child> {
@@ -173,7 +173,7 @@ impl Nursery {
 }
 
 fn gone() -> std::io::Error {
-    std::io::Error::other("the nursery thread is gone")
+    std::io::Error::other("the reaper thread is gone")
 }
 
 /// What the thread keeps.
@@ -181,7 +181,7 @@ struct Thread {
     mark: String,
     children: Children,
     /// What ran under this process before it became the sidecar. An entry point starts such things.
-    guests: Vec<Process>,
+    earlier: Vec<Process>,
     oom_score: Option<OomScore>,
 }
 
@@ -229,7 +229,7 @@ impl Thread {
         match scope {
             Scope::Leftovers => sweep::descendants(&Spared {
                 children: self.other_children(None),
-                guests: &self.guests,
+                earlier: &self.earlier,
             }),
             Scope::Marked => {
                 let marks = [process_table::our_mark(&self.mark)];
@@ -250,7 +250,7 @@ impl Thread {
             .collect();
         let kept = Spared {
             children: self.other_children(Some(&ended)),
-            guests: &self.guests,
+            earlier: &self.earlier,
         };
         let all = process_table::read(&[]);
         process_table::descendants(&all, getpid(), &ended, &kept.of(&all))

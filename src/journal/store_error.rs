@@ -8,37 +8,40 @@ use std::path::Path;
 use rusqlite::ErrorCode;
 
 #[derive(Debug)]
-pub(super) enum Fault {
+pub(super) enum StoreError {
     /// Its pages make no sense: it is put aside, and a new one begins.
     Damaged(String),
     /// A newer version of this program wrote it: likewise.
     Newer(i64),
     /// It may go better with the files opened anew: the volume went away, or came back.
-    Stale(String),
+    NeedsReopen(String),
     /// The disk is full, or what we may use of it is used up. It may go better the next time.
     Full(String),
     /// It may go better the next time: somebody else has it.
     Trouble(String),
 }
 
-// === impl Fault ===
+// === impl StoreError ===
 
-impl Fault {
+impl StoreError {
     /// SQLite knows one error of a full disk, and calls a quota that is used up a failure of the disk. What
     /// `write` meets when it is tried says which of them it is; `None`: what was thought.
     pub(super) fn looked_at(&self, write: impl FnOnce() -> io::Result<()>) -> Option<Self> {
-        let Self::Stale(text) = self else { return None };
+        let Self::NeedsReopen(text) = self else {
+            return None;
+        };
         let error = write().err().filter(is_full)?;
         Some(Self::Full(format!("{text}: {error}")))
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Damaged(text) | Self::Stale(text) | Self::Full(text) | Self::Trouble(text) => {
-                f.write_str(text)
-            }
+            Self::Damaged(text)
+            | Self::NeedsReopen(text)
+            | Self::Full(text)
+            | Self::Trouble(text) => f.write_str(text),
             Self::Newer(version) => {
                 write!(
                     f,
@@ -49,19 +52,19 @@ impl fmt::Display for Fault {
     }
 }
 
-impl From<rusqlite::Error> for Fault {
+impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
         let text = error.to_string();
         match error.sqlite_error_code() {
             _ if is_damage(&error) => Self::Damaged(text),
             Some(ErrorCode::DiskFull) => Self::Full(text),
             Some(ErrorCode::DatabaseBusy) => Self::Trouble(text),
-            _ => Self::Stale(text),
+            _ => Self::NeedsReopen(text),
         }
     }
 }
 
-impl From<io::Error> for Fault {
+impl From<io::Error> for StoreError {
     fn from(error: io::Error) -> Self {
         if is_full(&error) {
             Self::Full(error.to_string())
@@ -120,24 +123,27 @@ mod tests {
     fn a_quota_that_is_used_up_is_a_full_disk() {
         for full in [Errno::NOSPC, Errno::DQUOT] {
             assert!(
-                matches!(Fault::from(system(full)), Fault::Full(_)),
+                matches!(StoreError::from(system(full)), StoreError::Full(_)),
                 "{full}"
             );
         }
-        assert!(matches!(Fault::from(system(Errno::IO)), Fault::Trouble(_)));
+        assert!(matches!(
+            StoreError::from(system(Errno::IO)),
+            StoreError::Trouble(_)
+        ));
     }
 
     /// What SQLite says of `EDQUOT`.
     #[test]
     fn an_error_of_the_disk_is_looked_at_before_the_files_are_opened_anew() {
-        let stale = || Fault::Stale("disk I/O error".into());
+        let stale = || StoreError::NeedsReopen("disk I/O error".into());
         for full in [Errno::NOSPC, Errno::DQUOT] {
             let looked = stale().looked_at(|| Err(system(full)));
-            assert!(matches!(looked, Some(Fault::Full(_))), "{full}");
+            assert!(matches!(looked, Some(StoreError::Full(_))), "{full}");
         }
         assert!(stale().looked_at(|| Err(system(Errno::IO))).is_none());
         assert!(stale().looked_at(|| Ok(())).is_none());
-        let damaged = Fault::Damaged("malformed".into());
+        let damaged = StoreError::Damaged("malformed".into());
         assert!(damaged.looked_at(|| Err(system(Errno::DQUOT))).is_none());
         let dir = tempfile::tempdir().unwrap();
         assert!(try_to_write(dir.path()).is_ok());

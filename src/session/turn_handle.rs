@@ -20,7 +20,7 @@ pub(crate) struct Created {
 
 /// What the driver is to do.
 #[derive(Debug)]
-pub(crate) enum Errand {
+pub(crate) enum TurnKind {
     /// The first turn of a session.
     Begin(Request),
     /// Another turn of one that OpenCode has already.
@@ -42,9 +42,9 @@ pub(crate) struct Interrupted {
 
 /// A turn, for the driver.
 #[derive(Debug)]
-pub(crate) struct Job {
-    pub(crate) errand: Errand,
-    pub(crate) seat: Seat,
+pub(crate) struct Turn {
+    pub(crate) kind: TurnKind,
+    pub(crate) turn_handle: TurnHandle,
 }
 
 /// The outcome of a beginning, once there is one.
@@ -52,7 +52,7 @@ pub(super) type Outcome = Option<Result<Created, CreateError>>;
 
 /// The driver's side of a session. Dropping it before the turn has begun refuses it.
 #[derive(Debug)]
-pub(crate) struct Seat {
+pub(crate) struct TurnHandle {
     pub(crate) session: Arc<Session>,
     pub(crate) commands_rx: mpsc::Receiver<Command>,
     /// How the session was before, if it had a turn before.
@@ -61,9 +61,9 @@ pub(crate) struct Seat {
     pub(super) registry: Registry,
 }
 
-// === impl Seat ===
+// === impl TurnHandle ===
 
-impl Seat {
+impl TurnHandle {
     /// The turn runs: its client may be told. `before` is the newest message before it.
     pub(crate) fn accept(&self, remote_id: &str, before: Option<String>) {
         self.update(|status| {
@@ -155,7 +155,7 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for TurnHandle {
     /// A driver that fails must not leave a client waiting: neither for its 201 nor for an end.
     fn drop(&mut self) {
         let began = matches!(&*self.outcome_tx.borrow(), Some(Ok(_)));
@@ -176,15 +176,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_driver_that_fails_ends_its_turn() {
-        let (registry, mut jobs_rx) = small();
+        let (registry, mut turns_rx) = small();
         let creating = TaskTracker::new().spawn({
             let registry = registry.clone();
             async move { registry.create(request("s1")).await }
         });
-        let seat = jobs_rx.recv().await.unwrap().seat;
-        seat.accept("ses_1", None);
+        let turn_handle = turns_rx.recv().await.unwrap().turn_handle;
+        turn_handle.accept("ses_1", None);
         let (session, _) = creating.await.unwrap().unwrap();
-        drop(seat);
+        drop(turn_handle);
         let status = session.status();
         assert_eq!(status.state, State::Failed);
         assert_eq!(status.problem.as_ref().unwrap().code, "internal");

@@ -27,7 +27,7 @@ const DEADLINE: Duration = Duration::from_mins(1);
 
 /// Bounds all bodies together.
 #[derive(Debug)]
-pub(super) struct Intake {
+pub(super) struct BodyReader {
     room: Arc<Semaphore>,
 }
 
@@ -38,9 +38,9 @@ pub(super) struct Received {
     pub(super) room: OwnedSemaphorePermit,
 }
 
-// === impl Intake ===
+// === impl BodyReader ===
 
-impl Intake {
+impl BodyReader {
     pub(super) fn new() -> Self {
         Self {
             room: Arc::new(Semaphore::new(MAX_BODIES / UNIT)),

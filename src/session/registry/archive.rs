@@ -11,14 +11,14 @@ use futures_util::future::join_all;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 
-use super::{Created, Errand, Found, Job, Registry, Session};
+use super::{Created, Found, Registry, Session, Turn, TurnKind};
 use crate::event::State as SessionState;
 use crate::journal::{Figures, Journal, JournalError, Opened, Removed, Stored};
-use crate::session::facts::Facts;
 use crate::session::limits::StreamSlots;
 use crate::session::log::{Epoch, Place};
 use crate::session::record::SHOWN;
-use crate::session::{CreateError, Interrupted, Request, Seat};
+use crate::session::row::Details;
+use crate::session::{CreateError, Interrupted, Request, TurnHandle};
 
 /// How long a session stays in memory after it was last asked for.
 const WARM: Duration = Duration::from_mins(1);
@@ -39,7 +39,7 @@ pub(crate) struct Report {
 
 /// Why the sessions on disk cannot be had now.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ShelfError {
+pub(crate) enum ArchiveError {
     #[error("the journal is still being opened")]
     Opening,
     #[error(transparent)]
@@ -55,30 +55,32 @@ impl Registry {
         let Some(journal) = &self.shared.journal else {
             return;
         };
-        let jobs = self.interrupted(journal.opened().await);
-        tracing::info!(interrupted = jobs.len(), "the journal is open");
+        let turns = self.interrupted(journal.opened().await);
+        tracing::info!(interrupted = turns.len(), "the journal is open");
         self.shared.loaded_tx.send_replace(true);
-        for job in jobs {
+        for turn in turns {
             // The driver takes them as fast as they come, unless we are leaving.
-            if self.shared.jobs_tx.send(job).await.is_err() {
+            if self.shared.turns_tx.send(turn).await.is_err() {
                 return;
             }
         }
     }
 
     /// The turns that an earlier life began: they run until the driver has ended them.
-    fn interrupted(&self, opened: Opened) -> Vec<Job> {
-        let (mut jobs, mut lost) = (Vec::new(), Vec::new());
+    fn interrupted(&self, opened: Opened) -> Vec<Turn> {
+        let (mut turns, mut lost) = (Vec::new(), Vec::new());
         let mut state = self.shared.state.lock();
         state.last_number = state.last_number.max(opened.last_number);
         for (stored, notes) in opened.unfinished {
             let session = self.stored(stored);
             let status = session.status();
-            let (seat, outcome_rx) = self.seat(session.clone(), None);
-            seat.outcome_tx.send_replace(Some(Ok(created(&session))));
+            let (turn_handle, outcome_rx) = self.turn_handle(session.clone(), None);
+            turn_handle
+                .outcome_tx
+                .send_replace(Some(Ok(created(&session))));
             state.insert(&session, outcome_rx);
             let Some(remote_id) = status.remote_id.clone() else {
-                lost.push(seat);
+                lost.push(turn_handle);
                 continue;
             };
             let interrupted = Interrupted {
@@ -88,19 +90,19 @@ impl Registry {
                 // The row was written last when the turn began.
                 began: status.last_activity,
             };
-            jobs.push(Job {
-                errand: Errand::Recover(interrupted),
-                seat,
+            turns.push(Turn {
+                kind: TurnKind::Recover(interrupted),
+                turn_handle,
             });
         }
         drop(state);
         // OpenCode never had a conversation for these, so there is nothing to look for.
-        lost.iter().for_each(Seat::lost);
-        jobs
+        lost.iter().for_each(TurnHandle::lost);
+        turns
     }
 
     /// What became of `id`.
-    pub(crate) async fn find(&self, id: &str) -> Result<Found, ShelfError> {
+    pub(crate) async fn find(&self, id: &str) -> Result<Found, ArchiveError> {
         self.loaded().await?;
         if let Some(found) = self.here(id) {
             return Ok(found);
@@ -126,7 +128,7 @@ impl Registry {
         before: Option<u64>,
         wanted: Option<&str>,
         limit: usize,
-    ) -> Result<(Vec<(u64, Arc<Session>)>, bool), ShelfError> {
+    ) -> Result<(Vec<(u64, Arc<Session>)>, bool), ArchiveError> {
         self.loaded().await?;
         let mut all = self.in_memory();
         if let Some(journal) = &self.shared.journal {
@@ -150,7 +152,7 @@ impl Registry {
     }
 
     /// Ends of turns that the backend was not told of.
-    pub(crate) async fn unreported(&self, limit: usize) -> Result<Vec<Report>, ShelfError> {
+    pub(crate) async fn unreported(&self, limit: usize) -> Result<Vec<Report>, ArchiveError> {
         self.loaded().await?;
         let here = self.in_memory();
         let news = here.iter().filter(|session| session.has_news());
@@ -199,7 +201,7 @@ impl Registry {
     }
 
     /// The backend knows of the end of this turn.
-    pub(crate) async fn reported(&self, id: &str, turn: u32) -> Result<(), ShelfError> {
+    pub(crate) async fn reported(&self, id: &str, turn: u32) -> Result<(), ArchiveError> {
         if let Found::Here(session) = self.find(id).await? {
             session.reported.fetch_max(turn, Ordering::Relaxed);
             session.log.record_report(turn);
@@ -209,7 +211,7 @@ impl Registry {
 
     /// Takes up what `request` names, so that it can be decided on in memory.
     pub(super) async fn recall(&self, request: &Request) -> Result<(), CreateError> {
-        let unavailable = |error: ShelfError| CreateError::JournalUnavailable(error.to_string());
+        let unavailable = |error: ArchiveError| CreateError::JournalUnavailable(error.to_string());
         self.find(&request.id).await.map_err(unavailable)?;
         if let (Some(journal), Some(idempotency)) = (&self.shared.journal, &request.idempotency) {
             let known = self.shared.state.lock().keys.contains_key(&idempotency.key);
@@ -225,12 +227,12 @@ impl Registry {
         Ok(())
     }
 
-    async fn loaded(&self) -> Result<(), ShelfError> {
+    async fn loaded(&self) -> Result<(), ArchiveError> {
         let mut loaded_rx = self.shared.loaded_tx.subscribe();
         let loaded = tokio::time::timeout(OPENING, loaded_rx.wait_for(|loaded| *loaded)).await;
         match loaded {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(ShelfError::Opening),
+            Ok(Err(_)) | Err(_) => Err(ArchiveError::Opening),
         }
     }
 
@@ -257,7 +259,7 @@ impl Registry {
     /// A session as the journal has it.
     fn stored(&self, stored: Stored) -> Arc<Session> {
         let Stored { row, oldest, last } = stored;
-        let facts = Facts::read(&row.facts);
+        let facts = Details::read(&row.facts);
         let now = SessionState::parse(&row.state).unwrap_or(SessionState::Failed);
         let place = Place {
             number: row.number,

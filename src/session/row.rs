@@ -13,7 +13,7 @@ use crate::tool::Tools;
 /// version wrote the row, has its default.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub(super) struct Facts {
+pub(super) struct Details {
     created_at: u64,
     last_activity: u64,
     completed_at: Option<u64>,
@@ -46,9 +46,9 @@ struct Spent {
 /// More tokens, calls or milliseconds than there can have been; a few of them can be added up.
 const MAX_FIGURE: u64 = 1 << 53;
 
-// === impl Facts ===
+// === impl Details ===
 
-impl Facts {
+impl Details {
     pub(super) fn new(created_at: Timestamp, origin: &Origin, status: &Status) -> Self {
         let problem = status.problem.as_ref();
         Self {

@@ -12,7 +12,7 @@ use super::ring::Ring;
 pub(crate) type Note = (Arc<str>, u64);
 
 #[derive(Debug, Default)]
-pub(super) struct Desk {
+pub(super) struct FlushState {
     disk: Disk,
     /// The journal knows that there is something to take.
     woken: bool,
@@ -38,9 +38,9 @@ enum Disk {
     Failing,
 }
 
-// === impl Desk ===
+// === impl FlushState ===
 
-impl Desk {
+impl FlushState {
     /// One whose events up to `last` are on disk.
     pub(super) fn after(last: u64) -> Self {
         Self {

@@ -10,18 +10,18 @@ use parking_lot::Mutex;
 
 /// All turns of this sidecar.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Crowd(Arc<Mutex<Vec<Weak<AtomicBool>>>>);
+pub(super) struct RunningTurns(Arc<Mutex<Vec<Weak<AtomicBool>>>>);
 
 /// One turn among them, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Presence {
+pub(super) struct RunningTurn {
     crowded: Arc<AtomicBool>,
 }
 
-// === impl Crowd ===
+// === impl RunningTurns ===
 
-impl Crowd {
-    pub(super) fn enter(&self) -> Presence {
+impl RunningTurns {
+    pub(super) fn enter(&self) -> RunningTurn {
         let mut present = self.0.lock();
         present.retain(|other| other.strong_count() > 0);
         let crowded = Arc::new(AtomicBool::new(!present.is_empty()));
@@ -29,13 +29,13 @@ impl Crowd {
             other.store(true, Ordering::Relaxed);
         }
         present.push(Arc::downgrade(&crowded));
-        Presence { crowded }
+        RunningTurn { crowded }
     }
 }
 
-// === impl Presence ===
+// === impl RunningTurn ===
 
-impl Presence {
+impl RunningTurn {
     pub(super) fn alone(&self) -> bool {
         !self.crowded.load(Ordering::Relaxed)
     }
@@ -47,14 +47,14 @@ mod tests {
 
     #[test]
     fn two_that_overlap_were_not_alone_and_a_third_after_them_is() {
-        let crowd = Crowd::default();
-        let first = crowd.enter();
+        let running_turns = RunningTurns::default();
+        let first = running_turns.enter();
         assert!(first.alone());
-        let second = crowd.enter();
+        let second = running_turns.enter();
         assert!(!first.alone() && !second.alone());
         drop(second);
         assert!(!first.alone(), "it was not alone all the time");
         drop(first);
-        assert!(crowd.enter().alone());
+        assert!(running_turns.enter().alone());
     }
 }

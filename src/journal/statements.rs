@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Transaction, params};
 
-use super::desk::Pending;
 use super::memory::{Changes, Gone, Growth, Open};
+use super::pending::Pending;
 use super::schema::{self, place};
-use super::{Row, Run, frames, look};
+use super::{Row, Run, frames, queries};
 
 /// A transaction's statements.
 pub(super) struct Writing<'a> {
@@ -69,7 +69,7 @@ impl<'a> Writing<'a> {
             self.remove_runs(number, draft.after + 1)?;
         }
         let was_open = open.contains_key(&number);
-        if draft.row.is_none() && !was_open && !look::exists(self.tx, number)? {
+        if draft.row.is_none() && !was_open && !queries::exists(self.tx, number)? {
             return Ok(());
         }
         if let Some(row) = &draft.row {
@@ -140,7 +140,7 @@ impl<'a> Writing<'a> {
                 bytes: before.bytes,
                 source,
             },
-            None => Open::found(row.clone(), look::span(self.tx, row.number)?, source),
+            None => Open::found(row.clone(), queries::span(self.tx, row.number)?, source),
         })
     }
 

@@ -35,7 +35,7 @@ pub(super) enum Stage {
     Ended,
 }
 
-pub(super) struct Board {
+pub(super) struct Stats {
     stage: watch::Sender<Stage>,
     health: watch::Sender<Health>,
     figures: Mutex<Figures>,
@@ -47,9 +47,9 @@ pub(super) struct Board {
 /// Removed sessions that may wait for whoever cleans up after them.
 const REMOVALS: usize = 64;
 
-// === impl Board ===
+// === impl Stats ===
 
-impl Board {
+impl Stats {
     pub(super) fn new() -> Self {
         let (removals, removals_rx) = mpsc::channel(REMOVALS);
         Self {

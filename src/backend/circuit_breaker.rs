@@ -12,7 +12,7 @@ const DOWN_AFTER: u32 = 2;
 
 /// What all calls together say about the backend. A cheap clone.
 #[derive(Clone, Debug)]
-pub(super) struct Line(Arc<Mutex<State>>);
+pub(super) struct CircuitBreaker(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
@@ -23,9 +23,9 @@ struct State {
     pause_until: Option<Instant>,
 }
 
-// === impl Line ===
+// === impl CircuitBreaker ===
 
-impl Line {
+impl CircuitBreaker {
     pub(super) fn new(limits: Limits) -> Self {
         Self(Arc::new(Mutex::new(State {
             budget: Budget::new(limits),
