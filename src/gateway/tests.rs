@@ -2,7 +2,7 @@
 
 mod budgets;
 mod demo;
-mod doors;
+mod access;
 mod faults;
 mod forwarding;
 mod holding;

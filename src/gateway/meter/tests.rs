@@ -1,6 +1,6 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::patience::{FRUITLESS_IN_A_ROW, MAX_CALLERS};
+use super::failure_limits::{FRUITLESS_IN_A_ROW, MAX_CALLERS};
 use super::*;
 
 fn meter(budget: Budget) -> Meter {
