@@ -8,7 +8,8 @@
 //!
 //! As process 1 with nobody else around, the kernel kills everything in one step, in which nothing can be
 //! started. Otherwise a process that replaces itself is hit because the list is read and answered faster than
-//! a process can be made; that is likely at each look and not certain, so a sweep says whether it ended.
+//! a process can be made, and because with a process its group is killed, dead or alive: a successor is in it
+//! until it has come to run. That is likely at each look and not certain, so a sweep says whether it ended.
 
 use std::collections::HashSet;
 use std::fs;
@@ -16,14 +17,20 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitOptions, getpid, kill_process, kill_process_group, pidfd_open,
-    pidfd_send_signal, waitpid,
+    Pid, PidfdFlags, Signal, WaitOptions, getpid, getpriority_process, kill_process,
+    kill_process_group, pidfd_open, pidfd_send_signal, setpriority_process, waitpid,
 };
 
 use super::process_table::{self, Process};
 
 /// How long one sweep goes on.
-const DEADLINE: Duration = Duration::from_secs(2);
+const DEADLINE: Duration = Duration::from_millis(1500);
+
+/// Quick looks between two whole ones.
+const QUICK_LOOKS: usize = 100;
+
+/// Before everybody who is to go, where we may.
+const PRIORITY: i32 = -20;
 
 /// How long a killed process may take to go before all are looked at again.
 const DEATH: Duration = Duration::from_millis(10);
@@ -77,30 +84,52 @@ pub(super) fn descendants(spared: &Spared<'_>) -> Swept {
     if sweep.is_alone_in_namespace() {
         everything_but_us();
     }
-    loop {
-        let children = sweep.children();
-        let fresh = sweep.kill(&children);
-        let left = sweep.children();
-        if left.is_empty() {
-            return sweep.outcome(0);
-        }
-        if fresh > 0 && Instant::now() < deadline {
-            continue;
-        }
-        // What descends from a child that cannot go has not come to us yet.
-        let fresh = fresh + sweep.kill_below();
-        if Instant::now() > deadline {
-            return sweep.outcome(fresh + sweep.immune(&left));
-        }
-        if fresh == 0 {
-            wait_for(left.iter().find(|pid| sweep.dying.contains(pid)));
-        }
-    }
+    let ordinary = getpriority_process(None).unwrap_or_default();
+    // Refused to an ordinary user.
+    setpriority_process(None, PRIORITY).ok();
+    let swept = sweep.until(deadline);
+    setpriority_process(None, ordinary).ok();
+    swept
 }
 
 // === impl Sweep ===
 
 impl Sweep<'_> {
+    fn until(&mut self, deadline: Instant) -> Swept {
+        let sweep = self;
+        loop {
+            let mut fresh = 0;
+            for _ in 0..QUICK_LOOKS {
+                let orphans = sweep.those_to_go(orphans());
+                if orphans.is_empty() {
+                    break;
+                }
+                let hit = sweep.kill(&orphans);
+                fresh += hit;
+                if hit == 0 {
+                    break;
+                }
+            }
+            let children = sweep.children();
+            fresh += sweep.kill(&children);
+            let left = sweep.children();
+            if left.is_empty() {
+                return sweep.outcome(0);
+            }
+            if fresh > 0 && Instant::now() < deadline {
+                continue;
+            }
+            // What descends from a child that cannot go has not come to us yet.
+            let fresh = fresh + sweep.kill_below();
+            if Instant::now() > deadline {
+                return sweep.outcome(fresh + sweep.immune(&left));
+            }
+            if fresh == 0 {
+                wait_for(left.iter().find(|pid| sweep.dying.contains(pid)));
+            }
+        }
+    }
+
     fn outcome(&self, running: usize) -> Swept {
         Swept {
             killed: self.killed,
@@ -112,7 +141,10 @@ impl Sweep<'_> {
 
     /// Those of our children that are to go, dead or alive.
     fn children(&self) -> Vec<Pid> {
-        let mut children = children();
+        self.those_to_go(children())
+    }
+
+    fn those_to_go(&self, mut children: Vec<Pid>) -> Vec<Pid> {
         children.retain(|pid| !self.spared.holds(*pid));
         children
     }
@@ -122,6 +154,8 @@ impl Sweep<'_> {
     fn kill(&mut self, children: &[Pid]) -> usize {
         let mut fresh = 0;
         for &pid in children {
+            // Also where its leader is dead: its number stays its own until we collect it.
+            kill_process_group(pid, Signal::KILL).ok();
             if !matches!(waitpid(Some(pid), WaitOptions::NOHANG), Ok(None)) {
                 self.dying.remove(&pid);
             } else if kill_process(pid, Signal::KILL).is_ok() && self.dying.insert(pid) {
@@ -162,8 +196,9 @@ impl Sweep<'_> {
             return false;
         }
         let all = process_table::read(&[]);
-        let ours = process_table::leftovers(&all, getpid(), None, &self.spared.of(&all));
-        ours.len() + 1 == all.len()
+        // Everybody else descends from us, but who came in from outside (`kubectl exec`): they have no parent here.
+        let came_in = |process: &&Process| process.parent.is_none() && process.pid != Pid::INIT;
+        self.spared.of(&all).is_empty() && !all.iter().any(|process| came_in(&process))
     }
 }
 
@@ -198,21 +233,38 @@ fn everything_but_us() {
     kill_process_group(Pid::INIT, Signal::KILL).ok();
 }
 
-/// All our children, of every thread: orphans come to the first, what is spawned is the reaper's.
+/// Our children that lost their parent, which come to our first thread, and those of the calling thread; dead
+/// or alive.
+pub(super) fn orphans() -> Vec<Pid> {
+    let first = format!("/proc/self/task/{}/children", getpid().as_raw_nonzero());
+    let lists = fs::read_to_string(first).and_then(|list| {
+        let own = fs::read_to_string("/proc/thread-self/children")?;
+        Ok([list, own])
+    });
+    lists.map_or_else(
+        |_| children(),
+        |lists| lists.iter().flat_map(|list| numbers(list)).collect(),
+    )
+}
+
+/// All our children, of every thread.
 fn children() -> Vec<Pid> {
     let Ok(threads) = fs::read_dir("/proc/self/task") else {
         return Vec::new();
     };
     let lists: Option<Vec<String>> = threads
         .filter_map(|thread| Some(thread.ok()?.path().join("children")))
-        .map(|list| fs::read_to_string(list).ok())
+        .map(|list| match fs::read_to_string(list) {
+            Ok(list) => Some(list),
+            // A thread that has ended since.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                Some(String::new()).filter(|_| lists_children())
+            }
+            Err(_) => None,
+        })
         .collect();
     match lists {
-        Some(lists) => lists
-            .iter()
-            .flat_map(|list| list.split_whitespace())
-            .filter_map(|number| Pid::from_raw(number.parse().ok()?))
-            .collect(),
+        Some(lists) => lists.iter().flat_map(|list| numbers(list)).collect(),
         // A kernel without such lists.
         None => process_table::read(&[])
             .into_iter()
@@ -220,6 +272,17 @@ fn children() -> Vec<Pid> {
             .map(|process| process.pid)
             .collect(),
     }
+}
+
+/// Whether this kernel lists children.
+fn lists_children() -> bool {
+    fs::exists("/proc/thread-self/children").unwrap_or_default()
+}
+
+fn numbers(list: &str) -> Vec<Pid> {
+    list.split_whitespace()
+        .filter_map(|number| Pid::from_raw(number.parse().ok()?))
+        .collect()
 }
 
 /// Kills by a descriptor, so that a number given anew is never hit. Whether it was still there.
