@@ -22,6 +22,7 @@ mod provider_reason;
 mod publish;
 mod recovery;
 mod refused_calls;
+mod results;
 mod resync;
 mod switchboard;
 pub(crate) mod translate;

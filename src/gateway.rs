@@ -3,7 +3,7 @@
 //! ```text
 //! child --loopback, its own bearer--> server -> table (who is calling?) -> meter (may it?)
 //!       -> rewrite (model, limits, tools) -> forward --the session's key--> provider
-//! child <------- relay (chunk by chunk, counted as it passes) <------------ provider
+//! child <------- relay (event by event, judged and counted as it passes) <------ provider
 //! ```
 //!
 //! Owns: the loopback listener, the credentials of running turns (in memory only), the dialects of the
@@ -18,7 +18,9 @@ mod error;
 mod error_body;
 mod fix;
 mod forward;
+mod hold;
 mod intake;
+mod judge;
 pub(crate) mod meter;
 mod redact;
 mod refusal;
@@ -53,7 +55,7 @@ use intake::Intake;
 pub(crate) use class::CLASSES;
 #[cfg(test)]
 pub(crate) use error::stop_code;
-pub(crate) use meter::{Budget, LastError, Stop, Usage, Wait};
+pub(crate) use meter::{Budget, LastError, Spent, Stop, Usage, Wait};
 pub(crate) use sentence::PROVIDER_AT;
 pub(crate) use table::{Grant, Route};
 pub(crate) use upstream::{ProxySettings, UpstreamError};

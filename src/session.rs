@@ -17,7 +17,7 @@ mod seat;
 
 use std::time::Duration;
 
-pub(crate) use self::record::{Calls, Command, Problem, Session, Status};
+pub(crate) use self::record::{Calls, Command, Earlier, Problem, Session, Status};
 pub(crate) use self::registry::{Adoption, Found, Outlets, Registry, Report, ShelfError, Stray};
 pub(crate) use self::seat::{Created, Errand, Interrupted, Job, Seat};
 

@@ -57,6 +57,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "gateway",
             "id",
             "opencode",
+            "secret",
             "session",
             "setting",
             "shutdown",
@@ -149,6 +150,55 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         ],
     ),
 ];
+
+/// What lies at the top of the repository. A shell's slip (`>oom`) leaves files there, and `git add` takes them.
+const ROOT: &[&str] = &[
+    ".cargo",
+    ".ci",
+    ".config",
+    ".dockerignore",
+    ".git",
+    ".gitattributes",
+    ".github",
+    ".gitignore",
+    "API_CONTRACT.md",
+    "CHANGELOG.md",
+    "Cargo.lock",
+    "Cargo.toml",
+    "Dockerfile",
+    "LICENSE",
+    "Makefile",
+    "README.md",
+    "benches",
+    "clippy.toml",
+    "deny.toml",
+    "deploy",
+    "docs",
+    "rust-toolchain.toml",
+    "rustfmt.toml",
+    "src",
+    "tests",
+    "tools",
+    // What the Makefile makes, and git ignores.
+    "bill",
+    "data",
+    "target",
+    "workspace",
+];
+
+#[test]
+fn nothing_lies_about_at_the_top() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let unknown: Vec<String> = fs::read_dir(root)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| !ROOT.contains(&name.as_str()))
+        .collect();
+    assert!(
+        unknown.is_empty(),
+        "at the top of the repository: {unknown:?}"
+    );
+}
 
 /// A file past this is asked to explain itself; tests beside the code do not count.
 const MAX_LINES: usize = 400;

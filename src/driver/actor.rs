@@ -14,6 +14,7 @@
 
 mod asking;
 mod beginning;
+mod counting;
 mod recovering;
 
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use self::asking::Findings;
@@ -36,6 +37,7 @@ use super::opening::Opened;
 use super::provider_reason;
 use super::publish::publish;
 use super::refused_calls;
+use super::results::Results;
 use super::resync::Missed;
 use super::switchboard::{Item, Place};
 use super::translate::{Batch, End, Signal, Translator};
@@ -111,6 +113,12 @@ struct Turn {
     last_heard: Instant,
     /// Why it was last called stalled.
     stalled: Option<&'static str>,
+    results: Results,
+    /// The gateway's counts changed.
+    counts_rx: watch::Receiver<()>,
+    /// The calls that are on disk, and whether anything of the counts is newer.
+    calls_kept: u64,
+    counts_changed: bool,
 }
 
 // === impl Turn ===
@@ -129,7 +137,14 @@ impl Turn {
             batch,
         } = opened;
         let now = Instant::now();
+        let mut counts_rx = grant.changes();
+        // The first call may be under way.
+        counts_rx.mark_changed();
         Self {
+            counts_rx,
+            calls_kept: 0,
+            results: Results::new(around.config.loop_limit == 0),
+            counts_changed: false,
             presence: around.crowd.enter(),
             deadline: now + around.config.turn_timeout,
             seat,
@@ -169,6 +184,7 @@ impl Turn {
         // Also what it is now, if that is worth saying.
         health_rx.mark_changed();
         let end = loop {
+            self.note_progress();
             self.publish();
             let stop_by = self.stopping.as_ref().map_or(self.deadline, |(_, by)| *by);
             let stopping = self.stopping.is_some();
@@ -185,9 +201,10 @@ impl Turn {
                 () = lost.cancelled(), if !self.orphaned => self.bereaved(),
                 () = halt.cancelled(), if !stopping => self.stop(closing::shutting_down()),
                 () = tokio::time::sleep_until(stop_by) => self.time_is_up(),
+                Ok(()) = self.counts_rx.changed() => { self.note_counts(); None }
                 sentence = workspace_lost(&mut workspace_rx), if !stopping => self.stop(closing::workspace_lost(sentence)),
                 Ok(()) = health_rx.changed() => { self.note_health(&health_rx.borrow_and_update().clone()); None }
-                _ = looks.tick() => { self.look(); None }
+                _ = looks.tick() => { self.keep_counts(); self.look(); None }
             };
             if let Some(end) = end {
                 break end;
@@ -321,22 +338,6 @@ impl Turn {
         let Command::Cancel(done_tx) = command?;
         self.waiting.push(done_tx);
         self.stop(End::Cancelled)
-    }
-
-    fn remember_usage(&self) {
-        let (usage, (files, _)) = (
-            self.translator.usage(),
-            self.translator.files(self.presence.alone()),
-        );
-        let calls = self
-            .grant
-            .as_ref()
-            .map(|grant| closing::calls(&grant.usage()));
-        self.seat.update(|status| {
-            status.calls = calls.unwrap_or_else(|| status.calls.clone());
-            status.usage = usage;
-            status.files_modified = files;
-        });
     }
 
     async fn close(mut self, end: End) {

@@ -13,7 +13,7 @@ use super::switchboard::Place;
 use super::words::{RESUME, Words};
 use crate::clock::Timestamp;
 use crate::engine::Busy;
-use crate::gateway::{self, Grant, Route};
+use crate::gateway::{self, Grant, Route, Spent};
 use crate::opencode::{CallError, NewSession, Rule};
 use crate::session::{CreateError, Request};
 use crate::tool::Tools;
@@ -45,26 +45,34 @@ pub(super) struct Opened {
     pub(super) batch: Batch,
 }
 
+/// What the session had before this turn.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Earlier {
+    /// OpenCode's id of it, perhaps from an earlier life of this sidecar. `None`: it is new.
+    pub(super) remote_id: Option<String>,
+    pub(super) spent: Spent,
+}
+
 /// Why a turn did not begin, as far as the child is concerned.
 enum OpenError {
     Call(CallError),
     Abandoned,
 }
 
-/// Begins the turn that `request` asks for: the first one of a new session, or another one of the session
-/// that OpenCode has as `remote_id`, perhaps from an earlier life of this sidecar.
+/// Begins the turn that `request` asks for: the first one of a new session, or another one of an `earlier`.
 ///
 /// Nobody may drop this in the middle: OpenCode could be making a session whose id only its answer says.
 /// Who does not want the turn any more cancels `abandoned`, and waits until what was begun is undone.
 pub(super) async fn open(
     request: Request,
-    remote_id: Option<String>,
+    earlier: Earlier,
     around: Surroundings,
     abandoned: CancellationToken,
 ) -> Result<Opened, CreateError> {
     let opening = Opening {
         request: &request,
-        remote_id: remote_id.as_deref(),
+        remote_id: earlier.remote_id.as_deref(),
+        spent: earlier.spent,
         around: &around,
         abandoned: &abandoned,
     };
@@ -80,6 +88,7 @@ pub(super) fn late() -> CreateError {
 struct Opening<'a> {
     request: &'a Request,
     remote_id: Option<&'a str>,
+    spent: Spent,
     around: &'a Surroundings,
     abandoned: &'a CancellationToken,
 }
@@ -150,7 +159,7 @@ impl Opening<'_> {
         let told = prompt(
             link.clone(),
             busy,
-            self.request,
+            (self.request, self.spent),
             (remote_id.to_owned(), before),
             self.around,
         );
@@ -177,7 +186,7 @@ impl Opening<'_> {
         let told = prompt(
             link.clone(),
             busy,
-            self.request,
+            (self.request, self.spent),
             (remote_id.clone(), None),
             self.around,
         );
@@ -271,12 +280,12 @@ pub(super) async fn undo(opened: Opened, new: bool, around: &Surroundings) {
 async fn prompt(
     link: Link,
     busy: Busy,
-    request: &Request,
+    (request, spent): (&Request, Spent),
     (remote_id, before): (String, Option<String>),
     around: &Surroundings,
 ) -> Result<Opened, CallError> {
     let place = around.switchboard.register(&remote_id);
-    let grant = around.gateway.register(route(request, &remote_id));
+    let grant = around.gateway.register(route(request, &remote_id, spent));
     let (settings, now) = (settings(&around.config, &remote_id), Timestamp::now());
     let mut translator = Translator::restore(settings, Vec::new(), before.clone(), now);
     let mut batch = Batch::default();
@@ -324,7 +333,7 @@ fn rules(tools: Option<&Tools>) -> Vec<Rule> {
         .collect()
 }
 
-fn route(request: &Request, remote_id: &str) -> Route {
+fn route(request: &Request, remote_id: &str, spent: Spent) -> Route {
     let model = &request.model;
     Route {
         session: remote_id.to_owned(),
@@ -340,7 +349,7 @@ fn route(request: &Request, remote_id: &str) -> Route {
             max_total_tokens: model.max_total_tokens,
             max_calls: model.max_calls,
         },
-        spent: gateway::Usage::default(),
+        spent,
     }
 }
 

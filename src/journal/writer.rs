@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::fault::Fault;
+use super::fault::{Fault, try_to_write};
 use super::marker::Marker;
 use super::memory::Memory;
 use super::queue::{Call, End};
@@ -291,6 +291,9 @@ impl Writer {
     }
 
     fn fail(&mut self, fault: &Fault) {
+        let dir = &self.config.dir;
+        let looked = fault.looked_at(|| self.shared.at_disk(|| try_to_write(dir)));
+        let fault = looked.as_ref().unwrap_or(fault);
         self.shared.board.count(|figures| figures.failures += 1);
         // Before anything is shown that is not on disk.
         self.mark();

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use super::record::{Calls, Origin, Problem, Status};
+use super::record::{Calls, Earlier, Origin, Problem, Status};
 use crate::clock::Timestamp;
 use crate::event::{State, Usage};
 use crate::tool::Tools;
@@ -21,6 +21,9 @@ pub(super) struct Facts {
     problem: Option<(String, String)>,
     usage: Spent,
     calls: Calls,
+    /// Of the turns before this one.
+    earlier_usage: Spent,
+    earlier_calls: Calls,
     files_modified: Vec<String>,
     prompt: Option<String>,
     tools: Option<Vec<String>>,
@@ -56,6 +59,8 @@ impl Facts {
             problem: problem.map(|problem| (problem.code.to_string(), problem.sentence.clone())),
             usage: status.usage.into(),
             calls: status.calls.clone(),
+            earlier_usage: status.earlier.usage.into(),
+            earlier_calls: status.earlier.calls.clone(),
             files_modified: status.files_modified.clone(),
             prompt: origin.prompt.clone(),
             tools: origin.tools.as_ref().map(Tools::list),
@@ -136,6 +141,10 @@ impl Facts {
             turn,
             usage: self.usage.into(),
             calls: self.calls,
+            earlier: Earlier {
+                usage: self.earlier_usage.into(),
+                calls: self.earlier_calls,
+            },
             files_modified: self.files_modified,
             before: self.before,
             ..Status::new(Timestamp::from_millis(self.created_at))

@@ -517,9 +517,9 @@ fn a_binary_that_does_not_ask_for_its_secrets_is_ended_without_them() {
 fn processes_that_replace_themselves_are_ended_before_the_next_child_starts() {
     let name = format!("self-replacing-{}", std::process::id());
     let sidecar = Options::stub().start().ready();
-    let script = sidecar.workspace().join("hostile.py");
-    fs::write(&script, processes::self_replacing(&name)).unwrap();
-    let tool = format!("python3 -c \"$(cat {0})\" \"$(cat {0})\"", script.display());
+    let script = sidecar.workspace().join("hostile.pl");
+    fs::write(&script, processes::SELF_REPLACING).unwrap();
+    let tool = format!("perl {} {name}", script.display());
     sidecar.script(&json!({ "tools": [tool] }));
     assert_eq!(sidecar.post("/engine/restart", "").status, 200);
     sidecar.until("hostile", |_| processes::running(&name).len() >= 6);

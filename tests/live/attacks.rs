@@ -21,7 +21,7 @@ use serde_json::json;
 
 use crate::llm::Turn;
 use crate::place::Place;
-use crate::support::{Options, skipped};
+use crate::support::{Options, Sidecar, skipped};
 use crate::world::{Seen, World, bash};
 
 /// Panics when the attacker got something.
@@ -103,6 +103,22 @@ impl Victim {
     /// Lets the agent of a new session call one tool other than bash.
     pub(crate) fn call(&self, tool: &str, arguments: serde_json::Value) -> Seen {
         self.play([Turn::new().tool(tool, arguments)])
+    }
+
+    /// Replaces the child. On a busy machine that takes longer than the call waits.
+    pub(crate) fn restart_engine(&self) {
+        self.start_engine("restart");
+    }
+
+    /// Asks for an operation that ends with a child which is not the present one.
+    pub(crate) fn start_engine(&self, operation: &str) {
+        let generation = |sidecar: &Sidecar| sidecar.engine()["generation"].as_u64().unwrap();
+        let before = generation(self);
+        let answer = self.post(&format!("/engine/{operation}"), "");
+        assert!(matches!(answer.status, 200 | 202), "{answer:?}");
+        self.until("started", |sidecar| {
+            generation(sidecar) > before && sidecar.get("/ready").status == 200
+        });
     }
 
     /// Lets the agent of a new session call these tools one after the other.

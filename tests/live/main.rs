@@ -13,7 +13,9 @@ mod llm;
 mod support;
 mod world;
 
+mod answers;
 mod attacks;
+mod budgets;
 mod creating;
 mod crowd;
 mod engine;
@@ -29,6 +31,7 @@ mod proxy;
 mod reasons;
 mod recovering;
 mod secrecy;
+mod shell_environment;
 mod stopping;
 mod turns;
 mod user;

@@ -33,28 +33,26 @@ pub(crate) fn running(text: &str) -> Vec<i32> {
         .collect()
 }
 
-/// A script for Python whose twelve processes replace themselves as fast as they can, with environments of
-/// 800 kB that have no mark of ours. `name` is among their arguments. They give up after a minute.
-pub(crate) fn self_replacing(name: &str) -> String {
-    format!(
-        r#"
-import os, sys, time
-SOURCE = sys.argv[1]
-if len(sys.argv) == 2:
-    large = {{f"X{{n}}": "a" * 100000 for n in range(8)}}
-    for _ in range(12):
-        if os.fork() == 0:
-            os.setsid()
-            os.execve(sys.executable, [sys.executable, "-c", SOURCE, SOURCE, "{name}"], large)
-    sys.exit(0)
-end = time.time() + 60
-while time.time() < end:
-    if os.fork():
-        os._exit(0)
-    os.setsid()
-"#
-    )
+/// A script for Perl whose twelve processes replace themselves as fast as they can, with environments of
+/// 800 kB that have no mark of ours. Its first argument is a name to know them by. They give up after a minute.
+pub(crate) const SELF_REPLACING: &str = r#"
+use POSIX ();
+my ($name, $role) = @ARGV;
+if (!$role) {
+    for my $number (1 .. 12) {
+        next if fork();
+        POSIX::setsid();
+        %ENV = map { ("X$_" => "a" x 100000) } 1 .. 8;
+        exec $^X, $0, $name, "chain";
+    }
+    exit;
 }
+my $end = time() + 60;
+while (time() < $end) {
+    POSIX::_exit(0) if fork();
+    POSIX::setsid();
+}
+"#;
 
 pub(crate) fn all() -> impl Iterator<Item = i32> {
     fs::read_dir("/proc")

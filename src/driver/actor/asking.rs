@@ -128,7 +128,7 @@ impl Turn {
             Verdict::Ended(end) => {
                 // What the last events would have said, if they are still on their way.
                 self.recall(messages);
-                let end = closing::refine(end, self.grant.as_ref().and_then(Grant::stopped));
+                let end = closing::refine(end, self.grant.as_ref());
                 return Some(self.stopping.take().map_or(end, |(reason, _)| reason));
             }
         }
@@ -157,7 +157,7 @@ impl Turn {
             },
             |error| End::Failed(classify(error)),
         );
-        let end = closing::refine(end, self.grant.as_ref().and_then(Grant::stopped));
+        let end = closing::refine(end, self.grant.as_ref());
         self.stopping.take().map_or(end, |(reason, _)| reason)
     }
 

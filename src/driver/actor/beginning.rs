@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
+use super::super::closing;
 use super::super::dispatch::Surroundings;
-use super::super::opening::{self, Opened};
+use super::super::opening::{self, Earlier, Opened};
 use crate::clock::Timestamp;
 use crate::event::State;
 use crate::session::{Command, CreateError, Request, Seat, Status};
@@ -36,10 +37,15 @@ pub(super) async fn begin(
     seat: &mut Seat,
     around: &Surroundings,
 ) -> Result<Opened, Unwanted> {
+    let earlier_turns = &seat.session.status().earlier;
+    let earlier = Earlier {
+        spent: closing::spent(earlier_turns),
+        remote_id: remote_id.clone(),
+    };
     let (new, abandoned) = (remote_id.is_none(), CancellationToken::new());
     let mut opening: Opening = Box::pin(opening::open(
         request,
-        remote_id,
+        earlier,
         around.clone(),
         abandoned.clone(),
     ));

@@ -152,7 +152,7 @@ impl Turn {
         }
         let grant = self.grant.as_ref()?;
         if let Some(end) = ended {
-            return Some(closing::refine(end, grant.stopped()));
+            return Some(closing::refine(end, Some(grant)));
         }
         if !untold {
             CONTINUE.clone_into(&mut self.words.text);

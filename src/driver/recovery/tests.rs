@@ -9,7 +9,7 @@ use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::driver::crowd::Crowd;
-use crate::driver::opening::{Opened, open};
+use crate::driver::opening::{Earlier, Opened, open};
 use crate::driver::words::RESUME;
 use crate::event::{Event, Failure, FailureCode};
 use crate::gateway::llm::{Llm, Scope, Turn};
@@ -109,8 +109,11 @@ async fn begun(
     remote_id: Option<&str>,
     around: &Surroundings,
 ) -> Result<Opened, CreateError> {
-    let remote_id = remote_id.map(str::to_owned);
-    open(request, remote_id, around.clone(), CancellationToken::new()).await
+    let earlier = Earlier {
+        remote_id: remote_id.map(str::to_owned),
+        ..Earlier::default()
+    };
+    open(request, earlier, around.clone(), CancellationToken::new()).await
 }
 
 /// A turn that writes, and delegates; its subagent runs a command that does not end by itself.

@@ -112,7 +112,7 @@ pub(super) fn run_code_through_git(victim: &mut Victim) {
         "git ran what the snapshot's configuration names"
     );
 
-    assert_eq!(victim.post("/engine/restart", "").status, 200);
+    victim.restart_engine();
     for content in ["five", "six"] {
         victim.call(
             "write",
@@ -145,5 +145,5 @@ fn make_repository(victim: &Victim) {
     }
     victim.run(["git init -q . && git -c user.name=a -c user.email=a@b commit -q --allow-empty -m begin; echo made"]);
     assert!(victim.workspace().join(".git").is_dir());
-    assert_eq!(victim.post("/engine/restart", "").status, 200);
+    victim.restart_engine();
 }

@@ -10,7 +10,8 @@ use crate::support::processes;
 /// Rows of the session database that are no session: OpenCode would fetch its configuration from the
 /// address of an account that is signed in, and run a trigger's statements.
 pub(super) fn plant_an_account_in_the_database(victim: &mut Victim) {
-    assert_eq!(victim.post("/engine/stop", "").status, 200);
+    victim.post("/engine/stop", "");
+    victim.until("stopped", |sidecar| sidecar.engine()["state"] == "stopped");
     let path = victim.data_dir().join("engine/share/opencode/opencode.db");
     let owner = fs::metadata(&path).unwrap();
     let sessions = {
@@ -32,7 +33,7 @@ pub(super) fn plant_an_account_in_the_database(victim: &mut Victim) {
             chown(file, Some(owner.uid()), Some(owner.gid())).unwrap();
         }
     }
-    assert_eq!(victim.post("/engine/start", "").status, 200);
+    victim.start_engine("start");
     let database = Connection::open(&path).unwrap();
     for planted in [
         "SELECT count(*) FROM account",
@@ -54,12 +55,13 @@ fn count(database: &Connection, query: &str) -> i64 {
 /// Twelve processes that replace themselves outlive the child and wait for the next one's secrets.
 pub(super) fn outrun_the_sweep(victim: &mut Victim) {
     let name = format!("outrun-{}", victim.new_session());
-    let script = victim.workspace().join("hostile.py");
-    fs::write(&script, processes::self_replacing(&name)).unwrap();
-    victim.run([r#"setsid python3 -c "$(cat hostile.py)" "$(cat hostile.py)" > /dev/null 2>&1 < /dev/null; echo begun"#]);
-    let generation = victim.engine()["generation"].as_u64().unwrap();
-    assert_eq!(victim.post("/engine/restart", "").status, 200);
-    assert!(victim.engine()["generation"].as_u64().unwrap() > generation);
+    let script = victim.workspace().join("hostile.pl");
+    fs::write(&script, processes::SELF_REPLACING).unwrap();
+    victim.run([
+        format!("setsid perl hostile.pl {name} > /dev/null 2>&1 < /dev/null; echo begun").as_str(),
+    ]);
+    victim.until("hostile", |_| processes::running(&name).len() >= 6);
+    victim.restart_engine();
     let left = processes::running(&name);
     for pid in &left {
         processes::kill(*pid);
