@@ -73,9 +73,7 @@ impl<S> WriteTimeout<S> {
             return write;
         }
         let limit = self.limit;
-        let deadline = self
-            .deadline
-            .get_or_insert_with(|| Box::pin(sleep(limit)));
+        let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(limit)));
         if !self.stalled {
             self.stalled = true;
             deadline.as_mut().reset(Instant::now() + limit);

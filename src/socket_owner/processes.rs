@@ -92,8 +92,9 @@ impl View {
             .all
             .iter()
             .filter(|process| {
-                let same =
-                    |earlier: &Process| (earlier.pid, earlier.started) == (process.pid, process.started);
+                let same = |earlier: &Process| {
+                    (earlier.pid, earlier.started) == (process.pid, process.started)
+                };
                 guests.iter().any(same)
             })
             .map(|earlier| earlier.pid)

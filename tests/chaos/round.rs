@@ -384,6 +384,8 @@ impl Owner {
             last = answer.or(last);
             sleep(PAUSE);
         }
-        Outcome::Stuck(format!("the turn does not end in {TEST_TIMEOUT:?}: {last:?}"))
+        Outcome::Stuck(format!(
+            "the turn does not end in {TEST_TIMEOUT:?}: {last:?}"
+        ))
     }
 }

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::number;
 use crate::support::sse::Stream;
-use crate::support::{Options, TEST_TIMEOUT, Sidecar, processes};
+use crate::support::{Options, Sidecar, TEST_TIMEOUT, processes};
 
 /// Of the journal, so small that it is filled many times over in the long version.
 const JOURNAL: u64 = 4 << 20;

@@ -16,7 +16,7 @@ use crate::dice::Dice;
 use crate::evidence::holding;
 use crate::llm::Llm;
 use crate::plan::{Fault, KEY, Kind};
-use crate::support::{Options, TEST_TIMEOUT, Sidecar, processes};
+use crate::support::{Options, Sidecar, TEST_TIMEOUT, processes};
 
 /// A file system of the journal's own, small enough to be filled.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::llm::{Dialect, Identity, Kind, Llm, Recorded, Scope, Turn};
 use crate::place;
 use crate::proxy::Proxy;
-use crate::support::{Options, TEST_TIMEOUT, Sidecar, skipped};
+use crate::support::{Options, Sidecar, TEST_TIMEOUT, skipped};
 
 /// A stop that the agent does not follow takes 4 s.
 const SOON: Duration = Duration::from_secs(3);
