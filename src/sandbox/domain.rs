@@ -188,7 +188,7 @@ mod tests {
         let newest = versions().last().unwrap();
         let (names, content) = within(newest, &rules, || {
             (
-                fs::read_dir(&at.closed()).map(Iterator::count),
+                fs::read_dir(at.closed()).map(Iterator::count),
                 fs::read(at.closed().join("file")),
             )
         });
