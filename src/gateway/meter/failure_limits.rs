@@ -20,7 +20,7 @@ use super::Stop;
 const FAILURES_IN_A_ROW: u32 = 6;
 
 /// What is no answer today is none tomorrow: fewer tries than after a failure.
-const BAD_ANSWERS_IN_A_ROW: u32 = 4;
+const BAD_ANSWERS_IN_A_ROW: u32 = 3;
 
 /// One more than `TOOL_LOOP_LIMIT` has by default, so that a loop of tools ends as one.
 pub(super) const FRUITLESS_IN_A_ROW: u32 = 11;
