@@ -14,13 +14,13 @@ mod metrics;
 mod middleware;
 mod openapi;
 mod origin;
-pub(crate) mod patience;
-pub(crate) mod preface;
 mod probes;
+pub(crate) mod protocol;
 mod router;
 mod server;
 mod sessions;
 pub(crate) mod stream;
+pub(crate) mod write_timeout;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io::{IsTerminal as _, Write as _};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rustix::process::{
@@ -135,6 +136,7 @@ impl App {
         } = self;
         announce(config.announce, bound.address(), config.demo);
         warn_about(&config);
+        let (rules, web) = request_rules(&config);
 
         // Before anything is started: what descends from us now is not the agent's.
         let socket_owners = socket_owner::Finder::new();
@@ -143,26 +145,21 @@ impl App {
         let gateway = gateway::Bound::bind(config.gateway, socket_owners.clone())
             .await
             .map_err(|error| AppError::Usage(error.to_string()))?;
-        let briefings = briefings(gateway.addr(), gateway.handle());
+        let shell = engine::shell_link(&config.engine.data_dir);
+        let child_configs = child_configs(gateway.addr(), gateway.handle(), shell);
         let (engine, mut keeper) = engine::spawn(
             config.engine,
-            briefings,
+            child_configs,
             oom_score,
             workspace.clone(),
             shutdown.clone(),
             &tracker,
         )
         .map_err(|error| AppError::System("start the engine's keeper", error))?;
-        let journal = match config.journal {
-            Some(config) => Some(
-                Journal::start(config, journal::boot_id())
-                    .map_err(|error| AppError::System("start the journal's writer", error))?,
-            ),
-            None => None,
-        };
-        let (registry, outlets) =
+        let journal = start_journal(config.journal)?;
+        let (registry, receivers) =
             session::Registry::new(config.sessions, journal.clone(), shutdown.drain.clone());
-        let seats = (registry.clone(), outlets);
+        let seats = (registry.clone(), receivers);
         let agent_sessions = driver::spawn(
             config.driver,
             (engine.clone(), workspace.clone()),
@@ -192,16 +189,8 @@ impl App {
             workspace,
             secrets: config.shared_secrets,
             shutdown: shutdown.clone(),
-            rules: api::Rules {
-                max_body_bytes: config.max_body_bytes,
-                max_prompt: config.max_prompt,
-                demo: config.demo,
-                drain_timeout: config.drain_timeout,
-            },
-            web: api::WebRules {
-                allow_origins: config.allow_origins,
-                allowed_hosts: config.allowed_hosts,
-            },
+            rules,
+            web,
             socket_owners,
         };
         let close = CancellationToken::new();
@@ -244,6 +233,28 @@ impl App {
             }
         }
     }
+}
+
+fn start_journal(config: Option<journal::Config>) -> Result<Option<Journal>, AppError> {
+    config
+        .map(|config| Journal::start(config, journal::boot_id()))
+        .transpose()
+        .map_err(|error| AppError::System("start the journal's writer", error))
+}
+
+/// What requests are held to.
+fn request_rules(config: &Config) -> (api::Rules, api::WebRules) {
+    let rules = api::Rules {
+        max_body_bytes: config.max_body_bytes,
+        max_prompt: config.max_prompt,
+        demo: config.demo,
+        drain_timeout: config.drain_timeout,
+    };
+    let web = api::WebRules {
+        allow_origins: config.allow_origins.clone(),
+        allowed_hosts: config.allowed_hosts.clone(),
+    };
+    (rules, web)
 }
 
 /// What we show the backend, as it is at each call.
@@ -343,8 +354,12 @@ async fn drain(shutdown: &Shutdown, registry: &session::Registry, drain_timeout:
 }
 
 /// What a child is told at its start: the gateway's address and a token that dies with the child.
-fn briefings(address: SocketAddr, gateway: gateway::Handle) -> engine::Briefings {
-    engine::Briefings::new(move || {
+fn child_configs(
+    address: SocketAddr,
+    gateway: gateway::Handle,
+    shell: PathBuf,
+) -> engine::ChildConfigs {
+    engine::ChildConfigs::new(move || {
         let token = gateway.new_child_token();
         let models = gateway::CLASSES.map(|class| Model {
             id: class.id,
@@ -357,8 +372,9 @@ fn briefings(address: SocketAddr, gateway: gateway::Handle) -> engine::Briefings
             token: &token,
             models: &models,
             timeout,
+            shell: Some(&shell),
         };
-        engine::Briefing {
+        engine::ChildConfig {
             configuration: content(&settings),
             token,
         }

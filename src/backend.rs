@@ -14,8 +14,8 @@
 //! OpenCode and of our own clients, and reads no answer but the list.
 
 mod adoption;
+mod circuit_breaker;
 mod client;
-mod line;
 mod reports;
 
 use std::fmt;
@@ -29,8 +29,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::adoption::{Adopter, Lately};
+use self::circuit_breaker::CircuitBreaker;
 use self::client::Client;
-use self::line::Line;
 use self::reports::Reporter;
 use crate::backoff::Limits;
 use crate::secret::Secret;
@@ -88,9 +88,9 @@ struct Pace {
 
 /// What both tasks share. A cheap clone.
 #[derive(Clone, Debug)]
-struct Surroundings {
+struct Context {
     client: Client,
-    line: Line,
+    breaker: CircuitBreaker,
     registry: Registry,
     pace: Pace,
     lately: Lately,
@@ -148,20 +148,20 @@ fn spawn_at(
     shutdown: &Shutdown,
     tracker: &TaskTracker,
 ) -> Handle {
-    let around = Surroundings {
+    let context = Context {
         client,
-        line: Line::new(pace.retry),
+        breaker: CircuitBreaker::new(pace.retry),
         registry: registry.clone(),
         pace,
         lately: Lately::default(),
     };
-    let adopter = Adopter::new(around.clone(), conversations);
+    let adopter = Adopter::new(context.clone(), conversations);
     // Whoever leaves takes nothing in.
     let drain = shutdown.drain.clone();
     tracker.spawn(async move { drain.run_until_cancelled(adopter.run()).await });
 
     let (last, done) = (CancellationToken::new(), CancellationToken::new());
-    let reporter = Reporter::new(around, last.clone());
+    let reporter = Reporter::new(context, last.clone());
     let (gone, guard) = (shutdown.gone.clone(), done.clone().drop_guard());
     tracker.spawn(async move {
         gone.run_until_cancelled(reporter.run()).await;

@@ -25,3 +25,9 @@ pub use self::gateway::{Gateway, SESSION};
 mod journal;
 
 pub use self::journal::{Disk, DiskSession};
+
+// === the agent's commands (benches/commands.rs) ===
+
+mod commands;
+
+pub use self::commands::Commands;

@@ -13,13 +13,13 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use self::command_line::{Command, Drain, Healthcheck, from_process};
+pub use self::command_line::{Command, Drain, Healthcheck, from_process, variables};
 pub(crate) use self::secrets::{Renewal, SharedSecrets};
 
 use self::environment::Environment;
 use self::settings::Settings;
 use crate::text::plain;
-use crate::{backend, driver, engine, gateway, journal, session, telemetry};
+use crate::{backend, driver, engine, gateway, journal, sandbox, session, telemetry};
 
 /// Where the image keeps the engine's state.
 const IMAGE_DATA_DIR: &str = "/var/lib/opencode-sidecar";
@@ -142,6 +142,15 @@ impl Config {
         engine.bin = opencode_bin(places.opencode_bin, environment)?;
         engine.workspace.clone_from(&workspace);
         engine.passed_on = environment.passed_on();
+        engine.sandbox.path_dirs = environment.path_dirs();
+        engine.sandbox.secret_files = secret
+            .opencode_shared_secret_file
+            .iter()
+            .map(|file| absolute(file))
+            .collect();
+        if let Some(lacks) = engine.sandbox.user.and_then(sandbox::User::lacks) {
+            return Err(ConfigError::Usage(format!("ENGINE_USER needs {lacks}")));
+        }
         let backend = server.backend_api_url.map(|url| backend::Config {
             url,
             extra_ca_file: gateway.extra_ca_file.clone(),

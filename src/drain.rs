@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use crate::config::Drain;
-use crate::loopback::{self, Question, Silence};
+use crate::loopback::{self, ProbeError, Question};
 
 /// Past `DRAIN_TIMEOUT` the instance is gone; this is for a machine that is slow.
 const GRACE: Duration = Duration::from_secs(5);
@@ -43,7 +43,7 @@ pub fn run(drain: &Drain) -> Result<(), String> {
             "/drain on port {} says {}",
             drain.port, answer.body
         )),
-        Err(Silence::Closed(_)) if left(drain) => Ok(()),
+        Err(ProbeError::Closed(_)) if left(drain) => Ok(()),
         Err(silence) => Err(silence.to_string()),
     }
 }

@@ -2,8 +2,8 @@
 //! becomes what we publish.
 //!
 //! ```text
-//! Seat -> dispatch -> actor (one task per session) --calls--> opencode
-//! opencode --feed--> link (one task per child) -> switchboard -> actor -> translate (pure) -> log
+//! TurnHandle -> dispatch -> actor (one task per session) --calls--> opencode
+//! opencode --feed--> link (one task per child) -> demux -> actor -> translate (pure) -> log
 //! ```
 //!
 //! Promises: every turn that begins ends with exactly one terminal event, whatever dies in between.
@@ -12,20 +12,21 @@
 mod actor;
 mod agent_sessions;
 mod closing;
-mod crowd;
+mod demux;
 mod dispatch;
 pub(crate) mod ending;
 mod instructions;
 mod link;
 mod opening;
+mod overlap;
+mod prompt;
 mod provider_reason;
 mod publish;
 mod recovery;
 mod refused_calls;
+mod results;
 mod resync;
-mod switchboard;
 pub(crate) mod translate;
-mod words;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -23,11 +23,12 @@ mod guard;
 mod handle;
 mod load;
 mod memory;
-mod nursery;
 mod oom_score;
 mod operation;
 mod output;
 mod process_table;
+mod reaper;
+mod runners;
 mod shim;
 mod state;
 mod sweep;
@@ -47,15 +48,17 @@ pub(crate) use self::load::Busy;
 pub(crate) use self::memory::Memory;
 pub use self::oom_score::OomScore;
 pub(crate) use self::operation::Operation;
+pub(crate) use self::runners::shell_link;
 pub use self::shim::{NAME as SHIM, exec as shim};
 pub(crate) use self::state::Snapshot;
 
+use crate::sandbox;
 use crate::secret::Secret;
 use crate::setting;
 
 /// What a child is told that nobody else may know. Made anew for every start.
 #[derive(Debug)]
-pub(crate) struct Briefing {
+pub(crate) struct ChildConfig {
     /// OpenCode's configuration, whole.
     pub(crate) configuration: Secret,
     /// What stands in it that must not show in the child's output.
@@ -64,7 +67,7 @@ pub(crate) struct Briefing {
 
 /// Where briefings come from. The engine asks; what they say is not its business.
 #[derive(Clone)]
-pub(crate) struct Briefings(Arc<dyn Fn() -> Briefing + Send + Sync>);
+pub(crate) struct ChildConfigs(Arc<dyn Fn() -> ChildConfig + Send + Sync>);
 
 /// The settings of the engine. Their comments are the words of `--help`.
 #[derive(Clone, Debug, clap::Args)]
@@ -116,6 +119,8 @@ pub(crate) struct Config {
     /// Variables that the child gets as we got them; `config` has the allow-list.
     #[arg(skip)]
     pub(crate) passed_on: Vec<(String, OsString)>,
+    #[command(flatten)]
+    pub(crate) sandbox: sandbox::Config,
 }
 
 #[cfg(test)]
@@ -139,25 +144,26 @@ impl Config {
             retry_interval: second,
             memory_limit: None,
             passed_on: Vec::new(),
+            sandbox: sandbox::Config::off(),
         }
     }
 }
 
-// === impl Briefings ===
+// === impl ChildConfigs ===
 
-impl Briefings {
-    pub(crate) fn new(make: impl Fn() -> Briefing + Send + Sync + 'static) -> Self {
+impl ChildConfigs {
+    pub(crate) fn new(make: impl Fn() -> ChildConfig + Send + Sync + 'static) -> Self {
         Self(Arc::new(make))
     }
 
-    fn next(&self) -> Briefing {
+    fn next(&self) -> ChildConfig {
         (self.0)()
     }
 }
 
-impl fmt::Debug for Briefings {
+impl fmt::Debug for ChildConfigs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Briefings")
+        f.write_str("ChildConfigs")
     }
 }
 

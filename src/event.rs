@@ -189,7 +189,7 @@ pub(crate) struct ToolResult {
 
 /// What a tool gave. `bash` gives a command's, `read` gives content, a failure of any tool gives an error,
 /// and every other tool gives output.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, ToSchema)]
 #[serde(untagged)]
 #[schema(as = ToolOutcome)]
 pub(crate) enum ResultBody {
@@ -244,6 +244,8 @@ pub(crate) enum FailureCode {
     ProviderUnavailable,
     /// The provider refused the request.
     ProviderError,
+    /// What the provider sends is no answer, after all retries.
+    ProviderBadAnswer,
     ModelNotFound,
     ContextOverflow,
     OutputLength,
@@ -253,6 +255,8 @@ pub(crate) enum FailureCode {
     Interrupted,
     Timeout,
     ToolLoop,
+    /// The model was called again and again, and nothing new came of it.
+    NoProgress,
     /// What the session may spend is spent.
     BudgetExceeded,
     /// The provider says that the account has nothing left.
@@ -294,6 +298,25 @@ pub(crate) struct Usage {
     pub(crate) cache_read_tokens: u64,
     pub(crate) cache_write_tokens: u64,
     pub(crate) cost: f64,
+}
+
+impl Usage {
+    /// Both together.
+    #[must_use]
+    pub(crate) fn plus(self, other: Self) -> Self {
+        Self {
+            input_tokens: self.input_tokens.saturating_add(other.input_tokens),
+            output_tokens: self.output_tokens.saturating_add(other.output_tokens),
+            reasoning_tokens: self.reasoning_tokens.saturating_add(other.reasoning_tokens),
+            cache_read_tokens: self
+                .cache_read_tokens
+                .saturating_add(other.cache_read_tokens),
+            cache_write_tokens: self
+                .cache_write_tokens
+                .saturating_add(other.cache_write_tokens),
+            cost: self.cost + other.cost,
+        }
+    }
 }
 
 /// A tool may not run until somebody says so.

@@ -3,7 +3,7 @@
 //! ```text
 //! child --loopback, its own bearer--> server -> table (who is calling?) -> meter (may it?)
 //!       -> rewrite (model, limits, tools) -> forward --the session's key--> provider
-//! child <------- relay (chunk by chunk, counted as it passes) <------------ provider
+//! child <------- relay (event by event, judged and counted as it passes) <------ provider
 //! ```
 //!
 //! Owns: the loopback listener, the credentials of running turns (in memory only), the dialects of the
@@ -18,11 +18,13 @@ mod error;
 mod error_body;
 mod fix;
 mod forward;
-mod intake;
+mod hold;
+mod judge;
 pub(crate) mod meter;
 mod redact;
 mod refusal;
 mod relay;
+mod request_body;
 mod rewrite;
 mod scan;
 mod segments;
@@ -48,12 +50,12 @@ use tokio_util::task::TaskTracker;
 use crate::secret::Secret;
 use crate::setting;
 use crate::socket_owner::Finder;
-use intake::Intake;
+use request_body::BodyReader;
 
 pub(crate) use class::CLASSES;
 #[cfg(test)]
 pub(crate) use error::stop_code;
-pub(crate) use meter::{Budget, LastError, Stop, Usage, Wait};
+pub(crate) use meter::{Budget, LastError, Spent, Stop, Usage, Wait};
 pub(crate) use sentence::PROVIDER_AT;
 pub(crate) use table::{Grant, Route};
 pub(crate) use upstream::{ProxySettings, UpstreamError};
@@ -115,7 +117,7 @@ struct Shared {
     /// The present child's; there is none before the first.
     token: Mutex<Option<Secret>>,
     table: Arc<table::Table>,
-    intake: Intake,
+    request_body: BodyReader,
     providers: upstream::Providers,
 }
 
@@ -131,7 +133,7 @@ impl Bound {
             config,
             token: Mutex::new(None),
             table: Arc::default(),
-            intake: Intake::new(),
+            request_body: BodyReader::new(),
             providers,
         };
         Ok(Self {

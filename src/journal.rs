@@ -14,25 +14,25 @@
 //!
 //! Knows frames as bytes and sessions as rows. It knows no keys, no HTTP and nothing of OpenCode.
 
-mod aside;
-mod board;
 mod check;
-mod desk;
-mod fault;
 mod frames;
-mod look;
 mod marker;
 mod memory;
 mod opening;
 mod page;
+mod pending;
+mod quarantine;
+mod queries;
 mod queue;
 mod readers;
 mod retention;
 mod schema;
+mod statements;
+mod stats;
 mod store;
+mod store_error;
 mod watchdog;
 mod writer;
-mod writing;
 
 use std::io;
 use std::path::PathBuf;
@@ -43,16 +43,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
-pub(crate) use self::board::Figures;
 pub(crate) use self::opening::boot_id;
 pub(crate) use self::page::Piece;
 pub(crate) use self::readers::JournalError;
+pub(crate) use self::stats::Figures;
 
-use self::board::{Board, Stage};
-use self::desk::Desk;
 use self::marker::Marker;
+use self::pending::PendingList;
 use self::queue::{End, Queue};
 use self::readers::Readers;
+use self::stats::{Stage, Stats};
 use self::writer::Writer;
 use crate::setting;
 
@@ -190,8 +190,8 @@ pub(crate) struct Journal {
 /// What the handles and the two threads share.
 struct Shared {
     queue: Queue,
-    desk: Desk,
-    board: Board,
+    pending: PendingList,
+    stats: Stats,
     readers: Readers,
     /// There once the database's directory is.
     marker: OnceLock<Arc<Marker>>,
@@ -251,8 +251,8 @@ impl Journal {
     /// If the database cannot be opened this waits, however long: what is in it must be known before a
     /// new session may have a number. [`Journal::health`] says why meanwhile.
     pub(crate) async fn opened(&self) -> Opened {
-        self.shared.board.reaches(Stage::Open).await;
-        self.shared.board.take_opened()
+        self.shared.stats.reaches(Stage::Open).await;
+        self.shared.stats.take_opened()
     }
 
     /// This source has news. Never blocks; a source that is waiting already keeps its place.
@@ -263,12 +263,15 @@ impl Journal {
     /// The newest session with this id.
     pub(crate) async fn session(&self, id: &str) -> Result<Option<Stored>, JournalError> {
         let id = id.to_owned();
-        readers::look(&self.shared, move |conn| look::session(conn, &id)).await
+        readers::look(&self.shared, move |conn| queries::session(conn, &id)).await
     }
 
     pub(crate) async fn session_by_key(&self, key: &str) -> Result<Option<Stored>, JournalError> {
         let key = key.to_owned();
-        readers::look(&self.shared, move |conn| look::session_by_key(conn, &key)).await
+        readers::look(&self.shared, move |conn| {
+            queries::session_by_key(conn, &key)
+        })
+        .await
     }
 
     /// Newest first: those with a number below `before`, and in `state` if one is given.
@@ -280,14 +283,14 @@ impl Journal {
     ) -> Result<Vec<Stored>, JournalError> {
         let state = state.map(str::to_owned);
         readers::look(&self.shared, move |conn| {
-            look::sessions(conn, before, state.as_deref(), limit)
+            queries::sessions(conn, before, state.as_deref(), limit)
         })
         .await
     }
 
     /// Finished sessions whose end the backend was not told, oldest first.
     pub(crate) async fn unreported(&self, limit: usize) -> Result<Vec<Stored>, JournalError> {
-        readers::look(&self.shared, move |conn| look::unreported(conn, limit)).await
+        readers::look(&self.shared, move |conn| queries::unreported(conn, limit)).await
     }
 
     /// Events `after + 1 ..= upto` of a session, until there are about 256 KiB. `upto` was committed: what
@@ -303,7 +306,7 @@ impl Journal {
         hidden: bool,
     ) -> Result<Vec<Piece>, JournalError> {
         readers::look(&self.shared, move |conn| {
-            look::page(conn, number, after, upto, hidden)
+            queries::page(conn, number, after, upto, hidden)
         })
         .await
     }
@@ -311,7 +314,7 @@ impl Journal {
     /// Notes of a session's last turn.
     #[cfg(test)]
     pub(crate) async fn notes(&self, number: u64) -> Result<Vec<(String, u64)>, JournalError> {
-        readers::look(&self.shared, move |conn| look::notes(conn, number)).await
+        readers::look(&self.shared, move |conn| queries::notes(conn, number)).await
     }
 
     /// The session and its events go. What its source still has is not written any more.
@@ -325,27 +328,27 @@ impl Journal {
 
     /// Nothing can be written, and memory has no room for the rows of further sessions.
     pub(crate) fn is_full(&self) -> bool {
-        self.shared.desk.is_full()
+        self.shared.pending.is_full()
     }
 
     pub(crate) fn health(&self) -> watch::Receiver<Health> {
-        self.shared.board.health()
+        self.shared.stats.health()
     }
 
     pub(crate) fn figures(&self) -> Figures {
-        self.shared.board.figures()
+        self.shared.stats.figures()
     }
 
     /// Sessions that retention removed, for whoever cleans up after them; for the first who asks. While
     /// nobody reads it, retention stops after a few.
     pub(crate) fn take_removals(&self) -> mpsc::Receiver<Removed> {
-        self.shared.board.take_removals()
+        self.shared.stats.take_removals()
     }
 
     /// Writes what there is, and marks the database as closed in good order. The caller has the deadline.
     pub(crate) async fn close(&self) {
         self.shared.queue.end(End::Close);
-        self.shared.board.reaches(Stage::Ended).await;
+        self.shared.stats.reaches(Stage::Ended).await;
     }
 }
 
@@ -363,8 +366,8 @@ impl Shared {
     fn new(config: &Config, tuning: &Tuning) -> Self {
         Self {
             queue: Queue::default(),
-            desk: Desk::new(tuning.kept_bytes),
-            board: Board::new(),
+            pending: PendingList::new(tuning.kept_bytes),
+            stats: Stats::new(),
             readers: Readers::new(&config.dir),
             marker: OnceLock::new(),
         }

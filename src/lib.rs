@@ -7,6 +7,7 @@
 //! - `api`: routes, errors, the listener.
 //! - `journal`: sessions and their events on disk.
 //! - `engine`: the child process, from spawn to sweep.
+//! - `sandbox`: what the kernel keeps between the agent and the rest.
 //! - `opencode`: OpenCode's HTTP API and files.
 //! - `workspace`: whether the agent's directory can be used.
 //!
@@ -36,6 +37,7 @@ mod opencode;
 mod outgoing;
 mod process;
 mod provider;
+mod sandbox;
 mod secret;
 mod session;
 mod setting;
@@ -50,3 +52,4 @@ mod workspace;
 pub use app::{App, AppError, harden, widen};
 pub use config::Config;
 pub use engine::{GIT, OomScore, SHIM, git, shim};
+pub use sandbox::{RUNNER, is_shell, run_commands, run_shell};

@@ -11,7 +11,7 @@ use futures_util::future::join3;
 use serde_json::{Value, json};
 
 use crate::gateway::llm::{Kind, Llm, Recorded, Scope, Turn};
-use crate::gateway::{Budget, Config, Grant, ProxySettings, Route, Stop, Usage};
+use crate::gateway::{Budget, Config, Grant, ProxySettings, Route, Spent, Stop};
 use crate::provider::{Dialect, Upstream};
 use crate::secret::Secret;
 pub(crate) use child::Child;
@@ -75,7 +75,7 @@ impl Plan {
                 .tools
                 .map(|tools| tools.iter().map(|tool| (*tool).to_owned()).collect()),
             budget: Budget::default(),
-            spent: Usage::default(),
+            spent: Spent::default(),
         }
     }
 }

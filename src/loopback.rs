@@ -30,7 +30,7 @@ pub(crate) struct Answer {
 
 /// Why there is none.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Silence {
+pub(crate) enum ProbeError {
     #[error("nothing answers on port {0}: {1}")]
     Unreachable(u16, String),
     /// Connected, asked, and closed without an answer.
@@ -41,16 +41,16 @@ pub(crate) enum Silence {
 }
 
 /// Asks at `host`; at each of this host's own addresses if it stands for all.
-pub(crate) fn ask(host: IpAddr, port: u16, question: Question<'_>) -> Result<Answer, Silence> {
+pub(crate) fn ask(host: IpAddr, port: u16, question: Question<'_>) -> Result<Answer, ProbeError> {
     let stream = connect(host, port)?;
     match exchange(stream, question) {
-        Ok(text) => parse(&text).ok_or(Silence::Closed(port)),
+        Ok(text) => parse(&text).ok_or(ProbeError::Closed(port)),
         Err(error) => Err(match error.kind() {
             std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut => {
                 let within = question.within;
-                Silence::Late { port, within }
+                ProbeError::Late { port, within }
             }
-            _ => Silence::Closed(port),
+            _ => ProbeError::Closed(port),
         }),
     }
 }
@@ -60,7 +60,7 @@ pub(crate) fn listens(host: IpAddr, port: u16) -> bool {
     connect(host, port).is_ok()
 }
 
-fn connect(host: IpAddr, port: u16) -> Result<TcpStream, Silence> {
+fn connect(host: IpAddr, port: u16) -> Result<TcpStream, ProbeError> {
     // All addresses: this host's own are among them, in one family or the other.
     let hosts: &[IpAddr] = if host.is_unspecified() {
         &[
@@ -77,7 +77,7 @@ fn connect(host: IpAddr, port: u16) -> Result<TcpStream, Silence> {
             Err(error) => problem = crate::text::plain(&error.to_string()),
         }
     }
-    Err(Silence::Unreachable(port, problem))
+    Err(ProbeError::Unreachable(port, problem))
 }
 
 fn exchange(mut stream: TcpStream, question: Question<'_>) -> std::io::Result<String> {

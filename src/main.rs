@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use opencode_sidecar::config::{self, Command};
 use opencode_sidecar::{
-    App, AppError, Config, GIT, OomScore, SHIM, drain, git, harden, healthcheck, shim, telemetry,
-    widen,
+    App, AppError, Config, GIT, OomScore, RUNNER, SHIM, drain, git, harden, healthcheck, is_shell,
+    run_commands, run_shell, shim, telemetry, widen,
 };
 
 const USAGE: u8 = 64;
@@ -15,10 +15,17 @@ const USAGE: u8 = 64;
 const STUCK: Duration = Duration::from_millis(100);
 
 fn main() -> ExitCode {
-    let mut arguments = std::env::args_os().skip(1);
+    let mut arguments = std::env::args_os();
+    let program = arguments.next().unwrap_or_default();
+    if is_shell(&program) {
+        return run_shell(&program, arguments.collect(), config::variables());
+    }
     let first = arguments.next().unwrap_or_default();
     if first == SHIM {
         return shim(arguments);
+    }
+    if first == RUNNER {
+        return run_commands(arguments);
     }
     if first == GIT {
         return git(arguments);

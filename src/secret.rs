@@ -59,21 +59,36 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Beginnings by which keys of the common providers are known.
-const KEY_PREFIXES: &[&str] = &[
+/// Beginnings by which keys of the common providers are known: the one list of them.
+pub(crate) const KEY_PREFIXES: [&str; 16] = [
     "sk-",
     "sk_",
+    "pk-",
+    "rk-",
     "gsk_",
     "xai-",
     "AIza",
+    "ya29.",
+    "hf_",
+    "tgp_",
+    "AKIA",
+    "eyJ",
     "ghp_",
     "github_pat_",
-    "eyJ",
-    "AKIA",
+    "glpat-",
+    "r8_",
 ];
 
-/// Shorter words than this are names or numbers, not keys.
-const SHORTEST_KEY: usize = 16;
+/// Fewer characters than this behind a known beginning are a name or a piece of one, and no key.
+pub(crate) const SHORTEST_KEY: usize = 4;
+
+/// Whether `word` begins as keys do, and is long enough to be one.
+pub(crate) fn looks_like_a_key(word: &str) -> bool {
+    KEY_PREFIXES.iter().any(|prefix| {
+        word.strip_prefix(prefix)
+            .is_some_and(|rest| rest.len() >= SHORTEST_KEY)
+    })
+}
 
 /// `text` without the `known` secrets and without what looks like one.
 pub(crate) fn scrub(text: &str, known: &[Secret]) -> String {
@@ -101,10 +116,6 @@ pub(crate) fn scrub(text: &str, known: &[Secret]) -> String {
 }
 
 const REDACTED: &str = "[redacted]";
-
-fn looks_like_a_key(word: &str) -> bool {
-    word.len() >= SHORTEST_KEY && KEY_PREFIXES.iter().any(|prefix| word.starts_with(prefix))
-}
 
 #[cfg(test)]
 mod tests {
@@ -138,7 +149,8 @@ mod tests {
             ("password=hunter2!", "password=[redacted]!"),
             ("key sk-proj-abcdefghijklmnop, ok", "key [redacted], ok"),
             ("Bearer gsk_0123456789abcdef\n", "Bearer [redacted]\n"),
-            ("sk-short stays, äöü stays", "sk-short stays, äöü stays"),
+            ("sk-abc stays, äöü stays", "sk-abc stays, äöü stays"),
+            ("sk-abcd goes", "[redacted] goes"),
             ("", ""),
         ];
         for (text, expected) in cases {

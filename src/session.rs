@@ -1,25 +1,27 @@
 //! What a session is: its record, its log of events, who may read it, and which may exist.
 //!
 //! ```text
-//! api --create--> Registry --Job--> driver         api --find--> Session --Command--> driver
+//! api --create--> Registry --Turn--> driver         api --find--> Session --Command--> driver
 //!                                   driver --append--> log --wake--> journal
 //! ```
 //!
-//! The [`Registry`] says whether a turn may begin and hands a [`Seat`] to whoever drives it. The
+//! The [`Registry`] says whether a turn may begin and hands a [`TurnHandle`] to whoever drives it. The
 //! channel is the interface: this room knows neither HTTP nor OpenCode.
 
-mod facts;
 pub(crate) mod limits;
 pub(crate) mod log;
 mod record;
 mod registry;
-mod seat;
+mod row;
+mod turn_handle;
 
 use std::time::Duration;
 
-pub(crate) use self::record::{Calls, Command, Problem, Session, Status};
-pub(crate) use self::registry::{Adoption, Found, Outlets, Registry, Report, ShelfError, Stray};
-pub(crate) use self::seat::{Created, Errand, Interrupted, Job, Seat};
+pub(crate) use self::record::{Calls, Command, Earlier, Problem, Session, Status};
+pub(crate) use self::registry::{
+    Adoption, ArchiveError, Found, OrphanSession, Receivers, Registry, Report,
+};
+pub(crate) use self::turn_handle::{Created, Interrupted, Turn, TurnHandle, TurnKind};
 
 pub(crate) use crate::journal::{Figures, Health};
 use crate::provider::Upstream;

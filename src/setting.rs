@@ -5,6 +5,7 @@
 use std::fmt::Debug;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -151,6 +152,16 @@ fn list(text: &str, one: impl Fn(&str) -> Option<String>) -> Option<Vec<String>>
     (!found.is_empty()).then_some(found)
 }
 
+/// Absolute paths, separated by colons as in PATH.
+pub(crate) fn paths(text: &str) -> Parsed<Vec<PathBuf>> {
+    let words = text.split(':').filter(|word| !word.is_empty());
+    let paths: Vec<PathBuf> = words.map(PathBuf::from).collect();
+    let sound = !paths.is_empty() && paths.iter().all(|path| path.is_absolute());
+    sound
+        .then_some(paths)
+        .ok_or("absolute paths separated by colons")
+}
+
 /// One or two secrets, separated by a comma or a line break.
 ///
 /// Two at once let a rotation go without a gap. More than two is a mistake in a file that is not the
@@ -265,6 +276,14 @@ mod tests {
         ] {
             assert!(hosts(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn paths_are_absolute_and_separated_by_colons() {
+        let both = vec![PathBuf::from("/opt/a b"), PathBuf::from("/srv")];
+        assert_eq!(paths("/opt/a b:/srv"), Ok(both.clone()));
+        assert_eq!(paths("/opt/a b::/srv:"), Ok(both));
+        assert!(paths("/srv:relative").is_err() && paths(":").is_err());
     }
 
     #[test]

@@ -7,7 +7,8 @@
 //!
 //! 1. its user is none that a descendant of ours has or can become;
 //! 2. a process that we see, and that does not descend from us, holds it;
-//! 3. every descendant was looked through whole, twice, and none holds it or could hide it.
+//! 3. it was made in another cgroup than ours, and no descendant can have been there: another container;
+//! 4. every descendant was looked through whole, twice, and none holds it or could hide it.
 //!
 //! Without one of them the answer is [`Owner::Unknown`], and that is not trusted: OpenCode's own descriptors
 //! cannot be read where its binary is not readable, and any program can close its own.
@@ -15,13 +16,16 @@
 //! What ran under this process before it became the sidecar is not the agent's, and counts as somebody else.
 //! Does not decide what becomes of a connection.
 
+mod diagnosis;
 mod processes;
 mod table;
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -44,11 +48,16 @@ pub(crate) enum Owner {
 pub(crate) struct Finder {
     /// What descended from us before we started anything.
     guests: Arc<Vec<Process>>,
+    /// Those who asked last and are somebody else: they ask again, and are found without a search.
+    known: Arc<Mutex<VecDeque<Process>>>,
     turns: Arc<Semaphore>,
 }
 
 /// Searches at one time: each reads much of `/proc`, and a hostile program can cause many.
 const SEARCHES: usize = 2;
+
+/// As many as ask all the time.
+const MAX_KNOWN: usize = 8;
 
 /// Longest a search may take, with its wait for a turn.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -60,6 +69,7 @@ impl Finder {
     pub(crate) fn new() -> Self {
         Self {
             guests: Arc::new(View::read().descendants(&[])),
+            known: Arc::default(),
             turns: Arc::new(Semaphore::new(SEARCHES)),
         }
     }
@@ -71,25 +81,25 @@ impl Finder {
         if client.ip() != server.ip() && !is_here(client.ip()) {
             return Owner::Other;
         }
-        self.find(move |table| table.client(client, server)).await
+        self.find(move || Table::find_client(client, server)).await
     }
 
     /// Who serves `server`, an address of this host to which we are connected: every listener that may have
     /// got the connection, and everybody who has accepted one there.
     pub(crate) async fn server(&self, server: SocketAddr) -> Owner {
         let server = reached(server);
-        self.find(move |table| table.server(server)).await
+        self.find(move || Table::find_server(server)).await
     }
 
-    async fn find(&self, which: impl FnOnce(&Table) -> Peer + Send + 'static) -> Owner {
-        let (turns, guests) = (Arc::clone(&self.turns), Arc::clone(&self.guests));
+    async fn find(&self, which: impl FnOnce() -> Peer + Send + 'static) -> Owner {
+        let (turns, finder) = (Arc::clone(&self.turns), self.clone());
         let search = async move {
             let turn = turns.acquire_owned().await.ok()?;
             // Abandoned at the deadline it goes on to its end, and keeps its turn until then.
             let search = move || {
                 let _turn = turn;
-                match Table::read().as_ref().map(which)? {
-                    Peer::Sockets(sockets) => Some(owner(&sockets, &guests)),
+                match which() {
+                    Peer::Sockets(sockets) => Some(finder.owner(sockets)),
                     Peer::Unknown => None,
                 }
             };
@@ -100,6 +110,55 @@ impl Finder {
             .ok()
             .flatten()
             .unwrap_or(Owner::Unknown)
+    }
+    /// Whose `sockets` are, all of them together: one descendant's is enough.
+    fn owner(&self, mut open: Vec<Socket>) -> Owner {
+        if self.is_known(&open) {
+            return Owner::Other;
+        }
+        let view = View::read();
+        let ours = view.descendants(&self.guests);
+        if view.is_whole()
+            && let Some(users) = processes::possible_users(&ours)
+        {
+            open.retain(|socket| users.contains(&socket.user));
+        }
+        if open.is_empty() {
+            return Owner::Other;
+        }
+        if ours.iter().any(|process| process.holds(&open)) {
+            return Owner::Descendant;
+        }
+        self.remember(view.remove_held_by_others(&ours, &mut open));
+        if open.iter().any(|socket| socket.cgroup.is_some())
+            && processes::is_confined_to_its_cgroup()
+            && let Some(own) = diagnosis::own_cgroup()
+        {
+            open.retain(|socket| socket.cgroup.is_none_or(|cgroup| cgroup == own));
+        }
+        if open.is_empty() || is_clear_of_us(&self.guests, &open) {
+            Owner::Other
+        } else {
+            Owner::Unknown
+        }
+    }
+
+    /// Whether somebody who was found before holds the one socket that is asked for. Who does not descend from us
+    /// never will.
+    fn is_known(&self, sockets: &[Socket]) -> bool {
+        let known = self.known.lock().clone();
+        sockets.len() == 1
+            && known
+                .iter()
+                .any(|process| process.holds(sockets) && process.is_still_there())
+    }
+
+    fn remember(&self, processes: Vec<Process>) {
+        let mut known = self.known.lock();
+        for process in processes {
+            known.push_front(process);
+        }
+        known.truncate(MAX_KNOWN);
     }
 }
 
@@ -125,46 +184,14 @@ fn reached(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-/// Whose `sockets` are, all of them together: one descendant's is enough.
-fn owner(sockets: &[Socket], guests: &[Process]) -> Owner {
-    let view = View::read();
-    let ours = view.descendants(guests);
-    let mut open: Vec<u64> = match processes::possible_users(&ours) {
-        Some(users) if view.is_whole() => {
-            let foreign = |socket: &&Socket| !users.contains(&socket.user);
-            sockets
-                .iter()
-                .filter(|socket| !foreign(socket))
-                .map(|socket| socket.inode)
-                .collect()
-        }
-        _ => sockets.iter().map(|socket| socket.inode).collect(),
-    };
-    if open.is_empty() {
-        return Owner::Other;
-    }
-    if ours.iter().any(|process| process.holds(&open)) {
-        return Owner::Descendant;
-    }
-    for process in view.others(guests) {
-        process.remove_held(&mut open);
-        if open.is_empty() {
-            return Owner::Other;
-        }
-    }
+/// Whether every descendant was looked through, twice, and none can have these sockets.
+fn is_clear_of_us(guests: &[Process], sockets: &[Socket]) -> bool {
     let cleared = || {
         let view = View::read();
-        view.is_whole()
-            && view
-                .descendants(guests)
-                .iter()
-                .all(|process| process.cannot_hold(&open))
+        let ours = view.descendants(guests);
+        view.is_whole() && ours.iter().all(|process| process.cannot_hold(sockets))
     };
-    if processes::shows_descriptors_in_flight() && cleared() && cleared() {
-        Owner::Other
-    } else {
-        Owner::Unknown
-    }
+    processes::shows_descriptors_in_flight() && cleared() && cleared()
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use super::Shared;
 use super::error::{ApiError, error_responses};
 use super::extract::OptionalJson;
 use crate::engine::{Answer, Memory, Operation, Status};
+use crate::sandbox::Report;
 
 /// Body of `/engine/start` and `/engine/restart`; may be left out.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -40,6 +41,23 @@ pub(super) struct StatusResponse {
     recycled: u64,
     project_dir: String,
     last_error: Option<String>,
+    sandbox: SandboxResponse,
+}
+
+/// What the kernel keeps between the agent and everything else.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = EngineSandbox)]
+pub(super) struct SandboxResponse {
+    /// `required`, `best-effort` or `off`: the setting.
+    mode: &'static str,
+    /// `full`, `partial` or `off`: what was reached.
+    level: &'static str,
+    /// The kernel's version of Landlock; null where it is not used.
+    landlock_abi: Option<u32>,
+    seccomp: bool,
+    /// Why the level is not `full`; left out when it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
 }
 
 /// How near the limit of memory is.
@@ -167,6 +185,21 @@ impl From<Status> for StatusResponse {
             recycled: snapshot.recycled,
             project_dir: status.project_dir,
             last_error: snapshot.last_error,
+            sandbox: status.sandbox.into(),
+        }
+    }
+}
+
+// === impl SandboxResponse ===
+
+impl From<Report> for SandboxResponse {
+    fn from(report: Report) -> Self {
+        Self {
+            mode: report.mode.as_str(),
+            level: report.level.as_str(),
+            landlock_abi: report.landlock_abi,
+            seccomp: report.seccomp,
+            reason: report.reason,
         }
     }
 }

@@ -18,7 +18,7 @@ use utoipa::openapi::{Content, Ref, RefOr, Response as Description};
 use super::stream::StreamError;
 use crate::clock;
 use crate::engine::AskError;
-use crate::session::{CreateError, ShelfError};
+use crate::session::{ArchiveError, CreateError};
 
 /// The kinds of error, part of the contract: `code` in every body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -349,8 +349,8 @@ impl From<CreateError> for ApiError {
     }
 }
 
-impl From<ShelfError> for ApiError {
-    fn from(error: ShelfError) -> Self {
+impl From<ArchiveError> for ApiError {
+    fn from(error: ArchiveError) -> Self {
         let retry_after_secs = Some(5);
         Self {
             retry_after_secs,

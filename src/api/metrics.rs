@@ -14,6 +14,7 @@ use super::error::error_responses;
 use crate::engine;
 use crate::event::State as Session;
 use crate::process::Usage;
+use crate::sandbox::{Level, Report};
 use crate::session::{Figures, Registry};
 
 const FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -136,6 +137,22 @@ fn child(page: &mut Page, status: &engine::Status) {
         "sidecar_engine_resident_memory_bytes",
         "Memory of the engine's own process.",
         status.resident_bytes,
+    );
+    sandbox(page, &status.sandbox);
+}
+
+fn sandbox(page: &mut Page, report: &Report) {
+    page.family(
+        Kind::Gauge,
+        "sidecar_sandbox_level",
+        "1 for how much of the sandbox holds, 0 for the others.",
+        "level",
+        Level::ALL.map(|level| (level.as_str(), u8::from(level == report.level))),
+    );
+    page.gauge(
+        "sidecar_sandbox_landlock_abi",
+        "The kernel's version of Landlock, where it is used.",
+        report.landlock_abi,
     );
 }
 

@@ -170,7 +170,7 @@ fn is_known(host: &str, allowed: &[String]) -> bool {
     address.parse::<IpAddr>().is_ok()
         // `localhost` and the short names of services: nobody can register a name without a dot.
         || !host.contains('.')
-        || host.ends_with(".svc")
+        || host.rsplit('.').next() == Some("svc")
         || host.ends_with(".cluster.local")
         || allowed.iter().any(|one| one == host)
 }

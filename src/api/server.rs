@@ -27,8 +27,8 @@ use tokio_util::task::TaskTracker;
 use tower::Service as _;
 
 use super::caller::Caller;
-use super::patience::{PATIENCE, Patient};
-use super::preface::{self, Version};
+use super::protocol::{self, Version};
+use super::write_timeout::{PATIENCE, WriteTimeout};
 use super::{State, middleware, probes, router};
 
 /// More than all streams of all sessions need; past it a new connection is closed at once.
@@ -153,14 +153,14 @@ impl Bound {
 }
 
 async fn connection(stream: TcpStream, service: Edge, stop: CancellationToken, only_probes: bool) {
-    if only_probes && !preface::is_probe(&stream, PROBE_LIMIT).await {
+    if only_probes && !protocol::is_probe(&stream, PROBE_LIMIT).await {
         return;
     }
     let speaks = stop
-        .run_until_cancelled(preface::peek(&stream, HEAD_TIMEOUT))
+        .run_until_cancelled(protocol::peek(&stream, HEAD_TIMEOUT))
         .await;
     let Some(Ok(version)) = speaks else { return };
-    let Ok(socket) = Patient::accept(stream, PATIENCE).map(TokioIo::new) else {
+    let Ok(socket) = WriteTimeout::accept(stream, PATIENCE).map(TokioIo::new) else {
         return;
     };
     // Clients leave as they like; that is no fault of ours.

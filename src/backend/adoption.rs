@@ -11,13 +11,13 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::client::{List, Listed, NoList};
-use super::{Conversations, Surroundings};
+use super::{Context, Conversations};
 use crate::backoff::{Budget, jitter};
-use crate::session::{Adoption, Found, Session, Stray};
+use crate::session::{Adoption, Found, OrphanSession, Session};
 
 /// What asks. It lives in one task, which ends when nothing is left to adopt.
 pub(super) struct Adopter {
-    around: Surroundings,
+    context: Context,
     conversations: Conversations,
     /// The last nonsense, which is said once.
     complaint: Option<String>,
@@ -37,22 +37,22 @@ enum Left {
 // === impl Adopter ===
 
 impl Adopter {
-    pub(super) const fn new(around: Surroundings, conversations: Conversations) -> Self {
+    pub(super) const fn new(context: Context, conversations: Conversations) -> Self {
         Self {
-            around,
+            context,
             conversations,
             complaint: None,
         }
     }
 
     pub(super) async fn run(mut self) {
-        let mut budget = Budget::new(self.around.pace.retry);
+        let mut budget = Budget::new(self.context.pace.retry);
         loop {
             let wait = match self.look().await {
                 Ok(Left::Nothing) => return,
                 Ok(Left::Some) => {
                     budget.reset();
-                    self.around.pace.later
+                    self.context.pace.later
                 }
                 Err(asked_for) => {
                     let now = std::time::Instant::now();
@@ -66,24 +66,24 @@ impl Adopter {
 
     /// Asks once. After a failure it says how long the backend wants to be left alone.
     async fn look(&mut self) -> Result<Left, Option<Duration>> {
-        self.around.lately.begin();
-        let looked = match self.around.client.list().await {
+        self.context.lately.begin();
+        let looked = match self.context.client.list().await {
             Ok(list) => {
-                self.around.line.answered();
+                self.context.breaker.answered();
                 self.complaint = None;
                 self.take(list).await
             }
             Err(NoList::Failed(failure)) => {
-                self.around.line.failed(&failure.reason);
+                self.context.breaker.failed(&failure.reason);
                 Err(failure.wait)
             }
             Err(NoList::Nonsense(reason)) => {
-                self.around.line.answered();
+                self.context.breaker.answered();
                 self.complain(reason);
                 Err(None)
             }
         };
-        self.around.lately.end();
+        self.context.lately.end();
         looked
     }
 
@@ -106,7 +106,7 @@ impl Adopter {
         }
         let mut unknown = Vec::new();
         for listed in list.sessions {
-            let found = self.around.registry.find(&listed.id).await;
+            let found = self.context.registry.find(&listed.id).await;
             let found = found.map_err(|error| {
                 tracing::debug!(%error, "what the backend has as active cannot be looked up now");
                 None
@@ -135,12 +135,12 @@ impl Adopter {
             };
             match (made_here, listed.remote_id) {
                 (Some(true), Some(remote_id)) => {
-                    let stray = Stray {
+                    let stray = OrphanSession {
                         id: listed.id,
                         created_at: listed.created_at,
                         remote_id,
                     };
-                    match self.around.registry.adopt(stray) {
+                    match self.context.registry.adopt(stray) {
                         Adoption::Taken(session) => self.see_off(&session).await,
                         Adoption::Known(session) => self.compare(&session),
                         Adoption::Full => left = Left::Some,
@@ -167,18 +167,18 @@ impl Adopter {
             session.remote_id = session.status().remote_id,
             "adopted a session that the backend has as active"
         );
-        let mut changes_rx = self.around.registry.changes();
+        let mut changes_rx = self.context.registry.changes();
         let ended = async {
             while !session.status().state.is_final() && changes_rx.changed().await.is_ok() {}
         };
         // It ends when it ends; others need not wait for that.
-        drop(tokio::time::timeout(self.around.pace.recovery, ended).await);
+        drop(tokio::time::timeout(self.context.pace.recovery, ended).await);
     }
 
     /// A session that is here: if it has ended, the backend missed that.
     fn compare(&self, session: &Session) {
-        if session.status().state.is_final() && !self.around.lately.knows(&session.id) {
-            self.around.registry.report_again(session);
+        if session.status().state.is_final() && !self.context.lately.knows(&session.id) {
+            self.context.registry.report_again(session);
         }
     }
 }

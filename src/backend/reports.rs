@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::client::{Failure, Told};
-use super::{Pace, Surroundings};
+use super::{Context, Pace};
 use crate::backoff::{Budget, jitter};
 use crate::session::Report;
 
@@ -27,7 +27,7 @@ const MOST: usize = 1024;
 
 /// What tells. It lives in one task.
 pub(super) struct Reporter {
-    around: Surroundings,
+    context: Context,
     changes_rx: watch::Receiver<()>,
     pending: HashMap<String, Pending>,
     calls: FuturesUnordered<BoxFuture<'static, (Report, Told)>>,
@@ -56,10 +56,10 @@ struct Pending {
 // === impl Reporter ===
 
 impl Reporter {
-    pub(super) fn new(around: Surroundings, last: CancellationToken) -> Self {
+    pub(super) fn new(context: Context, last: CancellationToken) -> Self {
         Self {
-            changes_rx: around.registry.changes(),
-            around,
+            changes_rx: context.registry.changes(),
+            context,
             pending: HashMap::new(),
             calls: FuturesUnordered::new(),
             look: true,
@@ -73,7 +73,7 @@ impl Reporter {
     /// Tells until the last ones are told.
     pub(super) async fn run(mut self) {
         while !self.is_finished() {
-            if self.look || self.looked.elapsed() >= self.around.pace.look {
+            if self.look || self.looked.elapsed() >= self.context.pace.look {
                 self.look = false;
                 self.looked = Instant::now();
                 self.take().await;
@@ -103,7 +103,7 @@ impl Reporter {
     fn end(&mut self) {
         self.tried = Some(HashSet::new());
         self.look = true;
-        self.around.line.hurry();
+        self.context.breaker.hurry();
         let now = Instant::now();
         for pending in self.pending.values_mut() {
             pending.due = now;
@@ -113,7 +113,7 @@ impl Reporter {
     /// Takes up what the registry has.
     async fn take(&mut self) {
         let limit = MOST.min(self.pending.len() + PAGE);
-        let reports = match self.around.registry.unreported(limit).await {
+        let reports = match self.context.registry.unreported(limit).await {
             Ok(reports) => reports,
             Err(error) => {
                 tracing::debug!(%error, "the ends on disk cannot be read now");
@@ -135,7 +135,7 @@ impl Reporter {
                 _ if tried => {}
                 None if full => self.more = true,
                 _ => {
-                    let pending = Pending::new(report, self.around.pace, now);
+                    let pending = Pending::new(report, self.context.pace, now);
                     self.pending.insert(pending.report.id.clone(), pending);
                 }
             }
@@ -153,11 +153,11 @@ impl Reporter {
             let report = next.report.clone();
             if next.told {
                 self.note(&report).await;
-            } else if self.around.registry.holds(&report) {
+            } else if self.context.registry.holds(&report) {
                 if let Some(pending) = self.pending.get_mut(&report.id) {
                     pending.flying = true;
                 }
-                let client = self.around.client.clone();
+                let client = self.context.client.clone();
                 self.calls.push(Box::pin(async move {
                     let told = client.tell(&report).await;
                     (report, told)
@@ -169,12 +169,12 @@ impl Reporter {
     }
 
     fn has_room(&self) -> bool {
-        let most = if self.around.line.is_down() {
+        let most = if self.context.breaker.is_down() {
             1
         } else {
             AT_ONCE
         };
-        self.calls.len() < most && self.around.line.pause().is_none()
+        self.calls.len() < most && self.context.breaker.pause().is_none()
     }
 
     fn resting(&self) -> impl Iterator<Item = &Pending> {
@@ -183,9 +183,9 @@ impl Reporter {
 
     /// When there is something to do though nothing happens.
     fn wake(&self) -> Instant {
-        let look = self.looked + self.around.pace.look;
+        let look = self.looked + self.context.pace.look;
         let due = self.resting().map(|pending| pending.due).min();
-        match (self.around.line.pause(), due) {
+        match (self.context.breaker.pause(), due) {
             (Some(pause), Some(due)) => pause.max(due).min(look),
             (None, Some(due)) if self.has_room() => due.min(look),
             _ => look,
@@ -195,8 +195,8 @@ impl Reporter {
     async fn settle(&mut self, report: &Report, told: Told) {
         match told {
             Told::Done(status) => {
-                self.around.line.answered();
-                self.around.lately.told(&report.id);
+                self.context.breaker.answered();
+                self.context.lately.told(&report.id);
                 tracing::debug!(
                     session.id = report.id,
                     state = report.state.as_str(),
@@ -206,7 +206,7 @@ impl Reporter {
                 self.note(report).await;
             }
             Told::Refused(status) => {
-                self.around.line.answered();
+                self.context.breaker.answered();
                 tracing::warn!(
                     session.id = report.id,
                     status,
@@ -215,7 +215,7 @@ impl Reporter {
                 self.note(report).await;
             }
             Told::Failed(failure) => {
-                self.around.line.failed(&failure.reason);
+                self.context.breaker.failed(&failure.reason);
                 self.failed(report, &failure).await;
             }
         }
@@ -226,7 +226,7 @@ impl Reporter {
         if let Some(tried) = &mut self.tried {
             tried.insert(report.id.clone());
             self.pending.remove(&report.id);
-            if self.around.line.is_down() {
+            if self.context.breaker.is_down() {
                 // The others would fare no better, and there is no time.
                 let resting = self.pending.extract_if(|_, pending| !pending.flying);
                 tried.extend(resting.map(|(id, _)| id));
@@ -237,7 +237,7 @@ impl Reporter {
             return;
         };
         let now = Instant::now();
-        if now.duration_since(pending.since) >= self.around.pace.give_up {
+        if now.duration_since(pending.since) >= self.context.pace.give_up {
             tracing::warn!(
                 session.id = report.id,
                 reason = failure.reason,
@@ -253,7 +253,11 @@ impl Reporter {
 
     /// Nothing is left to say about this end.
     async fn note(&mut self, report: &Report) {
-        let noted = self.around.registry.reported(&report.id, report.turn).await;
+        let noted = self
+            .context
+            .registry
+            .reported(&report.id, report.turn)
+            .await;
         let ending = self.tried.is_some();
         if let Some(tried) = &mut self.tried {
             tried.insert(report.id.clone());

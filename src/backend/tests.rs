@@ -24,7 +24,7 @@ use crate::clock::Timestamp;
 use crate::event::{self, Complete, Event};
 use crate::journal::Journal;
 use crate::session::tests::create;
-use crate::session::{Config as Sessions, Job, Outlets, Seat, Session};
+use crate::session::{Config as Sessions, Receivers, Session, Turn, TurnHandle};
 
 /// Longer than anything here takes; reached only by a fault.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -87,7 +87,7 @@ struct Agent(Arc<Mutex<HashMap<String, Option<String>>>>);
 /// The room, with a registry whose driver is the test.
 struct Rig {
     registry: Registry,
-    outlets: Outlets,
+    receivers: Receivers,
     handle: Handle,
     secret: Arc<Mutex<String>>,
     agent: Agent,
@@ -259,7 +259,7 @@ impl Rig {
             retention: Duration::from_mins(1),
             keep_prompts: true,
         };
-        let (registry, outlets) = Registry::new(config, journal, shutdown.drain.clone());
+        let (registry, receivers) = Registry::new(config, journal, shutdown.drain.clone());
         let secret = Arc::new(Mutex::new("first-secret".to_owned()));
         let present = secret.clone();
         let bearer = Bearer::new(move || Some(Secret::new(present.lock().clone())));
@@ -276,7 +276,7 @@ impl Rig {
         let handle = spawn_at(pace, client, &registry, conversations, &shutdown, &tracker);
         Self {
             registry,
-            outlets,
+            receivers,
             handle,
             secret,
             agent,
@@ -286,21 +286,21 @@ impl Rig {
     }
 
     /// A session that runs.
-    async fn begin(&mut self, id: &str) -> (Arc<Session>, Seat) {
-        create(&self.registry, &mut self.outlets.jobs_rx, id).await
+    async fn begin(&mut self, id: &str) -> (Arc<Session>, TurnHandle) {
+        create(&self.registry, &mut self.receivers.turns_rx, id).await
     }
 
     /// The next turn that the driver is to drive.
-    async fn job(&mut self) -> Job {
-        let job = self.outlets.jobs_rx.recv();
-        let job = tokio::time::timeout(PATIENCE, job).await;
-        job.expect("a turn to drive").unwrap()
+    async fn turn(&mut self) -> Turn {
+        let turn = self.receivers.turns_rx.recv();
+        let turn = tokio::time::timeout(PATIENCE, turn).await;
+        turn.expect("a turn to drive").unwrap()
     }
 
     /// A session that has ended well.
     async fn complete(&mut self, id: &str) {
-        let (_, seat) = self.begin(id).await;
-        complete(&self.registry, &seat);
+        let (_, turn_handle) = self.begin(id).await;
+        complete(&self.registry, &turn_handle);
     }
 
     /// Waits until nothing is left to tell.
@@ -314,17 +314,17 @@ impl Rig {
     }
 }
 
-fn complete(registry: &Registry, seat: &Seat) {
+fn complete(registry: &Registry, turn_handle: &TurnHandle) {
     let event = Event {
         at: Timestamp::now(),
         agent: None,
         body: event::Body::Complete(Complete::default()),
         note: None,
     };
-    seat.update(|status| {
+    turn_handle.update(|status| {
         status.state = event::State::Completed;
         status.completed_at = Some(event.at);
     });
-    seat.append(&event.encode(), None);
+    turn_handle.append(&event.encode(), None);
     registry.ended();
 }

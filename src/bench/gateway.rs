@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use crate::gateway::{Bound, Budget, Config, Grant, ProxySettings, Route, Usage};
+use crate::gateway::{Bound, Budget, Config, Grant, ProxySettings, Route, Spent};
 use crate::provider::Upstream;
 use crate::secret::Secret;
 use crate::socket_owner::Finder;
@@ -42,7 +42,10 @@ impl Gateway {
                 max_retry_after: LONG,
                 extra_ca_file: None,
                 proxy: ProxySettings::default(),
-                default_budget: Budget::default(),
+                default_budget: Budget {
+                    max_calls: Some(0),
+                    ..Budget::default()
+                },
             },
             Finder::new(),
         );
@@ -61,7 +64,7 @@ impl Gateway {
             context_window: None,
             enabled_tools: None,
             budget: Budget::default(),
-            spent: Usage::default(),
+            spent: Spent::default(),
         });
         let serving = CancellationToken::new();
         bound.spawn(&TaskTracker::new(), serving.clone());

@@ -18,11 +18,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::api::patience::{PATIENCE, Patient};
-use crate::api::preface::{self, Version};
+use crate::api::protocol::{self, Version};
 use crate::api::stream::{StreamRequest, stream};
+use crate::api::write_timeout::{PATIENCE, WriteTimeout};
 use crate::session::limits::StreamSlots;
-use crate::session::log::{Asked, Budget, Cursor, Epoch, EventLog, Limits, Opening, Step, View};
+use crate::session::log::{
+    Budget, Cursor, Epoch, EventLog, Limits, Opening, Requested, Step, View,
+};
 
 /// A log that keeps everything.
 #[derive(Clone)]
@@ -64,7 +66,7 @@ impl StreamLog {
     /// A reader of everything, or none if there is nothing.
     #[must_use]
     pub fn reader(&self) -> Option<StreamReader> {
-        match Cursor::open(&self.0, &Asked::Earliest, View::default()) {
+        match Cursor::open(&self.0, &Requested::Earliest, View::default()) {
             Opening::Reading { cursor, .. } => Some(StreamReader(cursor)),
             Opening::UpToDate { .. } => None,
         }
@@ -118,14 +120,14 @@ pub async fn serve_stream(listener: TcpListener, log: StreamLog) -> io::Result<(
     }
 }
 
-/// Serves one connection as the accept loop will: see [`preface`] and [`Patient`].
+/// Serves one connection as the accept loop will: see [`preface`] and [`WriteTimeout`].
 pub(crate) async fn serve_connection(
     socket: TcpStream,
     app: Router,
     patience: Duration,
 ) -> io::Result<()> {
-    let version = preface::peek(&socket, patience).await?;
-    let socket = TokioIo::new(Patient::accept(socket, patience)?);
+    let version = protocol::peek(&socket, patience).await?;
+    let socket = TokioIo::new(WriteTimeout::accept(socket, patience)?);
     let app = TowerToHyperService::new(app);
     let served = match version {
         Version::Http1 => {

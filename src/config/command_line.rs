@@ -77,6 +77,15 @@ pub fn from_process() -> Result<Command, ConfigError> {
     read(std::env::args_os(), std::env::vars_os())
 }
 
+/// The environment of this process as it is, for the one command that hands it on whole.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the one place that reads the environment"
+)]
+pub fn variables() -> Vec<(OsString, OsString)> {
+    std::env::vars_os().collect()
+}
+
 pub(super) fn read(
     args: impl IntoIterator<Item = OsString>,
     variables: impl IntoIterator<Item = (OsString, OsString)>,

@@ -87,8 +87,8 @@ pub(super) struct Server {
     /// Backend to tell how sessions end, with the shared secret as bearer; none: it is not told
     #[arg(long, value_parser = setting::url)]
     pub(super) backend_api_url: Option<Url>,
-    /// Largest request body accepted; without it: room for two prompts of `MAX_PROMPT_LENGTH`, however they
-    /// are encoded
+    /// Largest request body accepted; default: room for two prompts of `MAX_PROMPT_LENGTH`, however they are
+    /// encoded
     #[arg(long, value_parser =
         setting::number(1024..=104_857_600_usize, "a number of bytes from 1024 to 104857600"))]
     pub(super) max_body_bytes: Option<usize>,

@@ -14,6 +14,7 @@
 
 mod asking;
 mod beginning;
+mod counting;
 mod recovering;
 
 use std::sync::Arc;
@@ -22,30 +23,31 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use self::asking::Findings;
 use self::beginning::begin;
 use self::recovering::Step;
 use super::closing;
-use super::crowd::Presence;
-use super::dispatch::Surroundings;
+use super::demux::{Item, Subscription};
+use super::dispatch::Context;
 use super::link::Link;
 use super::opening::Opened;
+use super::overlap::RunningTurn;
+use super::prompt::PromptText;
 use super::provider_reason;
 use super::publish::publish;
 use super::refused_calls;
+use super::results::Results;
 use super::resync::Missed;
-use super::switchboard::{Item, Place};
 use super::translate::{Batch, End, Signal, Translator};
-use super::words::Words;
 use crate::clock::Timestamp;
 use crate::engine::Busy;
 use crate::event::{Body, Event};
 use crate::gateway::Grant;
 use crate::opencode::CallError;
-use crate::session::{Command, Health, Request, Seat, Status};
+use crate::session::{Command, Health, Request, Status, TurnHandle};
 use crate::workspace;
 
 /// Items taken before the others get a turn: enough to merge small texts, too few to hold anybody up.
@@ -59,39 +61,39 @@ const LOOK: Duration = Duration::from_secs(1);
 pub(super) async fn run(
     request: Request,
     remote_id: Option<String>,
-    mut seat: Seat,
-    around: Surroundings,
+    mut turn_handle: TurnHandle,
+    context: Context,
 ) {
-    let opened = match begin(request, remote_id, &mut seat, &around).await {
+    let opened = match begin(request, remote_id, &mut turn_handle, &context).await {
         Ok(opened) => opened,
-        Err(unwanted) => return unwanted.refuse(seat, &around).await,
+        Err(unwanted) => return unwanted.refuse(turn_handle, &context).await,
     };
     let remote_id = opened.remote_id.clone();
     tracing::info!(
-        session.id = seat.session.id,
+        session.id = turn_handle.session.id,
         session.remote_id = remote_id,
         "session running"
     );
-    seat.accept(&remote_id, opened.before.clone());
-    Turn::new(seat, around, opened).drive().await;
+    turn_handle.accept(&remote_id, opened.before.clone());
+    Turn::new(turn_handle, context, opened).drive().await;
 }
 
 struct Turn {
-    seat: Seat,
-    around: Surroundings,
+    turn_handle: TurnHandle,
+    context: Context,
     link: Link,
     /// Held for its drop.
     _busy: Busy,
     remote_id: String,
-    place: Place,
+    subscription: Subscription,
     /// Gone as soon as the turn is to stop: then no call of a model goes out or on.
     grant: Option<Grant>,
-    words: Words,
+    prompt_text: PromptText,
     /// Messages up to this one say nothing about the end of the turn.
     before: Option<String>,
     translator: Translator,
     batch: Batch,
-    presence: Presence,
+    running_turn: RunningTurn,
     /// How a turn that is being stopped is to end, and by when.
     stopping: Option<(End, Instant)>,
     inquiry: Option<BoxFuture<'static, Findings>>,
@@ -104,42 +106,55 @@ struct Turn {
     recoveries: u32,
     recovery: Option<BoxFuture<'static, Step>>,
     /// Small calls nobody waits for.
-    errands: FuturesUnordered<BoxFuture<'static, ()>>,
+    background_calls: FuturesUnordered<BoxFuture<'static, ()>>,
     /// Who waits for the end.
     waiting: Vec<oneshot::Sender<()>>,
     deadline: Instant,
-    last_heard: Instant,
+    last_activity_at: Instant,
     /// Why it was last called stalled.
     stalled: Option<&'static str>,
+    results: Results,
+    /// The gateway's counts changed.
+    counts_rx: watch::Receiver<()>,
+    /// The calls that are on disk, and whether anything of the counts is newer.
+    calls_kept: u64,
+    counts_changed: bool,
 }
 
 // === impl Turn ===
 
 impl Turn {
-    fn new(seat: Seat, around: Surroundings, opened: Opened) -> Self {
+    fn new(turn_handle: TurnHandle, context: Context, opened: Opened) -> Self {
         let Opened {
             link,
             busy,
             remote_id,
-            place,
+            subscription,
             grant,
-            words,
+            prompt_text,
             before,
             translator,
             batch,
         } = opened;
         let now = Instant::now();
+        let mut counts_rx = grant.changes();
+        // The first call may be under way.
+        counts_rx.mark_changed();
         Self {
-            presence: around.crowd.enter(),
-            deadline: now + around.config.turn_timeout,
-            seat,
-            around,
+            counts_rx,
+            calls_kept: 0,
+            results: Results::new(context.config.loop_limit == 0),
+            counts_changed: false,
+            running_turn: context.running_turns.enter(),
+            deadline: now + context.config.turn_timeout,
+            turn_handle,
+            context,
             link,
             _busy: busy,
             remote_id,
-            place,
+            subscription,
             grant: Some(grant),
-            words,
+            prompt_text,
             before,
             translator,
             batch,
@@ -151,9 +166,9 @@ impl Turn {
             orphaned: false,
             recoveries: 0,
             recovery: None,
-            errands: FuturesUnordered::new(),
+            background_calls: FuturesUnordered::new(),
             waiting: Vec::new(),
-            last_heard: now,
+            last_activity_at: now,
             stalled: None,
         }
     }
@@ -161,33 +176,35 @@ impl Turn {
     /// Runs the turn to its one terminal event. Every branch of the select is cancel-safe: queues,
     /// tokens, timers, and futures that are kept in `self`.
     async fn drive(mut self) {
-        let halt = self.around.shutdown.halt.clone();
+        let halt = self.context.shutdown.halt.clone();
         let mut looks = tokio::time::interval(LOOK);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut health_rx = self.around.registry.health();
-        let mut workspace_rx = self.around.workspace.clone();
+        let mut health_rx = self.context.registry.health();
+        let mut workspace_rx = self.context.workspace.clone();
         // Also what it is now, if that is worth saying.
         health_rx.mark_changed();
         let end = loop {
+            self.note_progress();
             self.publish();
             let stop_by = self.stopping.as_ref().map_or(self.deadline, |(_, by)| *by);
             let stopping = self.stopping.is_some();
             // Each child has its own.
             let lost = self.link.lost.clone();
             let end = tokio::select! {
-                item = self.place.items_rx.recv(), if self.resync.is_none() && !self.orphaned => item.and_then(|item| self.hear(item)),
-                command = self.seat.commands_rx.recv() => self.obey(command),
+                item = self.subscription.items_rx.recv(), if self.resync.is_none() && !self.orphaned => item.and_then(|item| self.on_item(item)),
+                command = self.turn_handle.commands_rx.recv() => self.on_command(command),
                 // Not over a pending answer about what was missed: the end is not to overtake it.
                 findings = settled(&mut self.inquiry), if self.inquiry.is_some() && (stopping || self.resync.is_none()) => self.judge(findings),
                 missed = settled(&mut self.resync), if self.resync.is_some() => self.catch_up(missed),
                 step = settled(&mut self.recovery), if self.recovery.is_some() => self.go_on(step),
-                Some(()) = self.errands.next(), if !self.errands.is_empty() => None,
-                () = lost.cancelled(), if !self.orphaned => self.bereaved(),
+                Some(()) = self.background_calls.next(), if !self.background_calls.is_empty() => None,
+                () = lost.cancelled(), if !self.orphaned => self.on_child_lost(),
                 () = halt.cancelled(), if !stopping => self.stop(closing::shutting_down()),
                 () = tokio::time::sleep_until(stop_by) => self.time_is_up(),
+                Ok(()) = self.counts_rx.changed() => { self.note_counts(); None }
                 sentence = workspace_lost(&mut workspace_rx), if !stopping => self.stop(closing::workspace_lost(sentence)),
                 Ok(()) = health_rx.changed() => { self.note_health(&health_rx.borrow_and_update().clone()); None }
-                _ = looks.tick() => { self.look(); None }
+                _ = looks.tick() => { self.keep_counts(); self.look(); None }
             };
             if let Some(end) = end {
                 break end;
@@ -203,11 +220,11 @@ impl Turn {
             refused_calls::restore(&mut self.batch.events, |id| grant.tool_arguments(id));
         }
         let may_have_written = self.batch.events.iter().any(results);
-        publish(&self.seat, &mut self.batch);
+        publish(&self.turn_handle, &mut self.batch);
         let usage = self.translator.usage();
-        if may_have_written || self.seat.session.status().usage != usage {
-            let (files, _) = self.translator.files(self.presence.alone());
-            self.seat.update(|status| {
+        if may_have_written || self.turn_handle.session.status().usage != usage {
+            let (files, _) = self.translator.files(self.running_turn.alone());
+            self.turn_handle.update(|status| {
                 status.usage = usage;
                 status.files_modified = files;
             });
@@ -215,7 +232,7 @@ impl Turn {
     }
 
     /// Takes what is in the queue, up to a point.
-    fn hear(&mut self, first: Item) -> Option<End> {
+    fn on_item(&mut self, first: Item) -> Option<End> {
         let mut next = Some(first);
         let mut taken = 0;
         while let Some(item) = next {
@@ -232,13 +249,13 @@ impl Turn {
             }
             taken += 1;
             next = if taken < AT_ONCE {
-                self.place.items_rx.try_recv().ok()
+                self.subscription.items_rx.try_recv().ok()
             } else {
                 None
             };
         }
-        self.heard();
-        self.heed_signals()
+        self.note_activity();
+        self.apply_signals()
     }
 
     fn note_health(&mut self, health: &Health) {
@@ -250,15 +267,15 @@ impl Turn {
             .set_degraded(why, Timestamp::now(), &mut self.batch);
     }
 
-    fn heard(&mut self) {
-        self.last_heard = Instant::now();
+    fn note_activity(&mut self) {
+        self.last_activity_at = Instant::now();
         if self.stalled.take().is_some() {
             self.translator
                 .set_stalled(None, Timestamp::now(), &mut self.batch);
         }
     }
 
-    fn heed_signals(&mut self) -> Option<End> {
+    fn apply_signals(&mut self) -> Option<End> {
         let mut end = None;
         for signal in std::mem::take(&mut self.batch.signals) {
             match signal {
@@ -267,9 +284,9 @@ impl Turn {
                     self.inquire(Duration::ZERO);
                 }
                 Signal::ChildCreated { session, parent } => {
-                    self.around.gateway.adopt(&session, &parent);
+                    self.context.gateway.adopt(&session, &parent);
                     // The feed does this too, but one learnt from the history was never in the feed.
-                    self.around.switchboard.adopt(&session, &parent);
+                    self.context.demux.adopt(&session, &parent);
                 }
                 Signal::ToolRepeated { tool, times } => {
                     end = end.or(self.stop(closing::tool_loop(&tool, times)));
@@ -286,11 +303,13 @@ impl Turn {
                 // Nobody is there to say yes, and a turn must not wait for ever.
                 Signal::PermissionAsked { request, .. } => {
                     let client = self.link.client.clone();
-                    self.run_errand(async move { client.reject_permission(&request).await });
+                    self.call_in_background(
+                        async move { client.reject_permission(&request).await },
+                    );
                 }
                 Signal::QuestionAsked { request, .. } => {
                     let client = self.link.client.clone();
-                    self.run_errand(async move { client.reject_question(&request).await });
+                    self.call_in_background(async move { client.reject_question(&request).await });
                 }
                 Signal::TextDiverged { part } => {
                     tracing::warn!(
@@ -308,35 +327,22 @@ impl Turn {
         end
     }
 
-    fn run_errand(&self, call: impl Future<Output = Result<(), CallError>> + Send + 'static) {
-        self.errands.push(Box::pin(async move {
+    fn call_in_background(
+        &self,
+        call: impl Future<Output = Result<(), CallError>> + Send + 'static,
+    ) {
+        self.background_calls.push(Box::pin(async move {
             if let Err(error) = call.await {
                 tracing::warn!(%error, "a call to the engine failed");
             }
         }));
     }
 
-    fn obey(&mut self, command: Option<Command>) -> Option<End> {
+    fn on_command(&mut self, command: Option<Command>) -> Option<End> {
         // The session record holds a sender, so this does not end before the session.
         let Command::Cancel(done_tx) = command?;
         self.waiting.push(done_tx);
         self.stop(End::Cancelled)
-    }
-
-    fn remember_usage(&self) {
-        let (usage, (files, _)) = (
-            self.translator.usage(),
-            self.translator.files(self.presence.alone()),
-        );
-        let calls = self
-            .grant
-            .as_ref()
-            .map(|grant| closing::calls(&grant.usage()));
-        self.seat.update(|status| {
-            status.calls = calls.unwrap_or_else(|| status.calls.clone());
-            status.usage = usage;
-            status.files_modified = files;
-        });
     }
 
     async fn close(mut self, end: End) {
@@ -345,23 +351,36 @@ impl Turn {
         // Before the terminal event can be seen: then no key is in use any more.
         self.grant = None;
         (self.inquiry, self.recovery) = (None, None);
+        // What a command left running lives as long as the session does, and no client may see the end before
+        // it: the next turn of this session would find it.
+        let left = self
+            .context
+            .engine
+            .end_tools(self.subscription.family())
+            .await;
+        if left > 0 {
+            tracing::info!(
+                processes = left,
+                "ended what the session's commands had running"
+            );
+        }
         self.translator.finish(
             end,
-            self.presence.alone(),
+            self.running_turn.alone(),
             Timestamp::now(),
             &mut self.batch,
         );
         closing::note_deleted(&mut self.batch).await;
-        self.place.leave();
-        publish(&self.seat, &mut self.batch);
-        let status: Arc<Status> = self.seat.session.status();
+        self.subscription.leave();
+        publish(&self.turn_handle, &mut self.batch);
+        let status: Arc<Status> = self.turn_handle.session.status();
         tracing::info!(
-            session.id = self.seat.session.id,
+            session.id = self.turn_handle.session.id,
             state = status.state.as_str(),
             code = status.problem.as_ref().map(|problem| &*problem.code),
             "session ended"
         );
-        self.around.registry.ended();
+        self.context.registry.ended();
         // A command that comes now is carried out already: with the seat its queue goes, which says so.
         drop(self.waiting);
     }

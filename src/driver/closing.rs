@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::translate::{Batch, End};
 use crate::event::{Body, Failure, FailureCode};
-use crate::gateway::{self, Stop};
-use crate::session::Calls;
+use crate::gateway::{self, Grant, Spent, Stop};
+use crate::session::{Calls, Earlier};
 
 /// The disk may take this long to say which files are there.
 const DISK: Duration = Duration::from_secs(1);
@@ -84,13 +84,19 @@ fn failed(code: FailureCode, error: String, resumable: bool) -> End {
     })
 }
 
-/// The gateway knows better than OpenCode why the model was not called again.
-pub(super) fn refine(end: End, stop: Option<Stop>) -> End {
+/// The gateway knows better than OpenCode why the model was not called again, and whether it had ended.
+pub(super) fn refine(end: End, grant: Option<&Grant>) -> End {
+    let (stop, usage) = (grant.and_then(Grant::stopped), grant.map(Grant::usage));
     match (end, stop) {
+        (End::Complete { .. }, _) if usage.is_some_and(|usage| usage.unended) => End::Complete {
+            finish_reason: Some(UNENDED.to_owned()),
+        },
         (End::Failed(failure), Some(stop)) => {
             let code = match stop {
                 Stop::BudgetExceeded => FailureCode::BudgetExceeded,
                 Stop::QuotaExhausted => FailureCode::ProviderQuota,
+                Stop::BadAnswers => FailureCode::ProviderBadAnswer,
+                Stop::NoProgress => FailureCode::NoProgress,
                 // It failed by refusing for now, all the time.
                 Stop::ProviderFailing if failure.code == FailureCode::ProviderRateLimited => {
                     failure.code
@@ -102,6 +108,9 @@ pub(super) fn refine(end: End, stop: Option<Stop>) -> End {
         (end, _) => end,
     }
 }
+
+/// Why the model stopped, where its provider did not say.
+const UNENDED: &str = "unknown";
 
 /// Notes which of the modified files are not there any more: a command may have removed what a tool
 /// wrote.
@@ -120,6 +129,14 @@ pub(super) async fn note_deleted(batch: &mut Batch) {
         if let Ok(Ok(gone)) = tokio::time::timeout(DISK, look).await {
             complete.files_deleted = gone;
         }
+    }
+}
+
+/// What earlier turns have spent, for the gateway.
+pub(super) fn spent(earlier: &Earlier) -> Spent {
+    Spent {
+        calls: earlier.calls.made,
+        total_tokens: earlier.calls.total_tokens,
     }
 }
 

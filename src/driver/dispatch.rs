@@ -4,25 +4,25 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 
 use super::agent_sessions::AgentSessions;
-use super::crowd::Crowd;
-use super::switchboard::Switchboard;
+use super::demux::Demux;
+use super::overlap::RunningTurns;
 use super::{Config, actor, link, recovery};
 use crate::engine;
 use crate::gateway;
-use crate::session::{Errand, Job, Outlets, Registry};
+use crate::session::{Receivers, Registry, Turn, TurnKind};
 use crate::shutdown::Shutdown;
 use crate::workspace;
 
 /// What all sessions share. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(super) struct Surroundings {
+pub(super) struct Context {
     pub(super) config: Config,
     pub(super) links: link::Watch,
     pub(super) engine: engine::Handle,
     pub(super) workspace: workspace::Watch,
     pub(super) gateway: gateway::Handle,
-    pub(super) switchboard: Switchboard,
-    pub(super) crowd: Crowd,
+    pub(super) demux: Demux,
+    pub(super) running_turns: RunningTurns,
     pub(super) registry: Registry,
     pub(super) shutdown: Shutdown,
 }
@@ -33,63 +33,67 @@ pub(crate) fn spawn(
     config: Config,
     (engine, workspace): (engine::Handle, workspace::Watch),
     gateway: gateway::Handle,
-    (registry, outlets): (Registry, Outlets),
+    (registry, receivers): (Registry, Receivers),
     shutdown: Shutdown,
     tracker: &TaskTracker,
 ) -> AgentSessions {
     let (link_tx, links) = watch::channel(None);
-    let switchboard = Switchboard::default();
+    let demux = Demux::default();
     tracker.spawn(link::keep(
         engine.watch(),
-        switchboard.clone(),
+        demux.clone(),
         link_tx,
         config.workspace.clone(),
         shutdown.gone.clone(),
     ));
     let agent_sessions = AgentSessions::new(links.clone());
-    let crowd = Crowd::default();
-    let around = Surroundings {
+    let running_turns = RunningTurns::default();
+    let context = Context {
         config,
         links,
         engine,
         workspace,
         gateway,
-        switchboard,
-        crowd,
+        demux,
+        running_turns,
         registry,
         shutdown,
     };
-    tracker.spawn(delete_removed(outlets.removals_rx, around.clone()));
-    tracker.spawn(take_jobs(outlets.jobs_rx, around, tracker.clone()));
+    tracker.spawn(delete_removed(receivers.removals_rx, context.clone()));
+    tracker.spawn(take_turns(receivers.turns_rx, context, tracker.clone()));
     agent_sessions
 }
 
-async fn take_jobs(mut jobs_rx: mpsc::Receiver<Job>, around: Surroundings, tracker: TaskTracker) {
-    let stop = around.shutdown.gone.clone();
-    while let Some(Some(job)) = stop.run_until_cancelled(jobs_rx.recv()).await {
-        match job.errand {
-            Errand::Begin(request) => {
-                tracker.spawn(actor::run(request, None, job.seat, around.clone()));
+async fn take_turns(mut turns_rx: mpsc::Receiver<Turn>, context: Context, tracker: TaskTracker) {
+    let stop = context.shutdown.gone.clone();
+    while let Some(Some(turn)) = stop.run_until_cancelled(turns_rx.recv()).await {
+        match turn.kind {
+            TurnKind::Begin(request) => {
+                tracker.spawn(actor::run(request, None, turn.turn_handle, context.clone()));
             }
-            Errand::Resume { request, remote_id } => {
+            TurnKind::Resume { request, remote_id } => {
                 tracker.spawn(actor::run(
                     request,
                     Some(remote_id),
-                    job.seat,
-                    around.clone(),
+                    turn.turn_handle,
+                    context.clone(),
                 ));
             }
-            Errand::Recover(interrupted) => {
-                tracker.spawn(recovery::run(interrupted, job.seat, around.clone()));
+            TurnKind::Recover(interrupted) => {
+                tracker.spawn(recovery::run(
+                    interrupted,
+                    turn.turn_handle,
+                    context.clone(),
+                ));
             }
         }
     }
 }
 
 /// Sessions that nobody can ask for any more go from the child too. Without one they wait for the next.
-async fn delete_removed(mut removals_rx: mpsc::Receiver<String>, around: Surroundings) {
-    let stop = around.shutdown.gone.clone();
-    let mut links = around.links.clone();
+async fn delete_removed(mut removals_rx: mpsc::Receiver<String>, context: Context) {
+    let stop = context.shutdown.gone.clone();
+    let mut links = context.links.clone();
     let delete = async {
         while let Some(remote_id) = removals_rx.recv().await {
             let Ok(link) = links
@@ -101,7 +105,7 @@ async fn delete_removed(mut removals_rx: mpsc::Receiver<String>, around: Surroun
             };
             let Some(link) = link else { continue };
             match link.client.delete_session(&remote_id).await {
-                Ok(()) => around.switchboard.forget(&remote_id),
+                Ok(()) => context.demux.forget(&remote_id),
                 Err(error) => tracing::debug!(%error, "an old session stays in the engine"),
             }
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::switchboard::{Item, Switchboard};
+use super::demux::{Demux, Item};
 use crate::engine::Snapshot;
 use crate::id::Generation;
 use crate::opencode::Client;
@@ -32,7 +32,7 @@ pub(super) type Watch = watch::Receiver<Option<Link>>;
 /// Follows the engine until `stop`.
 pub(super) async fn keep(
     mut engine: watch::Receiver<Snapshot>,
-    switchboard: Switchboard,
+    demux: Demux,
     link_tx: watch::Sender<Option<Link>>,
     workspace: PathBuf,
     stop: CancellationToken,
@@ -47,8 +47,8 @@ pub(super) async fn keep(
             tokio::select! {
                 _ = over => {}
                 () = async {
-                    remember_earlier(&link, &switchboard, &workspace).await;
-                    listen(&link, &switchboard, &link_tx).await;
+                    remember_earlier(&link, &demux, &workspace).await;
+                    listen(&link, &demux, &link_tx).await;
                 } => {}
             }
             link_tx.send_replace(None);
@@ -59,15 +59,15 @@ pub(super) async fn keep(
 }
 
 /// Sessions of earlier lives of this sidecar are in the child as well. Those of earlier children are known.
-async fn remember_earlier(link: &Link, switchboard: &Switchboard, workspace: &Path) {
+async fn remember_earlier(link: &Link, demux: &Demux, workspace: &Path) {
     match link.client.sessions(workspace).await {
         Ok(sessions) => {
-            let known = switchboard.sessions();
+            let known = demux.sessions();
             for session in sessions {
                 if known.contains(&session.id) {
                     continue;
                 }
-                switchboard.remember(&session.id, [session.id.clone()]);
+                demux.remember(&session.id, [session.id.clone()]);
             }
         }
         Err(error) => tracing::debug!(%error, "the engine's earlier sessions are not known"),
@@ -86,26 +86,26 @@ async fn next(engine: &mut watch::Receiver<Snapshot>) -> Option<Link> {
 }
 
 /// Reads the feed, and opens it again when it breaks. Ends only with the child.
-async fn listen(link: &Link, switchboard: &Switchboard, link_tx: &watch::Sender<Option<Link>>) {
+async fn listen(link: &Link, demux: &Demux, link_tx: &watch::Sender<Option<Link>>) {
     loop {
         match link.client.feed().await {
             Err(error) => tracing::debug!(%error, "the engine's event stream is not open yet"),
             Ok(mut feed) => {
                 if link_tx.borrow().is_some() {
                     tracing::info!("the engine's event stream is open again");
-                    switchboard.tell_all(|| Item::Back).await;
+                    demux.tell_all(|| Item::Back).await;
                 } else {
                     // Only now: what a prompt causes must not be missed.
                     link_tx.send_replace(Some(link.clone()));
                 }
                 let error = loop {
                     match feed.next().await {
-                        Ok(envelope) => switchboard.route(envelope.event).await,
+                        Ok(envelope) => demux.route(envelope.event).await,
                         Err(error) => break error,
                     }
                 };
                 tracing::warn!(%error, "lost the engine's event stream; opening it again");
-                switchboard.tell_all(|| Item::Lost).await;
+                demux.tell_all(|| Item::Lost).await;
             }
         }
         tokio::time::sleep(REOPEN).await;

@@ -5,15 +5,15 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::Config;
-use super::dispatch::Surroundings;
+use super::demux::Subscription;
+use super::dispatch::Context;
 use super::instructions::system_prompt;
 use super::link::Link;
+use super::prompt::{PromptText, RESUME};
 use super::resync;
-use super::switchboard::Place;
-use super::words::{RESUME, Words};
 use crate::clock::Timestamp;
 use crate::engine::Busy;
-use crate::gateway::{self, Grant, Route};
+use crate::gateway::{self, Grant, Route, Spent};
 use crate::opencode::{CallError, NewSession, Rule};
 use crate::session::{CreateError, Request};
 use crate::tool::Tools;
@@ -35,14 +35,22 @@ pub(super) struct Opened {
     pub(super) link: Link,
     pub(super) busy: Busy,
     pub(super) remote_id: String,
-    pub(super) place: Place,
+    pub(super) subscription: Subscription,
     pub(super) grant: Grant,
-    pub(super) words: Words,
+    pub(super) prompt_text: PromptText,
     /// The newest message of the turns before, of a session that had some.
     pub(super) before: Option<String>,
     pub(super) translator: Translator,
     /// What the beginning of the turn has to publish.
     pub(super) batch: Batch,
+}
+
+/// What the session had before this turn.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Earlier {
+    /// OpenCode's id of it, perhaps from an earlier life of this sidecar. `None`: it is new.
+    pub(super) remote_id: Option<String>,
+    pub(super) spent: Spent,
 }
 
 /// Why a turn did not begin, as far as the child is concerned.
@@ -51,21 +59,21 @@ enum OpenError {
     Abandoned,
 }
 
-/// Begins the turn that `request` asks for: the first one of a new session, or another one of the session
-/// that OpenCode has as `remote_id`, perhaps from an earlier life of this sidecar.
+/// Begins the turn that `request` asks for: the first one of a new session, or another one of an `earlier`.
 ///
 /// Nobody may drop this in the middle: OpenCode could be making a session whose id only its answer says.
 /// Who does not want the turn any more cancels `abandoned`, and waits until what was begun is undone.
 pub(super) async fn open(
     request: Request,
-    remote_id: Option<String>,
-    around: Surroundings,
+    earlier: Earlier,
+    context: Context,
     abandoned: CancellationToken,
 ) -> Result<Opened, CreateError> {
     let opening = Opening {
         request: &request,
-        remote_id: remote_id.as_deref(),
-        around: &around,
+        remote_id: earlier.remote_id.as_deref(),
+        spent: earlier.spent,
+        context: &context,
         abandoned: &abandoned,
     };
     opening.begin().await
@@ -80,7 +88,8 @@ pub(super) fn late() -> CreateError {
 struct Opening<'a> {
     request: &'a Request,
     remote_id: Option<&'a str>,
-    around: &'a Surroundings,
+    spent: Spent,
+    context: &'a Context,
     abandoned: &'a CancellationToken,
 }
 
@@ -128,7 +137,7 @@ impl Opening<'_> {
     }
 
     async fn begin_on(self, link: Link) -> Result<Opened, OpenError> {
-        let busy = self.around.engine.turn();
+        let busy = self.context.engine.turn();
         match self.remote_id {
             Some(remote_id) => self.begin_again(link, busy, remote_id).await,
             None => self.begin_new(link, busy).await,
@@ -142,7 +151,7 @@ impl Opening<'_> {
         busy: Busy,
         remote_id: &str,
     ) -> Result<Opened, OpenError> {
-        let workspace = &self.around.config.workspace;
+        let workspace = &self.context.config.workspace;
         // Whatever an earlier turn left running: a prompt would wait for its end, and what it says until
         // then is not of this turn.
         resync::quiet(&link, remote_id, workspace).await;
@@ -150,9 +159,9 @@ impl Opening<'_> {
         let told = prompt(
             link.clone(),
             busy,
-            self.request,
+            (self.request, self.spent),
             (remote_id.to_owned(), before),
-            self.around,
+            self.context,
         );
         if let Some(opened) = self.abandoned.run_until_cancelled(told).await {
             return Ok(opened?);
@@ -165,7 +174,7 @@ impl Opening<'_> {
     async fn begin_new(self, link: Link, busy: Busy) -> Result<Opened, OpenError> {
         let tools = self.request.tools.as_ref();
         let new = NewSession {
-            directory: &self.around.config.workspace,
+            directory: &self.context.config.workspace,
             title: &self.request.id,
             rules: rules(tools),
             metadata: tools.map_or(
@@ -177,9 +186,9 @@ impl Opening<'_> {
         let told = prompt(
             link.clone(),
             busy,
-            self.request,
+            (self.request, self.spent),
             (remote_id.clone(), None),
-            self.around,
+            self.context,
         );
         let (error, prompted) = match self.abandoned.run_until_cancelled(told).await {
             Some(Ok(opened)) => return Ok(opened),
@@ -189,14 +198,14 @@ impl Opening<'_> {
         if prompted && let Err(error) = link.client.abort(&remote_id, ABORT).await {
             tracing::warn!(%error, "the engine did not abort a turn that nobody wants any more");
         }
-        delete(&link, remote_id, self.around).await;
+        delete(&link, remote_id, self.context).await;
         Err(error)
     }
 
     /// The present child, or the next one if it comes soon, once there is memory for one more session.
     async fn wait_for_link(self) -> Result<Link, CreateError> {
-        let engine = &self.around.engine;
-        let mut links = self.around.links.clone();
+        let engine = &self.context.engine;
+        let mut links = self.context.links.clone();
         let waiting = async {
             loop {
                 engine.room().await;
@@ -207,7 +216,7 @@ impl Opening<'_> {
                 }
             }
         };
-        let mut workspace = self.around.workspace.clone();
+        let mut workspace = self.context.workspace.clone();
         tokio::select! {
             biased;
             () = self.abandoned.cancelled() => return Err(CreateError::Cancelled),
@@ -215,7 +224,7 @@ impl Opening<'_> {
                 return Err(CreateError::WorkspaceUnavailable(sentence));
             }
             link = waiting => return link.ok_or(CreateError::ShuttingDown),
-            () = tokio::time::sleep(self.around.config.engine_wait) => {}
+            () = tokio::time::sleep(self.context.config.engine_wait) => {}
         }
         let reason = engine
             .not_ready(Instant::now())
@@ -243,15 +252,15 @@ async fn workspace_problem(workspace: &mut workspace::Watch) -> String {
 }
 
 /// Deletes a session that nobody will ask for; the next child does it if this one does not answer.
-async fn delete(link: &Link, remote_id: String, around: &Surroundings) {
+async fn delete(link: &Link, remote_id: String, context: &Context) {
     if let Err(error) = link.client.delete_session(&remote_id).await {
         tracing::debug!(%error, "a session that did not begin is deleted later");
-        around.registry.delete_remote(remote_id);
+        context.registry.delete_remote(remote_id);
     }
 }
 
 /// Ends a turn that began in the moment in which nobody wanted it any more.
-pub(super) async fn undo(opened: Opened, new: bool, around: &Surroundings) {
+pub(super) async fn undo(opened: Opened, new: bool, context: &Context) {
     let Opened {
         link,
         remote_id,
@@ -263,7 +272,7 @@ pub(super) async fn undo(opened: Opened, new: bool, around: &Surroundings) {
     }
     drop(grant);
     if new {
-        delete(&link, remote_id, around).await;
+        delete(&link, remote_id, context).await;
     }
 }
 
@@ -271,22 +280,22 @@ pub(super) async fn undo(opened: Opened, new: bool, around: &Surroundings) {
 async fn prompt(
     link: Link,
     busy: Busy,
-    request: &Request,
+    (request, spent): (&Request, Spent),
     (remote_id, before): (String, Option<String>),
-    around: &Surroundings,
+    context: &Context,
 ) -> Result<Opened, CallError> {
-    let place = around.switchboard.register(&remote_id);
-    let grant = around.gateway.register(route(request, &remote_id));
-    let (settings, now) = (settings(&around.config, &remote_id), Timestamp::now());
+    let subscription = context.demux.register(&remote_id);
+    let grant = context.gateway.register(route(request, &remote_id, spent));
+    let (settings, now) = (settings(&context.config, &remote_id), Timestamp::now());
     let mut translator = Translator::restore(settings, Vec::new(), before.clone(), now);
     let mut batch = Batch::default();
     translator.begin_turn(now, &mut batch);
 
-    let workspace = around
+    let workspace = context
         .config
         .instructions
-        .then_some(around.config.workspace.as_path());
-    let words = Words {
+        .then_some(context.config.workspace.as_path());
+    let prompt_text = PromptText {
         text: match &*request.prompt {
             "" => RESUME.to_owned(),
             prompt => prompt.to_owned(),
@@ -294,15 +303,15 @@ async fn prompt(
         system: system_prompt(request.system_prompt.as_deref(), workspace).await,
     };
     link.client
-        .prompt(&remote_id, &words.prompt(grant.model_ref()))
+        .prompt(&remote_id, &prompt_text.prompt(grant.model_ref()))
         .await?;
     Ok(Opened {
         link,
         busy,
         remote_id,
-        place,
+        subscription,
         grant,
-        words,
+        prompt_text,
         before,
         translator,
         batch,
@@ -324,7 +333,7 @@ fn rules(tools: Option<&Tools>) -> Vec<Rule> {
         .collect()
 }
 
-fn route(request: &Request, remote_id: &str) -> Route {
+fn route(request: &Request, remote_id: &str, spent: Spent) -> Route {
     let model = &request.model;
     Route {
         session: remote_id.to_owned(),
@@ -340,7 +349,7 @@ fn route(request: &Request, remote_id: &str) -> Route {
             max_total_tokens: model.max_total_tokens,
             max_calls: model.max_calls,
         },
-        spent: gateway::Usage::default(),
+        spent,
     }
 }
 

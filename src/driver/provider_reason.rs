@@ -24,6 +24,7 @@ fn explained(failure: Failure, last: LastError) -> Failure {
             | Code::ProviderRateLimited
             | Code::ProviderUnavailable
             | Code::ProviderError
+            | Code::ProviderBadAnswer
             | Code::ProviderQuota),
             _,
         ) => code,

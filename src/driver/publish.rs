@@ -4,13 +4,13 @@ use std::time::Instant;
 
 use super::translate::Batch;
 use crate::event::{Body, Event, State};
-use crate::session::{Problem, Seat, Status};
+use crate::session::{Problem, Status, TurnHandle};
 
 /// Small texts that wait together become one event up to this size.
 const MERGE: usize = 16 << 10;
 
 /// Publishes the events of `batch`, in order, and keeps the session's status in step.
-pub(super) fn publish(seat: &Seat, batch: &mut Batch) {
+pub(super) fn publish(turn_handle: &TurnHandle, batch: &mut Batch) {
     let mut waiting: Option<Event> = None;
     for event in batch.events.drain(..) {
         let next = match &mut waiting {
@@ -18,23 +18,23 @@ pub(super) fn publish(seat: &Seat, batch: &mut Batch) {
             None => Some(event),
         };
         if let Some(before) = next.and_then(|next| waiting.replace(next)) {
-            append(seat, &before);
+            append(turn_handle, &before);
         }
     }
     if let Some(event) = waiting {
-        append(seat, &event);
+        append(turn_handle, &event);
     }
 }
 
 /// Its note holds once all its pieces are in the log.
-fn append(seat: &Seat, event: &Event) {
+fn append(turn_handle: &TurnHandle, event: &Event) {
     // Before the log: whoever sees the terminal event and asks for the status finds the end.
-    seat.update(|status| note(status, event));
+    turn_handle.update(|status| note(status, event));
     let note = event
         .note
         .as_ref()
         .map(|note| (note.part.clone(), note.value));
-    seat.append(&event.encode(), note);
+    turn_handle.append(&event.encode(), note);
 }
 
 /// What an event says about the session's status.

@@ -8,59 +8,59 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::closing;
-use super::dispatch::Surroundings;
+use super::demux::Demux;
+use super::dispatch::Context;
 use super::ending;
 use super::link::{self, Link};
 use super::opening;
 use super::publish::publish;
 use super::resync::{self, Found};
-use super::switchboard::Switchboard;
 use super::translate::{Batch, End, Translator};
 use crate::clock::Timestamp;
 use crate::event::{Body, Event, Phase, State, Status};
 use crate::opencode::types::SessionInfo;
-use crate::session::{Interrupted, Seat};
+use crate::session::{Interrupted, TurnHandle};
 
 /// How long the end of the turn waits for an engine that may never come up.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// What it takes to ask. A part of [`Surroundings`].
+/// What it takes to ask. A part of [`Context`].
 #[derive(Clone, Copy)]
 struct Means<'a> {
     links: &'a link::Watch,
-    switchboard: &'a Switchboard,
+    demux: &'a Demux,
     workspace: &'a Path,
 }
 
 /// Ends a turn that another process began. It comes to its end whatever the engine does.
-pub(super) async fn run(turn: Interrupted, mut seat: Seat, around: Surroundings) {
+pub(super) async fn run(turn: Interrupted, mut turn_handle: TurnHandle, context: Context) {
     tracing::info!(
-        session.id = seat.session.id,
+        session.id = turn_handle.session.id,
         session.remote_id = turn.remote_id,
         "a turn was interrupted by the end of the sidecar; looking for the rest of it"
     );
     let mut batch = Batch::default();
     batch.events.push(recovering());
-    publish(&seat, &mut batch);
+    publish(&turn_handle, &mut batch);
     // Who cancels has his answer when the turn has ended.
     let mut waiting = None;
     let (mut translator, end) = tokio::select! {
-        told = recover(&turn, &around) => {
+        told = recover(&turn, &context) => {
             let (translator, mut events, end) = told;
             batch.events.append(&mut events);
             (translator, end)
         }
-        command = seat.commands_rx.recv() => {
+        command = turn_handle.commands_rx.recv() => {
             waiting = command;
-            (restore(&turn, &around), End::Cancelled)
+            (restore(&turn, &context), End::Cancelled)
         }
     };
     let (usage, (files, _)) = (translator.usage(), translator.files(false));
-    seat.update(|status| (status.usage, status.files_modified) = (usage, files));
+    turn_handle.update(|status| (status.usage, status.files_modified) = (usage, files));
     translator.finish(end, false, Timestamp::now(), &mut batch);
     closing::note_deleted(&mut batch).await;
-    publish(&seat, &mut batch);
-    around.registry.ended();
+    publish(&turn_handle, &mut batch);
+    context.registry.ended();
     drop(waiting);
 }
 
@@ -80,9 +80,9 @@ fn recovering() -> Event {
     }
 }
 
-fn restore(turn: &Interrupted, around: &Surroundings) -> Translator {
+fn restore(turn: &Interrupted, context: &Context) -> Translator {
     Translator::restore(
-        opening::settings(&around.config, &turn.remote_id),
+        opening::settings(&context.config, &turn.remote_id),
         turn.notes.clone(),
         turn.before.clone(),
         turn.began,
@@ -90,19 +90,19 @@ fn restore(turn: &Interrupted, around: &Surroundings) -> Translator {
 }
 
 /// What is left to tell of the turn, and how it ended. At once in a shutdown.
-async fn recover(turn: &Interrupted, around: &Surroundings) -> (Translator, Vec<Event>, End) {
+async fn recover(turn: &Interrupted, context: &Context) -> (Translator, Vec<Event>, End) {
     let means = Means {
-        links: &around.links,
-        switchboard: &around.switchboard,
-        workspace: &around.config.workspace,
+        links: &context.links,
+        demux: &context.demux,
+        workspace: &context.config.workspace,
     };
     let (root, before) = (&*turn.remote_id, turn.before.as_deref());
     let found = means.find(root);
     let found = tokio::select! {
         found = tokio::time::timeout(PATIENCE, found) => found.unwrap_or((Vec::new(), Found::Nothing)),
-        () = around.shutdown.halt.cancelled() => (Vec::new(), Found::Nothing),
+        () = context.shutdown.halt.cancelled() => (Vec::new(), Found::Nothing),
     };
-    tell(restore(turn, around), (root, before), found)
+    tell(restore(turn, context), (root, before), found)
 }
 
 /// Applies what is stored, and closes what is open.
@@ -169,7 +169,7 @@ impl Means<'_> {
         let subagents = resync::subagents(link, root).await;
         let mut family = vec![(root.to_owned(), None)];
         family.extend(subagents.iter().map(|info| (info.id.clone(), None)));
-        let found = resync::look_up(link, root, &family, self.switchboard).await;
+        let found = resync::look_up(link, root, &family, self.demux).await;
         (subagents, found)
     }
 }

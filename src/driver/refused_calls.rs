@@ -16,7 +16,7 @@ pub(super) fn restore(events: &mut [Event], written: impl Fn(&str) -> Option<Str
             continue;
         };
         if call.args.get() == "{}"
-            && let Some(args) = written(&call.call_id).and_then(json)
+            && let Some(args) = written(&call.call_id).as_deref().and_then(json)
         {
             call.args = Arc::from(args);
         }
@@ -24,12 +24,12 @@ pub(super) fn restore(events: &mut [Event], written: impl Fn(&str) -> Option<Str
 }
 
 /// The arguments as they are, or as a text where they are no JSON.
-fn json(text: String) -> Option<Box<RawValue>> {
+fn json(text: &str) -> Option<Box<RawValue>> {
     if text.trim().is_empty() {
         return None;
     }
-    RawValue::from_string(text.clone())
-        .or_else(|_| serde_json::value::to_raw_value(&text))
+    RawValue::from_string(text.to_owned())
+        .or_else(|_| serde_json::value::to_raw_value(text))
         .ok()
 }
 

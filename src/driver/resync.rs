@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
+use super::demux::Demux;
 use super::link::Link;
-use super::switchboard::Switchboard;
 use crate::opencode::CallError;
 use crate::opencode::types::{HistoryItem, Message, SessionInfo, SessionStatus};
 
@@ -49,12 +49,12 @@ pub(super) async fn look_up(
     link: &Link,
     root: &str,
     family: &[(String, Option<u64>)],
-    switchboard: &Switchboard,
+    demux: &Demux,
 ) -> Found {
     for attempt in 1..=ATTEMPTS {
         match link.client.has_session(root).await {
             Ok(true) => {
-                let others = switchboard.others(family);
+                let others = demux.others(family);
                 let missed = ask(link.clone(), family.to_vec(), others).await;
                 if missed.whole || attempt == ATTEMPTS {
                     return Found::Stored(missed);

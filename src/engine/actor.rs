@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::child::{Child, End, StartError, Surroundings, sweep, sweep_all, sweep_earlier};
+use super::child::{Child, Context, End, StartError, sweep, sweep_all, sweep_earlier};
 use super::environment::Preparation;
 use super::guard::{self, Recycling};
 use super::handle::Wish;
@@ -30,7 +30,7 @@ const LAST_SWEEPS: usize = 2;
 const BETWEEN_SWEEPS: Duration = Duration::from_millis(100);
 
 pub(super) struct Actor {
-    around: Surroundings,
+    context: Context,
     workspace: workspace::Watch,
     wishes_rx: mpsc::Receiver<Wish>,
     recycling_rx: watch::Receiver<Option<Recycling>>,
@@ -74,13 +74,13 @@ enum Interruption {
 
 impl Actor {
     pub(super) fn new(
-        around: Surroundings,
+        context: Context,
         workspace: workspace::Watch,
         (wishes_rx, recycling_rx): (mpsc::Receiver<Wish>, watch::Receiver<Option<Recycling>>),
         snapshot_tx: watch::Sender<Snapshot>,
         shutdown: Shutdown,
     ) -> Self {
-        let config = &around.config;
+        let config = &context.config;
         let budget = Budget::new(backoff::Limits {
             min: config.backoff_min,
             max: config.backoff_max,
@@ -90,7 +90,7 @@ impl Actor {
         });
         let port = config.port;
         Self {
-            around,
+            context,
             workspace,
             wishes_rx,
             recycling_rx,
@@ -105,7 +105,7 @@ impl Actor {
     }
 
     pub(super) async fn run(mut self) {
-        self.swept = sweep_earlier(&self.around.nursery).await;
+        self.swept = sweep_earlier(&self.context.reaper).await;
         let mut next = Next::Start {
             attempt: 0,
             wish: None,
@@ -123,7 +123,7 @@ impl Actor {
             if self.swept.ended() {
                 break;
             }
-            self.swept = sweep_all(&self.around.nursery).await;
+            self.swept = sweep_all(&self.context.reaper).await;
         }
         self.publish(State::Stopped);
     }
@@ -148,7 +148,7 @@ impl Actor {
                 State::Failed {
                     until: Some(Instant::now() + delay),
                 },
-                self.around.config.restart_budget + 1,
+                self.context.config.restart_budget + 1,
                 delay,
             ),
         };
@@ -201,25 +201,25 @@ impl Actor {
         });
         let spawned = {
             let Self {
-                around,
+                context,
                 preparation,
                 port,
                 wishes_rx,
                 shutdown,
                 ..
             } = &mut *self;
-            let spawning = Child::spawn(around, preparation, *port);
+            let spawning = Child::spawn(context, preparation, *port);
             unless_interrupted(spawning, wishes_rx, shutdown, *port, &mut wish).await
         };
         let mut child = match spawned {
             Ok(Ok(child)) => child,
             Ok(Err(error)) => {
-                self.swept = sweep(&self.around.nursery).await;
+                self.swept = sweep(&self.context.reaper).await;
                 return self.failed(&error, wish);
             }
             Err(interruption) => {
                 self.publish(State::Stopping);
-                self.swept = sweep(&self.around.nursery).await;
+                self.swept = sweep(&self.context.reaper).await;
                 return self.obey(interruption);
             }
         };
@@ -233,14 +233,14 @@ impl Actor {
             .send_modify(|snapshot| snapshot.process = Some(process));
         let ready = {
             let Self {
-                around,
+                context,
                 workspace,
                 port,
                 wishes_rx,
                 shutdown,
                 ..
             } = &mut *self;
-            let readying = child.ready(around, workspace);
+            let readying = child.ready(context, workspace);
             unless_interrupted(readying, wishes_rx, shutdown, *port, &mut wish).await
         };
         match ready {
@@ -263,10 +263,10 @@ impl Actor {
     async fn end_leftovers(&mut self, wish: &mut Option<Wish>) -> Result<(), Interruption> {
         while !self.swept.ended() {
             self.publish(State::Sweeping);
-            let nursery = self.around.nursery.clone();
+            let reaper = self.context.reaper.clone();
             let sweeping = async {
                 tokio::time::sleep(BETWEEN_SWEEPS).await;
-                sweep_all(&nursery).await
+                sweep_all(&reaper).await
             };
             let Self {
                 wishes_rx,
@@ -280,13 +280,13 @@ impl Actor {
     }
 
     async fn serve(&mut self, mut child: Child, ready: Ready) -> Next {
-        let around = self.around.clone();
+        let context = self.context.clone();
         // Outside the loop: somebody who asks often must not keep it from counting.
-        let mut wedged = pin!(wedged(&ready, &around.config));
+        let mut wedged = pin!(wedged(&ready, &context.config));
         let mut told = pin!(guard::told(self.recycling_rx.clone(), self.generation));
         loop {
             let end = tokio::select! {
-                end = child.wait(&around.nursery) => end,
+                end = child.wait(&context.reaper) => end,
                 end = &mut wedged => end,
                 wish = &mut told => return self.recycle(child, wish).await,
                 interruption = self.interruption() => match interruption {
@@ -343,7 +343,7 @@ impl Actor {
 
     /// Stops it in good order, until `hurry`.
     async fn stop_until(&mut self, child: Child, hurry: &CancellationToken) {
-        self.swept = child.stop(&self.around, hurry).await;
+        self.swept = child.stop(&self.context, hurry).await;
         self.snapshot_tx
             .send_modify(|snapshot| snapshot.process = None);
     }

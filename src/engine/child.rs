@@ -15,11 +15,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::environment::{self, Home, Preparation, PrepareError};
-use super::nursery::{Nursery, Scope, pid_of};
 use super::output::{self, Announced, Tail};
+use super::reaper::{Reaper, Scope, pid_of};
+use super::runners::Runners;
 use super::state::Ready;
 use super::sweep::Swept;
-use super::{Briefings, Config, git};
+use super::{ChildConfigs, Config, git};
 use crate::opencode::{self, CallError, Client, NewSession};
 use crate::secret::Secret;
 use crate::workspace;
@@ -47,6 +48,8 @@ pub(super) enum StartError {
     Prepare(PrepareError),
     #[error("its directories were not prepared within {} s: the disk of {} does not answer", .within.as_secs(), .path.display())]
     Stuck { within: Duration, path: PathBuf },
+    #[error("it is not started: {0}")]
+    Sandbox(String),
     #[error("it could not be spawned: {0}")]
     Spawn(io::Error),
     #[error("it {} before it was ready{}", .0.how, .0.last_words)]
@@ -97,14 +100,15 @@ pub(super) struct Child {
 
 /// What all children share.
 #[derive(Clone, Debug)]
-pub(super) struct Surroundings {
+pub(super) struct Context {
     pub(super) config: Config,
     /// The path of our binary, as the child can run it.
     pub(super) own_binary: String,
     pub(super) home: Home,
     pub(super) mark: String,
-    pub(super) nursery: Nursery,
-    pub(super) briefings: Briefings,
+    pub(super) reaper: Reaper,
+    pub(super) runners: Runners,
+    pub(super) child_configs: ChildConfigs,
     pub(super) tracker: TaskTracker,
 }
 
@@ -113,55 +117,60 @@ pub(super) struct Surroundings {
 impl Child {
     /// May be dropped at any point: what was spawned by then dies, and the next sweep finds its rest.
     pub(super) async fn spawn(
-        around: &Surroundings,
+        context: &Context,
         preparation: &mut Preparation,
         port: u16,
     ) -> Result<Self, StartError> {
-        let within = around.config.start_timeout;
+        if let Some(reason) = context.runners.report().refusal() {
+            return Err(StartError::Sandbox(reason));
+        }
+        let within = context.config.start_timeout;
         let deadline = tokio::time::Instant::now() + within;
-        tokio::time::timeout_at(deadline, preparation.of(&around.home))
+        tokio::time::timeout_at(deadline, preparation.of(&context.home))
             .await
             .map_err(|_| StartError::Stuck {
                 within,
-                path: around.home.root().to_owned(),
+                path: context.home.root().to_owned(),
             })?
             .map_err(StartError::Prepare)?;
         let password = Secret::random();
-        let briefing = around.briefings.next();
+        let child_config = context.child_configs.next();
         // A pair of sockets and not a pipe: the end that a process holds of a pipe can be opened a second
         // time through `/proc` by others of its user, as long as the process is not closed to inspection.
         let (ours, theirs) = UnixStream::pair().map_err(StartError::Spawn)?;
         let command = environment::command(
-            &around.config,
-            &around.home,
-            &around.mark,
+            &context.config,
+            &context.home,
+            &context.mark,
             port,
             theirs.into(),
+            context.runners.policy(),
         );
-        let spawned = tokio::time::timeout_at(deadline, around.nursery.spawn(command)).await;
+        let spawned = tokio::time::timeout_at(deadline, context.reaper.spawn(command)).await;
         let mut process = spawned
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
             .map_err(StartError::Spawn)?;
         let pid =
             pid_of(&process).ok_or_else(|| StartError::Spawn(io::Error::other("it has no pid")))?;
+        context.runners.serve(pid);
 
         let (announced_tx, announced_rx) = watch::channel(Announced::default());
         let tail = Tail::default();
-        let secrets = vec![password.clone(), briefing.token];
+        let secrets = vec![password.clone(), child_config.token];
         if let Some(stdout) = process.stdout.take() {
-            around
+            context
                 .tracker
                 .spawn(output::stdout(stdout, secrets.clone(), announced_tx));
         }
         let stderr = process.stderr.take().map(|stderr| {
-            around
+            context
                 .tracker
                 .spawn(output::stderr(stderr, secrets, tail.clone()))
         });
-        let git = [around.own_binary.as_str(), git::NAME];
-        let secrets = opencode::config::secrets(&password, &briefing.configuration, &git);
+        let git = [context.own_binary.as_str(), git::NAME];
+        let secrets = opencode::config::secrets(&password, &child_config.configuration, &git);
         let handing_over = hand_over(ours, announced_rx.clone(), secrets);
-        around.tracker.spawn(handing_over);
+        context.tracker.spawn(handing_over);
         Ok(Self {
             process,
             pid,
@@ -179,17 +188,17 @@ impl Child {
     /// child stays whole and can be stopped.
     pub(super) async fn ready(
         &mut self,
-        around: &Surroundings,
+        context: &Context,
         workspace: &mut workspace::Watch,
     ) -> Result<Ready, StartError> {
-        let (limit, deadline) = (around.config.start_timeout, self.deadline);
+        let (limit, deadline) = (context.config.start_timeout, self.deadline);
         let announced = tokio::select! {
             announced = self.announced_rx.wait_for(|announced| announced.address.is_some()) => {
                 announced.ok().map(|announced| *announced)
             }
             // The arms below watch for the end; a closed stdout alone says nothing.
             () = tokio::time::sleep_until(deadline) => None,
-            _ = around.nursery.wait(&mut self.process, self.pid) => None,
+            _ = context.reaper.wait(&mut self.process, self.pid) => None,
         };
         let Some(Announced {
             address: Some(address),
@@ -197,7 +206,7 @@ impl Child {
         }) = announced
         else {
             return Err(
-                match tokio::time::timeout_at(deadline, self.wait(&around.nursery)).await {
+                match tokio::time::timeout_at(deadline, self.wait(&context.reaper)).await {
                     Ok(end) => StartError::Exited(end),
                     Err(_) => StartError::Silent(limit),
                 },
@@ -214,7 +223,7 @@ impl Child {
             // No restart mends a missing mount, so this waits, and `/ready` names the mount meanwhile.
             // A closed channel is the program's end, where somebody drops this future.
             drop(workspace.wait_for(workspace::Checked::is_ok).await);
-            match tokio::time::timeout(left, warm_up(&client, &around.config)).await {
+            match tokio::time::timeout(left, warm_up(&client, &context.config)).await {
                 Ok(warm) => warm.map_err(StartError::WarmUp)?,
                 Err(_) => return Err(StartError::Cold(limit)),
             }
@@ -226,13 +235,13 @@ impl Child {
         };
         tokio::select! {
             ready = warming => ready,
-            end = self.wait(&around.nursery) => Err(StartError::Exited(end)),
+            end = self.wait(&context.reaper) => Err(StartError::Exited(end)),
         }
     }
 
     /// Waits for the end and says how it came. Cancel-safe: called again, it goes on.
-    pub(super) async fn wait(&mut self, nursery: &Nursery) -> End {
-        let status = nursery.wait(&mut self.process, self.pid).await;
+    pub(super) async fn wait(&mut self, reaper: &Reaper) -> End {
+        let status = reaper.wait(&mut self.process, self.pid).await;
         if let Some(stderr) = &mut self.stderr {
             // An orphaned tool may hold the pipe open: then what was read so far has to do.
             if tokio::time::timeout(LAST_WORDS, &mut *stderr).await.is_ok() {
@@ -248,20 +257,20 @@ impl Child {
 
     /// The ladder: dispose, TERM, KILL, sweep. Each rung has its deadline; `hurry` skips to KILL.
     /// Returns what became of the processes that outlived the child.
-    pub(super) async fn stop(mut self, around: &Surroundings, hurry: &CancellationToken) -> Swept {
+    pub(super) async fn stop(mut self, context: &Context, hurry: &CancellationToken) -> Swept {
         if let Some(client) = self.client.clone() {
             tokio::select! {
                 disposed = client.dispose(DISPOSE) => if let Err(error) = disposed {
                     tracing::debug!(%error, "the engine did not end its tools");
                 },
                 () = hurry.cancelled() => {}
-                _ = around.nursery.wait(&mut self.process, self.pid) => {}
+                _ = context.reaper.wait(&mut self.process, self.pid) => {}
             }
         }
         self.signal(Signal::TERM);
         let exited = tokio::select! {
-            _ = around.nursery.wait(&mut self.process, self.pid) => true,
-            () = tokio::time::sleep(around.config.stop_timeout) => false,
+            _ = context.reaper.wait(&mut self.process, self.pid) => true,
+            () = tokio::time::sleep(context.config.stop_timeout) => false,
             () = hurry.cancelled() => false,
         };
         if !exited {
@@ -270,7 +279,7 @@ impl Child {
                 "the engine did not leave when asked; killing it"
             );
             self.signal(Signal::KILL);
-            let death = around.nursery.wait(&mut self.process, self.pid);
+            let death = context.reaper.wait(&mut self.process, self.pid);
             if tokio::time::timeout(DEATH, death).await.is_err() {
                 tracing::error!(
                     child.pid = self.pid.as_raw_nonzero(),
@@ -278,7 +287,7 @@ impl Child {
                 );
             }
         }
-        sweep(&around.nursery).await
+        sweep(&context.reaper).await
     }
 
     /// To the whole group: the tools of a healthy OpenCode have groups of their own, but what it
@@ -316,20 +325,20 @@ async fn hand_over(
 }
 
 /// Ends what the child left behind.
-pub(super) async fn sweep(nursery: &Nursery) -> Swept {
-    report(nursery.sweep(Scope::Leftovers).await)
+pub(super) async fn sweep(reaper: &Reaper) -> Swept {
+    report(reaper.sweep(Scope::Leftovers).await)
 }
 
 /// Ends what a sidecar that was killed left behind.
-pub(super) async fn sweep_earlier(nursery: &Nursery) -> Swept {
-    report(nursery.sweep(Scope::Marked).await)
+pub(super) async fn sweep_earlier(reaper: &Reaper) -> Swept {
+    report(reaper.sweep(Scope::Marked).await)
 }
 
 /// Both of these, until there is nothing for either.
-pub(super) async fn sweep_all(nursery: &Nursery) -> Swept {
-    let earlier = sweep_earlier(nursery).await;
+pub(super) async fn sweep_all(reaper: &Reaper) -> Swept {
+    let earlier = sweep_earlier(reaper).await;
     if earlier.ended() {
-        sweep(nursery).await
+        sweep(reaper).await
     } else {
         earlier
     }

@@ -16,6 +16,7 @@ use tokio::task::{JoinError, JoinHandle};
 use super::process_table::MARK;
 use super::{Config, shim};
 use crate::opencode;
+use crate::sandbox::User;
 use crate::text::plain;
 
 /// Features of OpenCode that reach for the network, or run what lies in the workspace. FACTS §1 tells
@@ -43,19 +44,31 @@ const PRELOAD: &str = "preload.js";
 /// The session database and what of it is not yet in its file. SQLite's third file, `-shm`, is made anew.
 const DATABASE: [&str; 2] = ["opencode.db", "opencode.db-wal"];
 
+/// The home and the temporary folder of the agent's commands. Not the child's own: what a command writes there
+/// must not be read by OpenCode or by the git that OpenCode starts.
+const COMMANDS: [&str; 2] = ["commands/home", "commands/tmp"];
+
 /// Where the child's files live. All of it is ours to wipe but [`DATABASE`].
 #[derive(Clone, Debug)]
 pub(super) struct Home {
     root: PathBuf,
+    /// Whose they are, if not ours.
+    user: Option<User>,
 }
 
 // === impl Home ===
 
 impl Home {
-    pub(super) fn new(data_dir: &Path) -> Self {
+    pub(super) fn new(data_dir: &Path, user: Option<User>) -> Self {
         Self {
             root: data_dir.join("engine"),
+            user,
         }
+    }
+
+    /// The home and the temporary folder of the agent's commands.
+    pub(super) fn of_commands(&self) -> [PathBuf; 2] {
+        COMMANDS.map(|name| self.path(name))
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -88,7 +101,7 @@ impl Home {
         remove_all_but(&opencode, |entry| {
             DATABASE.iter().any(|name| entry.file_name() == *name) && is_only_file(entry)
         })?;
-        for name in ["tmp", "home", "state", "cache"] {
+        for name in ["tmp", "home", "state", "cache"].iter().chain(&COMMANDS) {
             private(&self.path(name))?;
         }
         for (name, text) in opencode::config::folder() {
@@ -97,7 +110,11 @@ impl Home {
             fs::write(&file, text).map_err(at(&file))?;
         }
         let preload = self.path(PRELOAD);
-        fs::write(&preload, opencode::config::PRELOAD).map_err(at(&preload))
+        fs::write(&preload, opencode::config::PRELOAD).map_err(at(&preload))?;
+        match self.user {
+            Some(user) => give(&self.root, user).map_err(at(&self.root)),
+            None => Ok(()),
+        }
     }
 
     fn variables(&self) -> [(&'static str, PathBuf); 7] {
@@ -209,6 +226,17 @@ fn remove(path: &Path) -> Result<(), PrepareError> {
     }
 }
 
+/// Makes `user` the owner of `path` and of all below, never of what a link points to.
+fn give(path: &Path, user: User) -> io::Result<()> {
+    std::os::unix::fs::lchown(path, Some(user.uid), Some(user.gid))?;
+    if fs::symlink_metadata(path)?.is_dir() {
+        for entry in fs::read_dir(path)? {
+            give(&entry?.path(), user)?;
+        }
+    }
+    Ok(())
+}
+
 fn open_up(dir: &Path) -> io::Result<()> {
     fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;
     for entry in fs::read_dir(dir)? {
@@ -220,18 +248,24 @@ fn open_up(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The command that becomes the child, without its secrets; it reads them from `secrets`.
+/// The command that becomes the child, without its secrets; it reads them from `secrets`. `policy` is what it
+/// confines itself by.
 pub(super) fn command(
     config: &Config,
     home: &Home,
     mark: &str,
     port: u16,
     secrets: OwnedFd,
+    policy: &Path,
 ) -> Command {
     let mut command = Command::new("/proc/self/exe");
+    if let Some(user) = config.sandbox.user {
+        command.uid(user.uid).gid(user.gid);
+    }
     command
         .arg(shim::NAME)
         .arg(std::process::id().to_string())
+        .arg(policy)
         .arg(&config.bin)
         .args([
             "serve",
@@ -274,7 +308,7 @@ mod tests {
     #[test]
     fn nothing_but_the_sessions_outlives_a_start() {
         let dir = tempfile::tempdir().unwrap();
-        let home = Home::new(dir.path());
+        let home = Home::new(dir.path(), None);
         home.prepare().unwrap();
         let outside = dir.path().join("outside");
         fs::create_dir(&outside).unwrap();
@@ -321,7 +355,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let journal = dir.path().join("journal.db");
         fs::write(&journal, "journal").unwrap();
-        let home = Home::new(dir.path());
+        let home = Home::new(dir.path(), None);
         let database = home.path("share/opencode/opencode.db");
         for link in [
             std::os::unix::fs::symlink::<PathBuf, PathBuf>,
@@ -346,7 +380,7 @@ mod tests {
     fn the_error_names_the_path() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("engine"), "").unwrap();
-        let error = Home::new(dir.path()).prepare().unwrap_err();
+        let error = Home::new(dir.path(), None).prepare().unwrap_err();
         let path = dir.path().join("engine");
         assert_eq!(
             error.to_string(),

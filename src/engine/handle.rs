@@ -10,16 +10,18 @@ use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
 use super::actor::Actor;
-use super::child::{Surroundings, sweep};
+use super::child::{Context, sweep};
 use super::environment::{self, Home};
 use super::guard::{Guard, Recycling};
 use super::load::{Busy, Load};
 use super::memory::{Memory, Places, Pressure};
-use super::nursery::{Nursery, Scope};
 use super::operation::{Admission, Operation};
+use super::reaper::{Reaper, Scope};
+use super::runners::Runners;
 use super::state::Snapshot;
-use super::{Briefings, Config, OomScore, process_table};
+use super::{ChildConfigs, Config, OomScore, process_table};
 use crate::id::Generation;
+use crate::sandbox;
 use crate::shutdown::Shutdown;
 use crate::workspace;
 
@@ -48,7 +50,8 @@ struct Shared {
     /// The lock covers "look and begin".
     current: Current,
     project_dir: String,
-    nursery: Nursery,
+    reaper: Reaper,
+    sandbox: sandbox::Report,
     recycling_tx: watch::Sender<Option<Recycling>>,
     shutdown: Shutdown,
 }
@@ -89,13 +92,14 @@ pub(crate) struct Status {
     pub(crate) resident_bytes: Option<u64>,
     pub(crate) memory: Option<Memory>,
     pub(crate) project_dir: String,
+    pub(crate) sandbox: sandbox::Report,
 }
 
-/// Starts the nursery and the actor. What an earlier sidecar left behind is ended first. The second
+/// Starts the reaper and the actor. What an earlier sidecar left behind is ended first. The second
 /// part of the answer ends with the actor, and tells whether it panicked.
 pub(crate) fn spawn(
     config: Config,
-    briefings: Briefings,
+    child_configs: ChildConfigs,
     oom_score: Option<OomScore>,
     workspace: workspace::Watch,
     shutdown: Shutdown,
@@ -104,27 +108,31 @@ pub(crate) fn spawn(
     let mark = environment::mark(&config.data_dir)?;
     let own_binary = std::env::current_exe()?.to_string_lossy().into_owned();
     // Before anything is started: later there would be more than guests.
-    let guests = process_table::guests(
+    let earlier = process_table::earlier(
         &process_table::read(&[process_table::our_mark(&mark)]),
         rustix::process::getpid(),
     );
-    let places = Places::of_this_process(config.memory_limit, guests);
-    let nursery = Nursery::start(mark.clone(), oom_score, tracker, shutdown.gone.clone())?;
+    let places = Places::of_this_process(config.memory_limit, earlier);
+    let reaper = Reaper::start(mark.clone(), oom_score, tracker, shutdown.gone.clone())?;
     let (snapshot_tx, snapshot_rx) = watch::channel(Snapshot::new());
     let (wishes_tx, wishes_rx) = mpsc::channel(QUEUE);
     let project_dir = config.workspace.display().to_string();
-    let around = Surroundings {
-        home: Home::new(&config.data_dir),
+    let home = Home::new(&config.data_dir, config.sandbox.user);
+    let runners = Runners::start(&config, &home, &mark, reaper.clone(), tracker, &shutdown)?;
+    let sandbox = runners.report().clone();
+    let context = Context {
+        home,
         config,
+        runners,
         own_binary,
         mark,
-        nursery: nursery.clone(),
+        reaper: reaper.clone(),
         tracker: tracker.clone(),
-        briefings,
+        child_configs,
     };
     let (recycling_tx, recycling_rx) = watch::channel(None);
     let wishes = (wishes_rx, recycling_rx);
-    let actor = Actor::new(around, workspace, wishes, snapshot_tx, shutdown.clone());
+    let actor = Actor::new(context, workspace, wishes, snapshot_tx, shutdown.clone());
     let keeper = tracker.spawn(actor.run());
     let load = Load::default();
     let (memory_tx, memory_rx) = watch::channel(None);
@@ -143,7 +151,8 @@ pub(crate) fn spawn(
         load,
         current: Arc::default(),
         project_dir,
-        nursery,
+        reaper,
+        sandbox,
         recycling_tx,
         shutdown,
     };
@@ -190,11 +199,14 @@ impl Handle {
         self.shared.snapshot_rx.clone()
     }
 
-    /// Ends the commands of these sessions of OpenCode, also those that left its process group. Returns
-    /// how many there were.
+    /// Ends what the commands of these sessions of OpenCode have started, wherever it went. Returns how many
+    /// processes there were. Costs nothing where a session has run no command.
     pub(crate) async fn end_tools(&self, sessions: Vec<String>) -> usize {
+        if !self.shared.reaper.has_runner(&sessions) {
+            return 0;
+        }
         self.shared
-            .nursery
+            .reaper
             .sweep(Scope::Sessions(sessions))
             .await
             .killed
@@ -202,7 +214,8 @@ impl Handle {
 
     /// Why no work can be taken, if so. Cheap: probes ask this.
     pub(crate) fn not_ready(&self, now: Instant) -> Option<String> {
-        self.shared.snapshot_rx.borrow().not_ready(now)
+        let refusal = self.shared.sandbox.refusal();
+        refusal.or_else(|| self.shared.snapshot_rx.borrow().not_ready(now))
     }
 
     /// Says that a turn runs, until what it gets is dropped: a child with turns is not recycled for
@@ -247,7 +260,7 @@ impl Handle {
 
     /// Ends everything of the engine's. Only for when the actor is gone and cannot do it.
     pub(crate) async fn end_all(&self) {
-        sweep(&self.shared.nursery).await;
+        sweep(&self.shared.reaper).await;
     }
 
     pub(crate) fn status(&self) -> Status {
@@ -259,6 +272,7 @@ impl Handle {
             memory: *self.shared.memory_rx.borrow(),
             snapshot,
             project_dir: self.shared.project_dir.clone(),
+            sandbox: self.shared.sandbox.clone(),
         }
     }
 
@@ -326,7 +340,7 @@ impl Drop for Wish {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::Briefings;
+    use crate::engine::ChildConfigs;
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_panic_of_the_actor_shows_in_its_end() {
@@ -334,9 +348,9 @@ mod tests {
         let (tracker, shutdown) = (TaskTracker::new(), Shutdown::default());
         let config = Config::without_child(dir.path());
         let workspace = workspace::spawn(dir.path(), &tracker, shutdown.gone.clone());
-        let briefings = Briefings::new(|| panic!("no briefing"));
+        let child_configs = ChildConfigs::new(|| panic!("no child_config"));
         let (handle, keeper) =
-            spawn(config, briefings, None, workspace, shutdown, &tracker).unwrap();
+            spawn(config, child_configs, None, workspace, shutdown, &tracker).unwrap();
         let ended = tokio::time::timeout(Duration::from_secs(20), keeper).await;
         assert!(ended.unwrap().unwrap_err().is_panic());
         // Nobody is there to ask, and nobody waits for ever.

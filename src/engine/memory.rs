@@ -56,7 +56,7 @@ pub(super) struct Places {
     /// What the child and all it started may use together.
     tree_limit: Option<u64>,
     /// What descends from us and is not the child's.
-    guests: Vec<Process>,
+    earlier: Vec<Process>,
 }
 
 /// The file names of one version of cgroups.
@@ -150,19 +150,19 @@ impl Memory {
 
 impl Places {
     /// `guests`: what descends from us and is not the child's.
-    pub(super) fn of_this_process(tree_limit: Option<u64>, guests: Vec<Process>) -> Self {
+    pub(super) fn of_this_process(tree_limit: Option<u64>, earlier: Vec<Process>) -> Self {
         Self {
             membership: "/proc/self/cgroup".into(),
             root: "/sys/fs/cgroup".into(),
             tree_limit,
-            guests,
+            earlier,
         }
     }
 
     /// The limit that is nearest to being reached. `None`: there is none.
     pub(super) fn look(&self) -> Option<Memory> {
         let tree = self.tree_limit.map(|limit| Memory {
-            used: process_table::offspring_bytes(&self.guests),
+            used: process_table::offspring_bytes(&self.earlier),
             limit,
             source: Source::ProcessTree,
         });

@@ -19,17 +19,9 @@ pub(super) struct Process {
     pub(super) marked: bool,
 }
 
-/// The variable that our plugin gives to every command of the agent: OpenCode's id of its session.
-const SESSION_MARK: &str = "SIDECAR_SESSION";
-
 /// What marks every process of ours.
 pub(super) fn our_mark(value: &str) -> String {
     format!("{MARK}={value}")
-}
-
-/// What marks the commands of one session.
-pub(super) fn session_mark(session: &str) -> String {
-    format!("{SESSION_MARK}={session}")
 }
 
 /// All processes that can be seen. Those with one of `marks` in their environment are marked; without
@@ -94,16 +86,16 @@ pub(super) fn resident_bytes(pid: Pid) -> Option<u64> {
 
 /// Bytes in memory of everything that descends from us, without us and without what ran here before
 /// us. What two of them share counts for each.
-pub(super) fn offspring_bytes(guests: &[Process]) -> u64 {
+pub(super) fn offspring_bytes(earlier: &[Process]) -> u64 {
     let all = read(&[]);
     let same = |a: &Process, b: &Process| (a.pid, a.started) == (b.pid, b.started);
     // The number of a guest that is gone may be somebody else's.
-    let guests: Vec<Pid> = guests
+    let earlier: Vec<Pid> = earlier
         .iter()
-        .filter(|guest| all.iter().any(|process| same(process, guest)))
-        .map(|guest| guest.pid)
+        .filter(|earlier_process| all.iter().any(|process| same(process, earlier_process)))
+        .map(|earlier_process| earlier_process.pid)
         .collect();
-    leftovers(&all, rustix::process::getpid(), None, &guests)
+    leftovers(&all, rustix::process::getpid(), None, &earlier)
         .iter()
         .filter_map(|process| resident_bytes(process.pid))
         .sum()
@@ -152,10 +144,10 @@ pub(super) fn leftovers(
     all: &[Process],
     me: Pid,
     child: Option<Pid>,
-    guests: &[Pid],
+    earlier: &[Pid],
 ) -> Vec<Process> {
     let kept = child.map(|pid| family(all, pid)).unwrap_or_default();
-    let foreign: HashSet<Pid> = guests.iter().flat_map(|&pid| family(all, pid)).collect();
+    let foreign: HashSet<Pid> = earlier.iter().flat_map(|&pid| family(all, pid)).collect();
     let ours = family(all, me);
     all.iter()
         .filter(|process| process.pid != me)
@@ -167,9 +159,28 @@ pub(super) fn leftovers(
         .collect()
 }
 
+/// `ended` with all that descends from them, and of the children of `me` with their descendants those that are
+/// not `kept`: they are orphans, which have come to us because what they descend from is gone.
+pub(super) fn descendants(all: &[Process], me: Pid, ended: &[Pid], kept: &[Pid]) -> Vec<Process> {
+    let orphans = all
+        .iter()
+        .filter(|process| process.parent == Some(me) && !kept.contains(&process.pid))
+        .map(|process| process.pid);
+    let members: HashSet<Pid> = ended
+        .iter()
+        .copied()
+        .chain(orphans)
+        .flat_map(|root| family(all, root))
+        .collect();
+    all.iter()
+        .filter(|process| members.contains(&process.pid))
+        .copied()
+        .collect()
+}
+
 /// What descends from `me` without being marked: before we start anything, that is what whoever ran
 /// in this process before us has started.
-pub(super) fn guests(all: &[Process], me: Pid) -> Vec<Process> {
+pub(super) fn earlier(all: &[Process], me: Pid) -> Vec<Process> {
     let mut family = family(all, me);
     family.remove(&me);
     all.iter()
@@ -256,9 +267,9 @@ mod tests {
 
     #[test]
     fn what_was_there_before_us_is_spared_unless_it_is_marked() {
-        let guests = guests(&pod(), pid(10));
-        assert_eq!(numbers(&guests), [31, 30]);
-        let pids: Vec<Pid> = guests.iter().map(|process| process.pid).collect();
+        let earlier = earlier(&pod(), pid(10));
+        assert_eq!(numbers(&earlier), [31, 30]);
+        let pids: Vec<Pid> = earlier.iter().map(|process| process.pid).collect();
         assert_eq!(
             numbers(&leftovers(&pod(), pid(10), None, &pids)),
             [22, 20, 21, 40]
@@ -270,6 +281,27 @@ mod tests {
         assert_eq!(
             leftovers(&marked, pid(10), None, &pids).len(),
             marked.len() - 1
+        );
+    }
+
+    #[test]
+    fn a_session_ends_by_descent_and_orphans_end_with_it() {
+        // 60 and 61 run commands of two sessions; 60's is 62.
+        let mut all = pod();
+        all.extend([
+            process(60, 10, false),
+            process(61, 10, false),
+            process(62, 60, false),
+        ]);
+        let found = |ended: &[i32], kept: &[i32]| {
+            let pids = |numbers: &[i32]| numbers.iter().map(|n| pid(*n)).collect::<Vec<_>>();
+            numbers(&descendants(&all, pid(10), &pids(ended), &pids(kept)))
+        };
+        assert_eq!(found(&[60], &[20, 61, 30]), [60, 62]);
+        assert_eq!(
+            found(&[], &[20, 61, 60]),
+            [31, 30],
+            "an orphan and its child"
         );
     }
 
@@ -317,12 +349,12 @@ mod tests {
             .arg("60")
             .spawn()
             .unwrap();
-        let guest = one(Pid::from_child(&sleeper)).unwrap();
+        let earlier_process = one(Pid::from_child(&sleeper)).unwrap();
         let later = Process {
-            started: guest.started + 1,
-            ..guest
+            started: earlier_process.started + 1,
+            ..earlier_process
         };
-        let weights = [&[][..], &[later][..], &[guest][..]].map(offspring_bytes);
+        let weights = [&[][..], &[later][..], &[earlier_process][..]].map(offspring_bytes);
         sleeper.kill().unwrap();
         sleeper.wait().unwrap();
         assert!(weights[0] > 0 && weights[2] < weights[0], "{weights:?}");

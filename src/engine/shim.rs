@@ -7,6 +7,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use rustix::fs::Mode;
@@ -15,6 +16,8 @@ use rustix::process::{
     set_parent_process_death_signal, setpgid, setrlimit, umask,
 };
 
+use crate::sandbox;
+
 /// The first argument that makes our binary a shim.
 pub const NAME: &str = "__become";
 
@@ -22,11 +25,14 @@ pub const NAME: &str = "__become";
 /// "all" descriptors slow.
 const OPEN_FILES: u64 = 65_536;
 
-/// Becomes `arguments = [parent pid, program, its arguments…]`. Returns only if that failed.
+/// Becomes `arguments = [parent pid, policy, program, its arguments…]`, in the domain that the policy
+/// says. Returns only if that failed.
 pub fn exec(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let mut arguments = arguments.into_iter();
-    let problem = match (arguments.next(), arguments.next()) {
-        (Some(parent), Some(program)) => become_program(&parent, &program, arguments),
+    let problem = match (arguments.next(), arguments.next(), arguments.next()) {
+        (Some(parent), Some(policy), Some(program)) => {
+            become_program(&parent, &policy, &program, arguments)
+        }
         _ => "used by hand".to_owned(),
     };
     // The parent reads our stderr as it reads OpenCode's, and reports the last lines.
@@ -39,10 +45,12 @@ pub fn exec(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn become_program(
     parent: &OsStr,
+    policy: &OsStr,
     program: &OsStr,
     arguments: impl Iterator<Item = OsString>,
 ) -> String {
-    if let Err(error) = settle(parent) {
+    if let Err(error) = settle(parent).and_then(|()| sandbox::enter_child_domain(Path::new(policy)))
+    {
         return format!("prepare the child: {error}");
     }
     let error = Command::new(program).args(arguments).exec();

@@ -53,7 +53,7 @@ pub(super) struct Spared<'a> {
     /// Children whose end somebody waits for.
     pub(super) children: HashSet<Pid>,
     /// What ran under this process before it became the sidecar, with all that it starts.
-    pub(super) guests: &'a [Process],
+    pub(super) earlier: &'a [Process],
 }
 
 /// One sweep on its way.
@@ -208,17 +208,18 @@ impl Spared<'_> {
     fn holds(&self, pid: Pid) -> bool {
         self.children.contains(&pid)
             || self
-                .guests
+                .earlier
                 .iter()
-                .filter(|guest| guest.pid == pid)
+                .filter(|earlier_process| earlier_process.pid == pid)
                 // The number of a guest that is gone may be somebody else's.
-                .any(|guest| {
-                    process_table::one(pid).is_some_and(|now| now.started == guest.started)
+                .any(|earlier_process| {
+                    process_table::one(pid)
+                        .is_some_and(|now| now.started == earlier_process.started)
                 })
     }
 
     /// Those of them that live.
-    fn of(&self, all: &[Process]) -> Vec<Pid> {
+    pub(super) fn of(&self, all: &[Process]) -> Vec<Pid> {
         all.iter()
             .map(|process| process.pid)
             .filter(|pid| self.holds(*pid))

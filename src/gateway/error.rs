@@ -59,6 +59,22 @@ pub(super) enum ForwardError {
     Redirect,
     #[error("the provider compresses its answer in a way that was not asked for")]
     Encoding,
+    #[error("the provider's stream stalled: nothing came for {}", seconds(*.0))]
+    Stalled(Duration),
+    /// Asked again after the pause; without one this was the last time, and OpenCode must not find in the
+    /// quote what it repeats calls for.
+    #[error("{}", bad_answer(.said, *.pause))]
+    BadAnswer {
+        said: String,
+        pause: Option<Duration>,
+    },
+}
+
+fn bad_answer(said: &str, pause: Option<Duration>) -> &str {
+    match pause {
+        Some(_) => said,
+        None => stop_sentence(Stop::BadAnswers),
+    }
 }
 
 /// How much may be said in a few words.
@@ -72,6 +88,12 @@ const fn stop_sentence(stop: Stop) -> &'static str {
         Stop::QuotaExhausted => "the provider says that the account's quota or credit is used up",
         Stop::ProviderFailing => {
             "the provider failed too often in a row; no more calls are made in this turn"
+        }
+        Stop::BadAnswers => {
+            "the provider's answers cannot be used; no more calls are made in this turn"
+        }
+        Stop::NoProgress => {
+            "the calls of the model bring nothing new; no more are made in this turn"
         }
     }
 }
@@ -98,6 +120,8 @@ impl ForwardError {
             Self::Certificate(_) => "provider_certificate",
             Self::Redirect => "provider_redirect",
             Self::Encoding => "provider_encoding",
+            Self::Stalled(_) => "provider_stalled",
+            Self::BadAnswer { .. } => BAD_ANSWER,
         }
     }
 
@@ -109,7 +133,8 @@ impl ForwardError {
             Self::Stopped(Stop::BudgetExceeded | Stop::QuotaExhausted) => {
                 StatusCode::PAYMENT_REQUIRED
             }
-            Self::Stopped(Stop::ProviderFailing)
+            Self::Stopped(Stop::ProviderFailing | Stop::BadAnswers | Stop::NoProgress)
+            | Self::BadAnswer { pause: None, .. }
             | Self::Repeated
             | Self::NoClient(_)
             | Self::Untrusted(_)
@@ -117,14 +142,24 @@ impl ForwardError {
             | Self::Redirect
             | Self::Encoding => StatusCode::FAILED_DEPENDENCY,
             Self::Crowded => StatusCode::SERVICE_UNAVAILABLE,
-            Self::HeaderTimeout(_) => StatusCode::GATEWAY_TIMEOUT,
-            Self::Unreachable { .. } => StatusCode::BAD_GATEWAY,
+            Self::HeaderTimeout(_) | Self::Stalled(_) => StatusCode::GATEWAY_TIMEOUT,
+            Self::Unreachable { .. } | Self::BadAnswer { pause: Some(_), .. } => {
+                StatusCode::BAD_GATEWAY
+            }
         }
     }
 
     /// Whether the provider let us down and may do better next time.
     pub(super) const fn is_passing(&self) -> bool {
         matches!(self, Self::HeaderTimeout(_) | Self::Unreachable { .. })
+    }
+
+    /// How long the child is to wait before it calls again, where we say so.
+    pub(super) const fn pause(&self) -> Option<Duration> {
+        match self {
+            Self::BadAnswer { pause, .. } => *pause,
+            _ => None,
+        }
     }
 
     pub(super) fn last_error(&self) -> LastError {
@@ -149,12 +184,17 @@ impl From<Denied> for ForwardError {
     }
 }
 
+/// What came from the provider is no answer.
+pub(super) const BAD_ANSWER: &str = "provider_bad_answer";
+
 /// The code of a turn that ends for this reason.
 pub(crate) const fn stop_code(stop: Stop) -> &'static str {
     match stop {
         Stop::BudgetExceeded => "budget_exceeded",
         Stop::QuotaExhausted => "provider_quota",
         Stop::ProviderFailing => "provider_failing",
+        Stop::BadAnswers => BAD_ANSWER,
+        Stop::NoProgress => "no_progress",
     }
 }
 
@@ -171,28 +211,54 @@ pub(super) fn body(dialect: Dialect, code: &str, message: &str) -> String {
     json.to_string()
 }
 
-/// The same as the last event of a stream that had begun. The sentence says "stream timed out" because
-/// that is what OpenCode repeats a call for.
+/// Says in a stream that had begun that it stalled. OpenCode repeats a call that "timed out".
 pub(super) fn stall_event(dialect: Dialect, idle: Duration) -> String {
     let message = format!(
         "the provider's stream timed out: nothing came for {}",
         seconds(idle)
     );
-    let code = "provider_stalled";
+    event(dialect, ("provider_stalled", "provider_stalled"), &message)
+}
+
+/// Says in a stream that had begun that its rest cannot be used. OpenCode repeats a call whose "provider
+/// returned error", unless this was the last time.
+pub(super) fn bad_answer_event(dialect: Dialect, said: &str, again: bool) -> String {
+    if again {
+        return event(
+            dialect,
+            (BAD_ANSWER, BAD_ANSWER),
+            &format!("the provider returned error: {said}"),
+        );
+    }
+    // The one code of this dialect after which OpenCode does not repeat a call.
+    event(
+        dialect,
+        (BAD_ANSWER, "invalid_prompt"),
+        stop_sentence(Stop::BadAnswers),
+    )
+}
+
+/// The provider's own error, as the last event of a stream that had begun.
+pub(super) fn told_event(dialect: Dialect, json: &str) -> String {
     match dialect {
-        Dialect::Chat => format!("\ndata: {}\n\n", body(dialect, code, &message)),
+        Dialect::Chat => format!("\ndata: {json}\n\n"),
+        Dialect::Responses | Dialect::Messages => format!("\nevent: error\ndata: {json}\n\n"),
+    }
+}
+
+/// An error as the last event of a stream; of the two codes the second is what the responses client reads.
+fn event(dialect: Dialect, (code, responses_code): (&str, &str), message: &str) -> String {
+    match dialect {
+        Dialect::Chat => format!("\ndata: {}\n\n", body(dialect, code, message)),
         Dialect::Responses => {
             // Two generations of clients read this event in two shapes.
             let json = serde_json::json!({
-                "type": "error", "sequence_number": 0, "code": code, "message": message, "param": null,
-                "error": { "type": code, "code": code, "message": message, "param": null },
+                "type": "error", "sequence_number": 0, "code": responses_code, "message": message, "param": null,
+                "error": { "type": code, "code": responses_code, "message": message, "param": null },
             });
             format!("\nevent: error\ndata: {json}\n\n")
         }
-        Dialect::Messages => format!(
-            "\nevent: error\ndata: {}\n\n",
-            body(dialect, code, &message)
-        ),
+        Dialect::Messages => format!("\nevent: error\ndata: {}\n\n", body(dialect, code, message)),
     }
 }
 
@@ -256,6 +322,12 @@ mod tests {
             ForwardError::Stopped(Stop::BudgetExceeded),
             ForwardError::Stopped(Stop::QuotaExhausted),
             ForwardError::Stopped(Stop::ProviderFailing),
+            ForwardError::Stopped(Stop::BadAnswers),
+            ForwardError::Stopped(Stop::NoProgress),
+            ForwardError::BadAnswer {
+                said: "it begins: 502 Bad Gateway, try again later".to_owned(),
+                pause: None,
+            },
             ForwardError::Repeated,
             ForwardError::Untrusted(Untrusted::Descendant),
             ForwardError::Untrusted(Untrusted::Unknown),

@@ -16,7 +16,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use http_body_util::BodyExt;
 use tokio::time::Instant;
 
@@ -24,10 +24,12 @@ use super::Shared;
 use super::demo;
 use super::error::ForwardError;
 use super::fix::Fixes;
-use super::intake::Received;
+use super::hold::{self, Early};
+use super::judge::{Fault, Judge};
 use super::meter::Outcome;
 use super::refusal::{self, Refusal};
 use super::relay::{Answer, BoxError, Call, Relay};
+use super::request_body::Received;
 use super::rewrite::{self, Changes};
 use super::table::Entry;
 use super::usage::{Format, Tap};
@@ -37,8 +39,7 @@ use crate::secret::Secret;
 /// What goes from the child to the provider. Everything else stays here, above all its own bearer.
 const REQUEST_HEADERS: [&str; 2] = ["anthropic-beta", "openai-beta"];
 /// What goes back. Others would tell the agent about the account, or about our connection.
-const RESPONSE_HEADERS: [HeaderName; 3] = [
-    CONTENT_TYPE,
+const RESPONSE_HEADERS: [HeaderName; 2] = [
     HeaderName::from_static("request-id"),
     HeaderName::from_static("x-request-id"),
 ];
@@ -74,7 +75,7 @@ where
 {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     // The body first: a child that is still sending would not read an early answer.
-    let Received { body, room } = shared.intake.receive(body).await?;
+    let Received { body, room } = shared.request_body.receive(body).await?;
     let caller = text("x-session-id").ok_or(ForwardError::UnknownSession)?;
     let entry = shared
         .table
@@ -124,18 +125,8 @@ impl Exchange<'_> {
             Err(_) => Err(ForwardError::HeaderTimeout(limit)),
         };
         match reply {
-            Ok(Reply::Success(response)) => self.relay(response, call),
-            Ok(Reply::Refused(refusal)) => {
-                let token = self.shared.token();
-                let token = token.as_ref().map(Secret::expose);
-                refusal.answer(
-                    call,
-                    self.dialect,
-                    token,
-                    self.shared.config.max_retry_after,
-                    || hash(body),
-                )
-            }
+            Ok(Reply::Success(response)) => self.relay(response, call, body).await,
+            Ok(Reply::Refused(refusal)) => self.refuse(refusal, call, body),
             Err(error) => {
                 let last = error.last_error();
                 call.outcome(if error.is_passing() {
@@ -245,12 +236,26 @@ impl Exchange<'_> {
         Ok(headers)
     }
 
-    fn relay(
+    fn refuse(
+        &self,
+        refusal: Refusal,
+        call: Call,
+        body: &Bytes,
+    ) -> Result<Response<Answer>, ForwardError> {
+        let token = self.shared.token();
+        let token = token.as_ref().map(Secret::expose);
+        let max_retry_after = self.shared.config.max_retry_after;
+        refusal.answer(call, self.dialect, token, max_retry_after, || hash(body))
+    }
+
+    /// Shows the answer to the child, if it is one.
+    async fn relay(
         &self,
         response: Response<Answer>,
         mut call: Call,
+        asked: &Bytes,
     ) -> Result<Response<Answer>, ForwardError> {
-        let (head, body) = response.into_parts();
+        let (head, mut body) = response.into_parts();
         if head
             .headers
             .get(CONTENT_ENCODING)
@@ -260,14 +265,37 @@ impl Exchange<'_> {
             return Err(ForwardError::Encoding);
         }
         let kind = head.headers.get(CONTENT_TYPE);
-        let streams = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
-        let format = if streams {
-            Format::Stream
-        } else {
+        let is_json = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
+        let format = if is_json {
             Format::Json
+        } else {
+            Format::Stream
         };
         let tap = Tap::new(self.dialect, format);
         call.answering(tap.keeping(self.entry.tool_arguments.clone()));
+        let mut judge = Judge::new(self.dialect, self.entry.redactor(self.shared.token()));
+        let idle = self.shared.config.idle_timeout;
+        let begun = match hold::begin(&mut body, &mut judge, &mut call, idle).await {
+            Ok(begun) => begun,
+            Err(Early::Stalled) => {
+                let error = ForwardError::Stalled(idle);
+                call.outcome(Outcome::Failed(error.last_error()));
+                return Err(error);
+            }
+            Err(Early::Fault(Fault::Told(json))) => {
+                let refusal = Refusal::told(json, call.pause());
+                return self.refuse(refusal, call, asked);
+            }
+            Err(Early::Fault(Fault::Bad(why))) => {
+                let said = judge.sentence(why);
+                let status = StatusCode::BAD_GATEWAY.as_u16();
+                let pause = call.was_bad(Some(status), said.clone());
+                if let Some(pause) = pause {
+                    self.entry.meter.retry_at(SystemTime::now() + pause);
+                }
+                return Err(ForwardError::BadAnswer { said, pause });
+            }
+        };
         let mut response = Response::new(());
         *response.status_mut() = head.status;
         for name in RESPONSE_HEADERS {
@@ -275,7 +303,12 @@ impl Exchange<'_> {
                 response.headers_mut().insert(name, value.clone());
             }
         }
-        let relay = Relay::new(body, call, self.dialect, self.shared.config.idle_timeout);
+        // Whatever the provider called it: it is one.
+        response.headers_mut().insert(
+            CONTENT_TYPE,
+            const { HeaderValue::from_static("text/event-stream") },
+        );
+        let relay = Relay::new(body, call, judge, begun, idle);
         Ok(response.map(|()| relay.map_err(BoxError::from).boxed_unsync()))
     }
 }
@@ -292,5 +325,11 @@ fn error_response(dialect: Dialect, error: &ForwardError) -> Response<Answer> {
     response
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(pause) = error.pause() {
+        let ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+        response
+            .headers_mut()
+            .insert("retry-after-ms", HeaderValue::from(ms));
+    }
     response
 }

@@ -3,36 +3,58 @@
 //! Owns the counters, the budget and the breaker of one route. Nothing here waits or knows HTTP: the
 //! forwarder says what happened and asks whether a call may be made.
 //!
-//! The breaker: a provider that failed one caller [`FAILURES_IN_A_ROW`] times, while nobody else of the
-//! family had a success, is left alone for the rest of the turn, and so is one that says the account's
-//! quota is used up. OpenCode gives up a call after six failures, but a parent whose subagent failed would
-//! begin again, and again. Callers are counted apart so that parallel subagents do not use up each
-//! other's patience.
+//! A provider that says the account's quota is used up is left alone for the rest of the turn; when else
+//! there are no more calls, [`patience`] says.
 
-use std::collections::{BTreeMap, HashMap};
+mod patience;
+
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
+use super::judge::Answered;
 use super::usage::Tokens;
 use crate::setting;
+use patience::{Failure, Patience};
 
-/// What a session may spend. Absent: no limit. The comments are the words of `--help`.
+/// What a session may spend, over all its turns. Absent: no limit. The comments are the words of `--help`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::Args)]
 #[command(next_help_heading = "Models")]
 pub(crate) struct Budget {
-    /// Tokens a session may spend, unless it brings its own limit; none: no limit
+    /// Tokens a session may spend over all its turns, unless it brings its own limit; none: no limit
     // Input and output of all calls together. A call that is running when it is spent runs to its end.
     #[arg(long = "max-total-tokens", value_parser =
         setting::number(1..=1_000_000_000_000_u64, "a number of tokens from 1 to 1000000000000"))]
     pub(crate) max_total_tokens: Option<u64>,
-    /// Model calls a session may make, unless it brings its own limit; none: no limit
+    /// Model calls a session may make over all its turns, unless it brings its own limit; none: 500 in each
+    /// turn; 0: no limit
     #[arg(long = "max-calls", value_parser =
-        setting::number(1..=1_000_000_000_u64, "a number of calls from 1 to 1000000000"))]
+        setting::number(0..=1_000_000_000_u64, "a number of calls from 0 to 1000000000 (0 is no limit)"))]
     pub(crate) max_calls: Option<u64>,
 }
 
-/// What a session has spent.
+/// What holds for one session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Limits {
+    pub(super) total_tokens: Option<u64>,
+    pub(super) calls: Option<u64>,
+    /// In each turn, where nobody said anything of calls.
+    pub(super) calls_of_a_turn: Option<u64>,
+}
+
+/// No agent that gets anywhere makes so many; one that goes round makes them in minutes.
+const CALLS_OF_A_TURN: u64 = 500;
+
+/// What the turns before this one have spent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Spent {
+    pub(crate) calls: u64,
+    pub(crate) total_tokens: u64,
+}
+
+/// What a turn has spent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Usage {
     /// Calls that reached a provider (or the demo model).
@@ -48,6 +70,8 @@ pub(crate) struct Usage {
     /// From the call to the end of its answer, all calls together.
     pub(crate) duration_total: Duration,
     pub(crate) last_error: Option<LastError>,
+    /// The session's own last answer came without its end, and what it said was kept.
+    pub(crate) unended: bool,
 }
 
 /// The last thing that went wrong, without any key.
@@ -70,6 +94,10 @@ pub(crate) enum Stop {
     QuotaExhausted,
     /// The provider failed too often in a row.
     ProviderFailing,
+    /// The provider's answers could not be used, too often in a row.
+    BadAnswers,
+    /// The calls brought nothing new, too often in a row.
+    NoProgress,
 }
 
 /// What a session's calls are doing.
@@ -88,17 +116,16 @@ pub(crate) enum Wait {
     Retry { until: SystemTime },
 }
 
-/// As many calls as OpenCode makes for one step. Fewer, and its own patience could not be used up.
-const FAILURES_IN_A_ROW: u32 = 6;
-
-/// Callers that are counted apart; the others share one count.
-const MAX_CALLERS: usize = 64;
-
 /// The counters of one route.
 #[derive(Debug)]
 pub(super) struct Meter {
-    budget: Budget,
+    limits: Limits,
+    spent: Spent,
+    /// The session's own id; other callers are subagents.
+    root: String,
     state: Mutex<State>,
+    /// Changes with every count.
+    changes_tx: watch::Sender<()>,
 }
 
 #[derive(Debug)]
@@ -107,8 +134,7 @@ struct State {
     next_call: u64,
     under_way: BTreeMap<u64, Wait>,
     retry_at: Option<SystemTime>,
-    /// Since the last success, by caller.
-    failures: HashMap<String, u32>,
+    patience: Patience,
     stop: Option<Stop>,
     /// The body of the last call that was refused for good.
     refused: Option<u64>,
@@ -125,11 +151,13 @@ pub(super) struct CallId {
 /// How a call ended.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    Complete,
+    Complete(Answered),
     /// The child hung up or the session ended: says nothing about the provider.
     Cut,
     /// Calling again may help.
     Failed(LastError),
+    /// What came was no answer.
+    Bad(LastError),
     /// Calling again cannot help.
     Refused(LastError),
 }
@@ -138,38 +166,48 @@ pub(super) enum Outcome {
 
 impl Budget {
     /// The session's own limits, and the pod's where it has none.
-    pub(super) fn or(self, default: Self) -> Self {
-        Self {
-            max_total_tokens: self.max_total_tokens.or(default.max_total_tokens),
-            max_calls: self.max_calls.or(default.max_calls),
+    pub(super) fn limits(self, pod: Self) -> Limits {
+        let calls = self.max_calls.or(pod.max_calls);
+        Limits {
+            total_tokens: self.max_total_tokens.or(pod.max_total_tokens),
+            calls: calls.filter(|calls| *calls > 0),
+            calls_of_a_turn: calls.is_none().then_some(CALLS_OF_A_TURN),
         }
     }
+}
 
-    fn is_spent(self, usage: &Usage) -> bool {
-        self.max_calls.is_some_and(|max| usage.calls >= max)
-            || self
-                .max_total_tokens
-                .is_some_and(|max| usage.tokens.total() >= max)
+// === impl Limits ===
+
+impl Limits {
+    fn are_reached(self, spent: Spent, usage: &Usage) -> bool {
+        let reached = |limit: Option<u64>, count| limit.is_some_and(|limit| count >= limit);
+        let tokens = spent.total_tokens.saturating_add(usage.tokens.total());
+        reached(self.calls, spent.calls.saturating_add(usage.calls))
+            || reached(self.calls_of_a_turn, usage.calls)
+            || reached(self.total_tokens, tokens)
     }
 }
 
 // === impl Meter ===
 
 impl Meter {
-    /// `spent` counts against the budget: what earlier turns of the session used.
-    pub(super) fn new(budget: Budget, spent: Usage) -> Self {
+    /// `root` is the session's own id. `spent` counts against the limits: what its earlier turns used.
+    pub(super) fn new(limits: Limits, spent: Spent, root: &str) -> Self {
         let state = State {
-            usage: spent,
+            usage: Usage::default(),
             next_call: 0,
             under_way: BTreeMap::new(),
             retry_at: None,
-            failures: HashMap::new(),
+            patience: Patience::default(),
             stop: None,
             refused: None,
         };
         Self {
-            budget,
+            limits,
+            spent,
+            root: root.to_owned(),
             state: Mutex::new(state),
+            changes_tx: watch::Sender::new(()),
         }
     }
 
@@ -185,7 +223,7 @@ impl Meter {
         if let Some(stop) = state.stop {
             return Err(Denied::Stopped(stop));
         }
-        if self.budget.is_spent(&state.usage) {
+        if self.limits.are_reached(self.spent, &state.usage) {
             state.stop = Some(Stop::BudgetExceeded);
             return Err(Denied::Stopped(Stop::BudgetExceeded));
         }
@@ -198,7 +236,7 @@ impl Meter {
         let number = state.next_call;
         state.next_call += 1;
         state.usage.calls += 1;
-        state.usage.retries += u64::from(state.failures.contains_key(caller));
+        state.usage.retries += u64::from(state.patience.is_retry(caller));
         state.retry_at = None;
         state.under_way.insert(
             number,
@@ -207,6 +245,8 @@ impl Meter {
                 deadline,
             },
         );
+        drop(state);
+        self.changes_tx.send_replace(());
         Ok(CallId {
             number,
             caller: caller.to_owned(),
@@ -218,6 +258,29 @@ impl Meter {
         let mut state = self.state.lock();
         state.usage.calls += 1;
         state.usage.retries += 1;
+        drop(state);
+        self.changes_tx.send_replace(());
+    }
+
+    /// Changes with every count.
+    pub(super) fn changes(&self) -> watch::Receiver<()> {
+        self.changes_tx.subscribe()
+    }
+
+    /// Something new happened that no answer shows, as a tool's result.
+    pub(super) fn progressed(&self) {
+        self.state.lock().patience.progressed();
+    }
+
+    /// How long the child is to wait after one more bad answer; `None`: it need not call again.
+    pub(super) fn pause_after_bad_answer(&self, call: &CallId) -> Option<Duration> {
+        let state = self.state.lock();
+        let pause = state.patience.pause_after_bad_answer(&call.caller);
+        pause.filter(|_| state.stop.is_none())
+    }
+
+    pub(super) fn pause_after_failure(&self, call: &CallId) -> Duration {
+        self.state.lock().patience.pause_after_failure(&call.caller)
     }
 
     /// The provider has begun to answer.
@@ -266,28 +329,9 @@ impl Meter {
             None if matches!(was, Some(Wait::Answering { .. })) => state.usage.unmetered_calls += 1,
             None => {}
         }
-        match outcome {
-            Outcome::Complete => state.failures.clear(),
-            Outcome::Cut => {}
-            Outcome::Refused(error) => state.usage.last_error = Some(error),
-            Outcome::Failed(error) => {
-                state.usage.last_error = Some(error);
-                let apart =
-                    state.failures.len() < MAX_CALLERS || state.failures.contains_key(&call.caller);
-                let failures = state
-                    .failures
-                    .entry(if apart {
-                        call.caller.clone()
-                    } else {
-                        String::new()
-                    })
-                    .or_default();
-                *failures += 1;
-                if *failures >= FAILURES_IN_A_ROW {
-                    state.stop.get_or_insert(Stop::ProviderFailing);
-                }
-            }
-        }
+        state.count(outcome, &call.caller, &self.root);
+        drop(state);
+        self.changes_tx.send_replace(());
     }
 
     pub(super) fn usage(&self) -> Usage {
@@ -313,6 +357,30 @@ impl Meter {
             .or_else(|| state.under_way.values().next())
             .copied()
             .unwrap_or_else(idle)
+    }
+}
+
+// === impl State ===
+
+impl State {
+    fn count(&mut self, outcome: Outcome, caller: &str, root: &str) {
+        let (error, kind) = match outcome {
+            Outcome::Complete(answered) => {
+                if caller == root {
+                    self.usage.unended = answered.unended;
+                }
+                let stop = self.patience.answered(caller, answered.digest);
+                self.stop = self.stop.or(stop);
+                return;
+            }
+            Outcome::Cut => return,
+            Outcome::Refused(error) => (error, Failure::Refused),
+            Outcome::Failed(error) => (error, Failure::Failed),
+            Outcome::Bad(error) => (error, Failure::BadAnswer),
+        };
+        self.usage.last_error = Some(error);
+        let stop = self.patience.failed(caller, kind);
+        self.stop = self.stop.or(stop);
     }
 }
 

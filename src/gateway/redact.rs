@@ -6,31 +6,128 @@
 
 use serde_json::Value;
 
-/// How the keys of known providers begin.
-const PREFIXES: [&str; 14] = [
-    "sk-", "sk_", "pk-", "rk-", "gsk_", "xai-", "AIza", "ya29.", "hf_", "tgp_", "AKIA", "eyJ",
-    "ghp_", "r8_",
-];
+use crate::secret::{SHORTEST_KEY, Secret, looks_like_a_key};
 
 const REPLACEMENT: &str = "[redacted]";
 
-/// Shorter secrets are not searched for: they would take ordinary words with them.
-const SHORTEST: usize = 4;
+/// So much of an answer that cannot be used is quoted.
+const MAX_QUOTE: usize = 200;
 
-/// `text` without `secrets` and without words that look like keys.
+/// The names that error bodies give their parts in every dialect: they quote nobody.
+const NAMES: [&str; 10] = [
+    "error",
+    "message",
+    "type",
+    "code",
+    "param",
+    "status",
+    "detail",
+    "details",
+    "request_id",
+    "id",
+];
+
+/// What one call's errors must not show.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Redactor {
+    secrets: Vec<Secret>,
+}
+
+// === impl Redactor ===
+
+impl Redactor {
+    pub(super) fn new(secrets: impl IntoIterator<Item = Secret>) -> Self {
+        Self {
+            secrets: secrets.into_iter().collect(),
+        }
+    }
+
+    fn exposed(&self) -> Vec<&str> {
+        self.secrets.iter().map(Secret::expose).collect()
+    }
+
+    /// An error body, or an error event's JSON.
+    pub(super) fn body(&self, body: &str) -> String {
+        redact_body(body, &self.exposed())
+    }
+
+    /// The beginning of an answer, in one line. `start` may end in the middle of a key, or of anything.
+    pub(super) fn quote(&self, start: &[u8]) -> String {
+        let secrets = self.exposed();
+        let text = String::from_utf8_lossy(start);
+        // JSON may write a key in ways in which no search finds it.
+        if secrets
+            .iter()
+            .any(|secret| secret.len() >= SHORTEST_KEY && unescaped(&text).contains(secret))
+            && !secrets
+                .iter()
+                .any(|secret| secret.len() >= SHORTEST_KEY && text.contains(secret))
+        {
+            return "(not shown, it holds a key)".to_owned();
+        }
+        let clean = redact(without_half_a_secret(&text, &secrets), &secrets);
+        let words = clean.split_whitespace().collect::<Vec<_>>().join(" ");
+        let mut quote: String = words.chars().take(MAX_QUOTE).collect();
+        if quote.len() < words.len() {
+            quote.push('…');
+        }
+        quote
+    }
+}
+
+/// `text` without an end that is the beginning of a secret.
+fn without_half_a_secret<'a>(text: &'a str, secrets: &[&str]) -> &'a str {
+    let halves = secrets.iter().filter_map(|secret| {
+        let mut starts = secret
+            .char_indices()
+            .rev()
+            .filter_map(|(at, _)| secret.get(..at));
+        starts.find(|start| !start.is_empty() && text.ends_with(start))
+    });
+    let longest = halves.map(str::len).max().unwrap_or(0);
+    text.get(..text.len() - longest).unwrap_or_default()
+}
+
+/// `text` as a reader of JSON would see it, roughly: it is only searched.
+fn unescaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('\\') {
+        out.push_str(before);
+        let code = after.strip_prefix('u').and_then(|hex| hex.get(..4));
+        let code = code.and_then(|hex| u32::from_str_radix(hex, 16).ok());
+        rest = match code.and_then(char::from_u32) {
+            Some(character) => {
+                out.push(character);
+                after.get(5..).unwrap_or_default()
+            }
+            None => after,
+        };
+    }
+    out.push_str(rest);
+    out
+}
+
+/// `text` without `secrets` and without words that look like keys. A secret of less than
+/// [`SHORTEST_KEY`] characters goes only where it is a word of its own.
 pub(super) fn redact(text: &str, secrets: &[&str]) -> String {
     let mut clean = text.to_owned();
-    for secret in secrets.iter().filter(|secret| secret.len() >= SHORTEST) {
-        clean = clean.replace(secret, REPLACEMENT);
+    for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
         let escaped = Value::from(*secret).to_string();
-        clean = clean.replace(escaped.trim_matches('"'), REPLACEMENT);
+        for written in [*secret, escaped.trim_matches('"')] {
+            clean = if secret.len() < SHORTEST_KEY {
+                replace_word(&clean, written)
+            } else {
+                clean.replace(written, REPLACEMENT)
+            };
+        }
     }
     let mut out = String::with_capacity(clean.len());
     let mut after_bearer = false;
     for piece in clean.split_inclusive(|c: char| !is_key_char(c)) {
         let word = piece.trim_end_matches(|c: char| !is_key_char(c));
         let rest = piece.strip_prefix(word).unwrap_or_default();
-        if looks_like_a_key(word) || (after_bearer && word.len() >= SHORTEST) {
+        if looks_like_a_key(word) || (after_bearer && word.len() >= SHORTEST_KEY) {
             out.push_str(REPLACEMENT);
         } else {
             out.push_str(word);
@@ -40,6 +137,22 @@ pub(super) fn redact(text: &str, secrets: &[&str]) -> String {
         }
         out.push_str(rest);
     }
+    out
+}
+
+/// Replaces `word` where neither side goes on with a letter or digit.
+fn replace_word(text: &str, word: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    let goes_on = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
+    while let Some((before, after)) = rest.split_once(word).filter(|_| !word.is_empty()) {
+        let inside = goes_on(before.chars().next_back().or(out.chars().next_back()))
+            || goes_on(after.chars().next());
+        out.push_str(before);
+        out.push_str(if inside { word } else { REPLACEMENT });
+        rest = after;
+    }
+    out.push_str(rest);
     out
 }
 
@@ -69,7 +182,11 @@ fn redact_json(value: &mut Value, secrets: &[&str]) -> bool {
             .iter_mut()
             .fold(false, |changed, item| redact_json(item, secrets) | changed),
         Value::Object(fields) => {
-            let names = fields.keys().any(|name| redact(name, secrets) != *name);
+            let quotes = |name: &&String| !NAMES.contains(&name.as_str());
+            let names = fields
+                .keys()
+                .filter(quotes)
+                .any(|name| redact(name, secrets) != *name);
             if names {
                 // Nobody needs a body whose field names are keys.
                 fields.clear();
@@ -80,13 +197,6 @@ fn redact_json(value: &mut Value, secrets: &[&str]) -> bool {
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
-}
-
-fn looks_like_a_key(word: &str) -> bool {
-    PREFIXES.iter().any(|prefix| {
-        word.strip_prefix(prefix)
-            .is_some_and(|rest| rest.len() >= SHORTEST)
-    })
 }
 
 /// `*` is part of a key: providers mask the middle of the ones they quote.
@@ -146,7 +256,45 @@ mod tests {
             redact(r#"{"m":"pl/ain\"one"}"#, &["pl/ain\"one"]),
             r#"{"m":"[redacted]"}"#
         );
-        assert_eq!(redact("a cat", &["a"]), "a cat");
+    }
+
+    #[test]
+    fn a_key_of_few_characters_goes_where_it_is_a_word() {
+        for (key, text, clean) in [
+            ("k", "bad key k.", "bad key [redacted]."),
+            (
+                "k1",
+                "k1 was refused; k12 and ok1 were not",
+                "[redacted] was refused; k12 and ok1 were not",
+            ),
+            ("a/b", r#"{"m":"no a\/b"}"#, r#"{"m":"no [redacted]"}"#),
+            ("abcd", "xabcdx", "x[redacted]x"),
+            ("a", "a cat", "[redacted] cat"),
+        ] {
+            assert_eq!(redact_body(text, &[key]), clean, "{key}");
+        }
+        // The envelope's own names are no quotes.
+        let body = r#"{"error":{"message":"code is wrong","code":"x"}}"#;
+        let clean = r#"{"error":{"code":"x","message":"[redacted] is wrong"}}"#;
+        assert_eq!(redact_body(body, &["code"]), clean);
+    }
+
+    #[test]
+    fn a_quote_is_short_has_one_line_and_never_a_key() {
+        let redactor = Redactor::new([Secret::new("pl/ain-key"), Secret::new("k1")]);
+        assert_eq!(
+            redactor.quote(b"<!DOCTYPE html>\n  <p>k1 pl/ain-key sk-abcdef of a page</p>"),
+            "<!DOCTYPE html> <p>[redacted] [redacted] [redacted] of a page</p>"
+        );
+        for written in [r"pl\/ain-key", r"\u0070l/ain-key"] {
+            let quote = redactor.quote(format!(r#"{{"a":"{written}"}}"#).as_bytes());
+            assert_eq!(quote, "(not shown, it holds a key)", "{written}");
+        }
+        let long = format!("{} pl/ai", "word ".repeat(200));
+        let quote = redactor.quote(long.as_bytes());
+        assert!(quote.len() < 220 && quote.ends_with('…'), "{quote}");
+        let cut = redactor.quote(b"not so long pl/ain-ke");
+        assert!(!cut.contains("pl/"), "{cut}");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::error_body::ErrorBody;
 use super::meter::{LastError, Outcome, Stop};
 use super::redact::redact_body;
 use super::relay::{Answer, Call};
-use super::verdict::{Verdict, judge};
+use super::verdict::{Verdict, judge, status_of};
 use crate::provider::Dialect;
 
 /// Real error bodies are a few hundred bytes. A longer one is replaced by its beginning.
@@ -24,6 +24,8 @@ const MAX_QUOTE: usize = 1024;
 /// The status says most of it: the rest is not waited for long.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
+const NO_REASON: &str = "the provider gave no reason";
+
 /// What was read of it.
 #[derive(Debug)]
 pub(super) struct Refusal {
@@ -32,6 +34,8 @@ pub(super) struct Refusal {
     pub(super) body: Bytes,
     /// There was more.
     cut: bool,
+    /// How long the child is to wait where the provider does not say.
+    pause: Option<Duration>,
 }
 
 // === impl Refusal ===
@@ -60,6 +64,18 @@ impl Refusal {
             headers: head.headers,
             body: body.freeze(),
             cut,
+            pause: None,
+        }
+    }
+
+    /// One that the provider told in the first event of its stream, already redacted.
+    pub(super) fn told(json: String, pause: Duration) -> Self {
+        Self {
+            status: status_of(&json),
+            headers: HeaderMap::new(),
+            body: Bytes::from(json),
+            cut: false,
+            pause: Some(pause),
         }
     }
 
@@ -91,14 +107,17 @@ impl Refusal {
         let error = |code| LastError {
             code,
             status: Some(self.status.as_u16()),
-            message: message(&clean),
+            message: match self.pause {
+                Some(_) => told(&clean),
+                None => message(&clean),
+            },
         };
         let mut response = Response::new(());
         *response.status_mut() = self.status;
         match verdict {
             Verdict::Passing { after } => {
                 call.outcome(Outcome::Failed(error("provider_error")));
-                if let Some(after) = after {
+                if let Some(after) = after.or(self.pause) {
                     entry.meter.retry_at(now + after);
                     let ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
                     response
@@ -136,7 +155,7 @@ impl Refusal {
             return clean.to_owned();
         }
         let said = if clean.trim().is_empty() {
-            "the provider gave no reason"
+            NO_REASON
         } else {
             head(clean, MAX_QUOTE)
         };
@@ -149,6 +168,11 @@ pub(super) fn full(text: String) -> Answer {
     http_body_util::Full::new(Bytes::from(text))
         .map_err(|never| match never {})
         .boxed_unsync()
+}
+
+/// The sentence of an error that was told in a stream.
+pub(super) fn told(json: &str) -> String {
+    format!("the provider said in its stream: {}", message(json))
 }
 
 /// The sentence in an error body, on one line.

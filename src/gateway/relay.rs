@@ -1,4 +1,4 @@
-//! The answer on its way to the child: passed on chunk by chunk, metered, never collected.
+//! The answer on its way to the child: judged, metered, and passed on event by event, never collected.
 //!
 //! Ends with the provider's end; with the child's (dropping it drops the provider's connection); with the
 //! session's; and when nothing worth the name comes for the idle timeout. A byte now and then is nothing:
@@ -18,11 +18,13 @@ use http_body_util::combinators::UnsyncBoxBody;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use super::error;
+use super::error::{self, BAD_ANSWER};
+use super::hold::{Begun, Next};
+use super::judge::{Fault, Judge, Taken};
 use super::meter::{CallId, LastError, Outcome};
+use super::refusal;
 use super::table::Entry;
 use super::usage::Tap;
-use crate::provider::Dialect;
 
 pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// A body from a provider, or from the demo model.
@@ -42,8 +44,13 @@ pub(super) enum RelayError {
     Revoked,
     #[error("the provider's stream broke off")]
     Broken,
-    #[error("the provider's stream stalled within an event")]
-    Stalled,
+}
+
+/// When there last was something worth the name.
+#[derive(Debug)]
+pub(super) struct Progress {
+    pub(super) last: Instant,
+    bytes: usize,
 }
 
 /// One call that was begun. Whatever happens, it is ended once: a dropped call was cut.
@@ -62,12 +69,13 @@ pub(super) struct Call {
 pub(super) struct Relay {
     answer: Answer,
     call: Call,
-    dialect: Dialect,
+    judge: Judge,
     revoked: Pin<Box<WaitForCancellationFutureOwned>>,
     idle_timeout: Duration,
     idle: Pin<Box<Sleep>>,
-    last_progress: Instant,
-    since_progress: usize,
+    progress: Progress,
+    /// What goes out before anything else.
+    first: Bytes,
     /// What came right behind the chunk that was passed last.
     behind: Option<Received>,
     /// What is said when everything before it has gone out.
@@ -98,7 +106,7 @@ impl Call {
         self.tap = Some(tap);
     }
 
-    fn saw(&mut self, data: &[u8]) -> bool {
+    pub(super) fn saw(&mut self, data: &[u8]) -> bool {
         if !std::mem::replace(&mut self.begun, true) {
             self.entry.meter.first_byte(self.started.elapsed());
         }
@@ -116,6 +124,41 @@ impl Call {
             message,
         }));
     }
+
+    /// How long the child is to wait after a failure whose provider does not say.
+    pub(super) fn pause(&self) -> Duration {
+        self.entry.meter.pause_after_failure(&self.id)
+    }
+
+    /// What came is no answer. Says how long the child is to wait before it calls again, if it is to.
+    pub(super) fn was_bad(&mut self, status: Option<u16>, message: String) -> Option<Duration> {
+        let pause = self.entry.meter.pause_after_bad_answer(&self.id);
+        self.outcome(Outcome::Bad(LastError {
+            code: BAD_ANSWER,
+            status,
+            message,
+        }));
+        pause
+    }
+}
+
+// === impl Progress ===
+
+impl Progress {
+    pub(super) fn new() -> Self {
+        Self {
+            last: Instant::now(),
+            bytes: 0,
+        }
+    }
+
+    pub(super) fn saw(&mut self, bytes: usize, line_ended: bool) {
+        self.bytes += bytes;
+        if line_ended || self.bytes >= PROGRESS_BYTES {
+            self.bytes = 0;
+            self.last = Instant::now();
+        }
+    }
 }
 
 impl Drop for Call {
@@ -131,41 +174,43 @@ impl Drop for Call {
 // === impl Relay ===
 
 impl Relay {
-    /// `call` must be answering.
+    /// `call` must be answering, and `judge` have seen what `begun` says.
     pub(super) fn new(
         answer: Answer,
         call: Call,
-        dialect: Dialect,
+        judge: Judge,
+        begun: Begun,
         idle_timeout: Duration,
     ) -> Self {
-        Self {
+        let mut relay = Self {
             answer,
-            dialect,
+            judge,
             revoked: Box::pin(call.entry.revoked.clone().cancelled_owned()),
             call,
             idle_timeout,
             idle: Box::pin(tokio::time::sleep(idle_timeout)),
-            last_progress: Instant::now(),
-            since_progress: 0,
+            progress: Progress::new(),
+            first: begun.first,
             behind: None,
             ending: None,
             done: false,
+        };
+        match begun.next {
+            Next::More => {}
+            Next::End => relay.done = true,
+            Next::Fault(fault) => {
+                let mut first = BytesMut::from(&*relay.first);
+                first.extend_from_slice(relay.fault(&fault).as_bytes());
+                relay.first = first.freeze();
+            }
         }
-    }
-
-    fn saw(&mut self, data: &[u8]) {
-        self.since_progress += data.len();
-        let line_ended = self.call.saw(data);
-        if line_ended || self.since_progress >= PROGRESS_BYTES {
-            self.since_progress = 0;
-            self.last_progress = Instant::now();
-        }
+        relay
     }
 
     /// Whether the idle time is over. The timer is moved only when it fires, not with every chunk.
     fn is_stalled(&mut self, cx: &mut Context<'_>) -> bool {
         while self.idle.as_mut().poll(cx).is_ready() {
-            let deadline = self.last_progress + self.idle_timeout;
+            let deadline = self.progress.last + self.idle_timeout;
             if deadline <= Instant::now() {
                 return true;
             }
@@ -182,16 +227,42 @@ impl Relay {
         Poll::Pending
     }
 
-    fn stalled(&mut self, cx: &Context<'_>) -> Polled {
+    /// Whole events only have gone out, so one more can be read.
+    fn stalled(&mut self) -> Polled {
         let idle = self.idle_timeout;
         let message = format!("the provider's stream stalled: nothing came for {idle:?}");
         self.call.broken("provider_stalled", message);
-        if self.call.tap.as_ref().is_some_and(Tap::between_lines) {
-            self.done = true;
-            let event = error::stall_event(self.dialect, idle);
-            return Poll::Ready(Some(Ok(Frame::data(Bytes::from(event)))));
+        self.done = true;
+        let event = error::stall_event(self.judge.dialect(), idle);
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from(event)))))
+    }
+
+    /// Ends the answer with the event that tells of `fault`.
+    fn fault(&mut self, fault: &Fault) -> String {
+        self.done = true;
+        let dialect = self.judge.dialect();
+        match fault {
+            Fault::Told(json) => {
+                self.call.broken("provider_error", refusal::told(json));
+                error::told_event(dialect, json)
+            }
+            Fault::Bad(why) => {
+                let said = self.judge.sentence(why);
+                let again = self.call.was_bad(None, said.clone()).is_some();
+                error::bad_answer_event(dialect, &said, again)
+            }
         }
-        self.break_off(cx, RelayError::Stalled)
+    }
+
+    /// What may go out; `None` if that is nothing yet.
+    fn taken(&mut self, taken: Taken) -> Option<Polled> {
+        let mut pass = taken.pass;
+        if let Some(fault) = &taken.fault {
+            let mut whole = BytesMut::from(&*pass);
+            whole.extend_from_slice(self.fault(fault).as_bytes());
+            pass = whole.freeze();
+        }
+        (!pass.is_empty()).then(|| Poll::Ready(Some(Ok(Frame::data(pass)))))
     }
 
     /// The next chunk of the answer. Trailers have no place in what the child reads.
@@ -235,29 +306,34 @@ impl Relay {
         }
     }
 
-    fn pass(&mut self, cx: &mut Context<'_>, received: Received) -> Polled {
+    /// Passes on what was received; `None` if nothing of it may go out yet.
+    fn pass(&mut self, cx: &mut Context<'_>, received: Received) -> Option<Polled> {
         match received {
             Some(Ok(first)) => {
                 let data = self.join(cx, first);
-                self.saw(&data);
+                let line_ended = self.call.saw(&data);
+                self.progress.saw(data.len(), line_ended);
                 // A dripping provider always has something to pass, so the time is looked at here too.
                 if self.is_stalled(cx) {
-                    self.stalled(cx)
-                } else {
-                    Poll::Ready(Some(Ok(Frame::data(data))))
+                    return Some(self.stalled());
                 }
+                let taken = self.judge.take(&data);
+                self.taken(taken)
             }
             Some(Err(error)) => {
                 self.call.broken(
                     "provider_broke_off",
                     format!("the provider's stream broke off: {error}"),
                 );
-                self.break_off(cx, RelayError::Broken)
+                Some(self.break_off(cx, RelayError::Broken))
             }
             None => {
                 self.done = true;
-                self.call.outcome(Outcome::Complete);
-                Poll::Ready(None)
+                let (taken, answered) = self.judge.end();
+                if let Some(answered) = answered {
+                    self.call.outcome(Outcome::Complete(answered));
+                }
+                Some(self.taken(taken).unwrap_or(Poll::Ready(None)))
             }
         }
     }
@@ -276,23 +352,32 @@ impl Body for Relay {
             this.done = true;
             return Poll::Ready(Some(Err(error)));
         }
+        if !this.first.is_empty() {
+            let first = std::mem::take(&mut this.first);
+            return Poll::Ready(Some(Ok(Frame::data(first))));
+        }
         if this.done {
             return Poll::Ready(None);
         }
         if this.revoked.as_mut().poll(cx).is_ready() {
             return this.break_off(cx, RelayError::Revoked);
         }
-        if let Some(behind) = this.behind.take() {
-            return this.pass(cx, behind);
-        }
-        match this.poll_data(cx) {
-            Poll::Ready(received) => this.pass(cx, received),
-            Poll::Pending if this.is_stalled(cx) => this.stalled(cx),
-            Poll::Pending => Poll::Pending,
+        loop {
+            let received = match this.behind.take() {
+                Some(behind) => behind,
+                None => match this.poll_data(cx) {
+                    Poll::Ready(received) => received,
+                    Poll::Pending if this.is_stalled(cx) => return this.stalled(),
+                    Poll::Pending => return Poll::Pending,
+                },
+            };
+            if let Some(polled) = this.pass(cx, received) {
+                return polled;
+            }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.done
+        self.done && self.first.is_empty()
     }
 }

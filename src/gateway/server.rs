@@ -136,7 +136,7 @@ async fn answer(
     request: Request<Incoming>,
     admission: &Admission,
 ) -> Response<Answer> {
-    let Some(door) = door(request.method(), request.uri().path()) else {
+    let Some(endpoint) = endpoint(request.method(), request.uri().path()) else {
         return plain(
             StatusCode::NOT_FOUND,
             Dialect::Chat,
@@ -144,7 +144,7 @@ async fn answer(
             "there is nothing here",
         );
     };
-    let (dialect, (head, body)) = (door.dialect(), request.into_parts());
+    let (dialect, (head, body)) = (endpoint.dialect(), request.into_parts());
     if !is_child(shared, &head.headers) {
         // Whoever it is may promise a body and never send it: the connection is closed with it unread.
         return plain(
@@ -157,27 +157,27 @@ async fn answer(
     if let Err(error) = admission.admit().await {
         return plain(error.status(), dialect, error.code(), &error.to_string());
     }
-    match door {
-        Door::Models(_) => models(),
-        Door::Call(_) => forward::forward(shared, dialect, &head.headers, body).await,
+    match endpoint {
+        Endpoint::Models(_) => models(),
+        Endpoint::Call(_) => forward::forward(shared, dialect, &head.headers, body).await,
     }
 }
 
 /// What may be asked for.
 #[derive(Clone, Copy)]
-enum Door {
+enum Endpoint {
     Call(Dialect),
     Models(Dialect),
 }
 
-fn door(method: &Method, path: &str) -> Option<Door> {
+fn endpoint(method: &Method, path: &str) -> Option<Endpoint> {
     match (method.as_str(), path) {
-        ("POST", "/compat/v1/chat/completions") => Some(Door::Call(Dialect::Chat)),
-        ("POST", "/openai/v1/responses") => Some(Door::Call(Dialect::Responses)),
-        ("POST", "/anthropic/v1/messages") => Some(Door::Call(Dialect::Messages)),
-        ("GET", "/compat/v1/models") => Some(Door::Models(Dialect::Chat)),
-        ("GET", "/openai/v1/models") => Some(Door::Models(Dialect::Responses)),
-        ("GET", "/anthropic/v1/models") => Some(Door::Models(Dialect::Messages)),
+        ("POST", "/compat/v1/chat/completions") => Some(Endpoint::Call(Dialect::Chat)),
+        ("POST", "/openai/v1/responses") => Some(Endpoint::Call(Dialect::Responses)),
+        ("POST", "/anthropic/v1/messages") => Some(Endpoint::Call(Dialect::Messages)),
+        ("GET", "/compat/v1/models") => Some(Endpoint::Models(Dialect::Chat)),
+        ("GET", "/openai/v1/models") => Some(Endpoint::Models(Dialect::Responses)),
+        ("GET", "/anthropic/v1/models") => Some(Endpoint::Models(Dialect::Messages)),
         _ => None,
     }
 }
@@ -219,7 +219,7 @@ fn json(status: StatusCode, body: String) -> Response<Answer> {
 
 // === impl Door ===
 
-impl Door {
+impl Endpoint {
     const fn dialect(self) -> Dialect {
         match self {
             Self::Call(dialect) | Self::Models(dialect) => dialect,

@@ -8,12 +8,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::class::{self, Class};
 use super::demo;
 use super::fix::Fixes;
-use super::meter::{Budget, Meter, Stop, Usage, Wait};
+use super::meter::{Budget, Meter, Spent, Stop, Usage, Wait};
+use super::redact::Redactor;
 use super::sentence::located;
 use super::tool_arguments::ToolArguments;
 use crate::provider::Upstream;
@@ -39,7 +41,7 @@ pub(crate) struct Route {
     /// What is absent here is taken from the pod's default.
     pub(crate) budget: Budget,
     /// What earlier turns of the session used: it counts against the budget.
-    pub(crate) spent: Usage,
+    pub(crate) spent: Spent,
 }
 
 /// A registered route. Dropping it revokes the route; the numbers stay readable until then.
@@ -102,7 +104,7 @@ impl Table {
             model_id: route
                 .upstream
                 .model_id(&route.model, route.model_version.as_deref()),
-            meter: Meter::new(route.budget.or(default), route.spent.clone()),
+            meter: Meter::new(route.budget.limits(default), route.spent, &route.session),
             revoked: CancellationToken::new(),
             demo: demo::Played::default(),
             tool_arguments: Arc::default(),
@@ -214,6 +216,11 @@ impl Entry {
             .as_ref()
             .filter(|key| !key.expose().is_empty())
     }
+
+    /// What errors of its calls must not show: the key, and the child's `token`.
+    pub(super) fn redactor(&self, token: Option<Secret>) -> Redactor {
+        Redactor::new(self.key().cloned().into_iter().chain(token))
+    }
 }
 
 // === impl Grant ===
@@ -246,6 +253,16 @@ impl Grant {
 
     pub(crate) fn wait(&self) -> Wait {
         self.entry.meter.wait()
+    }
+
+    /// Changes with every count.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.entry.meter.changes()
+    }
+
+    /// Something new happened that no answer of the model shows.
+    pub(crate) fn progressed(&self) {
+        self.entry.meter.progressed();
     }
 
     /// What to send to OpenCode as `model{providerID, modelID}`.
@@ -286,7 +303,7 @@ mod tests {
             context_window: None,
             enabled_tools: None,
             budget: Budget::default(),
-            spent: Usage::default(),
+            spent: Spent::default(),
         }
     }
 

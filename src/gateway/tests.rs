@@ -5,6 +5,8 @@ mod demo;
 mod doors;
 mod faults;
 mod forwarding;
+mod holding;
+mod loops;
 mod streams;
 mod tls;
 
@@ -16,8 +18,8 @@ use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use super::llm::Llm;
-use super::{Bound, Budget, Config, Grant, Handle, ProxySettings, Route, Usage, upstream};
+use super::llm::{self, Llm};
+use super::{Bound, Budget, Config, Grant, Handle, ProxySettings, Route, Spent, upstream};
 use crate::provider::{Dialect, Upstream};
 use crate::secret::Secret;
 use crate::socket_owner::Finder;
@@ -68,7 +70,7 @@ fn route(dialect: Dialect, base: &str) -> Route {
         context_window: None,
         enabled_tools: None,
         budget: Budget::default(),
-        spent: Usage::default(),
+        spent: Spent::default(),
     }
 }
 
@@ -159,7 +161,7 @@ impl Rig {
                 }
             }
         }
-        let body = String::from_utf8(body).unwrap();
+        let body = String::from_utf8_lossy(&body).into_owned();
         Answered {
             status,
             headers,

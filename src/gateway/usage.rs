@@ -204,11 +204,6 @@ impl Tap {
         self.tokens
     }
 
-    /// Whether a new event could be put in here without breaking one.
-    pub(super) const fn between_lines(&self) -> bool {
-        matches!(self.format, Format::Stream) && self.held.is_empty()
-    }
-
     fn hold(&mut self, bytes: &[u8]) {
         self.held.extend_from_slice(bytes);
         if self.held.len() > MAX_LINE {

@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, StatusCode};
+use serde_json::Value;
 
 use super::error_body::ErrorBody;
 
@@ -53,6 +54,44 @@ pub(super) fn judge(
     }
     Verdict::Wrong
 }
+
+/// The status that an error told within a stream would have had. What cannot be told is the provider's
+/// fault.
+pub(super) fn status_of(error: &str) -> StatusCode {
+    let json: Value = serde_json::from_str(error).unwrap_or_default();
+    let detail = json.get("error").filter(|detail| detail.is_object());
+    let detail = detail.unwrap_or(&json);
+    let number = ["code", "status"]
+        .iter()
+        .filter_map(|name| detail.get(name)?.as_u64())
+        .find_map(|number| StatusCode::from_u16(u16::try_from(number).ok()?).ok())
+        .filter(|status| status.is_client_error() || status.is_server_error());
+    if let Some(status) = number {
+        return status;
+    }
+    let says = |word: &str| {
+        ["code", "type"]
+            .iter()
+            .filter_map(|name| detail.get(name)?.as_str())
+            .any(|text| text.contains(word))
+    };
+    let known = STATUSES.iter().find(|(word, _)| says(word));
+    known.map_or(StatusCode::BAD_GATEWAY, |(_, status)| *status)
+}
+
+/// What providers call their errors, and the status these have when they are not told in a stream.
+const STATUSES: [(&str, StatusCode); 10] = [
+    ("overloaded", StatusCode::SERVICE_UNAVAILABLE),
+    ("rate_limit", StatusCode::TOO_MANY_REQUESTS),
+    ("quota", StatusCode::TOO_MANY_REQUESTS),
+    ("authentication", StatusCode::UNAUTHORIZED),
+    ("invalid_api_key", StatusCode::UNAUTHORIZED),
+    ("permission", StatusCode::FORBIDDEN),
+    ("not_found", StatusCode::NOT_FOUND),
+    ("context_length", StatusCode::BAD_REQUEST),
+    ("invalid_request", StatusCode::BAD_REQUEST),
+    ("invalid_prompt", StatusCode::BAD_REQUEST),
+];
 
 /// `retry-after-ms`, or `retry-after` in seconds or as a date. What cannot be read counts as absent.
 fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {

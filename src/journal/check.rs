@@ -8,9 +8,9 @@ use std::collections::BTreeSet;
 use parking_lot::Mutex;
 use rusqlite::{Connection, Transaction};
 
-use super::fault::Fault;
 use super::schema::{self, is_in_range};
-use super::{Removed, Row, look, writing};
+use super::store_error::StoreError;
+use super::{Removed, Row, queries, statements};
 use crate::id;
 
 /// Why a row is not used.
@@ -93,13 +93,15 @@ pub(super) fn complain(number: i64, reason: Reason) {
 }
 
 /// The tables are ours to the letter: no other type, no trigger, no view.
-pub(super) fn schema(conn: &Connection) -> Result<(), Fault> {
+pub(super) fn schema(conn: &Connection) -> Result<(), StoreError> {
     let mut ours = Connection::open_in_memory()?;
     schema::prepare(&mut ours)?;
     if tables(conn)? == tables(&ours)? {
         Ok(())
     } else {
-        Err(Fault::Damaged("its tables are not as we make them".into()))
+        Err(StoreError::Damaged(
+            "its tables are not as we make them".into(),
+        ))
     }
 }
 
@@ -111,13 +113,13 @@ fn tables(conn: &Connection) -> rusqlite::Result<Vec<(String, String, Option<Str
 
 /// Takes the rows out that cannot be ours, so that nothing that counts rows counts them.
 pub(super) fn weed(tx: &Transaction<'_>) -> rusqlite::Result<()> {
-    for number in look::rejected(tx)? {
+    for number in queries::rejected(tx)? {
         tx.execute("DELETE FROM sessions WHERE number = ?1", [number])?;
         if let Ok(number) = u64::try_from(number)
             && is_in_range(number, 0)
         {
             // Its events go in steps, as those of any session that is gone.
-            writing::doom(tx, number, None)?;
+            statements::doom(tx, number, None)?;
         }
     }
     let found: Vec<(i64, Option<Removed>)> = tx

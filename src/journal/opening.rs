@@ -9,14 +9,14 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use super::aside;
 use super::check;
-use super::fault::Fault;
-use super::look;
 use super::marker::Marker;
 use super::memory::Memory;
+use super::quarantine;
+use super::queries;
+use super::statements::{about, set_about};
 use super::store::Store;
-use super::writing::{about, set_about};
+use super::store_error::StoreError;
 use super::{Config, Opened, Removed};
 
 /// What the start found.
@@ -47,11 +47,11 @@ pub(super) fn open(
     checkpoint_pages: u32,
     boot: &str,
     marker: &Marker,
-) -> Result<Found, Fault> {
+) -> Result<Found, StoreError> {
     let dir = &config.dir;
     match try_open(dir, checkpoint_pages, boot, marker) {
-        Err(fault @ (Fault::Damaged(_) | Fault::Newer(_))) => {
-            aside::put(dir, &fault, config.max_bytes)?;
+        Err(store_error @ (StoreError::Damaged(_) | StoreError::Newer(_))) => {
+            quarantine::put(dir, &store_error, config.max_bytes)?;
             try_open(dir, checkpoint_pages, boot, marker)
         }
         other => other,
@@ -63,7 +63,7 @@ fn try_open(
     checkpoint_pages: u32,
     boot: &str,
     marker: &Marker,
-) -> Result<Found, Fault> {
+) -> Result<Found, StoreError> {
     let mut store = Store::open(dir, checkpoint_pages)?;
     let (tx, _) = store.begin(true)?;
     check::weed(&tx)?;
@@ -86,16 +86,16 @@ fn try_open(
 }
 
 fn opened(conn: &Connection) -> rusqlite::Result<Opened> {
-    let unfinished = look::unfinished(conn)?
+    let unfinished = queries::unfinished(conn)?
         .into_iter()
         .map(|stored| {
-            let notes = look::notes(conn, stored.row.number)?;
+            let notes = queries::notes(conn, stored.row.number)?;
             Ok((stored, notes))
         })
         .collect::<rusqlite::Result<_>>()?;
     Ok(Opened {
         unfinished,
-        last_number: look::last_number(conn)?,
+        last_number: queries::last_number(conn)?,
     })
 }
 

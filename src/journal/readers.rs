@@ -12,8 +12,8 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
-use super::board::Stage;
-use super::{Shared, fault, store};
+use super::stats::Stage;
+use super::{Shared, store, store_error};
 
 /// Why a look-up found nothing out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -117,7 +117,7 @@ pub(super) async fn look_within<T: Send + 'static>(
     question: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
 ) -> Result<T, JournalError> {
     let deadline = Instant::now() + limit;
-    match timeout_at(deadline, shared.board.reaches(Stage::Open)).await {
+    match timeout_at(deadline, shared.stats.reaches(Stage::Open)).await {
         Err(_) => return Err(JournalError::Opening),
         Ok(Stage::Ended) => return Err(JournalError::Closed),
         Ok(_) => {}
@@ -143,7 +143,7 @@ pub(super) async fn look_within<T: Send + 'static>(
             Ok(answer)
         });
         answer.map_err(|error| {
-            if fault::is_damage(&error) {
+            if store_error::is_damage(&error) {
                 shared.queue.report_damage(generation);
             }
             match error.sqlite_error_code() {

@@ -14,9 +14,9 @@ use tokio::sync::mpsc::{Permit, Sender};
 
 use super::memory::{Gone, Memory};
 use super::schema::place;
+use super::statements::doom;
 use super::store::{Store, used};
-use super::writing::doom;
-use super::{Removed, look};
+use super::{Removed, queries};
 
 /// The bounds.
 #[derive(Clone, Copy, Debug)]
@@ -102,7 +102,7 @@ pub(super) fn step(
     } = cleaning;
     let mut oldest = Vec::new();
     for number in trimmed.keys() {
-        oldest.push((*number, look::span(&tx, *number)?.0));
+        oldest.push((*number, queries::span(&tx, *number)?.0));
     }
     tx.commit()?;
     for (number, bytes) in trimmed {

@@ -5,7 +5,7 @@
 
 use rusqlite::{Connection, TransactionBehavior};
 
-use super::fault::Fault;
+use super::store_error::StoreError;
 
 /// Step n makes a database of version n one of version n + 1.
 const STEPS: &[&str] = &[FIRST];
@@ -83,22 +83,24 @@ pub(super) const fn is_in_range(number: u64, last: u64) -> bool {
 }
 
 /// Makes the tables, or brings them up to date.
-pub(super) fn prepare(conn: &mut Connection) -> Result<(), Fault> {
+pub(super) fn prepare(conn: &mut Connection) -> Result<(), StoreError> {
     migrate(conn, STEPS)
 }
 
-fn migrate(conn: &mut Connection, steps: &[&str]) -> Result<(), Fault> {
+fn migrate(conn: &mut Connection, steps: &[&str]) -> Result<(), StoreError> {
     let version: i64 = conn.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     let done = usize::try_from(version)
         .ok()
         .filter(|done| *done <= steps.len())
-        .ok_or(Fault::Newer(version))?;
+        .ok_or(StoreError::Newer(version))?;
     if done == 0
         && conn.query_row("SELECT EXISTS (SELECT 1 FROM sqlite_schema)", [], |row| {
             row.get(0)
         })?
     {
-        return Err(Fault::Damaged("it has tables that are not ours".into()));
+        return Err(StoreError::Damaged(
+            "it has tables that are not ours".into(),
+        ));
     }
     for (version, step) in (1..).zip(steps).skip(done) {
         // The tables and the version in one transaction: a step is done or it is not.
@@ -174,7 +176,7 @@ mod tests {
         );
         let mut conn = Connection::open_in_memory().unwrap();
         conn.execute_batch("CREATE TABLE cats (name)").unwrap();
-        assert!(matches!(prepare(&mut conn), Err(Fault::Damaged(_))));
+        assert!(matches!(prepare(&mut conn), Err(StoreError::Damaged(_))));
     }
 
     #[test]

@@ -19,11 +19,11 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use super::check;
-use super::desk::Pending;
-use super::fault::Fault;
 use super::memory::{Changes, Gone, Memory};
-use super::writing::{Writing, doom, raise_last_number, set_about};
-use super::{look, schema};
+use super::pending::Pending;
+use super::statements::{Writing, doom, raise_last_number, set_about};
+use super::store_error::StoreError;
+use super::{queries, schema};
 
 pub(super) struct Store {
     pub(super) conn: Connection,
@@ -57,7 +57,7 @@ const BUSY: Duration = Duration::from_secs(10);
 
 impl Store {
     /// Opens the database, or makes it. It is checked as far as a few reads can.
-    pub(super) fn open(dir: &Path, checkpoint_pages: u32) -> Result<Self, Fault> {
+    pub(super) fn open(dir: &Path, checkpoint_pages: u32) -> Result<Self, StoreError> {
         let path = dir.join(NAME);
         // SQLite gives the other files the mode of this one.
         let created = OpenOptions::new()
@@ -80,7 +80,7 @@ impl Store {
         ))?;
         let mode: String = conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
         if mode != "wal" {
-            return Err(Fault::Trouble(format!(
+            return Err(StoreError::Trouble(format!(
                 "its file system cannot share memory between connections ({mode}); use a local volume"
             )));
         }
@@ -92,7 +92,7 @@ impl Store {
         // Now the database is ours alone.
         remove_old_index(&path)?;
         check::schema(&conn)?;
-        look::check(&conn)?;
+        queries::check(&conn)?;
         Ok(Self {
             conn,
             path,
@@ -156,7 +156,7 @@ impl Store {
             let mut writing = Writing::new(&tx)?;
             for (number, open) in &memory.open {
                 writing.row(&open.row)?;
-                let (_, last) = look::span(&tx, *number)?;
+                let (_, last) = queries::span(&tx, *number)?;
                 writing.fill(*number, last, open.last)?;
             }
         }

@@ -1,8 +1,8 @@
 //! The journal from outside: what is given to it is read back, whatever happens in between.
 
 mod crash;
-mod desk;
 mod forged;
+mod pending;
 mod reading;
 mod retention;
 mod support;

@@ -21,8 +21,8 @@ pub(super) fn watch(shared: &Shared, limit: Duration) {
             format!("the disk has not answered for {} s", limit.as_secs_f32())
         };
         while shared
-            .desk
-            .stand_in(&shared.queue, since, &shared.board, &reason)
+            .pending
+            .stand_in(&shared.queue, since, &shared.stats, &reason)
             && shared.queue.wait_standing_in(since)
         {}
     }

@@ -15,12 +15,12 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::fault::Fault;
 use super::marker::Marker;
 use super::memory::Memory;
 use super::queue::{Call, End};
 use super::store::Store;
-use super::{Config, Removed, Shared, Tuning, aside, opening};
+use super::store_error::{StoreError, try_to_write};
+use super::{Config, Removed, Shared, Tuning, opening, quarantine};
 
 pub(super) struct Writer {
     shared: Arc<Shared>,
@@ -124,7 +124,7 @@ impl Writer {
     }
 
     fn is_troubled(&self) -> bool {
-        !matches!(self.database, Database::Open(_)) || self.shared.desk.is_degraded()
+        !matches!(self.database, Database::Open(_)) || self.shared.pending.is_degraded()
     }
 
     /// Everything but writing: so that sources that come while nothing can be written are told.
@@ -138,30 +138,30 @@ impl Writer {
             }
         }
         if queue.take_damage() == Some(self.shared.readers.generation()) {
-            self.fail(&Fault::Damaged(
+            self.fail(&StoreError::Damaged(
                 "a reader met a page that makes no sense".into(),
             ));
         }
-        let takes = self.shared.desk.is_degraded() || matches!(self.database, Database::Open(_));
-        self.took_all = takes && self.shared.desk.gather(&self.shared.queue);
+        let takes = self.shared.pending.is_degraded() || matches!(self.database, Database::Open(_));
+        self.took_all = takes && self.shared.pending.gather(&self.shared.queue);
     }
 
     fn work(&mut self) {
-        if let Err(fault) = self.try_work() {
-            self.fail(&fault);
+        if let Err(store_error) = self.try_work() {
+            self.fail(&store_error);
         }
     }
 
-    fn try_work(&mut self) -> Result<(), Fault> {
+    fn try_work(&mut self) -> Result<(), StoreError> {
         self.ensure_open()?;
         self.forget()?;
-        let troubled = self.shared.desk.is_degraded();
+        let troubled = self.shared.pending.is_degraded();
         if troubled {
             // The disk may be full of what may go.
             self.make_room()?;
         }
         let synced = self.write_group(troubled || self.is_marked())?;
-        if self.shared.desk.is_degraded() {
+        if self.shared.pending.is_degraded() {
             return self.recover(synced);
         }
         if self.is_marked() && self.took_all {
@@ -174,7 +174,7 @@ impl Writer {
         Ok(())
     }
 
-    fn ensure_open(&mut self) -> Result<(), Fault> {
+    fn ensure_open(&mut self) -> Result<(), StoreError> {
         let (dir, pages) = (&self.config.dir, self.checkpoint_pages);
         match &mut self.database {
             Database::Open(_) => {}
@@ -186,19 +186,19 @@ impl Writer {
                         None => Arc::new(Marker::open(dir)?),
                     };
                     let found = opening::open(&self.config, pages, &self.boot, &marker)?;
-                    Ok::<_, Fault>((marker, found.store, found.opened))
+                    Ok::<_, StoreError>((marker, found.store, found.opened))
                 })?;
                 self.untold = opening::untold(&store.conn)?;
                 self.database = Database::Open(Box::new(store));
                 self.shared.marker.set(marker).ok();
-                self.shared.board.set_opened(opened);
-                self.shared.desk.start(&self.shared.board);
+                self.shared.stats.set_opened(opened);
+                self.shared.pending.start(&self.shared.stats);
             }
             Database::Closed(memory) => {
                 let store = self.shared.at_disk(|| {
                     let mut store = Store::open(dir, pages)?;
                     store.inherit(memory, &self.boot)?;
-                    Ok::<_, Fault>(store)
+                    Ok::<_, StoreError>(store)
                 })?;
                 self.database = Database::Open(Box::new(store));
             }
@@ -206,7 +206,7 @@ impl Writer {
         Ok(())
     }
 
-    fn forget(&mut self) -> Result<(), Fault> {
+    fn forget(&mut self) -> Result<(), StoreError> {
         let Database::Open(store) = &mut self.database else {
             return Ok(());
         };
@@ -219,18 +219,18 @@ impl Writer {
     }
 
     /// Writes what was gathered, and says whether it was synced.
-    fn write_group(&mut self, synced: bool) -> Result<bool, Fault> {
+    fn write_group(&mut self, synced: bool) -> Result<bool, StoreError> {
         let Database::Open(store) = &mut self.database else {
             return Ok(false);
         };
-        let group = self.shared.desk.depart();
+        let group = self.shared.pending.depart();
         if group.is_empty() {
             return Ok(false);
         }
         let synced = synced || group.iter().any(|pending| store.must_sync(pending));
         let start = Instant::now();
         if let Err(error) = self.shared.at_disk(|| store.write(&group, synced)) {
-            self.shared.desk.came_back(group);
+            self.shared.pending.came_back(group);
             return Err(error.into());
         }
         let time = start.elapsed();
@@ -239,23 +239,23 @@ impl Writer {
             .iter()
             .map(|pending| pending.frame_bytes() as u64)
             .sum::<u64>();
-        self.shared.board.count(|figures| {
+        self.shared.stats.count(|figures| {
             figures.commits += 1;
             figures.synced += u64::from(synced);
             figures.events += events;
             figures.group_events = events;
             figures.group_time = time;
         });
-        self.shared.desk.arrived();
+        self.shared.pending.arrived();
         Ok(synced)
     }
 
     /// The disk takes writes again.
-    fn recover(&mut self, synced: bool) -> Result<(), Fault> {
+    fn recover(&mut self, synced: bool) -> Result<(), StoreError> {
         self.ensure_synced(synced)?;
         // If more came in: at once again.
         self.retry.at = Instant::now();
-        if self.shared.desk.recover(&self.shared.board) {
+        if self.shared.pending.recover(&self.shared.stats) {
             // What is shown from memory and not on disk is in the queue by now.
             if self.shared.queue.is_empty() {
                 self.unmark()?;
@@ -273,35 +273,38 @@ impl Writer {
     /// The marker goes when everything that was shown from memory is on the disk itself. What sources had
     /// while the last group of the trouble was written was shown too, and was in the queue when that was
     /// over: so it goes after a group that began with all of the queue.
-    fn unmark(&self) -> Result<(), Fault> {
+    fn unmark(&self) -> Result<(), StoreError> {
         let Some(marker) = self.shared.marker.get() else {
             return Ok(());
         };
         // The disk may have hung in the middle of that, and the watchdog set it again.
-        self.shared.desk.unless_degraded(|| marker.want(false));
+        self.shared.pending.unless_degraded(|| marker.want(false));
         Ok(self.shared.at_disk(|| marker.settle())?)
     }
 
-    fn ensure_synced(&mut self, synced: bool) -> Result<(), Fault> {
+    fn ensure_synced(&mut self, synced: bool) -> Result<(), StoreError> {
         if !synced && let Database::Open(store) = &mut self.database {
             self.shared.at_disk(|| store.sync())?;
-            self.shared.board.count(|figures| figures.synced += 1);
+            self.shared.stats.count(|figures| figures.synced += 1);
         }
         Ok(())
     }
 
-    fn fail(&mut self, fault: &Fault) {
-        self.shared.board.count(|figures| figures.failures += 1);
+    fn fail(&mut self, store_error: &StoreError) {
+        let dir = &self.config.dir;
+        let looked = store_error.looked_at(|| self.shared.at_disk(|| try_to_write(dir)));
+        let store_error = looked.as_ref().unwrap_or(store_error);
+        self.shared.stats.count(|figures| figures.failures += 1);
         // Before anything is shown that is not on disk.
         self.mark();
         self.shared
-            .desk
-            .degrade(&self.shared.board, &fault.to_string());
-        let is_unfit = !matches!(fault, Fault::Full(_) | Fault::Trouble(_));
+            .pending
+            .degrade(&self.shared.stats, &store_error.to_string());
+        let is_unfit = !matches!(store_error, StoreError::Full(_) | StoreError::Trouble(_));
         if is_unfit && let Database::Open(store) = &mut self.database {
             self.database = Database::Closed(std::mem::take(&mut store.memory));
         }
-        self.make_way(fault);
+        self.make_way(store_error);
         if is_unfit {
             // Only now: who opens it until it is out of the way is one of the old readers.
             self.shared.readers.turn_over();
@@ -310,12 +313,14 @@ impl Writer {
     }
 
     /// Moves a database that cannot be used out of the way, or gives up an earlier one for its room.
-    fn make_way(&self, fault: &Fault) {
+    fn make_way(&self, store_error: &StoreError) {
         let Config { dir, max_bytes, .. } = &self.config;
-        let done = self.shared.at_disk(|| match fault {
-            Fault::Damaged(_) | Fault::Newer(_) => aside::put(dir, fault, *max_bytes),
-            Fault::Full(_) => aside::give_up_oldest(dir),
-            Fault::Stale(_) | Fault::Trouble(_) => Ok(()),
+        let done = self.shared.at_disk(|| match store_error {
+            StoreError::Damaged(_) | StoreError::Newer(_) => {
+                quarantine::put(dir, store_error, *max_bytes)
+            }
+            StoreError::Full(_) => quarantine::give_up_oldest(dir),
+            StoreError::NeedsReopen(_) | StoreError::Trouble(_) => Ok(()),
         });
         if let Err(error) = done {
             tracing::error!(%error, "the journal's damaged databases cannot be moved aside or removed");
@@ -341,8 +346,8 @@ impl Writer {
             if matches!(self.database, Database::New) {
                 return;
             }
-            if let Err(fault) = self.try_work() {
-                self.fail(&fault);
+            if let Err(store_error) = self.try_work() {
+                self.fail(&store_error);
                 if self.retry.at > give_up {
                     return;
                 }
@@ -350,7 +355,7 @@ impl Writer {
                 thread::sleep(self.retry.at.saturating_duration_since(Instant::now()));
                 continue;
             }
-            let is_all_written = self.took_all && self.shared.desk.is_empty();
+            let is_all_written = self.took_all && self.shared.pending.is_empty();
             if is_all_written && !self.is_troubled() && !self.is_marked() {
                 break;
             }
@@ -387,7 +392,7 @@ impl Drop for DeadMan {
             self.0.queue.set_dead();
         } else {
             self.0.readers.close();
-            self.0.board.set_ended();
+            self.0.stats.set_ended();
         }
     }
 }

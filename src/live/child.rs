@@ -90,6 +90,7 @@ impl Child {
             token: &token,
             models: &models,
             timeout: handle.child_timeout(),
+            shell: None,
         };
         let mut process = command(root.path())
             .env(

@@ -8,6 +8,7 @@
 //! session: models are generic classes, and the gateway puts the real ones in.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -33,6 +34,8 @@ pub(crate) struct Settings<'a> {
     pub(crate) models: &'a [Model],
     /// How long the child's clients wait for the gateway: longer than the gateway for the provider.
     pub(crate) timeout: Duration,
+    /// What runs the agent's commands. `None`: what OpenCode finds.
+    pub(crate) shell: Option<&'a Path>,
 }
 
 /// Our plugin: strips the agent's environment and enforces tool lists.
@@ -135,6 +138,7 @@ pub(crate) fn content(settings: &Settings<'_>) -> Secret {
         "enabled_providers": enabled,
         "provider": providers,
         "model": default,
+        "shell": settings.shell,
         // Sessions come with a title.
         "agent": { "title": { "disable": true } },
         // Nothing may wait for a person unless a session asks for it. The three are named because OpenCode's
@@ -197,6 +201,7 @@ mod tests {
             token: &Secret::new("token-1"),
             models: &models,
             timeout: Duration::from_secs(150),
+            shell: Some(Path::new("/data/shell/bash")),
         };
         serde_json::from_str(content(&settings).expose()).unwrap()
     }

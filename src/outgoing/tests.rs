@@ -147,7 +147,7 @@ async fn a_server_that_is_ours_is_called_and_its_connection_kept() {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/v1", listener.local_addr().unwrap());
-    let serving = tokio::spawn(async move {
+    let serving = async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut buffer = [0; 4096];
         for _ in 0..2 {
@@ -156,12 +156,14 @@ async fn a_server_that_is_ours_is_called_and_its_connection_kept() {
             let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
             stream.write_all(answer).await.unwrap();
         }
-    });
+    };
     let caller = caller(&[]);
-    for _ in 0..2 {
-        assert_eq!(refusal(&caller, &url, true).await, None);
-    }
-    serving.await.unwrap();
+    let calling = async {
+        for _ in 0..2 {
+            assert_eq!(refusal(&caller, &url, true).await, None);
+        }
+    };
+    tokio::join!(serving, calling);
 }
 
 /// A proxy gets whole calls where the provider is not spoken to by https.

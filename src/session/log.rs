@@ -15,12 +15,12 @@
 //! Memory keeps the hot tail: the ring is bounded, and the logs of the process share a [`Budget`]. What
 //! is not on disk yet is not given back unless the disk fails.
 
-mod asked;
 mod budget;
 mod cursor;
-mod desk;
+mod flush_state;
 mod frame;
 mod id;
+mod requested;
 mod ring;
 
 use std::sync::Arc;
@@ -29,15 +29,15 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-pub(crate) use self::asked::{Asked, Gap, GapReason};
 pub(crate) use self::budget::Budget;
 pub(crate) use self::cursor::{Cursor, End, Opening, Step, View};
-pub(crate) use self::desk::Note;
+pub(crate) use self::flush_state::Note;
 pub(crate) use self::id::{Epoch, EventId};
+pub(crate) use self::requested::{Gap, GapReason, Requested};
 pub(crate) use self::ring::Limits;
 
-use self::asked::Kept;
-use self::desk::Desk;
+use self::flush_state::FlushState;
+use self::requested::Kept;
 use self::ring::{Ring, Shown};
 use crate::event::Encoded;
 use crate::journal::{Draft, Journal, Row, Source};
@@ -73,7 +73,7 @@ struct Shared {
 
 struct Inner {
     ring: Ring,
-    desk: Desk,
+    flush_state: FlushState,
     /// The terminal event of the last turn; nothing while one runs.
     ended: Option<u64>,
 }
@@ -138,12 +138,12 @@ impl EventLog {
         } = place;
         let mut inner = Inner {
             ring: Ring::after(last, epoch, limits),
-            desk: Desk::default(),
+            flush_state: FlushState::default(),
             ended: idle.then_some(last),
         };
         if disk.is_some() {
             inner.ring.hold_after(last);
-            inner.desk = Desk::after(last);
+            inner.flush_state = FlushState::after(last);
         }
         let shared = Arc::new(Shared {
             epoch,
@@ -201,10 +201,10 @@ impl EventLog {
                 }
             }
             if let Some(note) = note {
-                inner.desk.note(note);
+                inner.flush_state.note(note);
             }
             if let Some(row) = row {
-                inner.desk.record(row, false);
+                inner.flush_state.record(row, false);
             }
         });
     }
@@ -216,13 +216,13 @@ impl EventLog {
             self.begin_turn();
         }
         if self.shared.disk.is_some() {
-            self.change(|inner| inner.desk.record(row, begins));
+            self.change(|inner| inner.flush_state.record(row, begins));
         }
     }
 
     /// The backend was told of the end of this turn. No more than that: another may be about to begin.
     pub(crate) fn record_report(&self, turn: u32) {
-        self.change(|inner| inner.desk.reported(turn));
+        self.change(|inner| inner.flush_state.reported(turn));
     }
 
     /// Another turn begins: readers wait for events again.
@@ -264,7 +264,7 @@ impl EventLog {
     /// Nobody reads it, and everything is on disk: it can leave memory.
     pub(crate) fn can_leave(&self) -> bool {
         let inner = self.shared.inner.lock();
-        self.shared.head.receiver_count() == 0 && inner.desk.settled(&inner.ring)
+        self.shared.head.receiver_count() == 0 && inner.flush_state.settled(&inner.ring)
     }
 
     /// What the log holds in memory, index included.
@@ -277,7 +277,7 @@ impl EventLog {
         let out = self.shared.with(|inner| {
             let out = change(inner);
             // Under the lock: what is shown and not on disk is always known to the journal.
-            if inner.desk.wake()
+            if inner.flush_state.wake()
                 && let Some(disk) = &self.shared.disk
             {
                 disk.journal.wake(self.shared.clone());
@@ -331,7 +331,7 @@ impl Shared {
         self.givable_bytes
             .store(inner.ring.givable_bytes(), Ordering::Relaxed);
         // Under the lock, so that two who publish cannot do it in the wrong order.
-        let visible = inner.desk.visible(&inner.ring);
+        let visible = inner.flush_state.visible(&inner.ring);
         self.head.send_if_modified(|head| {
             // What was shown from memory stays shown while the disk follows.
             let seq = visible.max(head.seq);
@@ -375,15 +375,15 @@ impl Source for Shared {
     }
 
     fn take(&self) -> Draft {
-        self.with(|inner| inner.desk.take(&mut inner.ring))
+        self.with(|inner| inner.flush_state.take(&mut inner.ring))
     }
 
     fn committed(&self) {
-        self.with(|inner| inner.desk.committed(&mut inner.ring));
+        self.with(|inner| inner.flush_state.committed(&mut inner.ring));
     }
 
     fn failed(&self) {
-        self.with(|inner| inner.desk.failed(&mut inner.ring));
+        self.with(|inner| inner.flush_state.failed(&mut inner.ring));
     }
 
     fn trimmed(&self, oldest: u64) {

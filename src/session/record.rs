@@ -9,9 +9,9 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::facts::Facts;
 use super::limits::StreamSlots;
 use super::log::EventLog;
+use super::row::Details;
 use crate::clock::Timestamp;
 use crate::event::{Phase, State, Usage};
 use crate::journal::Row;
@@ -73,11 +73,20 @@ pub(crate) struct Status {
     pub(crate) ended: Option<Instant>,
     pub(crate) problem: Option<Problem>,
     pub(crate) turn: u32,
+    /// Of this turn, as the next.
     pub(crate) usage: Usage,
     pub(crate) calls: Calls,
+    pub(crate) earlier: Earlier,
     pub(crate) files_modified: Vec<String>,
     /// The newest message of OpenCode's before the turn: what is older is not of it.
     pub(crate) before: Option<String>,
+}
+
+/// What the turns before this one came to.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Earlier {
+    pub(crate) usage: Usage,
+    pub(crate) calls: Calls,
 }
 
 /// What the gateway counted.
@@ -100,6 +109,22 @@ pub(crate) struct Calls {
 pub(crate) struct Problem {
     pub(crate) code: Cow<'static, str>,
     pub(crate) sentence: String,
+}
+
+// === impl Calls ===
+
+impl Calls {
+    /// With those of the turn after.
+    fn plus(&self, next: &Self) -> Self {
+        Self {
+            made: self.made.saturating_add(next.made),
+            retried: self.retried.saturating_add(next.retried),
+            total_tokens: self.total_tokens.saturating_add(next.total_tokens),
+            first_byte_ms: next.first_byte_ms.or(self.first_byte_ms),
+            duration_ms: self.duration_ms.saturating_add(next.duration_ms),
+            last_error: next.last_error.clone().or_else(|| self.last_error.clone()),
+        }
+    }
 }
 
 // === impl Session ===
@@ -163,7 +188,7 @@ impl Session {
             key: self.key.clone(),
             reported: self.reported.load(Ordering::Relaxed),
             turn: status.turn,
-            facts: Facts::new(self.created_at, &self.origin, &status).to_json(),
+            facts: Details::new(self.created_at, &self.origin, &status).to_json(),
         }
     }
 }
@@ -186,6 +211,7 @@ impl Status {
             turn: 1,
             usage: Usage::default(),
             calls: Calls::default(),
+            earlier: Earlier::default(),
             files_modified: Vec::new(),
             before: None,
         }
@@ -196,8 +222,22 @@ impl Status {
         Self {
             turn: self.turn + 1,
             remote_id: self.remote_id.clone(),
+            earlier: Earlier {
+                usage: self.session_usage(),
+                calls: self.session_calls(),
+            },
             ..Self::new(now)
         }
+    }
+
+    /// Of all turns.
+    pub(crate) fn session_usage(&self) -> Usage {
+        self.earlier.usage.plus(self.usage)
+    }
+
+    /// Of all turns.
+    pub(crate) fn session_calls(&self) -> Calls {
+        self.earlier.calls.plus(&self.calls)
     }
 }
 

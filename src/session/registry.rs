@@ -6,10 +6,10 @@
 
 mod admission;
 mod adopt;
-mod shelf;
+mod archive;
 
-pub(crate) use self::adopt::{Adoption, Stray};
-pub(crate) use self::shelf::{Report, ShelfError};
+pub(crate) use self::adopt::{Adoption, OrphanSession};
+pub(crate) use self::archive::{ArchiveError, Report};
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -20,8 +20,8 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::log::{Budget, Limits};
-use super::seat::Outcome;
-use super::{Config, Created, Errand, Job, Session, Status};
+use super::turn_handle::Outcome;
+use super::{Config, Created, Session, Status, Turn, TurnKind};
 use crate::event::State as SessionState;
 use crate::journal::{Health, Journal, Removed};
 
@@ -57,9 +57,9 @@ pub(crate) struct Registry {
 
 /// Where a registry sends what is to be done.
 #[derive(Debug)]
-pub(crate) struct Outlets {
+pub(crate) struct Receivers {
     /// Turns that may begin.
-    pub(crate) jobs_rx: mpsc::Receiver<Job>,
+    pub(crate) turns_rx: mpsc::Receiver<Turn>,
     /// OpenCode's ids of sessions that nobody can ask for any more.
     pub(crate) removals_rx: mpsc::Receiver<String>,
 }
@@ -79,7 +79,7 @@ struct Shared {
     journal: Option<Journal>,
     /// Whether the sessions of an earlier life are known.
     loaded_tx: watch::Sender<bool>,
-    jobs_tx: mpsc::Sender<Job>,
+    turns_tx: mpsc::Sender<Turn>,
     removals_tx: mpsc::Sender<String>,
     budget: Budget,
     state: Mutex<State>,
@@ -116,14 +116,14 @@ impl Registry {
         config: Config,
         journal: Option<Journal>,
         closed: CancellationToken,
-    ) -> (Self, Outlets) {
-        let (jobs_tx, jobs_rx) = mpsc::channel(JOBS);
+    ) -> (Self, Receivers) {
+        let (turns_tx, turns_rx) = mpsc::channel(JOBS);
         let (removals_tx, removals_rx) = mpsc::channel(REMOVALS);
         let shared = Shared {
             config,
             loaded_tx: watch::Sender::new(journal.is_none()),
             journal,
-            jobs_tx,
+            turns_tx,
             removals_tx,
             budget: Budget::new(LOG_BUDGET),
             state: Mutex::default(),
@@ -134,8 +134,8 @@ impl Registry {
         let shared = Arc::new(shared);
         (
             Self { shared },
-            Outlets {
-                jobs_rx,
+            Receivers {
+                turns_rx,
                 removals_rx,
             },
         )

@@ -10,14 +10,14 @@ use super::*;
 mod journal;
 
 /// A registry for two sessions, and its driver's end.
-pub(super) fn small() -> (Registry, mpsc::Receiver<Job>) {
+pub(super) fn small() -> (Registry, mpsc::Receiver<Turn>) {
     let config = Config {
         most: 2,
         retention: Duration::from_mins(1),
         keep_prompts: true,
     };
-    let (registry, outlets) = Registry::new(config, None, CancellationToken::new());
-    (registry, outlets.jobs_rx)
+    let (registry, receivers) = Registry::new(config, None, CancellationToken::new());
+    (registry, receivers.turns_rx)
 }
 
 pub(crate) fn request(id: &str) -> Request {
@@ -54,31 +54,31 @@ fn with_key(id: &str, key: &str, digest: u8) -> Request {
 /// Creates a session that its driver accepts at once.
 pub(crate) async fn create(
     registry: &Registry,
-    jobs_rx: &mut mpsc::Receiver<Job>,
+    turns_rx: &mut mpsc::Receiver<Turn>,
     id: &str,
-) -> (Arc<Session>, Seat) {
+) -> (Arc<Session>, TurnHandle) {
     let creating = TaskTracker::new().spawn({
         let (registry, id) = (registry.clone(), id.to_owned());
         async move { registry.create(request(&id)).await }
     });
-    let seat = jobs_rx.recv().await.unwrap().seat;
-    seat.accept("ses_1", None);
-    (creating.await.unwrap().unwrap().0, seat)
+    let turn_handle = turns_rx.recv().await.unwrap().turn_handle;
+    turn_handle.accept("ses_1", None);
+    (creating.await.unwrap().unwrap().0, turn_handle)
 }
 
 #[tokio::test]
 async fn the_same_id_is_refused_while_the_first_is_still_being_created() {
-    let (registry, mut jobs_rx) = small();
+    let (registry, mut turns_rx) = small();
     let first = TaskTracker::new().spawn({
         let registry = registry.clone();
         async move { registry.create(request("a")).await }
     });
-    let seat = jobs_rx.recv().await.unwrap().seat;
+    let turn_handle = turns_rx.recv().await.unwrap().turn_handle;
     assert_eq!(
         registry.create(request("a")).await.unwrap_err(),
         CreateError::Duplicate
     );
-    seat.refuse(CreateError::EngineUnavailable("engine starting".into()));
+    turn_handle.refuse(CreateError::EngineUnavailable("engine starting".into()));
     assert!(matches!(
         first.await.unwrap(),
         Err(CreateError::EngineUnavailable(_))
@@ -91,20 +91,20 @@ async fn the_same_id_is_refused_while_the_first_is_still_being_created() {
 
 #[tokio::test]
 async fn the_limit_counts_what_is_active() {
-    let (registry, mut jobs_rx) = small();
-    let (_, first) = create(&registry, &mut jobs_rx, "a").await;
-    let (_, _second) = create(&registry, &mut jobs_rx, "b").await;
+    let (registry, mut turns_rx) = small();
+    let (_, first) = create(&registry, &mut turns_rx, "a").await;
+    let (_, _second) = create(&registry, &mut turns_rx, "b").await;
     assert_eq!(
         registry.create(request("c")).await.unwrap_err(),
         CreateError::Full(2)
     );
     first.update(|status| status.state = crate::event::State::Completed);
-    let (_, _third) = create(&registry, &mut jobs_rx, "c").await;
+    let (_, _third) = create(&registry, &mut turns_rx, "c").await;
 }
 
 #[tokio::test]
 async fn the_same_key_is_the_same_session_and_another_body_is_refused() {
-    let (registry, mut jobs_rx) = small();
+    let (registry, mut turns_rx) = small();
     let spawn = |request: Request| {
         let registry = registry.clone();
         TaskTracker::new().spawn(async move {
@@ -115,8 +115,8 @@ async fn the_same_key_is_the_same_session_and_another_body_is_refused() {
         })
     };
     let (first, twin) = (spawn(with_key("a", "k", 1)), spawn(with_key("a", "k", 1)));
-    let seat = jobs_rx.recv().await.unwrap().seat;
-    seat.accept("ses_1", None);
+    let turn_handle = turns_rx.recv().await.unwrap().turn_handle;
+    turn_handle.accept("ses_1", None);
     assert_eq!(first.await.unwrap().unwrap(), "a");
     assert_eq!(twin.await.unwrap().unwrap(), "a");
     assert_eq!(spawn(with_key("a", "k", 1)).await.unwrap().unwrap(), "a");
@@ -124,7 +124,7 @@ async fn the_same_key_is_the_same_session_and_another_body_is_refused() {
         spawn(with_key("b", "k", 2)).await.unwrap(),
         Err(CreateError::KeyReused)
     );
-    assert!(jobs_rx.try_recv().is_err(), "one session was made");
+    assert!(turns_rx.try_recv().is_err(), "one session was made");
 }
 
 #[tokio::test]

@@ -10,6 +10,8 @@ use std::path::PathBuf;
 use procfs::ProcError;
 use procfs::process::{self, FDTarget};
 
+use super::table::Socket;
+
 /// One process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Process {
@@ -32,6 +34,9 @@ const LOOKS: usize = 4;
 
 /// `CAP_CHOWN` gives a socket to another user, `CAP_SETUID` makes one in another user's name.
 const CHANGES_USER: u64 = (1 << 0) | (1 << 7);
+
+/// Whoever has it mounts what it likes.
+const CAP_SYS_ADMIN: u64 = 1 << 21;
 
 // === impl View ===
 
@@ -103,12 +108,27 @@ impl View {
             .collect()
     }
 
-    /// Us, `guests` and theirs, and everybody who is seen to descend from somebody else. A process whose parent
-    /// ended while we looked is not: it may have been one of ours.
-    pub(super) fn others(&self, guests: &[Process]) -> Vec<Process> {
-        let ours = self.descendants(guests);
-        let known = |process: &&Process| !ours.contains(process) && self.is_rooted(process);
-        self.all.iter().filter(known).copied().collect()
+    /// Takes away the sockets that us, `guests` and theirs hold, or anybody who is seen to descend from somebody
+    /// else. A process whose parent ended while we looked is not: it may have been one of ours.
+    pub(super) fn remove_held_by_others(
+        &self,
+        ours: &[Process],
+        sockets: &mut Vec<Socket>,
+    ) -> Vec<Process> {
+        let mut holders = Vec::new();
+        // The youngest first: whoever asks was often started for it.
+        let mut others: Vec<&Process> = self.all.iter().filter(|one| !ours.contains(one)).collect();
+        others.sort_unstable_by_key(|process| std::cmp::Reverse(process.started));
+        for process in others {
+            if sockets.is_empty() {
+                break;
+            }
+            if process.holds(sockets) && self.is_rooted(process) {
+                process.remove_held(sockets);
+                holders.push(*process);
+            }
+        }
+        holders
     }
 
     /// Whether all its ancestors are seen.
@@ -178,35 +198,47 @@ pub(super) fn possible_users(processes: &[Process]) -> Option<HashSet<u32>> {
 
 impl Process {
     /// Whether one of these sockets is seen among its descriptors.
-    pub(super) fn holds(&self, inodes: &[u64]) -> bool {
-        let mut left = inodes.to_vec();
-        self.remove_held(&mut left);
-        left.len() < inodes.len()
+    pub(super) fn holds(&self, sockets: &[Socket]) -> bool {
+        self.inodes()
+            .any(|inode| sockets.iter().any(|socket| socket.inode == inode))
+    }
+
+    /// Whether this number is still this process's.
+    pub(super) fn is_still_there(&self) -> bool {
+        let now = process::Process::new(self.pid).and_then(|process| process.stat());
+        now.is_ok_and(|now| now.starttime == self.started)
     }
 
     /// Takes away the sockets that are seen among its descriptors.
-    pub(super) fn remove_held(&self, inodes: &mut Vec<u64>) {
-        let Ok(descriptors) = process::Process::new(self.pid).and_then(|process| process.fd())
-        else {
-            return;
-        };
-        for descriptor in descriptors.flatten() {
-            if let FDTarget::Socket(inode) = descriptor.target {
-                inodes.retain(|wanted| *wanted != inode);
-            }
-        }
+    fn remove_held(&self, sockets: &mut Vec<Socket>) {
+        self.inodes()
+            .for_each(|inode| sockets.retain(|socket| socket.inode != inode));
+    }
+
+    /// The sockets among its descriptors, as far as they are seen.
+    fn inodes(&self) -> impl Iterator<Item = u64> {
+        let listed = fs::read_dir(format!("/proc/{}/fd", self.pid));
+        let links = listed.into_iter().flatten().flatten();
+        links.filter_map(|entry| {
+            let target = fs::read_link(entry.path()).ok()?;
+            let inode = target
+                .to_str()?
+                .strip_prefix("socket:[")?
+                .strip_suffix(']')?;
+            inode.parse().ok()
+        })
     }
 
     /// Whether everything it holds was read, each thread's too, and neither is one of these sockets nor can hide
     /// one: on its way through a unix socket, or in a ring of `io_uring`.
-    pub(super) fn cannot_hold(&self, inodes: &[u64]) -> bool {
-        match self.threads_hold(inodes) {
+    pub(super) fn cannot_hold(&self, sockets: &[Socket]) -> bool {
+        match self.threads_hold(sockets) {
             Ok(holds) => !holds,
             Err(error) => is_gone(&error),
         }
     }
 
-    fn threads_hold(&self, inodes: &[u64]) -> Result<bool, ProcError> {
+    fn threads_hold(&self, sockets: &[Socket]) -> Result<bool, ProcError> {
         for task in process::Process::new(self.pid)?.tasks()? {
             let task = PathBuf::from(format!("/proc/{}/task/{}", self.pid, task?.tid));
             let thread = match process::Process::new_with_root(task.clone()) {
@@ -219,7 +251,8 @@ impl Process {
                     FDTarget::Socket(inode) => {
                         let state =
                             fs::read_to_string(task.join(format!("fdinfo/{}", descriptor.fd)));
-                        inodes.contains(&inode) || has_descriptors_in_flight(state)
+                        sockets.iter().any(|socket| socket.inode == inode)
+                            || has_descriptors_in_flight(state)
                     }
                     FDTarget::AnonInode(kind) => kind.contains("io_uring"),
                     _ => false,
@@ -231,6 +264,29 @@ impl Process {
         }
         Ok(false)
     }
+}
+
+/// Whether we and what descends from us can make sockets in one cgroup only, as in a container: its root is our
+/// own, and nobody here may move.
+pub(super) fn is_confined_to_its_cgroup() -> bool {
+    let here = || {
+        let me = process::Process::myself()?;
+        let cgroups = me.cgroups()?.0;
+        let is_at_root = cgroups
+            .iter()
+            .any(|group| group.hierarchy == 0 && group.pathname == "/");
+        let may_mount = me.status()?.capeff & CAP_SYS_ADMIN != 0;
+        let mounts = me.mountinfo()?;
+        let may_move = mounts
+            .into_iter()
+            .filter(|mount| mount.fs_type == "cgroup2")
+            .any(|mount| {
+                let file = mount.mount_point.join("cgroup.procs");
+                rustix::fs::access(file, rustix::fs::Access::WRITE_OK).is_ok()
+            });
+        Ok::<_, ProcError>(is_at_root && !may_mount && !may_move)
+    };
+    here().unwrap_or(false)
 }
 
 /// What cannot be read may have some. One that was closed meanwhile has none, but what was in it may be
@@ -308,19 +364,19 @@ mod tests {
             ..process(20, 10)
         };
         assert_eq!(pids(&pod.descendants(&[gone])), [21, 20, 31, 30]);
-        assert_eq!(pids(&pod.others(&[process(30, 10)])), [1, 10, 31, 30, 50]);
+        assert!(pod.all.iter().all(|process| pod.is_rooted(process)));
     }
 
     #[test]
     fn a_process_whose_parent_ended_meanwhile_is_nobody_else_s() {
         let mut pod = pod();
         pod.all.push(process(60, 55));
-        assert!(!pids(&pod.others(&[])).contains(&60));
+        assert!(!pod.is_rooted(&process(60, 55)));
         // Its parent's number, but younger than the child: another process.
         pod.all.push(Process {
             started: 99,
             ..process(55, 1)
         });
-        assert!(!pids(&pod.others(&[])).contains(&60));
+        assert!(!pod.is_rooted(&process(60, 55)));
     }
 }

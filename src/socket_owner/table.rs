@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use procfs::ProcError;
 use procfs::net::{TcpNetEntry, TcpState};
 
-use super::canonical;
+use super::{canonical, diagnosis};
 
 /// One socket that somebody holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub(super) struct Socket {
     pub(super) inode: u64,
     /// The user who made it.
     pub(super) user: u32,
+    /// The cgroup of whoever made it, where the kernel says.
+    pub(super) cgroup: Option<u64>,
 }
 
 /// What the other end of a connection may be.
@@ -41,7 +43,7 @@ pub(super) struct Table(Vec<Entry>);
 impl Table {
     /// Within a protocol, listeners come first. So a listener that has handed a connection on, and was closed
     /// then, is missing only where the connection that it accepted is not.
-    pub(super) fn read() -> Option<Self> {
+    fn read() -> Option<Self> {
         let mut entries = procfs::net::tcp().ok()?;
         match procfs::net::tcp6() {
             Ok(more) => entries.extend(more),
@@ -52,7 +54,21 @@ impl Table {
         Some(Self(entries.into_iter().map(Entry::from).collect()))
     }
 
-    pub(super) fn client(&self, client: SocketAddr, server: SocketAddr) -> Peer {
+    /// The socket between two addresses. Where the kernel tells of one socket the whole table is not read.
+    pub(super) fn find_client(client: SocketAddr, server: SocketAddr) -> Peer {
+        match diagnosis::connected(client, server) {
+            Ok(Some(socket)) if socket.inode != 0 => Peer::Sockets(vec![socket]),
+            Ok(_) => Peer::Unknown,
+            Err(_) => Self::read().map_or(Peer::Unknown, |table| table.client(client, server)),
+        }
+    }
+
+    /// Who serves an address of this host.
+    pub(super) fn find_server(server: SocketAddr) -> Peer {
+        Self::read().map_or(Peer::Unknown, |table| table.server(server))
+    }
+
+    fn client(&self, client: SocketAddr, server: SocketAddr) -> Peer {
         peer(
             self.0
                 .iter()
@@ -61,7 +77,7 @@ impl Table {
     }
 
     /// One that was connected and not accepted yet is nobody's (inode 0), but then its listener is here.
-    pub(super) fn server(&self, server: SocketAddr) -> Peer {
+    fn server(&self, server: SocketAddr) -> Peer {
         peer(self.0.iter().filter(|entry| {
             let (local, ip) = (entry.local, entry.local.ip());
             // All addresses of IPv6 are often those of IPv4 too; the table does not say.
@@ -74,13 +90,31 @@ impl Table {
 /// What is nobody's has user 0, whoever had it before.
 fn peer<'a>(entries: impl Iterator<Item = &'a Entry>) -> Peer {
     let sockets: Vec<Socket> = entries
-        .map(|entry| entry.socket)
-        .filter(|socket| socket.inode != 0)
+        .filter(|entry| entry.socket.inode != 0)
+        .map(|entry| Socket {
+            cgroup: entry.cgroup(),
+            ..entry.socket
+        })
         .collect();
     if sockets.is_empty() {
         Peer::Unknown
     } else {
         Peer::Sockets(sockets)
+    }
+}
+
+// === impl Entry ===
+
+impl Entry {
+    fn cgroup(&self) -> Option<u64> {
+        if self.listens {
+            diagnosis::listener_cgroup(self.local, self.socket.inode)
+        } else {
+            diagnosis::connected(self.local, self.remote)
+                .ok()?
+                .filter(|socket| socket.inode == self.socket.inode)?
+                .cgroup
+        }
     }
 }
 
@@ -93,6 +127,7 @@ impl From<TcpNetEntry> for Entry {
             socket: Socket {
                 inode: entry.inode,
                 user: entry.uid,
+                cgroup: None,
             },
         }
     }
@@ -111,7 +146,11 @@ mod tests {
             local: canonical(address(local)),
             remote: canonical(address(remote)),
             listens: remote.ends_with(":0"),
-            socket: Socket { inode, user: 7 },
+            socket: Socket {
+                inode,
+                user: 7,
+                cgroup: None,
+            },
         }
     }
 

@@ -46,7 +46,7 @@ fn at(port: u16) -> SocketAddr {
 fn finder() -> Finder {
     Finder {
         guests: Arc::default(),
-        turns: Arc::new(Semaphore::new(1)),
+        ..Finder::new()
     }
 }
 

@@ -116,3 +116,52 @@ fn as_nobody_with_closed_binaries_the_command_drains_and_an_agent_does_not() {
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert_eq!(sidecar.exit().code(), Some(0));
 }
+
+/// A cgroup of a test, which goes with it.
+struct Group(std::path::PathBuf);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        fs::remove_dir(&self.0).ok();
+    }
+}
+
+/// A process of the same user that cannot be looked at, as in another container of a pod whose user is set for all
+/// of it: it is told by its cgroup, which is another than ours. Within ours it may be the agent's.
+#[test]
+fn a_neighbour_of_the_same_user_is_known_by_its_cgroup() {
+    let root = std::path::Path::new("/sys/fs/cgroup/unified");
+    if !rustix::process::geteuid().is_root() || !root.join("cgroup.procs").exists() {
+        skipped("this needs root and cgroups of the second version");
+        return;
+    }
+    let (options, command) = as_nobody(Options::stub(), &["workspace", "data"]);
+    let opencode = options.dir.path().join("opencode");
+    fs::set_permissions(opencode, fs::Permissions::from_mode(0o711)).unwrap();
+    let sidecar = options.start_as(command).ready();
+    let group = Group(root.join(format!("sidecar-test-{}", sidecar.pid())));
+    fs::create_dir(&group.0).unwrap();
+    let ask = |join: &str| {
+        let script = format!(
+            "{join} exec setpriv --reuid 65534 --regid 65534 --clear-groups /usr/bin/python3 -c \"$0\" {}",
+            sidecar.address.port()
+        );
+        let python = "import ctypes, sys, urllib.request as u\nctypes.CDLL(None).prctl(4, 0)\ntry: print(u.urlopen('http://127.0.0.1:' + sys.argv[1] + '/sessions').status)\nexcept u.HTTPError as e: print(e.code)";
+        let output = Command::new("sh")
+            .args(["-c", &script, python])
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert!(
+            !said.is_empty(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        said.trim().to_owned()
+    };
+    assert_eq!(ask(""), "403");
+    assert_eq!(
+        ask(&format!("echo $$ > {}/cgroup.procs;", group.0.display())),
+        "200"
+    );
+}

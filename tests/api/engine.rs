@@ -39,6 +39,7 @@ fn status_tells_everything_about_the_child() {
         "restarts",
         "rss_bytes",
         "running",
+        "sandbox",
         "state",
         "uptime_secs",
         "url",

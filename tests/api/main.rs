@@ -16,6 +16,7 @@ mod memory;
 mod metrics;
 mod origin;
 mod probes;
+mod sandbox;
 mod sessions;
 mod starting;
 mod waiting;

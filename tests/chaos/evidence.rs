@@ -10,9 +10,37 @@ use crate::trace::{Frame, blocks};
 /// The low bits of a run's place are the number of its first event, the others its session's.
 const EVENT_BITS: u32 = 34;
 
+fn copied(file: &Path, to: &Path) -> PathBuf {
+    let names = [file.to_owned(), file.with_extension("db-wal")];
+    let state = || {
+        names.each_ref().map(|name| {
+            fs::metadata(name)
+                .and_then(|meta| Ok((meta.len(), meta.modified()?)))
+                .ok()
+        })
+    };
+    for _ in 0..1000 {
+        let before = state();
+        for name in &names {
+            let copy = to.join(name.file_name().unwrap());
+            if fs::copy(name, &copy).is_err() {
+                fs::remove_file(copy).ok();
+            }
+        }
+        if state() == before {
+            return to.join(names[0].file_name().unwrap());
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    panic!("the database is never left alone");
+}
+
 /// The events of a session as they lie in the database. Nothing if it has no such session.
 pub(crate) fn journal(file: &Path, id: &str) -> rusqlite::Result<Option<Vec<Frame>>> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    // The sidecar has the database to itself, so a copy is read: one between whose two files nothing was written.
+    let copy = tempfile::tempdir().unwrap();
+    let file = copied(file, copy.path());
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let database = Connection::open_with_flags(file, flags)?;
     database.busy_timeout(std::time::Duration::from_secs(5))?;
     let session = database

@@ -26,6 +26,7 @@ mod dice;
 mod evidence;
 mod follower;
 mod plan;
+mod private;
 mod round;
 mod soak;
 mod trace;
@@ -53,6 +54,10 @@ fn random() -> u64 {
 
 #[test]
 fn whatever_is_killed_nothing_is_lost_doubled_or_left_behind() {
+    let name = "whatever_is_killed_nothing_is_lost_doubled_or_left_behind";
+    if private::ran_with_mounts_of_its_own(name) {
+        return;
+    }
     let seed = number("CHAOS_SEED").unwrap_or_else(random);
     let first = number("CHAOS_FIRST").unwrap_or(0);
     let rounds = number("CHAOS_ROUNDS").unwrap_or(3);
@@ -101,5 +106,28 @@ fn whatever_is_killed_nothing_is_lost_doubled_or_left_behind() {
         faults.is_empty(),
         "CHAOS_SEED={seed} found:\n{}",
         faults.join("\n")
+    );
+}
+
+/// A test that is killed unmounts nothing.
+#[test]
+fn the_journals_disk_is_mounted_for_the_test_alone() {
+    let name = "the_journals_disk_is_mounted_for_the_test_alone";
+    if private::ran_with_mounts_of_its_own(name) {
+        return;
+    }
+    let Some(disk) = world::Disk::mount() else {
+        return support::skipped("no file system can be mounted");
+    };
+    let place = disk.path().to_string_lossy().into_owned();
+    let mounts = |of: &str| std::fs::read_to_string(format!("/proc/{of}/mounts")).unwrap();
+    assert!(mounts("self").contains(&place));
+    let outside = rustix::process::getppid()
+        .unwrap()
+        .as_raw_nonzero()
+        .to_string();
+    assert!(
+        !mounts(&outside).contains(&place),
+        "the test's parent sees it"
     );
 }

@@ -43,7 +43,7 @@ pub(crate) struct World {
 
 impl Disk {
     /// Nothing where file systems cannot be mounted.
-    fn mount() -> Option<Self> {
+    pub(crate) fn mount() -> Option<Self> {
         let dir = tempfile::Builder::new()
             .prefix("chaos-disk-")
             .tempdir()
@@ -54,6 +54,10 @@ impl Disk {
             .output()
             .is_ok_and(|output| output.status.success());
         mounted.then_some(Self { dir })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
     }
 
     fn filler(&self) -> PathBuf {

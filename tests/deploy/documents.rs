@@ -58,3 +58,20 @@ fn the_image_and_the_secret_are_told_as_they_are() {
         "docs/DEPLOY.md does not make the secret"
     );
 }
+
+/// What a backend is told to write is what the copy of one does, line by line.
+#[test]
+fn the_patches_for_a_backend_are_what_its_copy_does() {
+    let text = document("docs/DEPLOY.md");
+    let copy = document("tools/clients/backend.go");
+    let written: Vec<&str> = copy.lines().map(str::trim).collect();
+    let mut patches = 0;
+    for block in text.split("```go\n").skip(1) {
+        patches += 1;
+        let (code, _) = block.split_once("```").unwrap();
+        for line in code.lines().map(str::trim) {
+            assert!(written.contains(&line), "backend.go does not have {line:?}");
+        }
+    }
+    assert_eq!(patches, 2);
+}

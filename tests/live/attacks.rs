@@ -8,7 +8,9 @@
 mod environment;
 mod helpers;
 mod links;
+mod network;
 mod planted;
+mod sandbox;
 
 use std::fs;
 use std::ops::Deref;
@@ -49,7 +51,26 @@ const ATTACKS: &[(&str, Attack)] = &[
         "plant an account in the session database",
         planted::plant_an_account_in_the_database,
     ),
+    ("use the API from a command", network::use_the_api),
+    (
+        "take the place of a local server",
+        network::take_the_place_of_a_local_server,
+    ),
+    ("write the journal", network::write_the_journal),
     ("outrun the sweep", planted::outrun_the_sweep),
+    ("kill everything", sandbox::kill_everything),
+    ("reach the data folder", sandbox::reach_the_data_folder),
+    ("look into other processes", sandbox::look_into_processes),
+    ("run in another session", sandbox::run_in_another_session),
+    (
+        "outlive a cancelled session",
+        sandbox::outlive_a_cancelled_session,
+    ),
+    (
+        "outlive a finished session",
+        sandbox::outlive_a_finished_session,
+    ),
+    ("take without limit", sandbox::take_without_limit),
 ];
 
 /// A sidecar with the real OpenCode, and the model that gives the attacker's orders.

@@ -42,6 +42,8 @@ mod render;
 mod tls;
 #[path = "llm/turn.rs"]
 mod turn;
+#[path = "llm/wire.rs"]
+pub(crate) mod wire;
 
 pub(crate) use call::{Dialect, Kind, Recorded, Scope};
 pub(crate) use tls::Identity;
@@ -68,7 +70,7 @@ struct State {
 #[derive(Debug, Default)]
 struct Script {
     queues: Vec<(Scope, VecDeque<Turn>)>,
-    always: Option<Turn>,
+    always: Vec<(Scope, Turn)>,
     compaction: Option<Turn>,
     requests: Vec<Recorded>,
     answering: usize,
@@ -155,7 +157,15 @@ impl Llm {
 
     /// Calls that no queue answers get this, as often as they come.
     pub(crate) fn reply_always(&self, turn: Turn) {
-        self.state.script.lock().always = Some(turn);
+        self.reply_always_to(Scope::Any, turn);
+    }
+
+    /// The same for the calls that `scope` fits.
+    pub(crate) fn reply_always_to(&self, scope: Scope, turn: Turn) {
+        let mut script = self.state.script.lock();
+        script.always.retain(|(known, _)| *known != scope);
+        script.always.push((scope, turn));
+        script.always.sort_by_key(|(scope, _)| scope.rank());
     }
 
     /// Compaction calls get this instead of a short summary.
@@ -239,7 +249,12 @@ impl State {
                     .iter_mut()
                     .filter(|(scope, _)| scope.fits(&call));
                 let queued = fitting.find_map(|(_, queue)| queue.pop_front());
-                queued.or_else(|| script.always.clone()).unwrap_or_else(|| {
+                let mut always = script.always.iter();
+                let always = || {
+                    let (_, turn) = always.find(|(scope, _)| scope.fits(&call))?;
+                    Some(turn.clone())
+                };
+                queued.or_else(always).unwrap_or_else(|| {
                     let said = format!(
                         "the scripted model has no turn left for {:?} {:?}",
                         call.key,

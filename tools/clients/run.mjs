@@ -113,7 +113,7 @@ process.on("exit", () => chromium.kill("SIGKILL"));
 const url = `${base}${STREAM}`;
 const [curl, go, httpx, npm, browser] = await Promise.all([
   output("curl", ["-sN", url]).then(parse),
-  output(golang, [url]).then(parse),
+  output(golang, ["read", url]).then(parse),
   output(python, [here("read.py"), url]).then(lines),
   output("node", [here("read.mjs"), url, kinds]).then(lines),
   browserSaw,

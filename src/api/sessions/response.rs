@@ -55,8 +55,14 @@ pub(in crate::api) struct StatusResponse {
     turn: u32,
     phase: Option<Phase>,
     reason: Option<String>,
+    /// Of all turns of the session, as it is now.
     usage: Usage,
+    /// Of all turns of the session, as it is now.
     model_calls: CallsBody,
+    /// Of the present or last turn.
+    turn_usage: Usage,
+    /// Of the present or last turn.
+    turn_model_calls: CallsBody,
     last_event_id: String,
     files_modified: Vec<String>,
 }
@@ -148,8 +154,10 @@ impl StatusResponse {
             turn: status.turn,
             phase: status.phase,
             reason: status.reason.clone(),
-            usage: status.usage,
-            model_calls: CallsBody::new(&status.calls),
+            usage: status.session_usage(),
+            model_calls: CallsBody::new(&status.session_calls()),
+            turn_usage: status.usage,
+            turn_model_calls: CallsBody::new(&status.calls),
             last_event_id: session.log.last_event_id().to_string(),
             files_modified: status.files_modified.clone(),
         }

@@ -3,12 +3,12 @@
 use axum::extract::Query;
 use axum::http::{HeaderMap, HeaderValue, Uri};
 
-use crate::session::log::{Asked, View};
+use crate::session::log::{Requested, View};
 
 /// The default is a first visit: everything kept, to the end of the turn.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct StreamRequest {
-    pub(super) asked: Asked,
+    pub(super) asked: Requested,
     pub(super) view: View,
     /// Answer 409 rather than with a gap.
     pub(super) strict: bool,
@@ -44,7 +44,7 @@ impl StreamRequest {
             .flat_map(|(_, list)| list.split(','))
             .any(|item| item.trim() == "reasoning");
         Self {
-            asked: Asked::parse(cursor),
+            asked: Requested::parse(cursor),
             view: View {
                 follow: on("follow"),
                 reasoning,
@@ -69,7 +69,7 @@ mod tests {
         StreamRequest::read(&uri, &headers.into_iter().collect())
     }
 
-    fn asked(query: &str, header: Option<&'static [u8]>) -> Asked {
+    fn asked(query: &str, header: Option<&'static [u8]>) -> Requested {
         read(query, header).asked
     }
 
@@ -78,29 +78,32 @@ mod tests {
         let both = "?lastEventId=latest&last_event_id=from-query";
         assert_eq!(
             asked(both, Some(b"from-header")),
-            Asked::Unreadable("from-header".into())
+            Requested::Unreadable("from-header".into())
         );
-        assert_eq!(asked(both, None), Asked::Unreadable("from-query".into()));
-        assert_eq!(asked("?lastEventId=latest", None), Asked::Latest);
+        assert_eq!(
+            asked(both, None),
+            Requested::Unreadable("from-query".into())
+        );
+        assert_eq!(asked("?lastEventId=latest", None), Requested::Latest);
     }
 
     #[test]
     fn an_empty_header_is_no_cursor() {
-        assert_eq!(asked("?last_event_id=latest", Some(b"")), Asked::Latest);
-        assert_eq!(asked("", Some(b"")), Asked::Earliest);
+        assert_eq!(asked("?last_event_id=latest", Some(b"")), Requested::Latest);
+        assert_eq!(asked("", Some(b"")), Requested::Earliest);
     }
 
     #[test]
     fn no_request_is_too_strange() {
         assert_eq!(
             asked("", Some(b"\xff\xfe")),
-            Asked::Unreadable("\u{fffd}\u{fffd}".into())
+            Requested::Unreadable("\u{fffd}\u{fffd}".into())
         );
         assert_eq!(
             asked("?last_event_id=%ff&last_event_id=latest&&=&%", None),
-            Asked::Unreadable("\u{fffd}".into())
+            Requested::Unreadable("\u{fffd}".into())
         );
-        assert_eq!(asked("?last_event_id=", None), Asked::Earliest);
+        assert_eq!(asked("?last_event_id=", None), Requested::Earliest);
     }
 
     #[test]

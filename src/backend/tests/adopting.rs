@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::session::{Errand, Found};
+use crate::session::{Found, TurnKind};
 
 fn list(sessions: &Value) -> Reply {
     Reply::Text(200, json!({ "sessions": sessions }).to_string())
@@ -23,9 +23,9 @@ async fn a_session_that_the_agent_may_have_goes_to_the_driver() {
         "id": "stray", "task_id": "t", "status": "running", "prompt": "p", "remote_session_id": "ses_9",
         "last_event_id": "abcdefghij-7", "created_at": "2026-01-02T03:04:05.678901+02:00" }]))]);
     let mut rig = Rig::new(&fake.url());
-    let job = rig.job().await;
-    let Errand::Recover(interrupted) = job.errand else {
-        panic!("{:?}", job.errand);
+    let turn = rig.turn().await;
+    let TurnKind::Recover(interrupted) = turn.kind else {
+        panic!("{:?}", turn.kind);
     };
     assert_eq!(interrupted.remote_id, "ses_9");
     assert!(interrupted.notes.is_empty() && interrupted.before.is_none());
@@ -35,7 +35,7 @@ async fn a_session_that_the_agent_may_have_goes_to_the_driver() {
     assert_eq!(status.state, event::State::Running);
     assert_eq!(status.remote_id.as_deref(), Some("ses_9"));
     assert_eq!(session.log.last_event_id().seq, 0);
-    complete(&rig.registry, &job.seat);
+    complete(&rig.registry, &turn.turn_handle);
     fake.until_told("stray", 1).await;
     assert_eq!(fake.told("stray")[0].body["status"], "completed");
 }
@@ -56,15 +56,15 @@ async fn what_neither_the_journal_nor_the_agent_knows_is_left_alone() {
     ]))]);
     rig.handle = spawn_room(&rig, &fake);
     // The last of the list: the others have been looked at.
-    let job = rig.job().await;
-    assert_eq!(job.seat.session.id, "stray");
-    complete(&rig.registry, &job.seat);
+    let turn = rig.turn().await;
+    assert_eq!(turn.turn_handle.session.id, "stray");
+    complete(&rig.registry, &turn.turn_handle);
     fake.until_told("stray", 1).await;
     for id in ["elsewhere", "on-its-way", "also-on-its-way", "twin"] {
         assert!(here(&rig.registry, id).await.is_none(), "{id}");
         assert!(fake.told(id).is_empty(), "{id}");
     }
-    assert!(rig.outlets.jobs_rx.try_recv().is_err());
+    assert!(rig.receivers.turns_rx.try_recv().is_err());
     // Nothing is left over, so the list is not asked for again.
     let calls = fake.calls();
     assert_eq!(calls.iter().filter(|call| call.path == LIST).count(), 1);
@@ -82,7 +82,7 @@ async fn an_agent_that_cannot_be_asked_is_asked_again() {
     fake.until("asked again", listed).await;
     assert!(here(&rig.registry, "later").await.is_none());
     rig.agent.has("ses_7", "later");
-    assert_eq!(rig.job().await.seat.session.id, "later");
+    assert_eq!(rig.turn().await.turn_handle.session.id, "later");
 }
 
 #[tokio::test]
@@ -104,7 +104,7 @@ async fn one_that_ended_here_is_told_of_again_and_one_that_runs_is_left_alone() 
     rig.until_all_told().await;
     assert_eq!(fake.told("ended").len(), 2);
     assert_eq!(running.status().state, event::State::Running);
-    assert!(rig.outlets.jobs_rx.try_recv().is_err());
+    assert!(rig.receivers.turns_rx.try_recv().is_err());
 }
 
 #[tokio::test]
@@ -123,8 +123,8 @@ async fn a_list_that_is_none_is_asked_for_again() {
     let mut rig = Rig::new(&fake.url());
     // Nothing waits for any of that.
     rig.complete("meanwhile").await;
-    let job = rig.job().await;
-    assert_eq!(job.seat.session.id, "stray");
+    let turn = rig.turn().await;
+    assert_eq!(turn.turn_handle.session.id, "stray");
     rig.until_all_told().await;
     let asked = fake.calls();
     assert_eq!(asked.iter().filter(|call| call.path == LIST).count(), 8);
@@ -141,14 +141,14 @@ async fn an_adoption_takes_no_place_from_a_session_that_runs() {
     let stray = list(&json!([{ "id": "stray", "remote_session_id": "ses_9" }]));
     fake.script.on_list(vec![stray; 10_000]);
     let mut rig = Rig::with("http://127.0.0.1:1/", 1, TEST_PACE);
-    let (_, seat) = rig.begin("first").await;
+    let (_, turn_handle) = rig.begin("first").await;
     rig.handle = spawn_room(&rig, &fake);
     let listed = |calls: &Vec<Call>| calls.iter().filter(|call| call.path == LIST).count() > 2;
     fake.until("asked again", listed).await;
     assert!(here(&rig.registry, "stray").await.is_none());
-    drop(seat);
-    let job = rig.job().await;
-    assert_eq!(job.seat.session.id, "stray");
+    drop(turn_handle);
+    let turn = rig.turn().await;
+    assert_eq!(turn.turn_handle.session.id, "stray");
 }
 
 fn spawn_room(rig: &Rig, fake: &Fake) -> Handle {
@@ -181,7 +181,7 @@ async fn nothing_is_adopted_while_leaving() {
     rig.shutdown.drain.cancel();
     rig.handle.tell_the_rest(Duration::MAX).await;
     assert!(here(&rig.registry, "stray").await.is_none());
-    let adoption = rig.registry.adopt(crate::session::Stray {
+    let adoption = rig.registry.adopt(crate::session::OrphanSession {
         id: "stray".into(),
         created_at: None,
         remote_id: "ses_9".into(),

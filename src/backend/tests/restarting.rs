@@ -24,8 +24,8 @@ async fn what_could_not_be_told_is_told_in_the_next_life_and_once() {
     drop(fake);
     let (mut first, disk) = live(&dir, &url).await;
     first.complete("a").await;
-    let (session, seat) = first.begin("b").await;
-    drop(seat);
+    let (session, turn_handle) = first.begin("b").await;
+    drop(turn_handle);
     session.log.end_shown().await;
     let last = session.log.last_event_id().to_string();
     first.handle.tell_the_rest(Duration::MAX).await;
@@ -59,19 +59,19 @@ async fn an_adopted_session_is_on_disk_and_ends_though_its_adopter_dies() {
     let stray = r#"{"sessions":[{"id":"stray","remote_session_id":"ses_9"}]}"#;
     fake.script.on_list([Reply::Text(200, stray.into())]);
     let (mut first, disk) = live(&dir, &fake.url()).await;
-    let job = first.job().await;
+    let turn = first.turn().await;
     disk.close().await;
     // As after a SIGKILL: what the seat says now is not written any more.
-    drop((job, first, disk));
+    drop((turn, first, disk));
 
     let (mut second, disk) = live(&dir, &fake.url()).await;
-    let job = second.job().await;
-    assert_eq!(job.seat.session.id, "stray");
+    let turn = second.turn().await;
+    assert_eq!(turn.turn_handle.session.id, "stray");
     assert_eq!(
-        job.seat.session.status().remote_id.as_deref(),
+        turn.turn_handle.session.status().remote_id.as_deref(),
         Some("ses_9")
     );
-    complete(&second.registry, &job.seat);
+    complete(&second.registry, &turn.turn_handle);
     second.until_all_told().await;
     assert_eq!(fake.told("stray").len(), 1);
     disk.close().await;

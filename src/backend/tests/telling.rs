@@ -9,10 +9,10 @@ async fn an_end_is_told_once_with_the_secret_and_all_there_is_to_say() {
     let fake = Fake::start().await;
     let mut rig = Rig::new(&fake.url());
     rig.complete("good").await;
-    let (session, seat) = rig.begin("bad").await;
+    let (session, turn_handle) = rig.begin("bad").await;
     assert!(fake.told("bad").is_empty(), "it runs");
     // A driver that fails.
-    drop(seat);
+    drop(turn_handle);
     rig.until_all_told().await;
     let (good, bad) = (fake.told("good"), fake.told("bad"));
     assert_eq!((good.len(), bad.len()), (1, 1), "{:?}", fake.calls());
@@ -173,8 +173,8 @@ async fn a_session_that_goes_on_is_not_told_of_as_ended() {
     let fake = Fake::start().await;
     let mut rig = Rig::with(&fake.url(), 64, patient());
     fake.script.on_report("a", [Reply::Status(500)]);
-    let (session, seat) = rig.begin("a").await;
-    complete(&rig.registry, &seat);
+    let (session, turn_handle) = rig.begin("a").await;
+    complete(&rig.registry, &turn_handle);
     fake.until_told("a", 1).await;
     // Another turn begins before the next attempt.
     session.update(|status| {

@@ -50,8 +50,8 @@ impl Turn {
         self.asked = 0;
         let telling = self.recovery.take();
         let (link, remote_id) = (self.link.clone(), self.remote_id.clone());
-        let (engine, family) = (self.around.engine.clone(), self.place.family());
-        let workspace = self.around.config.workspace.clone();
+        let (engine, family) = (self.context.engine.clone(), self.subscription.family());
+        let workspace = self.context.config.workspace.clone();
         self.inquiry = Some(Box::pin(async move {
             if let Some(telling) = telling {
                 // A prompt that arrives after the abort would begin what nobody wants any more.
@@ -78,7 +78,7 @@ impl Turn {
         if let Some((end, _)) = self.stopping.take() {
             return Some(end);
         }
-        self.stop(closing::timeout(self.around.config.turn_timeout))
+        self.stop(closing::timeout(self.context.config.turn_timeout))
     }
 
     /// Asks the child whether the turn has ended, unless that is being asked.
@@ -89,7 +89,7 @@ impl Turn {
         }
         self.inquire_again = false;
         let (link, remote_id) = (self.link.clone(), self.remote_id.clone());
-        let workspace = self.around.config.workspace.clone();
+        let workspace = self.context.config.workspace.clone();
         self.inquiry = Some(Box::pin(async move {
             tokio::time::sleep(after).await;
             find_out(&link, &remote_id, &workspace).await
@@ -128,7 +128,7 @@ impl Turn {
             Verdict::Ended(end) => {
                 // What the last events would have said, if they are still on their way.
                 self.recall(messages);
-                let end = closing::refine(end, self.grant.as_ref().and_then(Grant::stopped));
+                let end = closing::refine(end, self.grant.as_ref());
                 return Some(self.stopping.take().map_or(end, |(reason, _)| reason));
             }
         }
@@ -138,12 +138,12 @@ impl Turn {
     fn replace_child(&self) {
         let generation = self.link.generation;
         tracing::warn!(
-            session.id = self.seat.session.id,
+            session.id = self.turn_handle.session.id,
             child.generation = generation.get(),
-            "the engine can do no turn any more; the next one takes its place"
+            "the engine can do no turn any more; the next one takes its subscription"
         );
         let why = "an aborted turn left it in a state in which every turn fails";
-        self.around.engine.replace(generation, why);
+        self.context.engine.replace(generation, why);
     }
 
     /// The end of an idle turn whose messages are too large to be read.
@@ -157,7 +157,7 @@ impl Turn {
             },
             |error| End::Failed(classify(error)),
         );
-        let end = closing::refine(end, self.grant.as_ref().and_then(Grant::stopped));
+        let end = closing::refine(end, self.grant.as_ref());
         self.stopping.take().map_or(end, |(reason, _)| reason)
     }
 
@@ -167,7 +167,7 @@ impl Turn {
             .sequences()
             .map(|(id, seen)| (id.to_owned(), seen))
             .collect();
-        let others = self.around.switchboard.others(&family);
+        let others = self.context.demux.others(&family);
         self.resync = Some(Box::pin(resync::ask(self.link.clone(), family, others)));
     }
 
@@ -177,10 +177,10 @@ impl Turn {
         self.translator
             .apply_missed(history, messages, now, &mut self.batch);
         self.recall(missed.messages);
-        self.heard();
+        self.note_activity();
         // The end may be among what was missed.
         self.inquire(Duration::ZERO);
-        self.heed_signals()
+        self.apply_signals()
     }
 
     pub(super) fn recall(&mut self, messages: Vec<Message>) {
@@ -192,14 +192,14 @@ impl Turn {
 
     /// Says why nothing is heard: once, and again when it is for another reason.
     pub(super) fn look(&mut self) {
-        let silence = self.last_heard.elapsed();
+        let silence = self.last_activity_at.elapsed();
         if self.stopping.is_some()
             || self.recovery.is_some()
-            || silence < self.around.config.stall_after
+            || silence < self.context.config.stall_after
         {
             return;
         }
-        let tool = self.seat.session.status().current_tool.clone();
+        let tool = self.turn_handle.session.status().current_tool.clone();
         let (kind, reason) = match (self.grant.as_ref().map(Grant::wait), tool) {
             (Some(Wait::Provider { deadline, .. }), _) => {
                 let until = Timestamp::from(deadline);
@@ -229,7 +229,7 @@ impl Turn {
             _ => (
                 "silent",
                 format!(
-                    "nothing was heard from the engine for {} s",
+                    "nothing was note_activity from the engine for {} s",
                     silence.as_secs()
                 ),
             ),

@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
-use super::super::dispatch::Surroundings;
-use super::super::opening::{self, Opened};
+use super::super::closing;
+use super::super::dispatch::Context;
+use super::super::opening::{self, Earlier, Opened};
 use crate::clock::Timestamp;
 use crate::event::State;
-use crate::session::{Command, CreateError, Request, Seat, Status};
+use crate::session::{Command, CreateError, Request, Status, TurnHandle};
 
 /// What was begun is undone in milliseconds where the child is well, and then nobody hears of a refusal before
 /// that is done. A child that is not well does not keep anybody waiting.
@@ -33,14 +34,19 @@ pub(super) struct Unwanted {
 pub(super) async fn begin(
     request: Request,
     remote_id: Option<String>,
-    seat: &mut Seat,
-    around: &Surroundings,
+    turn_handle: &mut TurnHandle,
+    context: &Context,
 ) -> Result<Opened, Unwanted> {
+    let earlier_turns = &turn_handle.session.status().earlier;
+    let earlier = Earlier {
+        spent: closing::spent(earlier_turns),
+        remote_id: remote_id.clone(),
+    };
     let (new, abandoned) = (remote_id.is_none(), CancellationToken::new());
     let mut opening: Opening = Box::pin(opening::open(
         request,
-        remote_id,
-        around.clone(),
+        earlier,
+        context.clone(),
         abandoned.clone(),
     ));
     let (error, command) = tokio::select! {
@@ -48,8 +54,8 @@ pub(super) async fn begin(
             return opened.map_err(|error| Unwanted { error, command: None, new, opening: None });
         }
         // Nothing runs yet that would have to come to its end.
-        () = around.shutdown.drain.cancelled() => (CreateError::ShuttingDown, None),
-        command = seat.commands_rx.recv() => (CreateError::Cancelled, command),
+        () = context.shutdown.drain.cancelled() => (CreateError::ShuttingDown, None),
+        command = turn_handle.commands_rx.recv() => (CreateError::Cancelled, command),
         () = tokio::time::sleep(opening::DEADLINE) => (opening::late(), None),
     };
     abandoned.cancel();
@@ -65,29 +71,29 @@ pub(super) async fn begin(
 
 impl Unwanted {
     /// Tells whoever waits, and undoes what was begun.
-    pub(super) async fn refuse(self, seat: Seat, around: &Surroundings) {
+    pub(super) async fn refuse(self, turn_handle: TurnHandle, context: &Context) {
         let Self {
             error,
             command,
             new,
             opening,
         } = self;
-        tracing::warn!(session.id = seat.session.id, %error, "a turn did not begin");
+        tracing::warn!(session.id = turn_handle.session.id, %error, "a turn did not begin");
         let Some(mut opening) = opening else {
-            return seat.refuse(error);
+            return turn_handle.refuse(error);
         };
         let undone = tokio::time::timeout(UNDOING, &mut opening).await;
         if new && command.is_some() {
-            seat.update(cancelled);
+            turn_handle.update(cancelled);
         }
-        seat.refuse(error);
+        turn_handle.refuse(error);
         drop(command);
         let undone = match undone {
             Ok(undone) => undone,
             Err(_) => opening.await,
         };
         if let Ok(opened) = undone {
-            opening::undo(opened, new, around).await;
+            opening::undo(opened, new, context).await;
         }
     }
 }

@@ -14,12 +14,12 @@ use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use super::super::closing;
+use super::super::demux::{Demux, Item};
 use super::super::ending;
 use super::super::link::{self, Link};
+use super::super::prompt::CONTINUE;
 use super::super::resync::{self, Found, Missed};
-use super::super::switchboard::{Item, Switchboard};
 use super::super::translate::End;
-use super::super::words::CONTINUE;
 use super::Turn;
 use crate::clock::Timestamp;
 use crate::engine;
@@ -45,7 +45,7 @@ pub(super) enum Step {
 struct Search {
     links: link::Watch,
     engine: engine::Handle,
-    switchboard: Switchboard,
+    demux: Demux,
     remote_id: String,
     family: Vec<(String, Option<u64>)>,
 }
@@ -55,9 +55,9 @@ struct Search {
 impl Turn {
     /// The child is gone. What it still said is taken. A turn that was being stopped ends as it was meant
     /// to: a shutdown ends the child too, and the caller who cancelled has what he wanted.
-    pub(super) fn bereaved(&mut self) -> Option<End> {
+    pub(super) fn on_child_lost(&mut self) -> Option<End> {
         let now = Timestamp::now();
-        while let Ok(item) = self.place.items_rx.try_recv() {
+        while let Ok(item) = self.subscription.items_rx.try_recv() {
             if let Item::Event(event) = item {
                 self.translator.apply(*event, now, &mut self.batch);
             }
@@ -65,22 +65,22 @@ impl Turn {
         if let Some((reason, _)) = self.stopping.take() {
             return Some(reason);
         }
-        if self.around.shutdown.halt.is_cancelled() {
+        if self.context.shutdown.halt.is_cancelled() {
             return Some(closing::shutting_down());
         }
-        let most = self.around.config.recoveries;
+        let most = self.context.config.recoveries;
         if self.recoveries >= most {
             return Some(closing::engine_lost(self.recoveries));
         }
         self.orphaned = true;
-        if let Some(end) = self.heed_signals() {
+        if let Some(end) = self.apply_signals() {
             return Some(end);
         }
         // Questions to the dead have no answer.
         (self.inquiry, self.resync, self.inquire_again) = (None, None, false);
         self.recoveries += 1;
         tracing::warn!(
-            session.id = self.seat.session.id,
+            session.id = self.turn_handle.session.id,
             recoveries = self.recoveries,
             "the engine died during a turn; the turn goes on in the next one"
         );
@@ -96,9 +96,9 @@ impl Turn {
 
     fn search(&self) -> BoxFuture<'static, Step> {
         let search = Search {
-            links: self.around.links.clone(),
-            engine: self.around.engine.clone(),
-            switchboard: self.around.switchboard.clone(),
+            links: self.context.links.clone(),
+            engine: self.context.engine.clone(),
+            demux: self.context.demux.clone(),
             remote_id: self.remote_id.clone(),
             family: self
                 .translator
@@ -115,11 +115,11 @@ impl Turn {
             Step::Back(link, missed) => self.regain(link, missed),
             Step::Told => {
                 self.translator.resumed(Timestamp::now(), &mut self.batch);
-                self.heard();
+                self.note_activity();
                 None
             }
             // The engine leaves with the sidecar, and may be gone before we hear of it.
-            Step::Failed(_) if self.around.shutdown.halt.is_cancelled() => {
+            Step::Failed(_) if self.context.shutdown.halt.is_cancelled() => {
                 Some(closing::shutting_down())
             }
             Step::Failed(end) => Some(end),
@@ -146,24 +146,27 @@ impl Turn {
             .apply_missed(history, messages, now, &mut self.batch);
         self.recall(missed.messages);
         self.translator.abandon_run(now, &mut self.batch);
-        self.heard();
-        if let Some(end) = self.heed_signals() {
+        self.note_activity();
+        if let Some(end) = self.apply_signals() {
             return Some(end);
         }
         let grant = self.grant.as_ref()?;
         if let Some(end) = ended {
-            return Some(closing::refine(end, grant.stopped()));
+            return Some(closing::refine(end, Some(grant)));
         }
         if !untold {
-            CONTINUE.clone_into(&mut self.words.text);
+            CONTINUE.clone_into(&mut self.prompt_text.text);
         }
         let model = grant.model_ref();
         // What the dead run left unfinished must not be taken for the end of this one.
         self.before = self.translator.newest_message().map(str::to_owned);
         let (link, remote_id) = (self.link.clone(), self.remote_id.clone());
-        let words = self.words.clone();
+        let prompt_text = self.prompt_text.clone();
         self.recovery = Some(Box::pin(async move {
-            let told = link.client.prompt(&remote_id, &words.prompt(model)).await;
+            let told = link
+                .client
+                .prompt(&remote_id, &prompt_text.prompt(model))
+                .await;
             let Err(error) = told else {
                 return Step::Told;
             };
@@ -224,7 +227,7 @@ impl Search {
     /// What the dead child had stored.
     async fn ask(&self, link: Link) -> Step {
         let (root, family) = (&self.remote_id, &self.family);
-        match resync::look_up(&link, root, family, &self.switchboard).await {
+        match resync::look_up(&link, root, family, &self.demux).await {
             Found::Stored(missed) => Step::Back(link, missed),
             Found::Unknown => Step::Failed(closing::engine_stays_lost(
                 "the next one does not know its session",

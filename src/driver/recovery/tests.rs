@@ -8,9 +8,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::*;
-use crate::driver::crowd::Crowd;
-use crate::driver::opening::{Opened, open};
-use crate::driver::words::RESUME;
+use crate::driver::opening::{Earlier, Opened, open};
+use crate::driver::overlap::RunningTurns;
+use crate::driver::prompt::RESUME;
 use crate::event::{Event, Failure, FailureCode};
 use crate::gateway::llm::{Llm, Scope, Turn};
 use crate::live::{self, Child};
@@ -30,15 +30,22 @@ async fn no_engine() -> engine::Handle {
     let dir = tempfile::tempdir().unwrap();
     let (tracker, shutdown) = (TaskTracker::new(), Shutdown::default());
     let config = engine::Config::without_child(dir.path());
-    let briefing = || engine::Briefing {
+    let child_config = || engine::ChildConfig {
         configuration: Secret::random(),
         token: Secret::random(),
     };
     shutdown.halt.cancel();
     let watch = workspace::spawn(dir.path(), &tracker, shutdown.gone.clone());
-    let briefings = engine::Briefings::new(briefing);
-    let (handle, keeper) =
-        engine::spawn(config, briefings, None, watch, shutdown.clone(), &tracker).unwrap();
+    let child_configs = engine::ChildConfigs::new(child_config);
+    let (handle, keeper) = engine::spawn(
+        config,
+        child_configs,
+        None,
+        watch,
+        shutdown.clone(),
+        &tracker,
+    )
+    .unwrap();
     keeper.await.unwrap();
     shutdown.gone.cancel();
     tracker.close();
@@ -49,7 +56,7 @@ async fn no_engine() -> engine::Handle {
 }
 
 /// What the driver shares when this child, or none, is there.
-fn surroundings(engine: &engine::Handle, child: &Child, there: bool) -> Surroundings {
+fn surroundings(engine: &engine::Handle, child: &Child, there: bool) -> Context {
     let shutdown = Shutdown::default();
     let sessions = session::Config {
         most: 1,
@@ -61,7 +68,7 @@ fn surroundings(engine: &engine::Handle, child: &Child, there: bool) -> Surround
         generation: crate::id::Generation::default(),
         lost: CancellationToken::new(),
     });
-    Surroundings {
+    Context {
         config: crate::driver::Config {
             workspace: child.workspace(),
             turn_timeout: DEADLINE,
@@ -75,16 +82,16 @@ fn surroundings(engine: &engine::Handle, child: &Child, there: bool) -> Surround
         engine: engine.clone(),
         workspace: workspace::fine(),
         gateway: child.gateway.clone(),
-        switchboard: Switchboard::default(),
-        crowd: Crowd::default(),
+        demux: Demux::default(),
+        running_turns: RunningTurns::default(),
         registry: Registry::new(sessions, None, shutdown.drain.clone()).0,
         shutdown,
     }
 }
 
 /// What [`recover`] finds, told into `batch`.
-async fn rest(turn: Interrupted, around: &Surroundings, batch: &mut Batch) -> (Translator, End) {
-    let (translator, mut events, end) = recover(&turn, around).await;
+async fn rest(turn: Interrupted, context: &Context, batch: &mut Batch) -> (Translator, End) {
+    let (translator, mut events, end) = recover(&turn, context).await;
     batch.events.append(&mut events);
     (translator, end)
 }
@@ -107,10 +114,13 @@ fn request(llm: &Llm, prompt: &str) -> Request {
 async fn begun(
     request: Request,
     remote_id: Option<&str>,
-    around: &Surroundings,
+    context: &Context,
 ) -> Result<Opened, CreateError> {
-    let remote_id = remote_id.map(str::to_owned);
-    open(request, remote_id, around.clone(), CancellationToken::new()).await
+    let earlier = Earlier {
+        remote_id: remote_id.map(str::to_owned),
+        ..Earlier::default()
+    };
+    open(request, earlier, context.clone(), CancellationToken::new()).await
 }
 
 /// A turn that writes, and delegates; its subagent runs a command that does not end by itself.
@@ -134,9 +144,9 @@ fn script(llm: &Llm, file: &Path) {
 }
 
 /// Begins the turn and listens until the subagent's command speaks.
-async fn begin(child: &Child, llm: &Llm, around: &Surroundings) -> (String, Vec<Event>) {
+async fn begin(child: &Child, llm: &Llm, context: &Context) -> (String, Vec<Event>) {
     let mut feed = child.api().feed().await.unwrap();
-    let opened = begun(request(llm, "please do it"), None, around)
+    let opened = begun(request(llm, "please do it"), None, context)
         .await
         .unwrap();
     let Opened {
@@ -213,7 +223,7 @@ async fn the_next_child_knows_the_rest_of_a_turn_and_takes_another_one() {
     let began = events[0].at;
     let child = Child::start_in(child.kill().await, live::config()).await;
     std::fs::write(child.workspace().join("go-on"), "").unwrap();
-    let around = surroundings(&engine, &child, true);
+    let context = surroundings(&engine, &child, true);
     let unfinished = |root: &str, notes, before| Interrupted {
         remote_id: root.to_owned(),
         notes,
@@ -225,7 +235,7 @@ async fn the_next_child_knows_the_rest_of_a_turn_and_takes_another_one() {
     for cut in 0..=events.len() {
         let (first, mut batch) = (&events[..cut], Batch::default());
         let turn = unfinished(&root, notes(first), None);
-        let (mut translator, end) = rest(turn, &around, &mut batch).await;
+        let (mut translator, end) = rest(turn, &context, &mut batch).await;
         assert_interrupted(&end, true);
         assert_eq!(translator.open_calls().count(), 0);
         translator.finish(end, false, Timestamp::now(), &mut batch);
@@ -245,7 +255,7 @@ async fn the_next_child_knows_the_rest_of_a_turn_and_takes_another_one() {
 
     // A session that is gone, and an engine that does not come before the shutdown.
     let lost = unfinished("ses_0000000000000000000000", Vec::new(), None);
-    let (_, end) = rest(lost, &around, &mut Batch::default()).await;
+    let (_, end) = rest(lost, &context, &mut Batch::default()).await;
     assert_interrupted(&end, false);
     let alone = surroundings(&engine, &child, false);
     alone.shutdown.halt.cancel();
@@ -255,11 +265,11 @@ async fn the_next_child_knows_the_rest_of_a_turn_and_takes_another_one() {
     assert_interrupted(&end, true);
     assert_eq!(told(&batch.events).1.len(), 2, "the open calls are closed");
 
-    go_on(&child, &llm, &root, &around).await;
+    go_on(&child, &llm, &root, &context).await;
 }
 
 /// Another turn of the session; and what would be told of it, were this sidecar killed as well.
-async fn go_on(child: &Child, llm: &Llm, root: &str, around: &Surroundings) {
+async fn go_on(child: &Child, llm: &Llm, root: &str, context: &Context) {
     llm.reply_to(Scope::key(KEY), Turn::new().text("Resumed."));
     let calls = llm.requests().len();
     let mut feed = child.api().feed().await.unwrap();
@@ -275,7 +285,7 @@ async fn go_on(child: &Child, llm: &Llm, root: &str, around: &Surroundings) {
         .info
         .id;
     assert_eq!(api.newest_message(root).await.unwrap(), Some(own.clone()));
-    let opened = begun(request(llm, ""), Some(root), around).await.unwrap();
+    let opened = begun(request(llm, ""), Some(root), context).await.unwrap();
     assert_eq!(
         opened.before,
         Some(own.max(below)),
@@ -312,7 +322,7 @@ async fn go_on(child: &Child, llm: &Llm, root: &str, around: &Surroundings) {
         began: Timestamp::now(),
     };
     let mut batch = Batch::default();
-    let (translator, end) = rest(turn, around, &mut batch).await;
+    let (translator, end) = rest(turn, context, &mut batch).await;
     let complete = End::Complete {
         finish_reason: Some("stop".into()),
     };
@@ -322,6 +332,11 @@ async fn go_on(child: &Child, llm: &Llm, root: &str, around: &Surroundings) {
         (vec!["Resumed.".to_owned()], BTreeMap::new())
     );
     assert_eq!(translator.usage(), usage);
-    let gone = begun(request(llm, ""), Some("ses_0000000000000000000000"), around).await;
+    let gone = begun(
+        request(llm, ""),
+        Some("ses_0000000000000000000000"),
+        context,
+    )
+    .await;
     assert!(matches!(gone, Err(CreateError::RemoteGone)));
 }

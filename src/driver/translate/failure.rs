@@ -6,13 +6,12 @@
 use crate::event::{Failure, FailureCode};
 use crate::gateway::PROVIDER_AT;
 use crate::opencode::types::ProviderError;
+use crate::secret::{KEY_PREFIXES, SHORTEST_KEY};
 
 const MAX_MESSAGE: usize = 500;
 
-/// How keys begin, at the providers we know.
-const KEYS: [&str; 8] = [
-    "sk-", "pk-", "gsk_", "xai-", "AIza", "ghp_", "Bearer ", "Basic ",
-];
+/// What stands before a secret that looks like nothing.
+const SCHEMES: [&str; 2] = ["Bearer ", "Basic "];
 
 /// The failure that ends a turn on this error.
 pub(crate) fn classify(error: &ProviderError) -> Failure {
@@ -98,9 +97,10 @@ fn private(text: &str) -> Option<(usize, &'static str)> {
     if starts("127.0.0.1") || starts("localhost:") || starts("[::1]") {
         return Some((word(0), "[address]"));
     }
-    let key = KEYS.iter().find(|key| starts(key))?;
+    let mut known = SCHEMES.iter().chain(&KEY_PREFIXES);
+    let key = known.find(|key| starts(key))?;
     let length = word(key.len());
-    (length >= key.len() + 4).then_some((length, "[key]"))
+    (length >= key.len() + SHORTEST_KEY).then_some((length, "[key]"))
 }
 
 #[cfg(test)]

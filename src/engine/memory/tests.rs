@@ -56,7 +56,7 @@ impl Fixture {
             membership: self.dir.path().join("membership"),
             root: self.dir.path().join("root"),
             tree_limit,
-            guests: Vec::new(),
+            earlier: Vec::new(),
         }
     }
 }
@@ -148,7 +148,7 @@ fn no_limit_no_files_and_garbage_are_no_limit() {
         membership: "/nowhere/cgroup".into(),
         root: "/nowhere".into(),
         tree_limit: None,
-        guests: Vec::new(),
+        earlier: Vec::new(),
     };
     assert_eq!(nowhere.look(), None);
 }

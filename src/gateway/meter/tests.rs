@@ -1,7 +1,31 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::patience::{FRUITLESS_IN_A_ROW, MAX_CALLERS};
 use super::*;
 
 fn meter(budget: Budget) -> Meter {
-    Meter::new(budget, Usage::default())
+    Meter::new(budget.limits(Budget::default()), Spent::default(), "ses_a")
+}
+
+/// An answer that says something new each time.
+fn complete() -> Outcome {
+    static SAID: AtomicU64 = AtomicU64::new(0);
+    saying(SAID.fetch_add(1, Ordering::Relaxed))
+}
+
+fn saying(digest: u64) -> Outcome {
+    Outcome::Complete(Answered {
+        digest,
+        unended: false,
+    })
+}
+
+fn bad() -> Outcome {
+    Outcome::Bad(LastError {
+        code: "provider_bad_answer",
+        status: Some(502),
+        message: String::new(),
+    })
 }
 
 fn failure() -> Outcome {
@@ -39,13 +63,13 @@ const FIFTY: Tokens = Tokens {
 fn a_token_budget_stops_the_call_after_the_one_that_spent_it() {
     let meter = meter(Budget {
         max_total_tokens: Some(100),
-        max_calls: None,
+        ..Budget::default()
     });
-    assert_eq!(call(&meter, Outcome::Complete, Some(FIFTY)), Ok(()));
+    assert_eq!(call(&meter, complete(), Some(FIFTY)), Ok(()));
     assert_eq!(meter.stopped(), None);
-    assert_eq!(call(&meter, Outcome::Complete, Some(FIFTY)), Ok(()));
+    assert_eq!(call(&meter, complete(), Some(FIFTY)), Ok(()));
     assert_eq!(
-        call(&meter, Outcome::Complete, None),
+        call(&meter, complete(), None),
         Err(Denied::Stopped(Stop::BudgetExceeded))
     );
     assert_eq!(meter.stopped(), Some(Stop::BudgetExceeded));
@@ -54,22 +78,148 @@ fn a_token_budget_stops_the_call_after_the_one_that_spent_it() {
 
 #[test]
 fn what_earlier_turns_spent_counts() {
-    let spent = Usage {
+    let spent = Spent {
         calls: 2,
-        ..Usage::default()
+        total_tokens: 60,
     };
     let meter = Meter::new(
         Budget {
             max_calls: Some(3),
-            max_total_tokens: None,
-        },
+            ..Budget::default()
+        }
+        .limits(Budget::default()),
         spent,
+        "ses_a",
     );
-    assert_eq!(call(&meter, Outcome::Complete, None), Ok(()));
+    assert_eq!(call(&meter, complete(), None), Ok(()));
     assert_eq!(
-        call(&meter, Outcome::Complete, None),
+        call(&meter, complete(), None),
         Err(Denied::Stopped(Stop::BudgetExceeded))
     );
+}
+
+#[test]
+fn tokens_of_earlier_turns_count() {
+    let spent = Spent {
+        calls: 2,
+        total_tokens: 60,
+    };
+    let budget = Budget {
+        max_total_tokens: Some(100),
+        ..Budget::default()
+    };
+    let meter = Meter::new(budget.limits(Budget::default()), spent, "ses_a");
+    assert_eq!(call(&meter, complete(), Some(FIFTY)), Ok(()));
+    assert_eq!(
+        call(&meter, complete(), None),
+        Err(Denied::Stopped(Stop::BudgetExceeded))
+    );
+    assert_eq!(meter.usage().calls, 1, "the turn's own");
+}
+
+#[test]
+fn the_limit_of_a_turn_holds_where_nothing_else_does() {
+    let spent = Spent {
+        calls: 1000,
+        total_tokens: 0,
+    };
+    let nothing = Budget::default();
+    let meter = Meter::new(nothing.limits(nothing), spent, "ses_a");
+    for _ in 0..500 {
+        assert_eq!(call(&meter, complete(), None), Ok(()));
+    }
+    assert_eq!(
+        call(&meter, complete(), None),
+        Err(Denied::Stopped(Stop::BudgetExceeded))
+    );
+    let calls = |max_calls| Budget {
+        max_calls,
+        ..nothing
+    };
+    for (own, pod, limit) in [
+        (Some(1000), None, Some(1000)),
+        (None, Some(700), Some(700)),
+        (Some(5), Some(700), Some(5)),
+        (None, Some(0), None),
+    ] {
+        let limits = calls(own).limits(calls(pod));
+        assert_eq!((limits.calls, limits.calls_of_a_turn), (limit, None));
+    }
+}
+
+#[test]
+fn four_bad_answers_in_a_row_end_the_turn_and_the_pauses_between_them_grow() {
+    let meter = meter(Budget::default());
+    let mut pauses = Vec::new();
+    for _ in 0..4 {
+        let id = meter.begin("ses_a", SystemTime::now(), || 0).unwrap();
+        meter.answering(&id);
+        pauses.push(
+            meter
+                .pause_after_bad_answer(&id)
+                .map(|pause| pause.as_secs()),
+        );
+        assert_eq!(meter.stopped(), None);
+        meter.end(&id, Duration::ZERO, None, bad());
+    }
+    assert_eq!(pauses, [Some(1), Some(2), Some(4), None]);
+    assert_eq!(meter.stopped(), Some(Stop::BadAnswers));
+}
+
+#[test]
+fn bad_answers_and_failures_count_together_and_a_good_answer_forgives_both() {
+    let meter = meter(Budget::default());
+    for _ in 0..3 {
+        call(&meter, bad(), None).unwrap();
+    }
+    call(&meter, complete(), None).unwrap();
+    for _ in 0..3 {
+        call(&meter, bad(), None).unwrap();
+    }
+    for _ in 0..3 {
+        assert_eq!(meter.stopped(), None);
+        call(&meter, failure(), None).unwrap();
+    }
+    assert_eq!(meter.stopped(), Some(Stop::ProviderFailing));
+}
+
+#[test]
+fn calls_that_bring_nothing_new_come_to_an_end() {
+    let meter = meter(Budget::default());
+    call(&meter, saying(1), None).unwrap();
+    call(&meter, saying(2), None).unwrap();
+    // Two answers in turns, and a failure now and then.
+    for n in 0..u64::from(FRUITLESS_IN_A_ROW) {
+        assert_eq!(meter.stopped(), None, "{n}");
+        let outcome = if n % 4 == 3 {
+            failure()
+        } else {
+            saying(1 + n % 2)
+        };
+        call(&meter, outcome, None).unwrap();
+    }
+    assert_eq!(meter.stopped(), Some(Stop::NoProgress));
+}
+
+#[test]
+fn the_same_answer_is_no_loop_while_tools_bring_something_new() {
+    let meter = meter(Budget::default());
+    for _ in 0..3 * FRUITLESS_IN_A_ROW {
+        call(&meter, saying(1), None).unwrap();
+        meter.progressed();
+    }
+    assert_eq!(meter.stopped(), None);
+}
+
+#[test]
+fn every_count_is_told() {
+    let meter = meter(Budget::default());
+    let mut changes_rx = meter.changes();
+    let id = meter.begin("ses_a", SystemTime::now(), || 0).unwrap();
+    assert!(changes_rx.has_changed().unwrap());
+    changes_rx.mark_unchanged();
+    meter.end(&id, Duration::ZERO, None, complete());
+    assert!(changes_rx.has_changed().unwrap());
 }
 
 #[test]
@@ -78,7 +228,7 @@ fn six_failures_in_a_row_trip_the_breaker_and_a_success_forgives() {
     for _ in 0..5 {
         call(&meter, failure(), None).unwrap();
     }
-    call(&meter, Outcome::Complete, Some(FIFTY)).unwrap();
+    call(&meter, complete(), Some(FIFTY)).unwrap();
     for _ in 0..6 {
         assert_eq!(meter.stopped(), None);
         call(&meter, failure(), None).unwrap();
@@ -133,7 +283,7 @@ fn parallel_subagents_do_not_use_up_each_other_s_patience() {
     }
     assert_eq!(meter.stopped(), None);
     // One success shows that the provider is there.
-    call_by("ses_d", &meter, Outcome::Complete, None).unwrap();
+    call_by("ses_d", &meter, complete(), None).unwrap();
     for _ in 0..6 {
         call_by("ses_b", &meter, failure(), None).unwrap();
     }

@@ -11,7 +11,7 @@ async fn a_spent_budget_refuses_the_next_call_in_words() {
     for dialect in DIALECTS {
         let budget = Budget {
             max_total_tokens: Some(200),
-            max_calls: None,
+            ..Budget::default()
         };
         let grant = rig.handle.register(Route {
             budget,
@@ -36,7 +36,7 @@ async fn the_pod_s_budget_holds_where_a_session_has_none() {
     llm.reply_always(Turn::new().text("hi"));
     let default_budget = Budget {
         max_calls: Some(1),
-        max_total_tokens: None,
+        ..Budget::default()
     };
     let rig = Rig::with(Config {
         default_budget,
@@ -49,7 +49,10 @@ async fn the_pod_s_budget_holds_where_a_session_has_none() {
 
     // The next turn goes on where this one stopped.
     let next = Route {
-        spent: grant.usage(),
+        spent: Spent {
+            calls: grant.usage().calls,
+            total_tokens: 0,
+        },
         ..route(Dialect::Chat, &llm.base())
     };
     let _grant = rig.handle.register(next);
@@ -57,7 +60,7 @@ async fn the_pod_s_budget_holds_where_a_session_has_none() {
 
     let budget = Budget {
         max_calls: Some(2),
-        max_total_tokens: None,
+        ..Budget::default()
     };
     let _grant = rig.handle.register(Route {
         budget,

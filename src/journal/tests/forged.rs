@@ -91,7 +91,9 @@ async fn forged_rows_are_left_out_and_the_others_are_used() {
         Forged::with(i64::MAX, |_| {}),
     ];
     forge(&setup, |conn| {
-        forged.iter().for_each(|row| row.write(conn));
+        for row in &forged {
+            row.write(conn);
+        }
         let doomed = "INSERT INTO doomed (session, id, remote_id) VALUES (30, '../x', NULL), (31, 'fine', '../y')";
         conn.execute_batch(doomed).unwrap();
         // Runs that end before they begin, and beyond all numbers.

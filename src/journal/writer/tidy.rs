@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::super::fault::Fault;
 use super::super::retention::{self, Policy, Stepped};
 use super::super::store::Store;
+use super::super::store_error::StoreError;
 use super::{Database, Writer};
 use crate::clock::Timestamp;
 
@@ -22,7 +22,7 @@ const LONG_WAL: u64 = 4;
 
 impl Writer {
     /// Retention while nothing can be written. For a moment only, then the group is tried again.
-    pub(super) fn make_room(&mut self) -> Result<(), Fault> {
+    pub(super) fn make_room(&mut self) -> Result<(), StoreError> {
         let end = Instant::now() + ROOM;
         loop {
             self.tidy()?;
@@ -34,7 +34,7 @@ impl Writer {
     }
 
     /// A step of retention, and the figures.
-    pub(super) fn tidy(&mut self) -> Result<(), Fault> {
+    pub(super) fn tidy(&mut self) -> Result<(), StoreError> {
         self.untidied = 0;
         self.tidy_at = Instant::now() + TIDY;
         let Database::Open(store) = &mut self.database else {
@@ -48,15 +48,15 @@ impl Writer {
                 retention: self.config.retention,
             };
             let now = Timestamp::now().as_millis();
-            let busy = |number| shared.queue.is_waiting(number) || shared.desk.has(number);
-            retention::step(store, policy, now, &busy, &shared.board.removals)
+            let busy = |number| shared.queue.is_waiting(number) || shared.pending.has(number);
+            retention::step(store, policy, now, &busy, &shared.stats.removals)
         });
-        let stepped = match stepped.map_err(Fault::from) {
+        let stepped = match stepped.map_err(StoreError::from) {
             Ok(stepped) => stepped,
-            Err(fault @ Fault::Damaged(_)) => return Err(fault),
-            Err(fault) => {
+            Err(store_error @ StoreError::Damaged(_)) => return Err(store_error),
+            Err(store_error) => {
                 // No harm done: what cannot be removed now goes later.
-                tracing::debug!(reason = %fault, "retention could not work");
+                tracing::debug!(reason = %store_error, "retention could not work");
                 Stepped::default()
             }
         };
@@ -65,8 +65,8 @@ impl Writer {
         }
         let size = store.size()?;
         // Before the figures' lock: who has the desk may want to count.
-        let lost = shared.desk.take_lost();
-        shared.board.count(|figures| {
+        let lost = shared.pending.take_lost();
+        shared.stats.count(|figures| {
             figures.bytes = size.used + size.wal;
             figures.removed += stepped.removed;
             figures.lost += lost;
@@ -76,7 +76,7 @@ impl Writer {
     }
 
     fn tell_untold(&mut self) {
-        let removals = &self.shared.board.removals;
+        let removals = &self.shared.stats.removals;
         while !self.untold.is_empty() {
             let Ok(permit) = removals.try_reserve() else {
                 if removals.is_closed() {

@@ -14,8 +14,8 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use tokio_util::sync::ReusableBoxFuture;
 
-use super::asked::{Asked, Gap, GapReason, resolve};
 use super::id::EventId;
+use super::requested::{Gap, GapReason, Requested, resolve};
 use super::ring::Read;
 use super::{EventLog, Head, Shared};
 use crate::journal::{JournalError, Piece};
@@ -83,10 +83,10 @@ pub(crate) struct Cursor {
 // === impl Cursor ===
 
 impl Cursor {
-    pub(crate) fn open(log: &EventLog, asked: &Asked, view: View) -> Opening {
+    pub(crate) fn open(log: &EventLog, requested: &Requested, view: View) -> Opening {
         let log = log.shared.clone();
         let (kept, head) = log.kept();
-        let (at, gap) = resolve(asked, kept);
+        let (at, gap) = resolve(requested, kept);
         if gap.is_none() && at == head.seq && head.idle && !view.follow {
             return Opening::UpToDate {
                 last: log.epoch.at(at),
@@ -194,7 +194,7 @@ impl Cursor {
     fn read(&mut self) -> Option<Step> {
         let mut inner = self.log.inner.lock();
         let read = inner.ring.read(self.at, self.head.seq, self.view.reasoning);
-        let kept = inner.desk.kept();
+        let kept = inner.flush_state.kept();
         drop(inner);
         match (read, &self.log.disk) {
             (Read::Frames { bytes, last }, _) => return Some(self.pass(bytes, last)),

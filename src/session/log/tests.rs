@@ -29,8 +29,8 @@ fn id(seq: u64) -> EventId {
     Epoch::parse("abcdefghij").unwrap().at(seq)
 }
 
-fn open(log: &EventLog, asked: &str, view: View) -> (Cursor, Option<Gap>) {
-    match Cursor::open(log, &Asked::parse(asked.as_bytes()), view) {
+fn open(log: &EventLog, requested: &str, view: View) -> (Cursor, Option<Gap>) {
+    match Cursor::open(log, &Requested::parse(requested.as_bytes()), view) {
         Opening::Reading { cursor, gap } => (cursor, gap),
         Opening::UpToDate { last } => panic!("up to date at {last}"),
     }
@@ -68,7 +68,7 @@ fn drain(cursor: &mut Cursor) -> (Vec<u64>, Option<Step>) {
 #[test]
 fn an_end_that_was_shown_stays_shown_while_the_disk_follows() {
     let log = log();
-    log.shared.inner.lock().desk = Desk::after(0);
+    log.shared.inner.lock().flush_state = FlushState::after(0);
     let shared: &dyn Source = &*log.shared;
     log.append("thinking", "{}");
     shared.take();

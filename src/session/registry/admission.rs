@@ -12,9 +12,9 @@ use crate::journal::Journal;
 use crate::session::limits::StreamSlots;
 use crate::session::log::{Epoch, EventLog, Place};
 use crate::session::record::{Origin, SHOWN};
-use crate::session::seat::Outcome;
+use crate::session::turn_handle::Outcome;
 use crate::session::{
-    CreateError, Created, Errand, Idempotency, Job, Request, Seat, Session, Status,
+    CreateError, Created, Idempotency, Request, Session, Status, Turn, TurnHandle, TurnKind,
 };
 
 /// Commands that wait for a session's driver: a cancel each, and it looks between any two events.
@@ -90,10 +90,10 @@ impl Registry {
         room?;
         state.last_number += 1;
         let session = self.new_session(&request, state.last_number);
-        let (seat, outcome_rx) = self.seat(session.clone(), None);
-        let errand = Errand::Begin(request);
+        let (turn_handle, outcome_rx) = self.turn_handle(session.clone(), None);
+        let kind = TurnKind::Begin(request);
         // A seat that cannot be taken gives itself up when it is dropped, which takes the lock.
-        if let Err(error) = self.shared.jobs_tx.try_send(Job { errand, seat }) {
+        if let Err(error) = self.shared.turns_tx.try_send(Turn { kind, turn_handle }) {
             drop(state);
             drop(error);
             return Err(busy());
@@ -131,11 +131,11 @@ impl Registry {
         session
             .status_tx
             .send_replace(Arc::new(earlier.next_turn(Timestamp::now())));
-        let (seat, outcome_rx) = self.seat(session.clone(), Some(earlier));
+        let (turn_handle, outcome_rx) = self.turn_handle(session.clone(), Some(earlier));
         // The entry's own outcome stays: it answers whoever repeats the request that made the session.
         entry.removed = None;
-        let errand = Errand::Resume { request, remote_id };
-        if let Err(error) = self.shared.jobs_tx.try_send(Job { errand, seat }) {
+        let kind = TurnKind::Resume { request, remote_id };
+        if let Err(error) = self.shared.turns_tx.try_send(Turn { kind, turn_handle }) {
             drop(state);
             drop(error);
             return Err(busy());
@@ -184,22 +184,22 @@ impl Registry {
     }
 
     /// A place for the driver of the session's next turn.
-    pub(super) fn seat(
+    pub(super) fn turn_handle(
         &self,
         session: Arc<Session>,
         earlier: Option<Arc<Status>>,
-    ) -> (Seat, watch::Receiver<Outcome>) {
+    ) -> (TurnHandle, watch::Receiver<Outcome>) {
         let (commands_tx, commands_rx) = mpsc::channel(COMMANDS);
         *session.commands_tx.lock() = commands_tx;
         let (outcome_tx, outcome_rx) = watch::channel(None);
-        let seat = Seat {
+        let turn_handle = TurnHandle {
             session,
             commands_rx,
             earlier,
             outcome_tx,
             registry: self.clone(),
         };
-        (seat, outcome_rx)
+        (turn_handle, outcome_rx)
     }
 }
 

@@ -9,8 +9,8 @@ use std::sync::atomic::AtomicU32;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 
-use super::shelf::created;
-use super::{Errand, Job, Registry, Status};
+use super::archive::created;
+use super::{Registry, Status, Turn, TurnKind};
 use crate::clock::Timestamp;
 use crate::event::State as SessionState;
 use crate::session::limits::StreamSlots;
@@ -21,7 +21,7 @@ use crate::session::{Interrupted, Session};
 /// A session that the agent made a conversation for, and that our journal does not know. Its id is one of
 /// [`is_id`](crate::id::is_id).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Stray {
+pub(crate) struct OrphanSession {
     pub(crate) id: String,
     pub(crate) created_at: Option<Timestamp>,
     /// OpenCode's own id.
@@ -46,12 +46,12 @@ pub(crate) enum Adoption {
 impl Registry {
     /// Makes a session of what the backend and the agent know. [`find`](Self::find) has to say first that
     /// there is none.
-    pub(crate) fn adopt(&self, stray: Stray) -> Adoption {
+    pub(crate) fn adopt(&self, stray: OrphanSession) -> Adoption {
         if self.shared.closed.is_cancelled() {
             return Adoption::Closed;
         }
         // Before the session exists: then nothing can fail any more.
-        let Ok(permit) = self.shared.jobs_tx.try_reserve() else {
+        let Ok(permit) = self.shared.turns_tx.try_reserve() else {
             return Adoption::Full;
         };
         let mut state = self.shared.state.lock();
@@ -65,8 +65,10 @@ impl Registry {
         state.last_number += 1;
         let remote_id = stray.remote_id.clone();
         let session = self.adopted(stray, state.last_number);
-        let (seat, outcome_rx) = self.seat(session.clone(), None);
-        seat.outcome_tx.send_replace(Some(Ok(created(&session))));
+        let (turn_handle, outcome_rx) = self.turn_handle(session.clone(), None);
+        turn_handle
+            .outcome_tx
+            .send_replace(Some(Ok(created(&session))));
         state.insert(&session, outcome_rx);
         drop(state);
         session.log.record(session.row(), true);
@@ -76,14 +78,14 @@ impl Registry {
             before: None,
             began: session.created_at,
         };
-        permit.send(Job {
-            errand: Errand::Recover(interrupted),
-            seat,
+        permit.send(Turn {
+            kind: TurnKind::Recover(interrupted),
+            turn_handle,
         });
         Adoption::Taken(session)
     }
 
-    fn adopted(&self, stray: Stray, number: u64) -> Arc<Session> {
+    fn adopted(&self, stray: OrphanSession, number: u64) -> Arc<Session> {
         let now = Timestamp::now();
         let status = Status {
             state: SessionState::Running,

@@ -1,10 +1,10 @@
 use super::*;
 use crate::event;
-use crate::session::{CreateError, Idempotency, Request, Seat};
+use crate::session::{CreateError, Idempotency, Request, TurnHandle};
 
 const RETENTION: Duration = Duration::from_mins(1);
 
-fn registry(most: usize) -> (Registry, Outlets) {
+fn registry(most: usize) -> (Registry, Receivers) {
     let config = Config {
         most,
         retention: RETENTION,
@@ -28,8 +28,8 @@ fn request(id: &str, key: Option<&str>) -> Request {
 }
 
 /// Ends the session of `seat` at `now`.
-fn end(seat: &Seat, now: Instant) {
-    seat.update(|status| {
+fn end(turn_handle: &TurnHandle, now: Instant) {
+    turn_handle.update(|status| {
         status.state = event::State::Completed;
         status.ended = Some(now);
     });
@@ -37,31 +37,31 @@ fn end(seat: &Seat, now: Instant) {
 
 #[test]
 fn a_finished_session_is_here_then_gone_then_unknown() {
-    let (registry, mut outlets) = registry(1);
+    let (registry, mut receivers) = registry(1);
     registry.admit(request("one", Some("key"))).unwrap();
-    let seat = outlets.jobs_rx.try_recv().unwrap().seat;
-    seat.accept("ses_1", None);
+    let turn_handle = receivers.turns_rx.try_recv().unwrap().turn_handle;
+    turn_handle.accept("ses_1", None);
     let start = Instant::now();
     registry.let_go(start + RETENTION * 100);
     assert!(matches!(find(&registry, "one"), Found::Here(_)), "it runs");
 
-    end(&seat, start);
+    end(&turn_handle, start);
     let just_before = start + RETENTION.checked_sub(Duration::from_millis(1)).unwrap();
     registry.let_go(just_before);
     assert!(matches!(find(&registry, "one"), Found::Here(_)));
-    assert!(outlets.removals_rx.try_recv().is_err());
+    assert!(receivers.removals_rx.try_recv().is_err());
 
     let gone = start + RETENTION;
     registry.let_go(gone);
     assert!(matches!(find(&registry, "one"), Found::Gone));
-    assert_eq!(outlets.removals_rx.try_recv().unwrap(), "ses_1");
+    assert_eq!(receivers.removals_rx.try_recv().unwrap(), "ses_1");
     registry.let_go(gone + REMEMBERED.checked_sub(Duration::from_millis(1)).unwrap());
     assert!(matches!(find(&registry, "one"), Found::Gone));
     registry.let_go(gone + REMEMBERED);
     assert!(matches!(find(&registry, "one"), Found::Unknown));
     // Its key went with it: the same request is a new session.
     registry.admit(request("one", Some("key"))).unwrap();
-    assert!(outlets.jobs_rx.try_recv().is_ok());
+    assert!(receivers.turns_rx.try_recv().is_ok());
 }
 
 #[test]
@@ -79,30 +79,30 @@ fn only_so_many_gone_ids_are_remembered_and_the_oldest_goes_first() {
 
 #[test]
 fn what_is_refused_or_dropped_leaves_its_place_and_its_id() {
-    let (registry, mut outlets) = registry(1);
+    let (registry, mut receivers) = registry(1);
     registry.admit(request("one", None)).unwrap();
     let twice = registry.admit(request("one", None)).err();
     assert_eq!(twice, Some(CreateError::Duplicate));
     let full = registry.admit(request("two", None)).err();
     assert_eq!(full, Some(CreateError::Full(1)));
 
-    let seat = outlets.jobs_rx.try_recv().unwrap().seat;
-    seat.refuse(CreateError::EngineUnavailable("engine starting".into()));
+    let turn_handle = receivers.turns_rx.try_recv().unwrap().turn_handle;
+    turn_handle.refuse(CreateError::EngineUnavailable("engine starting".into()));
     assert!(matches!(find(&registry, "one"), Found::Unknown));
     registry.admit(request("two", None)).unwrap();
     // A driver that panics drops its seat.
-    drop(outlets.jobs_rx.try_recv().unwrap().seat);
+    drop(receivers.turns_rx.try_recv().unwrap().turn_handle);
     assert!(matches!(find(&registry, "two"), Found::Unknown));
     registry.admit(request("three", None)).unwrap();
 }
 
 #[test]
 fn a_turn_whose_driver_panics_has_an_end_all_the_same() {
-    let (registry, mut outlets) = registry(1);
+    let (registry, mut receivers) = registry(1);
     let (session, _) = registry.admit(request("one", None)).unwrap();
-    let seat = outlets.jobs_rx.try_recv().unwrap().seat;
-    seat.accept("ses_1", None);
-    drop(seat);
+    let turn_handle = receivers.turns_rx.try_recv().unwrap().turn_handle;
+    turn_handle.accept("ses_1", None);
+    drop(turn_handle);
     let status = session.status();
     assert_eq!(status.state, event::State::Failed);
     assert_eq!(status.problem.as_ref().unwrap().code, "internal");
@@ -116,19 +116,19 @@ fn a_turn_whose_driver_panics_has_an_end_all_the_same() {
 
 #[test]
 fn a_turn_that_has_ended_is_not_ended_again() {
-    let (registry, mut outlets) = registry(1);
+    let (registry, mut receivers) = registry(1);
     let (session, _) = registry.admit(request("one", None)).unwrap();
-    let seat = outlets.jobs_rx.try_recv().unwrap().seat;
-    seat.accept("ses_1", None);
-    end(&seat, Instant::now());
-    drop(seat);
+    let turn_handle = receivers.turns_rx.try_recv().unwrap().turn_handle;
+    turn_handle.accept("ses_1", None);
+    end(&turn_handle, Instant::now());
+    drop(turn_handle);
     assert_eq!(session.status().state, event::State::Completed);
     assert_eq!(session.log.last_event_id().seq, 0);
 }
 
 #[test]
 fn a_seat_that_nobody_takes_is_refused_and_not_left_behind() {
-    let (registry, outlets) = registry(usize::MAX);
+    let (registry, receivers) = registry(usize::MAX);
     for n in 0..JOBS {
         registry.admit(request(&n.to_string(), None)).unwrap();
     }
@@ -138,6 +138,6 @@ fn a_seat_that_nobody_takes_is_refused_and_not_left_behind() {
         "{refused:?}"
     );
     assert!(matches!(find(&registry, "too-many"), Found::Unknown));
-    drop(outlets);
+    drop(receivers);
     assert!(registry.shared.state.lock().sessions.is_empty());
 }

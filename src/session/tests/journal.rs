@@ -6,12 +6,12 @@ use super::*;
 use crate::clock::Timestamp;
 use crate::event::{Body, Event, State as SessionState};
 use crate::journal::{self, Health, Journal};
-use crate::session::log::{Asked, Cursor, Opening, Step, View};
+use crate::session::log::{Cursor, Opening, Requested, Step, View};
 
 /// One life of a sidecar on a data directory.
 struct Life {
     registry: Registry,
-    outlets: Outlets,
+    receivers: Receivers,
     journal: Journal,
 }
 
@@ -32,29 +32,29 @@ impl Life {
             retention: Duration::from_hours(1),
             keep_prompts: true,
         };
-        let (registry, outlets) =
+        let (registry, receivers) =
             Registry::new(config, Some(journal.clone()), CancellationToken::new());
         registry.load().await;
         Self {
             registry,
-            outlets,
+            receivers,
             journal,
         }
     }
 
-    async fn create(&mut self, request: Request) -> (Arc<Session>, Seat) {
+    async fn create(&mut self, request: Request) -> (Arc<Session>, TurnHandle) {
         let registry = self.registry.clone();
         let creating =
             TaskTracker::new().spawn(async move { registry.create(request).await.unwrap().0 });
-        let seat = self.take().await.seat;
-        seat.accept("ses_1", None);
-        seat.append(&running().encode(), None);
-        (creating.await.unwrap(), seat)
+        let turn_handle = self.take().await.turn_handle;
+        turn_handle.accept("ses_1", None);
+        turn_handle.append(&running().encode(), None);
+        (creating.await.unwrap(), turn_handle)
     }
 
-    async fn take(&mut self) -> Job {
-        let job = self.outlets.jobs_rx.recv();
-        tokio::time::timeout(Duration::from_secs(10), job)
+    async fn take(&mut self) -> Turn {
+        let turn = self.receivers.turns_rx.recv();
+        tokio::time::timeout(Duration::from_secs(10), turn)
             .await
             .expect("a turn to drive")
             .unwrap()
@@ -92,7 +92,7 @@ fn event(body: Body) -> Event {
     }
 }
 
-fn text(seat: &Seat, words: &str) {
+fn text(turn_handle: &TurnHandle, words: &str) {
     let output = crate::event::Output {
         channel: crate::event::Channel::Stdout,
         source: crate::event::Source::Assistant,
@@ -100,30 +100,30 @@ fn text(seat: &Seat, words: &str) {
         call_id: None,
         truncated: false,
     };
-    seat.append(
+    turn_handle.append(
         &event(Body::Output(output)).encode(),
         Some(("prt_1".into(), words.len() as u64)),
     );
 }
 
 /// Ends the turn of `seat`, and waits until that can be seen.
-async fn complete(seat: Seat) {
-    let session = seat.session.clone();
+async fn complete(turn_handle: TurnHandle) {
+    let session = turn_handle.session.clone();
     let before = session.log.last_event_id().seq;
-    seat.update(|status| {
+    turn_handle.update(|status| {
         status.state = SessionState::Completed;
         status.completed_at = Some(Timestamp::now());
         status.ended = Some(std::time::Instant::now());
         status.files_modified = vec!["/workspace/a".into()];
     });
     let end = event(Body::Complete(crate::event::Complete::default()));
-    seat.append(&end.encode(), None);
+    turn_handle.append(&end.encode(), None);
     session.log.shown_past(before).await;
 }
 
 /// All a reader gets from `cursor` on, as bytes, until the session is idle.
 async fn replay(session: &Session, cursor: &str) -> Vec<u8> {
-    let asked = Asked::parse(cursor.as_bytes());
+    let asked = Requested::parse(cursor.as_bytes());
     let Opening::Reading { mut cursor, gap } = Cursor::open(&session.log, &asked, View::default())
     else {
         return Vec::new();
@@ -162,12 +162,12 @@ fn killed(dir: &TempDir) -> TempDir {
 async fn a_session_longer_than_memory_is_replayed_from_its_first_event() {
     let dir = tempfile::tempdir().unwrap();
     let mut life = Life::begin(&dir).await;
-    let (session, seat) = life.create(request("long")).await;
+    let (session, turn_handle) = life.create(request("long")).await;
     let words = "w".repeat(1000);
     for _ in 0..20_000 {
-        text(&seat, &words);
+        text(&turn_handle, &words);
     }
-    complete(seat).await;
+    complete(turn_handle).await;
     assert!(session.log.bytes() < 9 << 20, "memory keeps the tail");
     let all = replay(&session, "earliest").await;
     let last = session.log.last_event_id();
@@ -183,17 +183,17 @@ async fn a_session_longer_than_memory_is_replayed_from_its_first_event() {
 async fn after_a_kill_a_finished_session_is_the_same_bytes_and_a_running_one_is_to_be_ended() {
     let dir = tempfile::tempdir().unwrap();
     let mut life = Life::begin(&dir).await;
-    let (done, seat) = life.create(with_key("done", "key", 1)).await;
-    text(&seat, "hello");
-    complete(seat).await;
-    let (cut, seat) = life.create(request("cut")).await;
-    text(&seat, "half a");
+    let (done, turn_handle) = life.create(with_key("done", "key", 1)).await;
+    text(&turn_handle, "hello");
+    complete(turn_handle).await;
+    let (cut, turn_handle) = life.create(request("cut")).await;
+    text(&turn_handle, "half a");
     cut.log.shown_past(1).await;
     let told = replay(&done, "earliest").await;
     let (done_id, cut_id) = (done.log.last_event_id(), cut.log.last_event_id());
     // Its driver does not end it: the process is gone.
     let dir = killed(&dir);
-    drop((life, done, cut, seat));
+    drop((life, done, cut, turn_handle));
 
     let mut life = Life::begin(&dir).await;
     let done = life.find("done").await;
@@ -202,15 +202,15 @@ async fn after_a_kill_a_finished_session_is_the_same_bytes_and_a_running_one_is_
     let status = done.status();
     assert_eq!(status.state, SessionState::Completed);
     assert_eq!(status.files_modified, ["/workspace/a"]);
-    let Job { errand, seat } = life.take().await;
-    let Errand::Recover(interrupted) = errand else {
-        panic!("{errand:?}")
+    let Turn { kind, turn_handle } = life.take().await;
+    let TurnKind::Recover(interrupted) = kind else {
+        panic!("{kind:?}")
     };
     assert_eq!(interrupted.remote_id, "ses_1");
     assert_eq!(interrupted.notes, [("prt_1".to_owned(), 6)]);
-    assert_eq!(seat.session.log.last_event_id(), cut_id);
+    assert_eq!(turn_handle.session.log.last_event_id(), cut_id);
     assert_eq!(life.find("cut").await.status().state, SessionState::Running);
-    complete(seat).await;
+    complete(turn_handle).await;
     let cut = life.find("cut").await;
     assert_eq!(cut.log.last_event_id().seq, cut_id.seq + 1);
 
@@ -221,7 +221,7 @@ async fn after_a_kill_a_finished_session_is_the_same_bytes_and_a_running_one_is_
     assert_eq!(same.unwrap().0.id, "done");
     let other = life.registry.create(with_key("new", "key", 2)).await;
     assert_eq!(other.unwrap_err(), CreateError::KeyReused);
-    let (_, seat) = life.create(request("third")).await;
+    let (_, turn_handle) = life.create(request("third")).await;
     let list = life.registry.list(None, None, 2).await.unwrap();
     let ids: Vec<_> = list
         .0
@@ -231,7 +231,7 @@ async fn after_a_kill_a_finished_session_is_the_same_bytes_and_a_running_one_is_
     assert_eq!((ids, list.1), (vec!["third".into(), "cut".into()], true));
     let failed = life.registry.list(None, Some("completed"), 9).await;
     assert_eq!(failed.unwrap().0.len(), 2);
-    complete(seat).await;
+    complete(turn_handle).await;
     life.end().await;
 }
 
@@ -239,26 +239,26 @@ async fn after_a_kill_a_finished_session_is_the_same_bytes_and_a_running_one_is_
 async fn another_turn_goes_on_in_the_same_log() {
     let dir = tempfile::tempdir().unwrap();
     let mut life = Life::begin(&dir).await;
-    let (session, seat) = life.create(request("a")).await;
+    let (session, turn_handle) = life.create(request("a")).await;
     let busy = life
         .registry
         .resume(session.clone(), request("a"))
         .await
         .unwrap_err();
     assert_eq!(busy, CreateError::Running);
-    complete(seat).await;
+    complete(turn_handle).await;
     let first = session.log.last_event_id();
 
     let resuming = TaskTracker::new().spawn({
         let (registry, session) = (life.registry.clone(), session.clone());
         async move { registry.resume(session, request("a")).await }
     });
-    let Job { errand, seat } = life.take().await;
-    let Errand::Resume { remote_id, .. } = errand else {
-        panic!("{errand:?}")
+    let Turn { kind, turn_handle } = life.take().await;
+    let TurnKind::Resume { remote_id, .. } = kind else {
+        panic!("{kind:?}")
     };
     assert_eq!(remote_id, "ses_1");
-    seat.refuse(CreateError::RemoteGone);
+    turn_handle.refuse(CreateError::RemoteGone);
     assert_eq!(
         resuming.await.unwrap().unwrap_err(),
         CreateError::RemoteGone
@@ -276,12 +276,12 @@ async fn another_turn_goes_on_in_the_same_log() {
         let (registry, session) = (life.registry.clone(), session.clone());
         async move { registry.resume(session, request("a")).await }
     });
-    let seat = life.take().await.seat;
-    seat.accept("ses_1", Some("msg_9".into()));
-    seat.append(&running().encode(), None);
+    let turn_handle = life.take().await.turn_handle;
+    turn_handle.accept("ses_1", Some("msg_9".into()));
+    turn_handle.append(&running().encode(), None);
     let (session, _) = resuming.await.unwrap().unwrap();
     assert_eq!(session.status().turn, 2);
-    complete(seat).await;
+    complete(turn_handle).await;
     let rest = replay(&session, &first.to_string()).await;
     assert_eq!(numbers(&rest), [first.seq + 1, first.seq + 2]);
     life.end().await;
@@ -328,8 +328,8 @@ async fn while_nothing_can_be_written_sessions_begin_until_memory_is_full() {
 async fn what_nobody_asks_for_leaves_memory_and_comes_back() {
     let dir = tempfile::tempdir().unwrap();
     let mut life = Life::begin(&dir).await;
-    let (session, seat) = life.create(request("a")).await;
-    complete(seat).await;
+    let (session, turn_handle) = life.create(request("a")).await;
+    complete(turn_handle).await;
     let told = replay(&session, "earliest").await;
     let later = std::time::Instant::now() + Duration::from_mins(2);
     life.registry.unload(later);
@@ -348,9 +348,9 @@ async fn what_nobody_asks_for_leaves_memory_and_comes_back() {
 async fn the_end_of_a_turn_is_to_be_reported_until_it_was() {
     let dir = tempfile::tempdir().unwrap();
     let mut life = Life::begin(&dir).await;
-    let (_, seat) = life.create(request("a")).await;
+    let (_, turn_handle) = life.create(request("a")).await;
     assert_eq!(life.registry.unreported(9).await.unwrap(), []);
-    complete(seat).await;
+    complete(turn_handle).await;
     life.end().await;
 
     let life = Life::begin(&dir).await;
@@ -371,15 +371,15 @@ async fn the_end_of_a_turn_is_to_be_reported_until_it_was() {
 async fn a_session_that_was_removed_is_gone_and_its_conversation_is_to_be_deleted() {
     let dir = tempfile::tempdir().unwrap();
     let mut life = Life::begin_with(&dir, Duration::from_millis(100)).await;
-    let (session, seat) = life.create(request("a")).await;
-    complete(seat).await;
+    let (session, turn_handle) = life.create(request("a")).await;
+    complete(turn_handle).await;
     drop(session);
     let following = TaskTracker::new().spawn(
         life.registry
             .clone()
             .follow_retention(life.journal.take_removals()),
     );
-    let remote_id = life.outlets.removals_rx.recv();
+    let remote_id = life.receivers.removals_rx.recv();
     let remote_id = tokio::time::timeout(Duration::from_secs(10), remote_id).await;
     assert_eq!(remote_id.unwrap().unwrap(), "ses_1");
     assert!(matches!(
@@ -393,13 +393,13 @@ async fn a_session_that_was_removed_is_gone_and_its_conversation_is_to_be_delete
 async fn what_happens_while_another_turn_is_about_to_begin_is_not_of_that_turn() {
     let dir = tempfile::tempdir().unwrap();
     let mut life = Life::begin(&dir).await;
-    let (session, seat) = life.create(with_key("a", "key", 1)).await;
-    complete(seat).await;
+    let (session, turn_handle) = life.create(with_key("a", "key", 1)).await;
+    complete(turn_handle).await;
     let resuming = TaskTracker::new().spawn({
         let (registry, session) = (life.registry.clone(), session.clone());
         async move { registry.resume(session, request("a")).await }
     });
-    let seat = life.take().await.seat;
+    let turn_handle = life.take().await.turn_handle;
     // The backend's answer comes late, and the client repeats its first request.
     life.registry.reported("a", 1).await.unwrap();
     let same = life.registry.create(with_key("a", "key", 1)).await;
@@ -411,7 +411,7 @@ async fn what_happens_while_another_turn_is_about_to_begin_is_not_of_that_turn()
         remote_id: Some("ses_1".into()),
     };
     life.registry.remove(removed.clone());
-    assert!(life.outlets.removals_rx.try_recv().is_err());
+    assert!(life.receivers.removals_rx.try_recv().is_err());
     assert!(Arc::ptr_eq(&life.find("a").await, &session));
     let noted = async {
         while !life.journal.unreported(9).await.unwrap().is_empty() {
@@ -433,9 +433,9 @@ async fn what_happens_while_another_turn_is_about_to_begin_is_not_of_that_turn()
     assert_eq!(other.registry.unreported(9).await.unwrap(), []);
 
     // Nothing comes of the turn: now the session goes.
-    seat.refuse(CreateError::RemoteGone);
+    turn_handle.refuse(CreateError::RemoteGone);
     resuming.await.unwrap().unwrap_err();
-    assert_eq!(life.outlets.removals_rx.try_recv().unwrap(), "ses_1");
+    assert_eq!(life.receivers.removals_rx.try_recv().unwrap(), "ses_1");
     let found = life.registry.find("a").await.unwrap();
     assert!(matches!(found, Found::Gone), "{found:?}");
 }

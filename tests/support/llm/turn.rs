@@ -91,6 +91,11 @@ impl Turn {
         }
     }
 
+    /// A stream of these bytes, right or wrong.
+    pub(crate) fn wire(bytes: impl Into<Bytes>) -> Self {
+        Self::plain(200, bytes).header("content-type", "text/event-stream")
+    }
+
     /// A redirect.
     pub(crate) fn redirect(location: &str) -> Self {
         Self::plain(307, "").header("location", location)

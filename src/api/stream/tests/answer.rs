@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout};
 
 use super::server::Server;
 use super::*;
-use crate::api::patience::PATIENCE;
+use crate::api::write_timeout::PATIENCE;
 use crate::session::log::SseReader;
 
 fn open_session() -> EventLog {

@@ -8,7 +8,7 @@ use tokio_util::task::TaskTracker;
 
 use super::server::{Server, read_until_begun};
 use super::*;
-use crate::api::patience::PATIENCE;
+use crate::api::write_timeout::PATIENCE;
 use crate::session::log::SseReader;
 
 const EVENTS: u64 = 30_000;

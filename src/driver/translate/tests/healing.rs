@@ -113,10 +113,10 @@ proptest! {
         let recording = Recording::read(name);
         let lines = recording.lines.len();
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss,
-            reason = "a random place")]
-        let place = |share: f64, of: usize| (share * of as f64) as usize;
-        let from = place(from, lines);
-        let to = (from + 1 + place(length, lines - from)).min(lines);
+            reason = "a random subscription")]
+        let subscription = |share: f64, of: usize| (share * of as f64) as usize;
+        let from = subscription(from, lines);
+        let to = (from + 1 + subscription(length, lines - from)).min(lines);
         let whole = seen(&run(&recording));
         let healed = seen(&play_with_loss(&recording, from..to));
         if name == "vi_c_conn_drop" {

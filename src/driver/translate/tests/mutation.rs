@@ -128,9 +128,9 @@ proptest! {
         let recording = Recording::read(name);
         let mut frames: Vec<_> =
             recording.lines.iter().map(|line| line.json.as_bytes().to_vec()).collect();
-        for (index, place, byte) in changes {
+        for (index, subscription, byte) in changes {
             let frame: &mut Vec<u8> = index.get_mut(&mut frames);
-            *place.get_mut(frame.as_mut_slice()) = byte;
+            *subscription.get_mut(frame.as_mut_slice()) = byte;
         }
         prop_assert_eq!(play(&recording, &frames), 1);
     }

@@ -115,15 +115,16 @@ impl Store {
             let Some(properties) = envelope.payload.properties else {
                 continue;
             };
-            let (place, raw) = match (envelope.payload.kind, properties.info, properties.part) {
-                ("session.created" | "session.updated", Some(info), _) => {
-                    (&mut store.sessions, info)
-                }
-                ("message.updated", Some(info), _) => (&mut store.messages, info),
-                ("message.part.updated", _, Some(part)) => (&mut store.parts, part),
-                _ => continue,
-            };
-            place.insert(named(raw).id.to_owned(), raw.to_owned());
+            let (subscription, raw) =
+                match (envelope.payload.kind, properties.info, properties.part) {
+                    ("session.created" | "session.updated", Some(info), _) => {
+                        (&mut store.sessions, info)
+                    }
+                    ("message.updated", Some(info), _) => (&mut store.messages, info),
+                    ("message.part.updated", _, Some(part)) => (&mut store.parts, part),
+                    _ => continue,
+                };
+            subscription.insert(named(raw).id.to_owned(), raw.to_owned());
         }
         store
     }

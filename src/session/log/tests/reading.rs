@@ -45,12 +45,15 @@ fn every_cursor_from_0_to_the_head_replays_exactly_what_follows_it() {
     for _ in 0..HEAD {
         log.append("k", "{}");
     }
-    for asked in 0..=HEAD {
-        let (mut cursor, gap) = open(&log, &id(asked).to_string(), View::default());
+    for requested in 0..=HEAD {
+        let (mut cursor, gap) = open(&log, &id(requested).to_string(), View::default());
         let (seqs, after) = drain(&mut cursor);
         assert_eq!(gap, None);
         assert!(after.is_none(), "the turn goes on");
-        assert!(seqs.iter().copied().eq(asked + 1..=HEAD), "from {asked}");
+        assert!(
+            seqs.iter().copied().eq(requested + 1..=HEAD),
+            "from {requested}"
+        );
     }
 }
 
@@ -96,20 +99,20 @@ fn the_place_just_before_the_oldest_kept_is_no_gap() {
 
 #[test]
 fn a_cursor_of_another_log_a_cursor_ahead_and_garbage_get_a_gap_and_everything_kept() {
-    for (asked, reason) in [
+    for (requested, reason) in [
         ("zzzzzzzzzz-12", GapReason::EpochChanged),
         ("abcdefghij-17", GapReason::Ahead),
         ("12", GapReason::Invalid),
     ] {
-        let (mut cursor, gap) = open(&overflowed(), asked, View::default());
+        let (mut cursor, gap) = open(&overflowed(), requested, View::default());
         let expected = Gap {
             reason,
-            requested: asked.into(),
+            requested: requested.into(),
             resume_after: id(8),
             missed: None,
         };
         assert_eq!(gap, Some(expected));
-        assert!(drain(&mut cursor).0.into_iter().eq(9..=16), "{asked}");
+        assert!(drain(&mut cursor).0.into_iter().eq(9..=16), "{requested}");
     }
 }
 
@@ -143,11 +146,15 @@ fn a_reader_that_is_overtaken_is_told_what_it_missed_and_goes_on() {
 fn an_idle_session_has_nothing_for_a_reader_of_its_last_event() {
     let log = filled(2);
     log.end_turn("complete", "{}");
-    for asked in ["abcdefghij-3", "latest"] {
-        let opening = Cursor::open(&log, &Asked::parse(asked.as_bytes()), View::default());
+    for requested in ["abcdefghij-3", "latest"] {
+        let opening = Cursor::open(
+            &log,
+            &Requested::parse(requested.as_bytes()),
+            View::default(),
+        );
         assert!(
             matches!(opening, Opening::UpToDate { last } if last == id(3)),
-            "{asked}"
+            "{requested}"
         );
     }
 }
@@ -156,16 +163,16 @@ fn an_idle_session_has_nothing_for_a_reader_of_its_last_event() {
 fn an_idle_session_is_replayed_to_its_end_for_any_other_cursor() {
     let log = filled(2);
     log.end_turn("complete", "{}");
-    for (asked, first) in [
+    for (requested, first) in [
         ("", 1),
         ("abcdefghij-1", 2),
         ("abcdefghij-2", 3),
         ("abcdefghij-9", 1),
         ("?", 1),
     ] {
-        let (mut cursor, _) = open(&log, asked, View::default());
+        let (mut cursor, _) = open(&log, requested, View::default());
         let (seqs, end) = drain(&mut cursor);
-        assert!(seqs.into_iter().eq(first..=3), "{asked}");
+        assert!(seqs.into_iter().eq(first..=3), "{requested}");
         assert!(matches!(end, Some(Step::End(End::Idle))));
     }
 }
@@ -219,8 +226,8 @@ fn a_follower_stays_across_turns_until_the_log_is_closed() {
 fn a_closed_log_is_read_to_its_end_and_is_not_taken_for_a_finished_one() {
     let log = filled(2);
     log.close();
-    for (asked, expected) in [("earliest", vec![1, 2]), ("latest", vec![])] {
-        let (mut cursor, _) = open(&log, asked, View::default());
+    for (requested, expected) in [("earliest", vec![1, 2]), ("latest", vec![])] {
+        let (mut cursor, _) = open(&log, requested, View::default());
         let (seqs, end) = drain(&mut cursor);
         assert_eq!(seqs, expected);
         assert!(matches!(end, Some(Step::End(End::Closed))));

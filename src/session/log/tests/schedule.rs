@@ -129,16 +129,16 @@ impl Model {
     }
 
     fn join(&mut self, back: u64, view: View) {
-        let asked = self.head().saturating_sub(back);
-        match Cursor::open(&self.log, &Asked::After(id(asked)), view) {
+        let requested = self.head().saturating_sub(back);
+        match Cursor::open(&self.log, &Requested::After(id(requested)), view) {
             Opening::UpToDate { last } => {
                 assert!(self.idle && !view.follow && back == 0 || self.head() == 0);
                 assert_eq!(last, id(self.head()));
             }
             Opening::Reading { cursor, gap } => {
-                let at = gap.map_or(asked, |gap| {
+                let at = gap.map_or(requested, |gap| {
                     assert_eq!(gap.reason, GapReason::Evicted);
-                    self.check_gap(asked, &gap)
+                    self.check_gap(requested, &gap)
                 });
                 self.readers.push(Reader { cursor, view, at });
             }

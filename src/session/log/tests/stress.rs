@@ -63,7 +63,7 @@ async fn unsteady_reader(log: EventLog, nth: u64) -> Story {
     let mut last = id(0);
     let mut sits = 0;
     loop {
-        let opening = Cursor::open(&log, &Asked::After(last), View::default());
+        let opening = Cursor::open(&log, &Requested::After(last), View::default());
         let Opening::Reading { mut cursor, gap } = opening else {
             return story;
         };

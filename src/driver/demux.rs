@@ -1,0 +1,230 @@
+//! Which session an event of the child belongs to.
+//!
+//! A subagent is a session of OpenCode of its own; its events go to the session that started it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+use crate::opencode::types::Event;
+
+/// Events that wait for a session's driver. It empties the queue whenever it looks, so this is reached
+/// only while it asks the child what it missed.
+const QUEUE: usize = 4096;
+
+/// How long the feed waits for a driver whose queue is full. All sessions wait with it; past this the
+/// event is dropped, and the session finds out by the numbers of its durable events.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a session's driver hears of the child.
+#[derive(Debug)]
+pub(super) enum Item {
+    Event(Box<Event>),
+    /// The feed broke: from here on something may be missing.
+    Lost,
+    /// The feed is back; what was missed can be asked for.
+    Back,
+}
+
+/// A cheap clone.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Demux {
+    routes: Arc<Mutex<HashMap<String, Route>>>,
+    /// Sessions without a turn that are still in the child, each with its root: the history must not
+    /// tell them whole.
+    past: Arc<Mutex<HashMap<String, String>>>,
+}
+
+#[derive(Clone, Debug)]
+struct Route {
+    root: String,
+    items_tx: mpsc::Sender<Item>,
+}
+
+/// A session's place on the demux. Dropping it takes the session and its subagents off.
+#[derive(Debug)]
+pub(super) struct Subscription {
+    demux: Demux,
+    root: String,
+    pub(super) items_rx: mpsc::Receiver<Item>,
+    left: bool,
+}
+
+// === impl Demux ===
+
+impl Demux {
+    pub(super) fn register(&self, root: &str) -> Subscription {
+        let (items_tx, items_rx) = mpsc::channel(QUEUE);
+        let route = Route {
+            root: root.to_owned(),
+            items_tx,
+        };
+        self.routes.lock().insert(root.to_owned(), route);
+        Subscription {
+            demux: self.clone(),
+            root: root.to_owned(),
+            items_rx,
+            left: false,
+        }
+    }
+
+    /// Takes an event to its session. Those of nobody's are dropped; those of no session go to all.
+    pub(super) async fn route(&self, event: Event) {
+        if let Event::SessionCreated(info) | Event::SessionUpdated(info) = &event
+            && let Some(parent) = &info.parent
+        {
+            self.adopt(&info.id, parent);
+        }
+        let Some(session) = event.session() else {
+            if let Event::Disposed { directory } = event {
+                self.tell_all(|| {
+                    Item::Event(Box::new(Event::Disposed {
+                        directory: directory.clone(),
+                    }))
+                })
+                .await;
+            }
+            return;
+        };
+        let items_tx = self
+            .routes
+            .lock()
+            .get(session)
+            .map(|route| route.items_tx.clone());
+        if let Some(items_tx) = items_tx {
+            deliver(&items_tx, Item::Event(Box::new(event))).await;
+        }
+    }
+
+    pub(super) async fn tell_all(&self, item: impl Fn() -> Item) {
+        for items_tx in self.roots() {
+            deliver(&items_tx, item()).await;
+        }
+    }
+
+    fn roots(&self) -> Vec<mpsc::Sender<Item>> {
+        let routes = self.routes.lock();
+        let roots = routes
+            .iter()
+            .filter(|(session, route)| **session == route.root);
+        roots.map(|(_, route)| route.items_tx.clone()).collect()
+    }
+
+    /// Sessions of OpenCode that are known to be in the child.
+    pub(super) fn sessions(&self) -> Vec<String> {
+        let mut known: Vec<String> = self.routes.lock().keys().cloned().collect();
+        known.extend(self.past.lock().keys().cloned());
+        known
+    }
+
+    /// The same without this family: what the history must not tell whole.
+    pub(super) fn others(&self, family: &[(String, Option<u64>)]) -> Vec<String> {
+        let mut others = self.sessions();
+        others.retain(|id| !family.iter().any(|(ours, _)| ours == id));
+        others
+    }
+
+    /// Sessions that are in the child without a turn of ours.
+    pub(super) fn remember(&self, root: &str, sessions: impl IntoIterator<Item = String>) {
+        let sessions = sessions
+            .into_iter()
+            .map(|session| (session, root.to_owned()));
+        self.past.lock().extend(sessions);
+    }
+
+    /// A session that was deleted from the child, and with it its subagents.
+    pub(super) fn forget(&self, root: &str) {
+        self.past.lock().retain(|_, theirs| theirs != root);
+    }
+
+    /// `child` is a subagent of `parent`. Unknown parents are nobody's.
+    pub(super) fn adopt(&self, child: &str, parent: &str) {
+        let mut routes = self.routes.lock();
+        if let Some(route) = routes.get(parent).cloned() {
+            routes.entry(child.to_owned()).or_insert(route);
+        }
+    }
+}
+
+async fn deliver(items_tx: &mpsc::Sender<Item>, item: Item) {
+    let Err(error) = items_tx.try_send(item) else {
+        return;
+    };
+    if let mpsc::error::TrySendError::Full(item) = error
+        && items_tx.send_timeout(item, PATIENCE).await.is_err()
+    {
+        tracing::error!("a session does not take its events; one is dropped");
+    }
+}
+
+// === impl Subscription ===
+
+impl Subscription {
+    /// This session and its subagents.
+    pub(super) fn family(&self) -> Vec<String> {
+        let routes = self.demux.routes.lock();
+        routes
+            .iter()
+            .filter(|(_, route)| route.root == self.root)
+            .map(|(session, _)| session.clone())
+            .collect()
+    }
+
+    /// Takes the session and its subagents off. Whoever saw the end of a turn may begin the next, so this
+    /// comes before that end: a later drop must not take off the place of the next turn.
+    pub(super) fn leave(&mut self) {
+        if std::mem::replace(&mut self.left, true) {
+            return;
+        }
+        let family = self.family();
+        self.demux
+            .routes
+            .lock()
+            .retain(|_, route| route.root != self.root);
+        self.demux.remember(&self.root, family);
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_that_was_left_does_not_take_the_next_turns_with_it() {
+        let board = Demux::default();
+        let mut earlier = board.register("ses_1");
+        earlier.leave();
+        let later = board.register("ses_1");
+        drop(earlier);
+        assert_eq!(later.family(), ["ses_1"]);
+    }
+
+    #[test]
+    fn a_session_stays_known_until_it_is_deleted() {
+        let board = Demux::default();
+        let subscription = board.register("ses_1");
+        board.adopt("ses_2", "ses_1");
+        board.adopt("ses_3", "ses_2");
+        board.adopt("ses_9", "nobody");
+        let sorted = |board: &Demux| {
+            let mut known = board.sessions();
+            known.sort();
+            known
+        };
+        let family = ["ses_1", "ses_2", "ses_3"];
+        assert_eq!(sorted(&board), family);
+        drop(subscription);
+        assert_eq!(sorted(&board), family, "they are in the child still");
+        board.forget("ses_1");
+        assert_eq!(sorted(&board), [""; 0]);
+    }
+}

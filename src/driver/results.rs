@@ -1,0 +1,88 @@
+//! Whether the tools of a turn still bring something new.
+
+use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+use crate::event::{Body, Event};
+
+/// Results that are remembered, to know them again.
+const REMEMBERED: usize = 64;
+
+/// The results there were.
+#[derive(Debug)]
+pub(super) struct Results {
+    seen: VecDeque<u64>,
+    /// Where tools may be repeated without end, every result is news.
+    all_are_new: bool,
+}
+
+// === impl Results ===
+
+impl Results {
+    pub(super) const fn new(all_are_new: bool) -> Self {
+        Self {
+            seen: VecDeque::new(),
+            all_are_new,
+        }
+    }
+
+    /// Whether one of `events` is a result that there was not before.
+    pub(super) fn bring_news(&mut self, events: &[Event]) -> bool {
+        let mut news = false;
+        for event in events {
+            let Body::ToolResult(result) = &event.body else {
+                continue;
+            };
+            let mut hasher = DefaultHasher::new();
+            (&result.tool, &result.result).hash(&mut hasher);
+            let hash = hasher.finish();
+            if self.seen.contains(&hash) {
+                news |= self.all_are_new;
+                continue;
+            }
+            if self.seen.len() == REMEMBERED {
+                self.seen.pop_front();
+            }
+            self.seen.push_back(hash);
+            news = true;
+        }
+        news
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::event::{ResultBody, ToolResult};
+
+    fn result(content: &str) -> Event {
+        let content = content.to_owned();
+        let body = ToolResult {
+            tool: "read".into(),
+            call_id: "c".into(),
+            result: ResultBody::Content { content },
+            is_error: false,
+            duration_ms: 1,
+            truncated: false,
+        };
+        Event {
+            at: Timestamp::now(),
+            agent: None,
+            note: None,
+            body: Body::ToolResult(body),
+        }
+    }
+
+    #[test]
+    fn a_result_is_news_once() {
+        let mut results = Results::new(false);
+        assert!(results.bring_news(&[result("a")]));
+        assert!(results.bring_news(&[result("a"), result("b")]));
+        assert!(!results.bring_news(&[result("b"), result("a")]));
+        assert!(!results.bring_news(&[]));
+        let mut all = Results::new(true);
+        assert!(all.bring_news(&[result("a")]) && all.bring_news(&[result("a")]));
+        assert!(!all.bring_news(&[]));
+    }
+}

@@ -1,0 +1,125 @@
+//! What everybody may know of the journal: how far it is, how it does, its figures.
+
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, watch};
+
+use super::{Health, Opened, Removed};
+
+/// For metrics. Counts are since the start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Figures {
+    /// What the database takes on disk, its WAL included.
+    pub(crate) bytes: u64,
+    pub(crate) commits: u64,
+    /// Commits that waited for the disk itself.
+    pub(crate) synced: u64,
+    pub(crate) events: u64,
+    /// Groups that could not be written, each try counted.
+    pub(crate) failures: u64,
+    /// Events that memory had to let go of before they could be written.
+    pub(crate) lost: u64,
+    /// Sessions that retention removed.
+    pub(crate) removed: u64,
+    /// Events in the last group, and how long it took.
+    pub(crate) group_events: u64,
+    pub(crate) group_time: Duration,
+    pub(crate) degraded: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stage {
+    Opening,
+    Open,
+    Ended,
+}
+
+pub(super) struct Stats {
+    stage: watch::Sender<Stage>,
+    health: watch::Sender<Health>,
+    figures: Mutex<Figures>,
+    opened: Mutex<Option<Opened>>,
+    pub(super) removals: mpsc::Sender<Removed>,
+    removals_rx: Mutex<Option<mpsc::Receiver<Removed>>>,
+}
+
+/// Removed sessions that may wait for whoever cleans up after them.
+const REMOVALS: usize = 64;
+
+// === impl Stats ===
+
+impl Stats {
+    pub(super) fn new() -> Self {
+        let (removals, removals_rx) = mpsc::channel(REMOVALS);
+        Self {
+            stage: watch::Sender::new(Stage::Opening),
+            health: watch::Sender::new(Health::Opening),
+            figures: Mutex::default(),
+            opened: Mutex::default(),
+            removals,
+            removals_rx: Mutex::new(Some(removals_rx)),
+        }
+    }
+
+    /// Waits until it is that far, and says how far it is.
+    pub(super) async fn reaches(&self, stage: Stage) -> Stage {
+        let mut now = self.stage.subscribe();
+        // The sender is ours, so it cannot be gone.
+        now.wait_for(|now| *now >= stage)
+            .await
+            .map_or(Stage::Ended, |now| *now)
+    }
+
+    pub(super) fn set_opened(&self, opened: Opened) {
+        *self.opened.lock() = Some(opened);
+        self.stage.send_replace(Stage::Open);
+    }
+
+    pub(super) fn take_opened(&self) -> Opened {
+        self.opened.lock().take().unwrap_or_default()
+    }
+
+    pub(super) fn set_ended(&self) {
+        self.stage.send_replace(Stage::Ended);
+    }
+
+    pub(super) fn health(&self) -> watch::Receiver<Health> {
+        self.health.subscribe()
+    }
+
+    /// Says so in the log when it becomes worse or better, not at every try.
+    pub(super) fn set_health(&self, health: Health) {
+        let degraded = matches!(health, Health::Degraded(_));
+        // First, so that who waits for the health finds the figures agree.
+        self.count(|figures| figures.degraded = degraded);
+        let before = self.health.send_replace(health);
+        let now = self.health.borrow();
+        match (&before, &*now) {
+            (Health::Degraded(_), Health::Degraded(_)) => {}
+            (_, Health::Degraded(reason)) => {
+                tracing::error!(
+                    reason,
+                    "the journal cannot be written; events are shown from memory until it can, \
+                     and are lost if the sidecar ends before"
+                );
+            }
+            (Health::Degraded(_), _) => tracing::info!("the journal is written again"),
+            _ => {}
+        }
+    }
+
+    pub(super) fn figures(&self) -> Figures {
+        self.figures.lock().clone()
+    }
+
+    pub(super) fn count(&self, change: impl FnOnce(&mut Figures)) {
+        change(&mut self.figures.lock());
+    }
+
+    /// Who asks a second time gets nothing.
+    pub(super) fn take_removals(&self) -> mpsc::Receiver<Removed> {
+        let first = self.removals_rx.lock().take();
+        first.unwrap_or_else(|| mpsc::channel(1).1)
+    }
+}
