@@ -15,7 +15,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("backoff", &[]),
     ("clock", &[]),
     ("id", &[]),
-    ("journal", &["clock", "setting"]),
+    ("journal", &["clock", "id", "setting"]),
     ("process", &[]),
     ("secret", &[]),
     ("shutdown", &[]),
