@@ -342,12 +342,12 @@ async fn overdue(shutdown: &Shutdown, drain_timeout: Duration) {
 /// Waits for the signal, lets running turns finish for a while, and ends the rest.
 async fn drain(shutdown: &Shutdown, registry: &session::Registry, drain_timeout: Duration) {
     shutdown.drain.cancelled().await;
-    let patience = drain_timeout
+    let wait = drain_timeout
         .checked_sub(LADDER)
         .unwrap_or(drain_timeout / 4);
     tokio::select! {
         () = registry.idle() => {}
-        () = tokio::time::sleep(patience) => tracing::warn!("turns still run; ending them"),
+        () = tokio::time::sleep(wait) => tracing::warn!("turns still run; ending them"),
         () = shutdown.hurry.cancelled() => {}
     }
     shutdown.halt.cancel();

@@ -38,7 +38,7 @@ use crate::session::Registry;
 use crate::shutdown::Shutdown;
 use crate::socket_owner::Finder;
 
-/// What the room was told.
+/// The settings of the backend module.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     /// Up to where `/api` begins.

@@ -73,7 +73,7 @@ pub(crate) struct Config {
     pub(crate) retention: Duration,
 }
 
-/// One session as it is kept. `facts` is the session room's own business.
+/// One session as it is kept. `facts` is the session module's own business.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Row {
     /// The order in which sessions were made; also the name of the session in here.

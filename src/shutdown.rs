@@ -67,7 +67,7 @@ impl Shutdown {
             "shutting down; a second signal kills the engine at once"
         );
         self.begin();
-        let patience = drain_timeout
+        let wait = drain_timeout
             .checked_sub(LAST_MILE)
             .unwrap_or(drain_timeout / 2);
         let second = async {
@@ -79,7 +79,7 @@ impl Shutdown {
         };
         tokio::select! {
             () = second => tracing::warn!("second signal: not waiting any longer"),
-            () = tokio::time::sleep(patience) => tracing::warn!("the drain deadline is near: not waiting any longer"),
+            () = tokio::time::sleep(wait) => tracing::warn!("the drain deadline is near: not waiting any longer"),
             // Everything went by itself.
             () = self.gone.cancelled() => return,
         }

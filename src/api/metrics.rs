@@ -1,6 +1,6 @@
 //! `GET /metrics`: figures for Prometheus, in its text format 0.0.4, written by hand.
 //!
-//! Each room's figures are one function here. A figure that is not known is left out, and never said to
+//! Each module's figures are one function here. A figure that is not known is left out, and never said to
 //! be nought. Read from memory and from this process's own `/proc` entries: a scrape waits for nobody.
 
 use std::fmt::{Display, Write as _};

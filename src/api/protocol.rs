@@ -23,7 +23,7 @@ const HTTP2: &[u8] = b"PRI";
 /// Waits for the first bytes of a connection, no longer than `limit`.
 ///
 /// A client that sends fewer than three bytes at first is taken for HTTP/1.1: no real HTTP/2 client
-/// cuts its preface there.
+/// cuts the start of its connection there.
 pub(crate) async fn peek(socket: &TcpStream, limit: Duration) -> io::Result<Version> {
     let mut start = [0; HTTP2.len()];
     let count = timeout(limit, socket.peek(&mut start)).await??;

@@ -28,7 +28,7 @@ use tower::Service as _;
 
 use super::caller::Caller;
 use super::protocol::{self, Version};
-use super::write_timeout::{PATIENCE, WriteTimeout};
+use super::write_timeout::{WRITE_TIMEOUT, WriteTimeout};
 use super::{State, middleware, probes, router};
 
 /// More than all streams of all sessions need; past it a new connection is closed at once.
@@ -160,7 +160,7 @@ async fn connection(stream: TcpStream, service: Edge, stop: CancellationToken, o
         .run_until_cancelled(protocol::peek(&stream, HEAD_TIMEOUT))
         .await;
     let Some(Ok(version)) = speaks else { return };
-    let Ok(socket) = WriteTimeout::accept(stream, PATIENCE).map(TokioIo::new) else {
+    let Ok(socket) = WriteTimeout::accept(stream, WRITE_TIMEOUT).map(TokioIo::new) else {
         return;
     };
     // Clients leave as they like; that is no fault of ours.

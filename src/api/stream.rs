@@ -3,7 +3,7 @@
 //! Owns what a request asks for ([`StreamRequest`]), the answer's status and headers, and the body.
 //! Promises that no cursor is refused unless `?strict=1` wants that, that the first bytes go out at
 //! once, and that the body ends cleanly. Does not find the session, map errors to statuses, or watch
-//! the socket: [`super::patience`] closes a reader that accepts nothing.
+//! the socket: [`super::write_timeout`] closes a reader that accepts nothing.
 
 mod body;
 mod request;

@@ -20,18 +20,18 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 
 /// How long a peer may accept nothing; part of the contract.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What the kernel may hold for one peer. Left to itself it goes up to 4 MiB for a stalled one, and the
 /// pod pays for it. (The kernel doubles the figure for its own use.)
 const SEND_BUFFER_BYTES: usize = 256 * 1024;
 
-/// A stream of bytes with limited patience for its peer's reading.
+/// A stream of bytes with a limit on how long its peer may not read.
 #[derive(Debug)]
 pub(crate) struct WriteTimeout<S> {
     socket: S,
-    patience: Duration,
-    /// When patience ends, while `stalled`. Made at the first stall: most sockets never need one.
+    limit: Duration,
+    /// When the limit is reached, while `stalled`. Made at the first stall: most sockets never need one.
     deadline: Option<Pin<Box<Sleep>>>,
     stalled: bool,
 }
@@ -40,23 +40,23 @@ pub(crate) struct WriteTimeout<S> {
 
 impl WriteTimeout<TcpStream> {
     /// Prepares an accepted connection.
-    pub(crate) fn accept(socket: TcpStream, patience: Duration) -> io::Result<Self> {
+    pub(crate) fn accept(socket: TcpStream, limit: Duration) -> io::Result<Self> {
         let options = SockRef::from(&socket);
         // An event must not wait for the one after it.
         options.set_tcp_nodelay(true)?;
         options.set_send_buffer_size(SEND_BUFFER_BYTES)?;
         // A host that vanished acknowledges nothing, yet the kernel takes heartbeats for it for a
         // quarter of an hour. (It counts a window kept shut as well, so it often ends a stall first.)
-        options.set_tcp_user_timeout(Some(patience))?;
-        Ok(Self::new(socket, patience))
+        options.set_tcp_user_timeout(Some(limit))?;
+        Ok(Self::new(socket, limit))
     }
 }
 
 impl<S> WriteTimeout<S> {
-    pub(crate) const fn new(socket: S, patience: Duration) -> Self {
+    pub(crate) const fn new(socket: S, limit: Duration) -> Self {
         Self {
             socket,
-            patience,
+            limit,
             deadline: None,
             stalled: false,
         }
@@ -72,13 +72,11 @@ impl<S> WriteTimeout<S> {
             self.stalled = false;
             return write;
         }
-        let patience = self.patience;
-        let deadline = self
-            .deadline
-            .get_or_insert_with(|| Box::pin(sleep(patience)));
+        let limit = self.limit;
+        let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(limit)));
         if !self.stalled {
             self.stalled = true;
-            deadline.as_mut().reset(Instant::now() + patience);
+            deadline.as_mut().reset(Instant::now() + limit);
         }
         ready!(deadline.as_mut().poll(cx));
         Poll::Ready(Err(io::Error::new(
@@ -141,20 +139,20 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_reads_nothing_is_given_up_after_exactly_the_patience() {
         let (socket, _peer) = tokio::io::duplex(100);
-        let mut patient = WriteTimeout::new(socket, PATIENCE);
+        let mut patient = WriteTimeout::new(socket, WRITE_TIMEOUT);
         let start = Instant::now();
         let error = patient.write_all(&[0; 101]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        assert_eq!(start.elapsed(), PATIENCE);
+        assert_eq!(start.elapsed(), WRITE_TIMEOUT);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_reads_a_byte_now_and_then_is_borne_with() {
         let (socket, mut peer) = tokio::io::duplex(1);
-        let mut patient = WriteTimeout::new(socket, PATIENCE);
+        let mut patient = WriteTimeout::new(socket, WRITE_TIMEOUT);
         let read_slowly = async {
             for _ in 0..5 {
-                sleep(PATIENCE * 9 / 10).await;
+                sleep(WRITE_TIMEOUT * 9 / 10).await;
                 peer.read_u8().await.unwrap();
             }
         };
@@ -165,15 +163,15 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn silence_is_not_a_stall() {
         let (socket, mut peer) = tokio::io::duplex(1);
-        let mut patient = WriteTimeout::new(socket, PATIENCE);
+        let mut patient = WriteTimeout::new(socket, WRITE_TIMEOUT);
         for _ in 0..3 {
             let (written, read) = tokio::join!(patient.write_all(&[1, 2]), async {
-                sleep(PATIENCE / 2).await;
+                sleep(WRITE_TIMEOUT / 2).await;
                 (peer.read_u8().await, peer.read_u8().await)
             });
             written.unwrap();
             assert!(matches!(read, (Ok(1), Ok(2))));
-            sleep(10 * PATIENCE).await;
+            sleep(10 * WRITE_TIMEOUT).await;
         }
     }
 
@@ -190,7 +188,7 @@ mod tests {
             .await
             .unwrap();
         let (socket, _) = listener.accept().await.unwrap();
-        // Not `accept`, which lets the kernel have the same patience.
+        // Not `accept`, which lets the kernel have the same limit.
         let mut patient = WriteTimeout::new(socket, Duration::from_millis(100));
         let endless = async {
             loop {

@@ -1,4 +1,4 @@
-//! The room against a backend that is scripted, over real sockets.
+//! The module against a backend that is scripted, over real sockets.
 
 mod adopting;
 mod restarting;
@@ -27,7 +27,7 @@ use crate::session::tests::create;
 use crate::session::{Config as Sessions, Receivers, Session, Turn, TurnHandle};
 
 /// Longer than anything here takes; reached only by a fault.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 const TEST_PACE: Pace = Pace {
     connect: Duration::from_secs(5),
@@ -84,7 +84,7 @@ struct Fake {
 #[derive(Clone, Default)]
 struct Agent(Arc<Mutex<HashMap<String, Option<String>>>>);
 
-/// The room, with a registry whose driver is the test.
+/// The module, with a registry whose driver is the test.
 struct Rig {
     registry: Registry,
     receivers: Receivers,
@@ -136,7 +136,7 @@ impl Fake {
 
     async fn until(&self, what: &str, holds: impl FnMut(&Vec<Call>) -> bool) {
         let mut calls_rx = self.script.calls_tx.subscribe();
-        if tokio::time::timeout(PATIENCE, calls_rx.wait_for(holds))
+        if tokio::time::timeout(TEST_TIMEOUT, calls_rx.wait_for(holds))
             .await
             .is_err()
         {
@@ -293,7 +293,7 @@ impl Rig {
     /// The next turn that the driver is to drive.
     async fn turn(&mut self) -> Turn {
         let turn = self.receivers.turns_rx.recv();
-        let turn = tokio::time::timeout(PATIENCE, turn).await;
+        let turn = tokio::time::timeout(TEST_TIMEOUT, turn).await;
         turn.expect("a turn to drive").unwrap()
     }
 
@@ -305,7 +305,7 @@ impl Rig {
 
     /// Waits until nothing is left to tell.
     async fn until_all_told(&self) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TEST_TIMEOUT;
         // The registry makes no noise when it notes that.
         while !self.registry.unreported(100).await.unwrap().is_empty() {
             assert!(Instant::now() < deadline, "something is left to tell");

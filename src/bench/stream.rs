@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::api::protocol::{self, Version};
 use crate::api::stream::{StreamRequest, stream};
-use crate::api::write_timeout::{PATIENCE, WriteTimeout};
+use crate::api::write_timeout::{WRITE_TIMEOUT, WriteTimeout};
 use crate::session::limits::StreamSlots;
 use crate::session::log::{
     Budget, Cursor, Epoch, EventLog, Limits, Opening, Requested, Step, View,
@@ -116,7 +116,7 @@ pub async fn serve_stream(listener: TcpListener, log: StreamLog) -> io::Result<(
     let tracker = TaskTracker::new();
     loop {
         let (socket, _) = listener.accept().await?;
-        tracker.spawn(serve_connection(socket, app.clone(), PATIENCE));
+        tracker.spawn(serve_connection(socket, app.clone(), WRITE_TIMEOUT));
     }
 }
 

@@ -381,7 +381,7 @@ impl Turn {
             "session ended"
         );
         self.context.registry.ended();
-        // A command that comes now is carried out already: with the seat its queue goes, which says so.
+        // A command that comes now is carried out already: with the turn handle its queue goes, which says so.
         drop(self.waiting);
     }
 }

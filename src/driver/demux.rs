@@ -17,7 +17,7 @@ const QUEUE: usize = 4096;
 
 /// How long the feed waits for a driver whose queue is full. All sessions wait with it; past this the
 /// event is dropped, and the session finds out by the numbers of its durable events.
-const PATIENCE: Duration = Duration::from_secs(10);
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a session's driver hears of the child.
 #[derive(Debug)]
@@ -154,7 +154,7 @@ async fn deliver(items_tx: &mpsc::Sender<Item>, item: Item) {
         return;
     };
     if let mpsc::error::TrySendError::Full(item) = error
-        && items_tx.send_timeout(item, PATIENCE).await.is_err()
+        && items_tx.send_timeout(item, DELIVERY_TIMEOUT).await.is_err()
     {
         tracing::error!("a session does not take its events; one is dropped");
     }

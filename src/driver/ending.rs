@@ -39,7 +39,7 @@ pub(crate) enum Verdict {
 
 /// How long to wait before each further question, 5.5 s in all. An aborted command is killed after 3 s,
 /// and only then is its message finished.
-const PATIENCE: [Duration; 8] = {
+const RETRY_DELAYS: [Duration; 8] = {
     let second = Duration::from_secs(1);
     let ms = Duration::from_millis;
     [
@@ -70,7 +70,7 @@ pub(crate) fn decide(facts: &Facts<'_>) -> Verdict {
         && !refused
         && let Some(wait) = usize::try_from(facts.asked)
             .ok()
-            .and_then(|asked| PATIENCE.get(asked))
+            .and_then(|asked| RETRY_DELAYS.get(asked))
     {
         return Verdict::AskAgain(*wait);
     }

@@ -22,7 +22,7 @@ use crate::opencode::types::SessionInfo;
 use crate::session::{Interrupted, TurnHandle};
 
 /// How long the end of the turn waits for an engine that may never come up.
-const PATIENCE: Duration = Duration::from_mins(1);
+const RECOVERY_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// What it takes to ask. A part of [`Context`].
 #[derive(Clone, Copy)]
@@ -99,7 +99,7 @@ async fn recover(turn: &Interrupted, context: &Context) -> (Translator, Vec<Even
     let (root, before) = (&*turn.remote_id, turn.before.as_deref());
     let found = means.find(root);
     let found = tokio::select! {
-        found = tokio::time::timeout(PATIENCE, found) => found.unwrap_or((Vec::new(), Found::Nothing)),
+        found = tokio::time::timeout(RECOVERY_TIMEOUT, found) => found.unwrap_or((Vec::new(), Found::Nothing)),
         () = context.shutdown.halt.cancelled() => (Vec::new(), Found::Nothing),
     };
     tell(restore(turn, context), (root, before), found)

@@ -89,7 +89,7 @@ pub(super) fn resident_bytes(pid: Pid) -> Option<u64> {
 pub(super) fn offspring_bytes(earlier: &[Process]) -> u64 {
     let all = read(&[]);
     let same = |a: &Process, b: &Process| (a.pid, a.started) == (b.pid, b.started);
-    // The number of a guest that is gone may be somebody else's.
+    // The number of an earlier process that is gone may be another's.
     let earlier: Vec<Pid> = earlier
         .iter()
         .filter(|earlier_process| all.iter().any(|process| same(process, earlier_process)))

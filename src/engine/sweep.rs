@@ -211,7 +211,7 @@ impl Spared<'_> {
                 .earlier
                 .iter()
                 .filter(|earlier_process| earlier_process.pid == pid)
-                // The number of a guest that is gone may be somebody else's.
+                // The number of an earlier process that is gone may be another's.
                 .any(|earlier_process| {
                     process_table::one(pid)
                         .is_some_and(|now| now.started == earlier_process.started)

@@ -4,9 +4,9 @@
 //! forwarder says what happened and asks whether a call may be made.
 //!
 //! A provider that says the account's quota is used up is left alone for the rest of the turn; when else
-//! there are no more calls, [`patience`] says.
+//! there are no more calls, [`failure_limits`] says.
 
-mod patience;
+mod failure_limits;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use super::judge::Answered;
 use super::usage::Tokens;
 use crate::setting;
-use patience::{Failure, Patience};
+use failure_limits::{Failure, FailureLimits};
 
 /// What a session may spend, over all its turns. Absent: no limit. The comments are the words of `--help`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::Args)]
@@ -134,7 +134,7 @@ struct State {
     next_call: u64,
     under_way: BTreeMap<u64, Wait>,
     retry_at: Option<SystemTime>,
-    patience: Patience,
+    failures: FailureLimits,
     stop: Option<Stop>,
     /// The body of the last call that was refused for good.
     refused: Option<u64>,
@@ -198,7 +198,7 @@ impl Meter {
             next_call: 0,
             under_way: BTreeMap::new(),
             retry_at: None,
-            patience: Patience::default(),
+            failures: FailureLimits::default(),
             stop: None,
             refused: None,
         };
@@ -236,7 +236,7 @@ impl Meter {
         let number = state.next_call;
         state.next_call += 1;
         state.usage.calls += 1;
-        state.usage.retries += u64::from(state.patience.is_retry(caller));
+        state.usage.retries += u64::from(state.failures.is_retry(caller));
         state.retry_at = None;
         state.under_way.insert(
             number,
@@ -269,18 +269,18 @@ impl Meter {
 
     /// Something new happened that no answer shows, as a tool's result.
     pub(super) fn progressed(&self) {
-        self.state.lock().patience.progressed();
+        self.state.lock().failures.progressed();
     }
 
     /// How long the child is to wait after one more bad answer; `None`: it need not call again.
     pub(super) fn pause_after_bad_answer(&self, call: &CallId) -> Option<Duration> {
         let state = self.state.lock();
-        let pause = state.patience.pause_after_bad_answer(&call.caller);
+        let pause = state.failures.pause_after_bad_answer(&call.caller);
         pause.filter(|_| state.stop.is_none())
     }
 
     pub(super) fn pause_after_failure(&self, call: &CallId) -> Duration {
-        self.state.lock().patience.pause_after_failure(&call.caller)
+        self.state.lock().failures.pause_after_failure(&call.caller)
     }
 
     /// The provider has begun to answer.
@@ -369,7 +369,7 @@ impl State {
                 if caller == root {
                     self.usage.unended = answered.unended;
                 }
-                let stop = self.patience.answered(caller, answered.digest);
+                let stop = self.failures.answered(caller, answered.digest);
                 self.stop = self.stop.or(stop);
                 return;
             }
@@ -379,7 +379,7 @@ impl State {
             Outcome::Bad(error) => (error, Failure::BadAnswer),
         };
         self.usage.last_error = Some(error);
-        let stop = self.patience.failed(caller, kind);
+        let stop = self.failures.failed(caller, kind);
         self.stop = self.stop.or(stop);
     }
 }

@@ -1,4 +1,4 @@
-//! The listener: who may knock, and at which doors.
+//! The listener: which requests are taken, and from whom.
 //!
 //! ```text
 //! POST /compat/v1/chat/completions   POST /openai/v1/responses   POST /anthropic/v1/messages
@@ -217,7 +217,7 @@ fn json(status: StatusCode, body: String) -> Response<Answer> {
     response
 }
 
-// === impl Door ===
+// === impl Endpoint ===
 
 impl Endpoint {
     const fn dialect(self) -> Dialect {

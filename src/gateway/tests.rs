@@ -1,8 +1,8 @@
 //! The gateway over real sockets, against the scripted provider.
 
+mod access;
 mod budgets;
 mod demo;
-mod doors;
 mod faults;
 mod forwarding;
 mod holding;

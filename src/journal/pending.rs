@@ -1,12 +1,12 @@
 //! What was taken from the sources and is not on disk.
 //!
-//! Two threads take: the writer, and the watchdog while the writer hangs. Both do it under the desk's
+//! Two threads take: the writer, and the watchdog while the writer hangs. Both do it under the pending list's
 //! lock, so the drafts of a source lie in the order it gave them. Sources are called under that lock; they
 //! only ever come back to the [`Queue`], which has a lock of its own.
 //!
 //! Memory is bounded: a source gives what its ring holds, and what is kept past `limit` bytes, what is at
 //! the disk counted, becomes a hole, oldest first. Readers are told of a hole, so it is never silent. Rows
-//! cannot become holes: when they take too much of the room, the desk is full, and no further session may
+//! cannot become holes: when they take too much of the room, the pending list is full, and no further session may
 //! begin.
 
 use std::collections::BTreeMap;
@@ -98,7 +98,7 @@ impl PendingList {
         self.state.lock().degraded
     }
 
-    /// The watchdog cannot degrade the desk in the middle of this.
+    /// The watchdog cannot degrade the pending list in the middle of this.
     pub(super) fn unless_degraded(&self, then: impl FnOnce()) {
         let state = self.state.lock();
         if !state.degraded {
@@ -245,7 +245,7 @@ impl State {
         Some(pending)
     }
 
-    /// Under the lock, so that the health is never older than the desk.
+    /// Under the lock, so that the health is never older than the pending list.
     fn degrade(&mut self, limit: usize, stats: &Stats, reason: &str) {
         if !self.degraded {
             // What comes in later is told when it is taken.

@@ -82,22 +82,26 @@ mod tests {
         })
     }
 
-    struct Folders {
-        _dir: tempfile::TempDir,
-        open: PathBuf,
-        closed: PathBuf,
+    /// One folder that is granted and one that is not, each with a file.
+    struct Folders(tempfile::TempDir);
+
+    impl Folders {
+        fn open(&self) -> PathBuf {
+            self.0.path().join("open")
+        }
+
+        fn closed(&self) -> PathBuf {
+            self.0.path().join("closed")
+        }
     }
 
     fn folders() -> Folders {
-        let dir = tempfile::tempdir().unwrap();
-        let [open, closed] = ["open", "closed"].map(|name| {
-            let folder = dir.path().join(name);
+        let folders = Folders(tempfile::tempdir().unwrap());
+        for folder in [folders.open(), folders.closed()] {
             fs::create_dir(&folder).unwrap();
             fs::write(folder.join("file"), "text").unwrap();
-            folder
-        });
-        let _dir = dir;
-        Folders { _dir, open, closed }
+        }
+        folders
     }
 
     fn system(open: &Path) -> Rules {
@@ -126,14 +130,14 @@ mod tests {
     fn with_every_version_only_what_is_granted_can_be_reached() {
         for version in versions() {
             let at = folders();
-            let (read, written, renamed) = within(version, &system(&at.open), || {
-                let new = at.open.join("new");
-                fs::create_dir(at.open.join("below")).unwrap();
+            let (read, written, renamed) = within(version, &system(&at.open()), || {
+                let new = at.open().join("new");
+                fs::create_dir(at.open().join("below")).unwrap();
                 fs::write(&new, "text").unwrap();
                 (
-                    fs::read(at.closed.join("file")),
-                    fs::write(at.closed.join("new"), "text"),
-                    fs::rename(&new, at.open.join("below/new")),
+                    fs::read(at.closed().join("file")),
+                    fs::write(at.closed().join("new"), "text"),
+                    fs::rename(&new, at.open().join("below/new")),
                 )
             });
             assert_eq!(read.unwrap_err().kind(), io::ErrorKind::PermissionDenied);
@@ -146,8 +150,8 @@ mod tests {
     fn truncation_is_covered_from_version_3() {
         for version in versions() {
             let at = folders();
-            let file = at.closed.join("file");
-            within(version, &system(&at.open), || {
+            let file = at.closed().join("file");
+            within(version, &system(&at.open()), || {
                 Command::new("/usr/bin/perl")
                     .args(["-e", "truncate($ARGV[0], 0)"])
                     .arg(&file)
@@ -165,7 +169,7 @@ mod tests {
             let at = folders();
             let mut outside = Command::new("sleep").arg("600").spawn().unwrap();
             let pid = Pid::from_child(&outside);
-            let sent = within(version, &system(&at.open), || {
+            let sent = within(version, &system(&at.open()), || {
                 kill_process(pid, Signal::TERM)
             });
             outside.kill().unwrap();
@@ -178,14 +182,14 @@ mod tests {
     fn a_folder_that_may_be_listed_shows_names_and_no_contents() {
         let at = folders();
         let rules = Rules {
-            list: vec![at.closed.clone()],
-            ..system(&at.open)
+            list: vec![at.closed().clone()],
+            ..system(&at.open())
         };
         let newest = versions().last().unwrap();
         let (names, content) = within(newest, &rules, || {
             (
-                fs::read_dir(&at.closed).map(Iterator::count),
-                fs::read(at.closed.join("file")),
+                fs::read_dir(at.closed()).map(Iterator::count),
+                fs::read(at.closed().join("file")),
             )
         });
         assert_eq!(names.unwrap(), 1);

@@ -2,7 +2,7 @@
 //!
 //! One lock over a map; what is decided under it is short and synchronous. A session is in the map from
 //! the moment its creation begins, so that the same id twice at once is one session and one refusal. With
-//! a journal the map holds the sessions that run or were asked for lately; [`shelf`] has the others.
+//! a journal the map holds the sessions that run or were asked for lately; [`archive`] has the others.
 
 mod admission;
 mod adopt;

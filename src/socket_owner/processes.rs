@@ -87,16 +87,17 @@ impl View {
 
     /// What descends from us, without `guests` and what descends from them.
     pub(super) fn descendants(&self, guests: &[Process]) -> Vec<Process> {
-        // The number of a guest that is gone may be somebody else's.
+        // The number of an earlier process that is gone may be another's.
         let living: Vec<i32> = self
             .all
             .iter()
             .filter(|process| {
-                let same =
-                    |guest: &Process| (guest.pid, guest.started) == (process.pid, process.started);
+                let same = |earlier: &Process| {
+                    (earlier.pid, earlier.started) == (process.pid, process.started)
+                };
                 guests.iter().any(same)
             })
-            .map(|guest| guest.pid)
+            .map(|earlier| earlier.pid)
             .collect();
         let ours = family(&self.all, &[self.me]);
         let theirs = family(&self.all, &living);
@@ -358,7 +359,7 @@ mod tests {
         let pod = pod();
         assert_eq!(pids(&pod.descendants(&[])), [21, 20, 31, 30]);
         assert_eq!(pids(&pod.descendants(&[process(30, 10)])), [21, 20]);
-        // A guest whose number another process has now.
+        // An earlier process whose number another process has now.
         let gone = Process {
             started: 7,
             ..process(20, 10)

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::dice::Dice;
-use crate::support::PATIENCE;
+use crate::support::TEST_TIMEOUT;
 use crate::trace::{Body, Connection, End, Frame, Trace};
 
 /// How long a read waits before the client looks whether it was told something.
@@ -109,7 +109,7 @@ impl Follower {
     }
 
     fn connect(&mut self) -> Result<(), String> {
-        let Ok(mut socket) = TcpStream::connect_timeout(&self.address, PATIENCE) else {
+        let Ok(mut socket) = TcpStream::connect_timeout(&self.address, TEST_TIMEOUT) else {
             return Ok(());
         };
         let query = if self.trace.reasoning {
@@ -151,7 +151,7 @@ impl Follower {
     /// The status, and what came behind the head.
     fn head(&self, socket: &mut TcpStream) -> Option<(u16, Vec<u8>)> {
         let mut got = Vec::new();
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TEST_TIMEOUT;
         loop {
             if let Some(end) = got.windows(4).position(|four| four == b"\r\n\r\n") {
                 let head = String::from_utf8_lossy(&got[..end]).into_owned();

@@ -21,7 +21,7 @@ use crate::trace::{Frame, Trace};
 use crate::world::World;
 
 /// A session may need several starts of the engine, each of which takes seconds on a busy machine.
-const PATIENCE: Duration = Duration::from_mins(2);
+const TEST_TIMEOUT: Duration = Duration::from_mins(2);
 
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -328,7 +328,7 @@ impl Owner {
         body: &Value,
         will_do: impl Fn(&Response) -> bool,
     ) -> Result<Response, String> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TEST_TIMEOUT;
         let mut last = None;
         while Instant::now() < deadline {
             match self.ask("POST", path, &body.to_string()) {
@@ -341,7 +341,7 @@ impl Owner {
             sleep(PAUSE);
         }
         Err(format!(
-            "POST {path} was not answered in {PATIENCE:?}: {last:?}"
+            "POST {path} was not answered in {TEST_TIMEOUT:?}: {last:?}"
         ))
     }
 
@@ -359,7 +359,7 @@ impl Owner {
     /// Waits for the end of the turn, and stops it when its time has come.
     fn end(&self, stop: &mut Option<Duration>) -> Outcome {
         let path = format!("/sessions/{}/status", self.work.id);
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TEST_TIMEOUT;
         let mut last = None;
         while Instant::now() < deadline {
             if stop.is_some_and(|stop| self.began.elapsed() >= stop) {
@@ -384,6 +384,8 @@ impl Owner {
             last = answer.or(last);
             sleep(PAUSE);
         }
-        Outcome::Stuck(format!("the turn does not end in {PATIENCE:?}: {last:?}"))
+        Outcome::Stuck(format!(
+            "the turn does not end in {TEST_TIMEOUT:?}: {last:?}"
+        ))
     }
 }

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::number;
 use crate::support::sse::Stream;
-use crate::support::{Options, PATIENCE, Sidecar, processes};
+use crate::support::{Options, Sidecar, TEST_TIMEOUT, processes};
 
 /// Of the journal, so small that it is filled many times over in the long version.
 const JOURNAL: u64 = 4 << 20;
@@ -120,7 +120,7 @@ fn settled(sidecar: &Sidecar) -> Sample {
             .is_empty()
     });
     // The descriptors of connections go when the server has seen that they are closed.
-    let (mut files, deadline) = (usize::MAX, Instant::now() + PATIENCE);
+    let (mut files, deadline) = (usize::MAX, Instant::now() + TEST_TIMEOUT);
     loop {
         let now = processes::open_files(sidecar.pid());
         if now >= files || Instant::now() > deadline {

@@ -16,7 +16,7 @@ use crate::dice::Dice;
 use crate::evidence::holding;
 use crate::llm::Llm;
 use crate::plan::{Fault, KEY, Kind};
-use crate::support::{Options, PATIENCE, Sidecar, processes};
+use crate::support::{Options, Sidecar, TEST_TIMEOUT, processes};
 
 /// A file system of the journal's own, small enough to be filled.
 #[derive(Debug)]
@@ -212,7 +212,7 @@ impl World {
     pub(crate) fn settle(&mut self) {
         self.sidecar
             .until("ready", |sidecar| sidecar.get("/ready").status == 200);
-        let deadline = Instant::now() + PATIENCE / 2;
+        let deadline = Instant::now() + TEST_TIMEOUT / 2;
         loop {
             let left = self.sidecar.marked();
             if left == [self.sidecar.engine_pid()] {

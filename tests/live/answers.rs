@@ -92,13 +92,17 @@ impl Providers {
 
     /// Runs all sessions at once; each has ended in time and with few calls.
     fn run(&self, cases: &[Case]) -> Vec<Seen> {
-        let begun = Instant::now();
-        for case in cases {
-            self.create(case);
-        }
+        let begun: Vec<Instant> = cases
+            .iter()
+            .map(|case| {
+                let begun = Instant::now();
+                self.create(case);
+                begun
+            })
+            .collect();
         let streams = std::thread::scope(|scope| {
-            let threads = cases.iter().map(|case| {
-                scope.spawn(|| {
+            let threads = cases.iter().zip(begun).map(|(case, begun)| {
+                scope.spawn(move || {
                     let seen = self.world.follow(&case.id);
                     (seen, begun.elapsed())
                 })

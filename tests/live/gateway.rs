@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::llm::{Dialect, Identity, Kind, Llm, Recorded, Scope, Turn};
 use crate::place;
 use crate::proxy::Proxy;
-use crate::support::{Options, PATIENCE, Sidecar, skipped};
+use crate::support::{Options, Sidecar, TEST_TIMEOUT, skipped};
 
 /// A stop that the agent does not follow takes 4 s.
 const SOON: Duration = Duration::from_secs(3);
@@ -235,7 +235,7 @@ async fn a_cancelled_session_s_call_is_cut_at_the_provider() {
 /// Follows a session's stream until the model has said something.
 fn until_output(sidecar: &Sidecar, id: &str) {
     let mut stream = TcpStream::connect(sidecar.address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
     write!(
         stream,
         "GET /sessions/{id}/stream HTTP/1.1\r\nhost: x\r\n\r\n"

@@ -23,7 +23,8 @@ fn a_refusal_names_the_provider_and_its_reason_even_if_opencode_repeats_the_call
             "answered 400: your plan allows 500 tokens",
         ),
         (
-            "key",
+            // The session's key is its id here, and the gateway takes it out of what providers say.
+            "unknown-to-it",
             Turn::error(401, "key number 500 is not known"),
             "provider_auth",
             "answered 401: key number 500 is not known",

@@ -78,7 +78,7 @@ struct Script {
 }
 
 /// Nothing a test waits for takes longer.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// `unwrap` for helpers: a test fails by panicking.
 pub(crate) fn must<T, E: Debug>(result: Result<T, E>) -> T {
@@ -213,10 +213,10 @@ impl Llm {
     async fn until(&self, done: impl Fn(&Script) -> bool) {
         let mut ticks = self.state.ticks.subscribe();
         let wait = ticks.wait_for(|_| done(&self.state.script.lock()));
-        let waited = tokio::time::timeout(PATIENCE, wait).await.map(|_| ());
+        let waited = tokio::time::timeout(TEST_TIMEOUT, wait).await.map(|_| ());
         assert!(
             waited.is_ok(),
-            "not in {PATIENCE:?}: {:?}",
+            "not in {TEST_TIMEOUT:?}: {:?}",
             self.state.script.lock()
         );
     }

@@ -30,7 +30,7 @@ use serde_json::Value;
 use self::http::Response;
 
 /// Longer than anything here should take on a busy machine; reached only by a fault.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
+pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(40);
 
 pub(crate) const SIDECAR: &str = env!("CARGO_BIN_EXE_opencode-sidecar");
 pub(crate) const STUB: &str = env!("CARGO_BIN_EXE_stub-opencode");
@@ -236,7 +236,7 @@ pub(crate) struct Sidecar {
 
 impl Sidecar {
     fn read_address(&mut self, line_rx: &Receiver<String>) -> SocketAddr {
-        let line = line_rx.recv_timeout(PATIENCE).unwrap_or_default();
+        let line = line_rx.recv_timeout(TEST_TIMEOUT).unwrap_or_default();
         let Ok(value) = serde_json::from_str::<Value>(&line) else {
             panic!(
                 "the sidecar said {line:?} instead of its address; log:\n{}",
@@ -323,7 +323,7 @@ impl Sidecar {
 
     /// Asks again and again, with a deadline. The server offers no event to wait on for these.
     pub(crate) fn until(&self, what: &str, mut holds: impl FnMut(&Self) -> bool) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TEST_TIMEOUT;
         while !holds(self) {
             assert!(
                 Instant::now() < deadline,
@@ -342,7 +342,7 @@ impl Sidecar {
 
     /// Waits for its end, with a deadline.
     pub(crate) fn exit(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TEST_TIMEOUT;
         loop {
             if let Some(status) = self.process.try_wait().unwrap() {
                 return status;
@@ -391,7 +391,7 @@ impl Drop for Sidecar {
         let running = matches!(self.process.try_wait(), Ok(None));
         if running {
             self.signal(rustix::process::Signal::TERM);
-            let deadline = Instant::now() + PATIENCE;
+            let deadline = Instant::now() + TEST_TIMEOUT;
             while matches!(self.process.try_wait(), Ok(None)) && Instant::now() < deadline {
                 std::thread::sleep(Duration::from_millis(5));
             }

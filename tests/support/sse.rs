@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use super::PATIENCE;
+use super::TEST_TIMEOUT;
 
 /// One event that a client would be given.
 #[derive(Clone, Debug, PartialEq)]
@@ -76,14 +76,14 @@ impl Stream {
         headers: &[(&str, &str)],
         body: &str,
     ) -> Self {
-        let mut socket = TcpStream::connect_timeout(&address, PATIENCE).unwrap();
+        let mut socket = TcpStream::connect_timeout(&address, TEST_TIMEOUT).unwrap();
         let mut request = format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\n");
         for (name, value) in headers {
             write!(request, "{name}: {value}\r\n").unwrap();
         }
         write!(request, "content-length: {}\r\n\r\n{body}", body.len()).unwrap();
         socket.write_all(request.as_bytes()).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
         let mut socket = BufReader::new(socket);
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {
@@ -111,7 +111,7 @@ impl Stream {
 
     /// The next block as it came, or `None` at a clean end of the body.
     fn block(&mut self) -> Option<Vec<u8>> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TEST_TIMEOUT;
         loop {
             if let Some(end) = self.text.windows(2).position(|two| two == b"\n\n") {
                 return Some(self.text.drain(..end + 2).collect());
@@ -120,7 +120,7 @@ impl Stream {
                 assert!(self.text.is_empty(), "cut in the middle of an event");
                 return None;
             }
-            assert!(Instant::now() < deadline, "no event in {PATIENCE:?}");
+            assert!(Instant::now() < deadline, "no event in {TEST_TIMEOUT:?}");
             self.chunk();
         }
     }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::journal;
 
-/// The room of one life of a sidecar on a data directory.
+/// The module in one life of a sidecar on a data directory.
 async fn live(dir: &tempfile::TempDir, url: &str) -> (Rig, Journal) {
     let config = journal::Config {
         dir: dir.path().join("journal"),
@@ -61,7 +61,7 @@ async fn an_adopted_session_is_on_disk_and_ends_though_its_adopter_dies() {
     let (mut first, disk) = live(&dir, &fake.url()).await;
     let turn = first.turn().await;
     disk.close().await;
-    // As after a SIGKILL: what the seat says now is not written any more.
+    // As after a SIGKILL: what the turn handle says now is not written any more.
     drop((turn, first, disk));
 
     let (mut second, disk) = live(&dir, &fake.url()).await;

@@ -102,7 +102,7 @@ async fn what_the_backend_will_not_take_is_given_up_one_day() {
 async fn sessions_that_hang_hold_no_other() {
     let fake = Fake::start().await;
     let pace = Pace {
-        call: PATIENCE * 10,
+        call: TEST_TIMEOUT * 10,
         ..TEST_PACE
     };
     let mut rig = Rig::with(&fake.url(), 64, pace);
@@ -242,13 +242,13 @@ async fn a_backend_that_fails_at_the_end_is_left_alone() {
 async fn a_backend_that_hangs_does_not_hold_up_the_end() {
     let fake = Fake::start().await;
     let pace = Pace {
-        call: PATIENCE * 10,
+        call: TEST_TIMEOUT * 10,
         ..TEST_PACE
     };
     let mut rig = Rig::with(&fake.url(), 64, pace);
     fake.script.on_report("a", [Reply::Hang]);
     rig.complete("a").await;
-    let leaving = tokio::time::timeout(PATIENCE, rig.handle.tell_the_rest(Duration::MAX));
+    let leaving = tokio::time::timeout(TEST_TIMEOUT, rig.handle.tell_the_rest(Duration::MAX));
     assert!(leaving.await.is_ok());
     assert!(!rig.handle.done.is_cancelled());
 }

@@ -27,7 +27,7 @@ use crate::opencode::CallError;
 use crate::opencode::types::Role;
 
 /// How long a turn waits for the next child. A start may take a minute, and one may fail.
-const PATIENCE: Duration = Duration::from_mins(2);
+const NEXT_CHILD_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// A connection that broke because the child died is followed by the news of its death.
 const NOTICED: Duration = Duration::from_secs(1);
@@ -192,11 +192,11 @@ impl Turn {
 
 impl Search {
     async fn run(self) -> Step {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + NEXT_CHILD_TIMEOUT;
         let mut engine = self.engine.watch();
         let mut links = self.links.clone();
         let late = || {
-            let secs = PATIENCE.as_secs();
+            let secs = NEXT_CHILD_TIMEOUT.as_secs();
             let reason = format!("the next one was not there within {secs} s");
             Step::Failed(closing::engine_stays_lost(&reason, true))
         };

@@ -1,6 +1,6 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::patience::{FRUITLESS_IN_A_ROW, MAX_CALLERS};
+use super::failure_limits::{FRUITLESS_IN_A_ROW, MAX_CALLERS};
 use super::*;
 
 fn meter(budget: Budget) -> Meter {
@@ -148,10 +148,10 @@ fn the_limit_of_a_turn_holds_where_nothing_else_does() {
 }
 
 #[test]
-fn four_bad_answers_in_a_row_end_the_turn_and_the_pauses_between_them_grow() {
+fn three_bad_answers_in_a_row_end_the_turn_and_the_pauses_between_them_grow() {
     let meter = meter(Budget::default());
     let mut pauses = Vec::new();
-    for _ in 0..4 {
+    for _ in 0..3 {
         let id = meter.begin("ses_a", SystemTime::now(), || 0).unwrap();
         meter.answering(&id);
         pauses.push(
@@ -162,21 +162,21 @@ fn four_bad_answers_in_a_row_end_the_turn_and_the_pauses_between_them_grow() {
         assert_eq!(meter.stopped(), None);
         meter.end(&id, Duration::ZERO, None, bad());
     }
-    assert_eq!(pauses, [Some(1), Some(2), Some(4), None]);
+    assert_eq!(pauses, [Some(1), Some(2), None]);
     assert_eq!(meter.stopped(), Some(Stop::BadAnswers));
 }
 
 #[test]
 fn bad_answers_and_failures_count_together_and_a_good_answer_forgives_both() {
     let meter = meter(Budget::default());
-    for _ in 0..3 {
+    for _ in 0..2 {
         call(&meter, bad(), None).unwrap();
     }
     call(&meter, complete(), None).unwrap();
-    for _ in 0..3 {
+    for _ in 0..2 {
         call(&meter, bad(), None).unwrap();
     }
-    for _ in 0..3 {
+    for _ in 0..4 {
         assert_eq!(meter.stopped(), None);
         call(&meter, failure(), None).unwrap();
     }

@@ -1,4 +1,4 @@
-//! The demo model, over the gateway's door.
+//! The demo model, over the gateway's listener.
 
 use super::*;
 

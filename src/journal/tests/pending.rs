@@ -1,4 +1,4 @@
-//! The desk by itself: what is taken, in which order, and how much.
+//! The pending list by itself: what is taken, in which order, and how much.
 
 use super::support::{Fake, Setup};
 use crate::journal::memory::Memory;

@@ -1,4 +1,4 @@
-//! A directory, a source that behaves as the session room's will, and a reader that checks what it gets.
+//! A directory, a source that behaves as the session module's will, and a reader that checks what it gets.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -64,7 +64,7 @@ impl Writer {
             self.tidy_at = Instant::now();
         }
         let size = store.size()?;
-        // Before the figures' lock: who has the desk may want to count.
+        // Before the figures' lock: who has the pending list may want to count.
         let lost = shared.pending.take_lost();
         shared.stats.count(|figures| {
             figures.bytes = size.used + size.wal;

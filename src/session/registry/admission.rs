@@ -92,7 +92,7 @@ impl Registry {
         let session = self.new_session(&request, state.last_number);
         let (turn_handle, outcome_rx) = self.turn_handle(session.clone(), None);
         let kind = TurnKind::Begin(request);
-        // A seat that cannot be taken gives itself up when it is dropped, which takes the lock.
+        // A turn handle that cannot be taken gives itself up when it is dropped, which takes the lock.
         if let Err(error) = self.shared.turns_tx.try_send(Turn { kind, turn_handle }) {
             drop(state);
             drop(error);

@@ -27,7 +27,7 @@ fn request(id: &str, key: Option<&str>) -> Request {
     }
 }
 
-/// Ends the session of `seat` at `now`.
+/// Ends the session of `turn_handle` at `now`.
 fn end(turn_handle: &TurnHandle, now: Instant) {
     turn_handle.update(|status| {
         status.state = event::State::Completed;
@@ -90,7 +90,7 @@ fn what_is_refused_or_dropped_leaves_its_place_and_its_id() {
     turn_handle.refuse(CreateError::EngineUnavailable("engine starting".into()));
     assert!(matches!(find(&registry, "one"), Found::Unknown));
     registry.admit(request("two", None)).unwrap();
-    // A driver that panics drops its seat.
+    // A driver that panics drops its turn handle.
     drop(receivers.turns_rx.try_recv().unwrap().turn_handle);
     assert!(matches!(find(&registry, "two"), Found::Unknown));
     registry.admit(request("three", None)).unwrap();

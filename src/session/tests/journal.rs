@@ -106,7 +106,7 @@ fn text(turn_handle: &TurnHandle, words: &str) {
     );
 }
 
-/// Ends the turn of `seat`, and waits until that can be seen.
+/// Ends the turn of `turn_handle`, and waits until that can be seen.
 async fn complete(turn_handle: TurnHandle) {
     let session = turn_handle.session.clone();
     let before = session.log.last_event_id().seq;

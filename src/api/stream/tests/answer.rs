@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout};
 
 use super::server::Server;
 use super::*;
-use crate::api::write_timeout::PATIENCE;
+use crate::api::write_timeout::WRITE_TIMEOUT;
 use crate::session::log::SseReader;
 
 fn open_session() -> EventLog {
@@ -34,7 +34,7 @@ async fn piece(body: &mut Body) -> Option<String> {
 
 #[tokio::test]
 async fn a_finished_session_is_replayed_with_the_headers_of_the_contract_and_ends() {
-    let server = Server::start(&finished(2), PATIENCE).await;
+    let server = Server::start(&finished(2), WRITE_TIMEOUT).await;
     let (head, body) = server.fetch("GET", "", "Accept: */*\r\n").await;
     let head = head.to_lowercase();
     assert!(head.starts_with("http/1.1 200 ok\r\n"));
@@ -63,7 +63,7 @@ async fn a_finished_session_is_replayed_with_the_headers_of_the_contract_and_end
 
 #[tokio::test]
 async fn the_last_event_of_an_idle_session_is_answered_with_204() {
-    let server = Server::start(&finished(2), PATIENCE).await;
+    let server = Server::start(&finished(2), WRITE_TIMEOUT).await;
     let (head, body) = server
         .fetch("GET", "", "Last-Event-ID: abcdefghij-2\r\n")
         .await;
@@ -75,7 +75,7 @@ async fn the_last_event_of_an_idle_session_is_answered_with_204() {
 
 #[tokio::test]
 async fn head_has_the_headers_of_get_and_no_body_and_holds_no_place() {
-    let server = Server::start(&open_session(), PATIENCE).await;
+    let server = Server::start(&open_session(), WRITE_TIMEOUT).await;
     let (head, body) = server.fetch("HEAD", "", "").await;
     assert!(
         head.to_lowercase()
@@ -87,7 +87,7 @@ async fn head_has_the_headers_of_get_and_no_body_and_holds_no_place() {
 
 #[tokio::test]
 async fn the_header_names_the_place_before_the_first_event_sent() {
-    let server = Server::start(&finished(9), PATIENCE).await;
+    let server = Server::start(&finished(9), WRITE_TIMEOUT).await;
     let (head, body) = server
         .fetch(
             "GET",
@@ -109,7 +109,7 @@ async fn the_header_names_the_place_before_the_first_event_sent() {
 
 #[tokio::test]
 async fn a_gap_comes_first_without_id_and_then_sets_the_cursor() {
-    let server = Server::start(&finished(2), PATIENCE).await;
+    let server = Server::start(&finished(2), WRITE_TIMEOUT).await;
     let (head, body) = server.fetch("GET", "?lastEventId=zzzzzzzzzz-7", "").await;
     assert!(head.contains("sidecar-last-event-id: abcdefghij-0"));
     let (_, events) = body.split_once("\n\n").unwrap();
@@ -120,7 +120,7 @@ async fn a_gap_comes_first_without_id_and_then_sets_the_cursor() {
 
 #[tokio::test]
 async fn strict_turns_a_gap_into_409_and_nothing_else() {
-    let server = Server::start(&finished(2), PATIENCE).await;
+    let server = Server::start(&finished(2), WRITE_TIMEOUT).await;
     let (head, body) = server
         .fetch("GET", "?strict=1&last_event_id=nonsense", "")
         .await;
@@ -134,13 +134,13 @@ async fn strict_turns_a_gap_into_409_and_nothing_else() {
 
 #[tokio::test]
 async fn the_first_bytes_come_before_any_event() {
-    let server = Server::start(&open_session(), PATIENCE).await;
+    let server = Server::start(&open_session(), WRITE_TIMEOUT).await;
     server.open().await;
 }
 
 #[tokio::test]
 async fn the_65th_stream_gets_429_and_a_place_that_is_left_is_free() {
-    let server = Server::start(&open_session(), PATIENCE).await;
+    let server = Server::start(&open_session(), WRITE_TIMEOUT).await;
     let mut readers = Vec::new();
     for _ in 0..64 {
         readers.push(server.open().await);

@@ -23,7 +23,7 @@ pub(super) struct Server {
 type Shared = (EventLog, StreamSlots);
 
 impl Server {
-    pub(super) async fn start(log: &EventLog, patience: Duration) -> Self {
+    pub(super) async fn start(log: &EventLog, write_timeout: Duration) -> Self {
         let slots = StreamSlots::default();
         let app = Router::new()
             .route("/stream", get(answer))
@@ -33,7 +33,7 @@ impl Server {
         let tracker = TaskTracker::new();
         tracker.clone().spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
-                tracker.spawn(serve_connection(socket, app.clone(), patience));
+                tracker.spawn(serve_connection(socket, app.clone(), write_timeout));
             }
         });
         Self {

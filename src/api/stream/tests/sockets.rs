@@ -8,7 +8,7 @@ use tokio_util::task::TaskTracker;
 
 use super::server::{Server, read_until_begun};
 use super::*;
-use crate::api::write_timeout::PATIENCE;
+use crate::api::write_timeout::WRITE_TIMEOUT;
 use crate::session::log::SseReader;
 
 const EVENTS: u64 = 30_000;
@@ -59,7 +59,7 @@ struct SocketUrl(String);
 
 async fn everything_arrives(client: fn() -> Client) {
     let log = log_with(Limits::default());
-    let server = Server::start(&log, PATIENCE).await;
+    let server = Server::start(&log, WRITE_TIMEOUT).await;
     let tracker = TaskTracker::new();
     let client = client();
     let url = || SocketUrl(format!("http://{}/stream", server.addr));

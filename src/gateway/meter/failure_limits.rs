@@ -8,7 +8,7 @@
 //! No progress: calls of one caller that fail, or whose answers say what was said before, may be
 //! [`FRUITLESS_IN_A_ROW`] in a row. Whatever makes OpenCode go round, it ends.
 //!
-//! Callers are counted apart so that parallel subagents do not use up each other's patience.
+//! Callers are counted apart so that parallel subagents do not count against each other.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -16,11 +16,11 @@ use std::time::Duration;
 
 use super::Stop;
 
-/// As many calls as OpenCode makes for one step. Fewer, and its own patience could not be used up.
+/// As many calls as OpenCode makes for one step. Fewer, and its own limit could not be reached.
 const FAILURES_IN_A_ROW: u32 = 6;
 
 /// What is no answer today is none tomorrow: fewer tries than after a failure.
-const BAD_ANSWERS_IN_A_ROW: u32 = 4;
+const BAD_ANSWERS_IN_A_ROW: u32 = 3;
 
 /// One more than `TOOL_LOOP_LIMIT` has by default, so that a loop of tools ends as one.
 pub(super) const FRUITLESS_IN_A_ROW: u32 = 11;
@@ -46,7 +46,7 @@ pub(super) enum Failure {
 
 /// What is remembered of the calls of one turn.
 #[derive(Debug, Default)]
-pub(super) struct Patience {
+pub(super) struct FailureLimits {
     callers: HashMap<String, Caller>,
     /// What was answered before, and to whom.
     answers: VecDeque<u64>,
@@ -62,9 +62,9 @@ struct Caller {
     fruitless: u32,
 }
 
-// === impl Patience ===
+// === impl FailureLimits ===
 
-impl Patience {
+impl FailureLimits {
     /// Whether a call of `caller` is made again because one before had failed.
     pub(super) fn is_retry(&self, caller: &str) -> bool {
         self.of(caller).failures > 0

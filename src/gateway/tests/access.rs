@@ -1,4 +1,4 @@
-//! Who may knock, and where.
+//! Which requests are taken, and from whom.
 
 use super::*;
 use crate::gateway::llm::Turn;
