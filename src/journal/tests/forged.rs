@@ -213,3 +213,26 @@ async fn files_that_are_cut_under_it_do_not_end_the_process() {
     })
     .await;
 }
+
+/// While we have it nobody else does, also when our readers come and go: the index that all users of a WAL must
+/// share lies in our memory.
+#[tokio::test]
+async fn another_process_is_kept_out() {
+    let setup = Setup::new();
+    let (journal, _) = setup.open().await;
+    let one = Fake::begun(&journal, 1).await;
+    one.say(&journal, 5, false);
+    one.until_written().await;
+    for _ in 0..20 {
+        journal.session("id-1").await.unwrap().unwrap();
+    }
+    let script = "import sqlite3, sys\nc = sqlite3.connect(sys.argv[1], timeout=0.1)\nc.execute('DELETE FROM sessions')\nc.commit()";
+    let output = std::process::Command::new("python3")
+        .args(["-c", script])
+        .arg(setup.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("database is locked"), "{said}");
+    assert!(journal.session("id-1").await.unwrap().is_some());
+}
