@@ -163,6 +163,7 @@ const ROOT: &[&str] = &[
     ".gitignore",
     "API_CONTRACT.md",
     "CHANGELOG.md",
+    "CONTRIBUTING.md",
     "Cargo.lock",
     "Cargo.toml",
     "Dockerfile",
