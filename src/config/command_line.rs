@@ -157,8 +157,15 @@ fn explained(command: clap::Command) -> clap::Command {
         else {
             return arg;
         };
-        let default = default(&arg).map_or_else(String::new, |value| format!(", default {value}"));
-        arg.help(format!("{help} [{variable}{default}]"))
+        let more = match (default(&arg), variable.strip_suffix("_FILE")) {
+            (Some(default), _) => format!(", default {default}"),
+            // The value has a variable and no flag, because command lines can be read.
+            (None, Some(secret)) if secret == secrets::NAME => {
+                format!("; [{secret}] is the value itself")
+            }
+            (None, _) => String::new(),
+        };
+        arg.help(format!("{help} [{variable}{more}]"))
             .hide_default_value(true)
             .value_name("VALUE")
     })

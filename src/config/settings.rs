@@ -60,8 +60,8 @@ pub(super) struct Address {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Server")]
 pub(super) struct SecretFile {
-    /// File with the bearer token that every route but the probes asks for, read again when it changes; the
-    /// variable `OPENCODE_SHARED_SECRET` holds the token itself; none: no token is asked for
+    /// File with the bearer token that every route but the probes asks for, read again when it changes; none:
+    /// no token is asked for
     #[arg(long)]
     pub(super) opencode_shared_secret_file: Option<PathBuf>,
 }

@@ -131,20 +131,22 @@ pub(crate) fn content(settings: &Settings<'_>) -> Secret {
         .models
         .first()
         .map(|model| format!("gw-compat/{}", model.id));
-    let config = json!({
+    let mut config = json!({
         "$schema": "https://opencode.ai/config.json",
         "autoupdate": false,
         "share": "disabled",
         "enabled_providers": enabled,
         "provider": providers,
         "model": default,
-        "shell": settings.shell,
         // Sessions come with a title.
         "agent": { "title": { "disable": true } },
         // Nothing may wait for a person unless a session asks for it. The three are named because OpenCode's
         // own rules for them come after `*`.
         "permission": { "*": "allow", "question": "deny", "external_directory": "deny", "doom_loop": "deny" },
     });
+    if let Some(shell) = settings.shell {
+        config["shell"] = json!(shell);
+    }
     Secret::new(config.to_string())
 }
 
