@@ -6,7 +6,6 @@
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
-    clippy::disallowed_methods,
     reason = "a bench fails by panicking, prints its table and takes PATH as it is"
 )]
 

@@ -3,8 +3,9 @@
 //! Start: listener, workspace checks, engine; the probes answer before the engine is up.
 //! End: readiness off, engine down by its ladder, listener closed, connections finished.
 
+mod announce;
+
 use std::fs::File;
-use std::io::{IsTerminal as _, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,7 +17,8 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::{Announce, Config, Renewal, SharedSecrets};
+use self::announce::{announce, warn_about};
+use crate::config::{Config, Renewal, SharedSecrets};
 use crate::engine::OomScore;
 use crate::journal::{self, Journal};
 use crate::opencode::config::{Model, Settings, content};
@@ -379,59 +381,6 @@ fn child_configs(
             token,
         }
     })
-}
-
-/// Tells the address on stdout: for a person, or for whoever started us and reads one line.
-fn announce(how: Announce, address: SocketAddr, demo: bool) {
-    let text = match how {
-        Announce::Text => true,
-        Announce::Json => false,
-        Announce::Auto => std::io::stdout().is_terminal(),
-    };
-    let line = if text {
-        banner(address.port(), demo)
-    } else {
-        format!(
-            "{}\n",
-            serde_json::json!({ "event": "listening", "address": address.to_string(), "port": address.port() })
-        )
-    };
-    // Nobody reading is no reason not to serve.
-    drop(std::io::stdout().write_all(line.as_bytes()));
-}
-
-/// The first things to try. With the demo model a whole session needs no key.
-fn banner(port: u16, demo: bool) -> String {
-    let version = env!("CARGO_PKG_VERSION");
-    let session = if demo {
-        format!(
-            "\n  watch an agent at work (no key needed):\n\n  \
-             curl -sN localhost:{port}/sessions -H 'Accept: text/event-stream' -d '{{\n    \
-             \"session_id\": \"first\", \"prompt\": \"Show me what you can do\",\n    \
-             \"model_config\": {{\"provider\": \"demo\", \"model\": \"demo\"}}}}'\n"
-        )
-    } else {
-        String::new()
-    };
-    format!(
-        "\n  opencode-sidecar {version} listens on http://localhost:{port}\n\n  \
-         try:  curl -s localhost:{port}/ready\n        \
-         curl -s localhost:{port}/engine/status\n{session}\n"
-    )
-}
-
-fn warn_about(config: &Config) {
-    for hint in &config.hints {
-        tracing::warn!("{hint}");
-    }
-    if !config.shared_secrets.required() {
-        tracing::warn!("OPENCODE_SHARED_SECRET is not set: whoever reaches this port may use it");
-    }
-    if rustix::process::geteuid().is_root() {
-        tracing::warn!(
-            "running as root: the agent's tools can read this process's secrets; run as an ordinary user"
-        );
-    }
 }
 
 /// Takes over a changed secret file.

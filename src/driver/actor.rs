@@ -75,10 +75,10 @@ pub(super) async fn run(
         "session running"
     );
     turn_handle.accept(&remote_id, opened.before.clone());
-    Turn::new(turn_handle, context, opened).drive().await;
+    Actor::new(turn_handle, context, opened).drive().await;
 }
 
-struct Turn {
+struct Actor {
     turn_handle: TurnHandle,
     context: Context,
     link: Link,
@@ -121,9 +121,9 @@ struct Turn {
     counts_changed: bool,
 }
 
-// === impl Turn ===
+// === impl Actor ===
 
-impl Turn {
+impl Actor {
     fn new(turn_handle: TurnHandle, context: Context, opened: Opened) -> Self {
         let Opened {
             link,

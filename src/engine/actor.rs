@@ -1,13 +1,18 @@
 //! The one task that owns the child. Each state is a method that waits for what may happen in it and
 //! returns the next; `engine.rs` has the diagram.
 
+mod health;
+mod interruption;
+
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::child::{Child, Context, End, StartError, sweep, sweep_all, sweep_earlier};
+use self::health::wedged;
+use self::interruption::{Interruption, interruption, unless_interrupted};
+use super::child::{Child, Context, StartError, sweep, sweep_all, sweep_earlier};
 use super::environment::Preparation;
 use super::guard::{self, Recycling};
 use super::handle::Wish;
@@ -19,9 +24,6 @@ use crate::id::Generation;
 use crate::opencode;
 use crate::shutdown::Shutdown;
 use crate::workspace;
-
-/// Health checks that may fail in a row before the child counts as wedged.
-const MISSES: u32 = 3;
 
 /// Further sweeps at the end of the program, where the last one did not do.
 const LAST_SWEEPS: usize = 2;
@@ -62,12 +64,6 @@ enum Next {
         wish: Option<Wish>,
     },
     Leave,
-}
-
-/// What may interrupt a state.
-enum Interruption {
-    Wish(Wish),
-    Shutdown,
 }
 
 // === impl Actor ===
@@ -131,7 +127,7 @@ impl Actor {
     async fn idle(&mut self) -> Next {
         self.publish(State::Stopped);
         let interruption = self.interruption().await;
-        self.obey(interruption)
+        self.on_interruption(interruption)
     }
 
     async fn wait(&mut self, verdict: Verdict, wish: Option<Wish>) -> Next {
@@ -157,18 +153,18 @@ impl Actor {
         drop(wish);
         tokio::select! {
             () = tokio::time::sleep(delay) => Next::Start { attempt, wish: None },
-            interruption = self.interruption() => self.obey(interruption),
+            interruption = self.interruption() => self.on_interruption(interruption),
         }
     }
 
-    fn obey(&mut self, interruption: Interruption) -> Next {
+    fn on_interruption(&mut self, interruption: Interruption) -> Next {
         match interruption {
-            Interruption::Wish(wish) => self.obey_without_child(wish),
+            Interruption::Wish(wish) => self.on_operation_without_child(wish),
             Interruption::Shutdown => Next::Leave,
         }
     }
 
-    fn obey_without_child(&mut self, wish: Wish) -> Next {
+    fn on_operation_without_child(&mut self, wish: Wish) -> Next {
         match wish.operation {
             Operation::Stop => {
                 // The wish is over only once the new state can be seen.
@@ -190,7 +186,7 @@ impl Actor {
 
     async fn start(&mut self, attempt: usize, mut wish: Option<Wish>) -> Next {
         if let Err(interruption) = self.end_leftovers(&mut wish).await {
-            return self.obey(interruption);
+            return self.on_interruption(interruption);
         }
         self.generation = self.generation.next();
         // While it keeps failing, the reason is worth more than the news that it is tried again.
@@ -220,7 +216,7 @@ impl Actor {
             Err(interruption) => {
                 self.publish(State::Stopping);
                 self.swept = sweep(&self.context.reaper).await;
-                return self.obey(interruption);
+                return self.on_interruption(interruption);
             }
         };
         tracing::info!(
@@ -313,7 +309,7 @@ impl Actor {
     async fn leave_child(&mut self, child: Child, interruption: Interruption) -> Next {
         self.publish(State::Stopping);
         self.stop(child).await;
-        self.obey(interruption)
+        self.on_interruption(interruption)
     }
 
     /// The child makes room for memory. That is our wish and no failure: it costs no budget.
@@ -398,60 +394,5 @@ impl Actor {
 
     async fn interruption(&mut self) -> Interruption {
         interruption(&mut self.wishes_rx, &self.shutdown).await
-    }
-}
-
-/// Cancel-safe: receiving from a channel and waiting for a token both are.
-async fn interruption(wishes_rx: &mut mpsc::Receiver<Wish>, shutdown: &Shutdown) -> Interruption {
-    tokio::select! {
-        biased;
-        () = shutdown.halt.cancelled() => Interruption::Shutdown,
-        wish = wishes_rx.recv() => wish.map_or(Interruption::Shutdown, Interruption::Wish),
-    }
-}
-
-/// Goes on with one step of a start until it is done or is not wanted any more. Whoever asks for what
-/// is being done waits with the rest: his wish becomes `wish`.
-async fn unless_interrupted<T>(
-    step: impl Future<Output = T>,
-    wishes_rx: &mut mpsc::Receiver<Wish>,
-    shutdown: &Shutdown,
-    port: u16,
-    wish: &mut Option<Wish>,
-) -> Result<T, Interruption> {
-    let mut step = pin!(step);
-    loop {
-        tokio::select! {
-            done = &mut step => return Ok(done),
-            interruption = interruption(wishes_rx, shutdown) => match interruption {
-                Interruption::Wish(new) if new.operation.content_with(port) => *wish = Some(new),
-                other => return Err(other),
-            }
-        }
-    }
-}
-
-/// Watches a child that runs; returns when it has stopped answering.
-async fn wedged(ready: &Ready, config: &super::Config) -> End {
-    let mut misses = 0;
-    loop {
-        tokio::time::sleep(config.probe_interval).await;
-        match ready.client.health(config.probe_timeout).await {
-            Ok(_) => misses = 0,
-            Err(error) => {
-                misses += 1;
-                tracing::warn!(%error, misses, "the engine missed a health check");
-                if misses == MISSES {
-                    let how = format!(
-                        "stopped answering ({misses} health checks failed: could not {error})"
-                    );
-                    return End {
-                        how,
-                        last_words: String::new(),
-                        was_killed: false,
-                    };
-                }
-            }
-        }
     }
 }

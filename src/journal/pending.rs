@@ -83,10 +83,10 @@ impl PendingList {
     }
 
     /// The database is open. If that took so long that sources are shown from memory, it is not well yet.
-    pub(super) fn start(&self, stats: &Stats) {
+    pub(super) fn start(&self, journal_stats: &Stats) {
         let state = self.state.lock();
         if !state.degraded {
-            stats.set_health(Health::Well);
+            journal_stats.set_health(Health::Well);
         }
     }
 
@@ -161,18 +161,18 @@ impl PendingList {
     }
 
     /// Nothing can be written: readers are shown from memory what is here.
-    pub(super) fn degrade(&self, stats: &Stats, reason: &str) {
-        self.state.lock().degrade(self.limit, stats, reason);
+    pub(super) fn degrade(&self, journal_stats: &Stats, reason: &str) {
+        self.state.lock().degrade(self.limit, journal_stats, reason);
     }
 
     /// What was taken is on disk: things are well, unless more was taken meanwhile.
-    pub(super) fn recover(&self, stats: &Stats) -> bool {
+    pub(super) fn recover(&self, journal_stats: &Stats) -> bool {
         let mut state = self.state.lock();
         if !state.pending.is_empty() {
             return false;
         }
         state.degraded = false;
-        stats.set_health(Health::Well);
+        journal_stats.set_health(Health::Well);
         true
     }
 
@@ -181,7 +181,7 @@ impl PendingList {
         &self,
         queue: &Queue,
         since: Instant,
-        stats: &Stats,
+        journal_stats: &Stats,
         reason: &str,
     ) -> bool {
         let mut state = self.state.lock();
@@ -191,7 +191,7 @@ impl PendingList {
         if !state.degraded {
             state.flight.iter().for_each(|source| source.failed());
         }
-        state.degrade(self.limit, stats, reason);
+        state.degrade(self.limit, journal_stats, reason);
         state.gather(queue, self.limit);
         true
     }
@@ -246,13 +246,13 @@ impl State {
     }
 
     /// Under the lock, so that the health is never older than the pending list.
-    fn degrade(&mut self, limit: usize, stats: &Stats, reason: &str) {
+    fn degrade(&mut self, limit: usize, journal_stats: &Stats, reason: &str) {
         if !self.degraded {
             // What comes in later is told when it is taken.
             self.degraded = true;
             self.pending.values().for_each(|one| one.source.failed());
         }
-        stats.set_health(Health::Degraded(reason.to_owned()));
+        journal_stats.set_health(Health::Degraded(reason.to_owned()));
         self.shrink(limit);
     }
 

@@ -1,6 +1,8 @@
 //! Look-ups: a few read-only connections, each used by one at a time, each look-up with a deadline.
 //!
-//! Read-only also means that they never checkpoint: only the writer moves pages into the database.
+//! Read-only by a pragma, and not by how they are opened: a file that SQLite opens read-only takes locks of its own
+//! there, and those would give up the lock that keeps other processes out. They never checkpoint: only the writer
+//! moves pages into the database.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
@@ -82,13 +85,14 @@ impl Readers {
         if let Some(reader) = idle.filter(|reader| reader.generation == generation) {
             return Ok(reader);
         }
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let conn = Connection::open_with_flags_and_vfs(&self.path, flags, store::VFS)?;
         // The writer never locks readers out for long: it does so when it opens and closes.
         conn.busy_timeout(Duration::from_secs(1))?;
         conn.execute_batch(
             "PRAGMA cache_size = -256; PRAGMA query_only = ON; PRAGMA mmap_size = 0",
         )?;
+        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         Ok(Reader { conn, generation })
     }
 

@@ -64,7 +64,9 @@ impl Store {
             .write(true)
             .create_new(true)
             .mode(0o600)
-            .open(&path);
+            .open(&path)
+            // Closed before SQLite opens it: closing a file gives up all locks that this process has on it.
+            .map(drop);
         if created.is_ok() {
             // The name must survive a power cut as well as what is written under it.
             File::open(dir)?.sync_all()?;

@@ -11,7 +11,7 @@ use crate::support::Options;
 use crate::world::{Seen, World};
 
 /// Whatever a provider sends, its turn has ended by then, with not more calls than this.
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 const FEW: usize = 10;
 
 /// A world in which each dialect has a provider.

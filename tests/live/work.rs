@@ -236,7 +236,6 @@ fn run(world: &World, number: usize, work: &Work) -> Result<(), String> {
         .iter()
         .map(|command| Turn::new().tool("bash", bash(command)))
         .chain([Turn::new().text("done")]);
-    eprintln!("{}", work.name);
     let seen = world.run(&id, turns);
     let results: Vec<&Value> = seen.of("tool_result").collect();
     let last = &results.last().ok_or("no result")?["result"];

@@ -25,6 +25,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of its own that a test sets"
+)]
 #[derive(Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Script {

@@ -9,7 +9,7 @@ use super::super::ending::{self, Facts, Verdict};
 use super::super::link::Link;
 use super::super::resync::{self, Missed};
 use super::super::translate::{End, classify};
-use super::Turn;
+use super::Actor;
 use crate::clock::Timestamp;
 use crate::gateway::{Grant, Wait};
 use crate::opencode::CallError;
@@ -30,9 +30,9 @@ const ASK_AGAIN: Duration = Duration::from_millis(500);
 /// What is known of the root session when an end is suspected.
 pub(super) type Findings = Result<(SessionStatus, Vec<Message>), CallError>;
 
-// === impl Turn ===
+// === impl Actor ===
 
-impl Turn {
+impl Actor {
     /// Begins to end the turn: abort, no more model calls, no more commands. The first reason holds.
     /// Between two children nothing runs that could be stopped: then it ends now.
     pub(super) fn stop(&mut self, end: End) -> Option<End> {

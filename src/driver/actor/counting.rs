@@ -1,11 +1,11 @@
 //! What the turn costs, while it runs: for whoever asks, and for the next life of the sidecar.
 
 use super::super::closing;
-use super::Turn;
+use super::Actor;
 
-// === impl Turn ===
+// === impl Actor ===
 
-impl Turn {
+impl Actor {
     pub(super) fn remember_usage(&self) {
         let (files, _) = self.translator.files(self.running_turn.alone());
         self.show_counts();

@@ -20,7 +20,7 @@ use super::super::link::{self, Link};
 use super::super::prompt::CONTINUE;
 use super::super::resync::{self, Found, Missed};
 use super::super::translate::End;
-use super::Turn;
+use super::Actor;
 use crate::clock::Timestamp;
 use crate::engine;
 use crate::opencode::CallError;
@@ -50,9 +50,9 @@ struct Search {
     family: Vec<(String, Option<u64>)>,
 }
 
-// === impl Turn ===
+// === impl Actor ===
 
-impl Turn {
+impl Actor {
     /// The child is gone. What it still said is taken. A turn that was being stopped ends as it was meant
     /// to: a shutdown ends the child too, and the caller who cancelled has what he wanted.
     pub(super) fn on_child_lost(&mut self) -> Option<End> {

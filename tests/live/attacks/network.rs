@@ -138,19 +138,28 @@ python3 squat.py || /usr/bin/python3 squat.py"#;
 /// Cuts the journal's files under the sidecar, and writes rows of its own into it.
 pub(super) fn write_the_journal(victim: &mut Victim) {
     let dir = victim.sidecar.data_dir().join("journal");
+    // In a file, because the agent asks before a command names a folder outside the workspace.
     let script = format!(
-        r#"cd {dir} && truncate -s 0 *-shm; cat > /tmp/forge-$$.py <<'END'
-import sqlite3
-c = sqlite3.connect("{dir}/sessions.db", timeout=1)
-c.execute("INSERT INTO sessions VALUES (9999, '../../admin', 'abcdefghij', NULL, 'completed', 1, NULL, 0, 1, '{{}}')")
-c.commit()
-print("forged")
+        r#"cat > forge.py <<'END'
+import glob, os, sqlite3
+for name in glob.glob("{dir}/*-shm"):
+    try: os.truncate(name, 0)
+    except OSError as error: print(error)
+try:
+    c = sqlite3.connect("{dir}/sessions.db", timeout=1)
+    c.execute("INSERT INTO sessions VALUES (9999, '../../admin', 'abcdefghij', NULL, 'completed', 1, NULL, 0, 1, '{{}}')")
+    c.commit()
+    print("forged")
+except sqlite3.Error as error: print(error)
 END
-python3 /tmp/forge-$$.py 2>&1; rm -f /tmp/forge-$$.py; echo tried"#,
+python3 forge.py || /usr/bin/python3 forge.py; echo tried"#,
         dir = dir.display()
     );
     let seen = victim.run([&*script]);
-    let output = seen.result("bash")["result"]["stdout"].as_str().unwrap();
+    let result = seen.result("bash");
+    let output = result["result"]["stdout"]
+        .as_str()
+        .unwrap_or_else(|| panic!("{result}"));
     assert!(
         output.contains("tried") && !output.contains("forged"),
         "{output}"
