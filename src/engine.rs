@@ -21,6 +21,7 @@ mod environment;
 mod git;
 mod guard;
 mod handle;
+mod leftovers;
 mod load;
 mod memory;
 mod oom_score;

@@ -12,10 +12,11 @@ use tokio_util::sync::CancellationToken;
 
 use self::health::wedged;
 use self::interruption::{Interruption, interruption, unless_interrupted};
-use super::child::{Child, Context, StartError, sweep, sweep_all, sweep_earlier};
+use super::child::{Child, Context, StartError};
 use super::environment::Preparation;
 use super::guard::{self, Recycling};
 use super::handle::Wish;
+use super::leftovers::{sweep, sweep_all, sweep_earlier};
 use super::operation::Operation;
 use super::state::{Ready, Snapshot, State};
 use super::sweep::Swept;

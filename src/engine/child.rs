@@ -16,11 +16,11 @@ use tokio_util::task::TaskTracker;
 
 use super::environment::{self, Home, Preparation, PrepareError};
 use super::output::{self, Announced, Tail};
-use super::reaper::{Reaper, Scope, pid_of};
+use super::reaper::{Reaper, pid_of};
 use super::runners::Runners;
 use super::state::Ready;
 use super::sweep::Swept;
-use super::{ChildConfigs, Config, git};
+use super::{ChildConfigs, Config, git, leftovers};
 use crate::opencode::{self, CallError, Client, NewSession};
 use crate::secret::Secret;
 use crate::workspace;
@@ -287,7 +287,7 @@ impl Child {
                 );
             }
         }
-        sweep(&context.reaper).await
+        leftovers::sweep(&context.reaper).await
     }
 
     /// To the whole group: the tools of a healthy OpenCode have groups of their own, but what it
@@ -322,48 +322,6 @@ async fn hand_over(
     {
         tracing::error!(%error, "the engine could not be given its secrets");
     }
-}
-
-/// Ends what the child left behind.
-pub(super) async fn sweep(reaper: &Reaper) -> Swept {
-    report(reaper.sweep(Scope::Leftovers).await)
-}
-
-/// Ends what a sidecar that was killed left behind.
-pub(super) async fn sweep_earlier(reaper: &Reaper) -> Swept {
-    report(reaper.sweep(Scope::Marked).await)
-}
-
-/// Both of these, until there is nothing for either.
-pub(super) async fn sweep_all(reaper: &Reaper) -> Swept {
-    let earlier = sweep_earlier(reaper).await;
-    if earlier.ended() {
-        sweep(reaper).await
-    } else {
-        earlier
-    }
-}
-
-fn report(swept: Swept) -> Swept {
-    if swept.killed > 0 {
-        tracing::warn!(
-            processes = swept.killed,
-            "killed processes that outlived the engine"
-        );
-    }
-    if swept.dying > 0 {
-        tracing::error!(
-            processes = swept.dying,
-            "the kernel does not let go of killed processes of the engine"
-        );
-    }
-    if !swept.ended() {
-        tracing::error!(
-            processes = swept.running,
-            "processes of the engine still run; no new one starts before they are ended"
-        );
-    }
-    swept
 }
 
 async fn healthy(

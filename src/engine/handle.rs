@@ -10,9 +10,10 @@ use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
 use super::actor::Actor;
-use super::child::{Context, sweep};
+use super::child::Context;
 use super::environment::{self, Home};
 use super::guard::{Guard, Recycling};
+use super::leftovers::sweep;
 use super::load::{Busy, Load};
 use super::memory::{Memory, Places, Pressure};
 use super::operation::{Admission, Operation};

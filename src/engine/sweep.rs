@@ -106,7 +106,7 @@ impl Sweep<'_> {
                 }
                 let hit = sweep.kill(&orphans);
                 fresh += hit;
-                if hit == 0 {
+                if hit == 0 || Instant::now() > deadline {
                     break;
                 }
             }
@@ -122,7 +122,7 @@ impl Sweep<'_> {
             // What descends from a child that cannot go has not come to us yet.
             let fresh = fresh + sweep.kill_below();
             if Instant::now() > deadline {
-                return sweep.outcome(fresh + sweep.immune(&left));
+                return sweep.outcome(fresh + sweep.not_killed(&left));
             }
             if fresh == 0 {
                 wait_for(left.iter().find(|pid| sweep.dying.contains(pid)));
@@ -153,7 +153,8 @@ impl Sweep<'_> {
     /// them. Returns how many it had not killed before.
     fn kill(&mut self, children: &[Pid]) -> usize {
         let mut fresh = 0;
-        for &pid in children {
+        // The list begins with the oldest. Who replaces himself leaves many dead in it, and lives at its end.
+        for &pid in children.iter().rev() {
             // Also where its leader is dead: its number stays its own until we collect it.
             kill_process_group(pid, Signal::KILL).ok();
             if !matches!(waitpid(Some(pid), WaitOptions::NOHANG), Ok(None)) {
@@ -184,10 +185,10 @@ impl Sweep<'_> {
         fresh
     }
 
-    /// Those of our children that we may not kill.
-    fn immune(&self, children: &[Pid]) -> usize {
-        let immune = |pid: &&Pid| !self.dying.contains(pid);
-        children.iter().filter(immune).count()
+    /// Those of our children that we could not kill. A dead one counts: it may have left a successor.
+    fn not_killed(&self, children: &[Pid]) -> usize {
+        let not_killed = |pid: &&Pid| !self.dying.contains(pid);
+        children.iter().filter(not_killed).count()
     }
 
     /// Whether every process that we could kill is one that is to go.

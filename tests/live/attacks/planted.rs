@@ -5,7 +5,9 @@ use std::fs;
 use rusqlite::Connection;
 
 use super::Victim;
+use crate::llm::Turn;
 use crate::support::processes;
+use crate::world::bash;
 
 /// Rows of the session database that are no session: OpenCode would fetch its configuration from the
 /// address of an account that is signed in, and run a trigger's statements.
@@ -52,20 +54,39 @@ fn count(database: &Connection, query: &str) -> i64 {
     database.query_row(query, [], |row| row.get(0)).unwrap()
 }
 
-/// Twelve processes that replace themselves outlive the child and wait for the next one's secrets.
+/// Twelve processes that replace themselves wait for the next child's secrets while the present one dies.
 pub(super) fn outrun_the_sweep(victim: &mut Victim) {
-    let name = format!("outrun-{}", victim.new_session());
+    let id = victim.new_session();
     let script = victim.workspace().join("hostile.pl");
     fs::write(&script, processes::SELF_REPLACING).unwrap();
-    victim.run([
-        format!("setsid perl hostile.pl {name} > /dev/null 2>&1 < /dev/null; echo begun").as_str(),
-    ]);
-    victim.until("hostile", |_| processes::running(&name).len() >= 6);
-    victim.restart_engine();
-    let left = processes::running(&name);
+    let command = format!("setsid perl hostile.pl {id} > /dev/null 2>&1 < /dev/null; sleep 20");
+    let generation = victim.engine()["generation"].as_u64().unwrap();
+    victim.script(
+        &id,
+        [
+            Turn::new().tool("bash", bash(&command)),
+            Turn::new().text("done"),
+        ],
+    );
+    victim.create(&id);
+    victim.until("hostile", |_| processes::running(&id).len() >= 6);
+    // Not by a call: without a secret the sidecar refuses those whose owner it cannot tell, and among such
+    // processes that takes long.
+    let bin = victim.data_dir().parent().unwrap().join("opencode");
+    for pid in processes::running(&format!("{}\0serve", bin.display())) {
+        processes::kill(pid);
+    }
+    victim.until("replaced", |sidecar| {
+        let status = sidecar.get("/engine/status");
+        status.status == 200
+            && status.json()["generation"].as_u64().unwrap() > generation
+            && sidecar.get("/ready").status == 200
+    });
+    let left = processes::running(&id);
     for pid in &left {
         processes::kill(*pid);
     }
     assert!(left.is_empty(), "{left:?} outlived the child");
+    victim.follow(&id);
     fs::remove_file(script).unwrap();
 }
