@@ -179,12 +179,20 @@ fn protected(config: &Config, places: &Places) -> Vec<PathBuf> {
 /// of this name, which is how the kubelet exchanges all files of such a volume at once.
 fn projected_volumes() -> Vec<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    mounts
-        .lines()
-        .filter_map(|line| line.split(' ').nth(4))
+    memory_mounts(&mounts)
         .map(PathBuf::from)
         .filter(|point| fs::symlink_metadata(point.join("..data")).is_ok())
         .collect()
+}
+
+/// The mount points of `mountinfo` that are in memory, as the kubelet keeps all secrets. No other is looked
+/// at: one whose server or disk hangs would hold up the start.
+fn memory_mounts(mountinfo: &str) -> impl Iterator<Item = &str> {
+    mountinfo.lines().filter_map(|line| {
+        let (mount, filesystem) = line.split_once(" - ")?;
+        let point = mount.split(' ').nth(4)?;
+        filesystem.starts_with("tmpfs ").then_some(point)
+    })
 }
 
 /// What is granted so far.
@@ -288,6 +296,17 @@ mod tests {
             opencode: at("opencode"),
             sidecar: at("sidecar"),
         }
+    }
+
+    #[test]
+    fn only_mounts_in_memory_are_looked_at() {
+        let mountinfo = "\
+            21 1 8:1 / / rw - ext4 /dev/vda rw\n\
+            99 21 0:50 / /var/run/secrets/kubernetes.io rw shared:1 - tmpfs tmpfs rw,size=64k\n\
+            98 21 0:51 / /data/engine/tmp rw - autofs trap rw,fd=7\n\
+            97 21 0:52 / /mnt/far rw - nfs4 server:/far rw\n";
+        let found: Vec<&str> = memory_mounts(mountinfo).collect();
+        assert_eq!(found, ["/var/run/secrets/kubernetes.io"]);
     }
 
     #[test]
