@@ -17,7 +17,6 @@ use crate::socket_owner::Finder;
 pub struct Gateway {
     addr: SocketAddr,
     token: Secret,
-    _grant: Grant,
     _serving: DropGuard,
 }
 
@@ -67,11 +66,12 @@ impl Gateway {
             spent: Spent::default(),
         });
         let serving = CancellationToken::new();
-        bound.spawn(&TaskTracker::new(), serving.clone());
+        let tracker = TaskTracker::new();
+        tracker.spawn(repeat(grant, serving.clone()));
+        bound.spawn(&tracker, serving.clone());
         Ok(Self {
             addr,
             token: handle.new_child_token(),
-            _grant: grant,
             _serving: serving.drop_guard(),
         })
     }
@@ -86,4 +86,15 @@ impl Gateway {
     pub fn bearer(&self) -> &str {
         self.token.expose()
     }
+}
+
+/// Keeps the session. It is asked the same again and again, which no turn may do: each answer counts as news.
+async fn repeat(grant: Grant, ended: CancellationToken) {
+    let mut counts_rx = grant.changes();
+    let news = async {
+        while counts_rx.changed().await.is_ok() {
+            grant.progressed();
+        }
+    };
+    ended.run_until_cancelled(news).await;
 }

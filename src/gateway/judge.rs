@@ -188,21 +188,17 @@ impl Judge {
     pub(super) fn take(&mut self, chunk: &Bytes) -> Taken {
         self.note_beginning(chunk);
         if self.held.is_empty() {
-            let (taken, used) = self.look(chunk, |range| chunk.slice(range));
+            let (passed, fault, used) = self.look(chunk);
             self.held
                 .extend_from_slice(chunk.get(used..).unwrap_or_default());
-            return taken;
+            return passed.taken(chunk, fault);
         }
         let mut data = std::mem::take(&mut self.held);
         data.extend_from_slice(chunk);
-        let (taken, used) = self.look(&data, |range| {
-            Bytes::copy_from_slice(data.get(range).unwrap_or_default())
-        });
-        if used > 0 {
-            drop(data.split_to(used));
-        }
+        let (passed, fault, used) = self.look(&data);
+        let whole = data.split_to(used).freeze();
         self.held = data;
-        taken
+        passed.taken(&whole, fault)
     }
 
     /// The end of the body: what has to follow, or why it is no answer.
@@ -259,16 +255,15 @@ impl Judge {
     }
 
     /// Looks at every whole event of `data`, and says how far that goes.
-    fn look(
-        &mut self,
-        data: &[u8],
-        slice: impl Fn(std::ops::Range<usize>) -> Bytes,
-    ) -> (Taken, usize) {
+    fn look(&mut self, data: &[u8]) -> (Passed, Option<Fault>, usize) {
         if !self.is_stream {
             match split::start(data) {
                 Start::Stream => self.is_stream = true,
-                Start::Unknown => return (Taken::default(), 0),
-                Start::Other => return (Taken::bad("it is not an event stream"), data.len()),
+                Start::Unknown => return (Passed::default(), None, 0),
+                Start::Other => {
+                    let fault = Fault::Bad("it is not an event stream");
+                    return (Passed::default(), Some(fault), data.len());
+                }
             }
         }
         let mut out = Passed::default();
@@ -286,29 +281,29 @@ impl Judge {
             match self.event(event) {
                 Step::Pass | Step::Text(_) => {}
                 Step::Behind(before) => {
-                    out.push(slice(same_from..begin));
-                    out.push(Bytes::from(before));
+                    out.range(same_from..begin);
+                    out.made(before);
                     same_from = begin;
                 }
                 Step::Drop => {
-                    out.push(slice(same_from..begin));
+                    out.range(same_from..begin);
                     same_from = next;
                 }
                 Step::Bad(why) => fault = Some(Fault::Bad(why)),
                 Step::Failed => fault = Some(self.told(event)),
             }
             if fault.is_some() {
-                out.push(slice(same_from..begin));
-                return (out.taken(fault), data.len());
+                out.range(same_from..begin);
+                return (out, fault, data.len());
             }
         }
-        out.push(slice(same_from..at));
+        out.range(same_from..at);
         self.cursor.moved_back(at);
         let rest = data.len() - at;
         if rest > MAX_EVENT {
             fault = Some(Fault::Bad("one of its events does not end"));
         }
-        (out.taken(fault), at)
+        (out, fault, at)
     }
 
     fn event(&mut self, event: &[u8]) -> Step {
