@@ -120,7 +120,7 @@ pub async fn serve_stream(listener: TcpListener, log: StreamLog) -> io::Result<(
     }
 }
 
-/// Serves one connection as the accept loop will: see [`preface`] and [`WriteTimeout`].
+/// Serves one connection as the accept loop will: see [`protocol`] and [`WriteTimeout`].
 pub(crate) async fn serve_connection(
     socket: TcpStream,
     app: Router,
