@@ -184,6 +184,13 @@ fn reached(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
+/// How often it is tried to look through all descendants. One that starts or ends meanwhile cannot be looked
+/// through, and a busy agent starts many.
+const ATTEMPTS: usize = 6;
+
+/// Between two attempts.
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(25);
+
 /// Whether every descendant was looked through, twice, and none can have these sockets.
 fn is_clear_of_us(guests: &[Process], sockets: &[Socket]) -> bool {
     let cleared = || {
@@ -191,7 +198,13 @@ fn is_clear_of_us(guests: &[Process], sockets: &[Socket]) -> bool {
         let ours = view.descendants(guests);
         view.is_whole() && ours.iter().all(|process| process.cannot_hold(sockets))
     };
-    processes::shows_descriptors_in_flight() && cleared() && cleared()
+    processes::shows_descriptors_in_flight()
+        && (0..ATTEMPTS).any(|attempt| {
+            if attempt > 0 {
+                std::thread::sleep(PAUSE);
+            }
+            cleared() && cleared()
+        })
 }
 
 #[cfg(test)]
