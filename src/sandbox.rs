@@ -42,7 +42,7 @@ pub(crate) use self::paths::Places;
 pub(crate) use self::policy::Policy;
 pub use self::runner::{NAME as RUNNER, run as run_commands};
 pub use self::shell::{is_shell, run as run_shell};
-pub(crate) use self::tree::parent_of;
+pub(crate) use self::tree::is_started_by;
 pub(crate) use self::user::User;
 
 use crate::setting;

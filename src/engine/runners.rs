@@ -174,7 +174,7 @@ impl Runners {
     fn asked_by_child(&self, connection: &UnixStream) -> Option<Pid> {
         let child = (*self.shared.child.lock())?;
         let peer = Pid::from_raw(connection.peer_cred().ok()?.pid()?)?;
-        (sandbox::parent_of(peer) == Some(child)).then_some(child)
+        sandbox::is_started_by(peer, child).then_some(child)
     }
 
     async fn start_runner(&self, session: String, child: Pid) -> io::Result<()> {

@@ -174,10 +174,7 @@ impl Runner {
 
     /// Only a process that OpenCode has started itself may ask. A command is none: it descends from us.
     fn allowed(&self, connection: &UnixStream) -> bool {
-        socket_peercred(connection)
-            .ok()
-            .and_then(|peer| tree::parent_of(peer.pid))
-            == Some(self.child)
+        socket_peercred(connection).is_ok_and(|peer| tree::is_started_by(peer.pid, self.child))
     }
 
     fn carry_out(&self, connection: &UnixStream, request: Request, streams: Streams) {
