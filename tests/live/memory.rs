@@ -6,6 +6,7 @@ use crate::world::{World, bash};
 /// What a command left running makes memory short when the turn has ended. OpenCode alone stays below 85 %
 /// of the limit; together with this it is above all of it.
 #[test]
+#[ignore = "what a session left running ends with it now, so a finished session cannot grow: this needs an OpenCode that grows by itself"]
 fn an_engine_that_has_grown_is_recycled_when_idle_and_the_next_session_works() {
     let world = World::with(|options| options.env("ENGINE_MEMORY_LIMIT", "1200Mi"));
     let hog = "(until [ -e eat ]; do sleep 0.05; done; \
