@@ -189,7 +189,7 @@ fn reached(address: SocketAddr) -> SocketAddr {
 const ATTEMPTS: usize = 6;
 
 /// Between two attempts.
-const PAUSE: std::time::Duration = std::time::Duration::from_millis(25);
+const PAUSE: Duration = Duration::from_millis(25);
 
 /// Whether every descendant was looked through, twice, and none can have these sockets.
 fn is_clear_of_us(guests: &[Process], sockets: &[Socket]) -> bool {
