@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
 
@@ -24,23 +25,46 @@ pub(super) fn our_mark(value: &str) -> String {
     format!("{MARK}={value}")
 }
 
-/// All processes that can be seen. Those with one of `marks` in their environment are marked; without
+/// Longest that reading the table may take.
+const READ_LIMIT: Duration = Duration::from_millis(500);
+
+/// The processes of one reading of the table.
+#[derive(Debug)]
+pub(super) struct Table {
+    pub(super) processes: Vec<Process>,
+    /// Whether these are all. The kernel lists processes by number, and each new one has a higher number: where
+    /// processes replace themselves faster than they are read, the list has no end, and is cut off.
+    pub(super) complete: bool,
+}
+
+/// The processes that can be seen. Those with one of `marks` in their environment are marked; without
 /// marks no environment is read.
 pub(super) fn read(marks: &[String]) -> Vec<Process> {
-    let Ok(entries) = fs::read_dir("/proc") else {
-        return Vec::new();
+    read_table(marks).processes
+}
+
+/// The same, and whether these are all.
+pub(super) fn read_table(marks: &[String]) -> Table {
+    let end = Instant::now() + READ_LIMIT;
+    let mut table = Table {
+        processes: Vec::new(),
+        complete: true,
     };
-    entries
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter_map(Pid::from_raw)
-        .filter_map(|pid| {
-            let marked = !marks.is_empty() && carries(pid, marks);
-            Some(Process {
-                marked,
-                ..one(pid)?
-            })
-        })
-        .collect()
+    let numbers = fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Pid::from_raw(entry.ok()?.file_name().to_str()?.parse().ok()?));
+    for pid in numbers {
+        if Instant::now() > end {
+            table.complete = false;
+            break;
+        }
+        let marked = !marks.is_empty() && carries(pid, marks);
+        table
+            .processes
+            .extend(one(pid).map(|process| Process { marked, ..process }));
+    }
+    table
 }
 
 /// One process, without its mark.

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::oom_score::OomScore;
-use super::process_table::{self, Process};
+use super::process_table::{self, Process, Table};
 use super::sweep::{self, Spared, Swept};
 
 /// Requests waiting for the thread. It is asked by one actor and one signal task.
@@ -235,14 +235,20 @@ impl Thread {
             }),
             Scope::Marked => {
                 let marks = [process_table::our_mark(&self.mark)];
-                sweep_found(|| process_table::marked(&process_table::read(&marks)))
+                sweep_found(|| {
+                    let Table {
+                        processes,
+                        complete,
+                    } = process_table::read_table(&marks);
+                    (process_table::marked(&processes), complete)
+                })
             }
             Scope::Sessions(sessions) => sweep_found(|| self.commands_of(sessions)),
         }
     }
 
-    /// What descends from the runners of these sessions, and orphans.
-    fn commands_of(&self, sessions: &[String]) -> Vec<Process> {
+    /// What descends from the runners of these sessions, and orphans; whether that is all of it.
+    fn commands_of(&self, sessions: &[String]) -> (Vec<Process>, bool) {
         let ended: Vec<Pid> = self
             .children
             .lock()
@@ -254,8 +260,12 @@ impl Thread {
             children: self.other_children(Some(&ended)),
             earlier: &self.earlier,
         };
-        let all = process_table::read(&[]);
-        process_table::descendants(&all, getpid(), &ended, &kept.of(&all))
+        let Table {
+            processes: all,
+            complete,
+        } = process_table::read_table(&[]);
+        let commands = process_table::descendants(&all, getpid(), &ended, &kept.of(&all));
+        (commands, complete)
     }
 
     /// The children that tokio waits for, without `ended`; without it those that run no session's commands.
@@ -269,14 +279,15 @@ impl Thread {
     }
 }
 
-/// Kills what `find` finds, until it finds nothing that lives.
-fn sweep_found(find: impl Fn() -> Vec<Process>) -> Swept {
+/// Kills what `find` finds, until it has looked at all and finds nothing that lives.
+fn sweep_found(find: impl Fn() -> (Vec<Process>, bool)) -> Swept {
     let deadline = Instant::now() + FOUND_DEADLINE;
     let mut killed = HashSet::new();
     loop {
         // A zombie with another parent is that parent's to collect; it comes to us when that dies.
+        let (found, complete) = find();
         let (dead, alive): (Vec<Process>, Vec<Process>) =
-            find().into_iter().partition(|process| process.zombie);
+            found.into_iter().partition(|process| process.zombie);
         let before = killed.len();
         for process in &alive {
             if sweep::kill(process) {
@@ -289,11 +300,13 @@ fn sweep_found(find: impl Fn() -> Vec<Process>) -> Swept {
             }
         }
         let fresh = killed.len() - before;
-        if alive.is_empty() || Instant::now() > deadline {
+        let done = alive.is_empty() && complete;
+        if done || Instant::now() > deadline {
             return Swept {
                 killed: killed.len(),
                 dying: alive.len() - fresh.min(alive.len()),
-                running: if alive.is_empty() { 0 } else { fresh },
+                // Of what was not looked at, something may run.
+                running: fresh.max(usize::from(!complete)),
                 lost: false,
             };
         }

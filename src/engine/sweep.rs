@@ -81,14 +81,15 @@ pub(super) fn descendants(spared: &Spared<'_>) -> Swept {
         dying: HashSet::new(),
         killed: 0,
     };
-    if sweep.is_alone_in_namespace() {
-        everything_but_us();
-    }
+    let stopped = sweep.end_namespace();
     let ordinary = getpriority_process(None).unwrap_or_default();
     // Refused to an ordinary user.
     setpriority_process(None, PRIORITY).ok();
     let swept = sweep.until(deadline);
     setpriority_process(None, ordinary).ok();
+    if stopped {
+        everything_but_us(Signal::CONT);
+    }
     swept
 }
 
@@ -191,15 +192,27 @@ impl Sweep<'_> {
         children.iter().filter(not_killed).count()
     }
 
-    /// Whether every process that we could kill is one that is to go.
-    fn is_alone_in_namespace(&self) -> bool {
+    /// As process 1, kills all others at once if all are to go. Whether it had to stop them to find out, and
+    /// those that are spared still are.
+    fn end_namespace(&self) -> bool {
         if getpid() != Pid::INIT || !self.spared.children.is_empty() {
             return false;
         }
-        let all = process_table::read(&[]);
+        let mut table = process_table::read_table(&[]);
+        let stopped = !table.complete;
+        if stopped {
+            // Nothing new can be started by what is stopped, so now the table has an end.
+            everything_but_us(Signal::STOP);
+            table = process_table::read_table(&[]);
+        }
+        let all = table.processes;
         // Everybody else descends from us, but who came in from outside (`kubectl exec`): they have no parent here.
-        let came_in = |process: &&Process| process.parent.is_none() && process.pid != Pid::INIT;
-        self.spared.of(&all).is_empty() && !all.iter().any(|process| came_in(&process))
+        let came_in = |process: &Process| process.parent.is_none() && process.pid != Pid::INIT;
+        if table.complete && self.spared.of(&all).is_empty() && !all.iter().any(came_in) {
+            everything_but_us(Signal::KILL);
+            return false;
+        }
+        stopped
     }
 }
 
@@ -228,10 +241,10 @@ impl Spared<'_> {
     }
 }
 
-/// Every process of our namespace but us, at once: to a signal for all of them the kernel adds no new one.
-fn everything_but_us() {
+/// Sends `signal` to every process of our namespace but us, at once: while the kernel does so, no new one is made.
+fn everything_but_us(signal: Signal) {
     // The group of process 1, negated, is what stands for all.
-    kill_process_group(Pid::INIT, Signal::KILL).ok();
+    kill_process_group(Pid::INIT, signal).ok();
 }
 
 /// Our children that lost their parent, which come to our first thread, and those of the calling thread; dead
