@@ -1,7 +1,8 @@
 //! Moments on the wire.
 //!
 //! Owns the one way we write a moment down: RFC 3339, UTC, milliseconds. It does not read the clock
-//! for pure code; whoever acts calls [`Timestamp::now`] and passes the value on.
+//! for pure code; whoever acts calls [`Timestamp::now`] and passes the value on. (Own code, because jiff cannot hold
+//! the last two hours of the year 9999, which such a text may name.)
 
 use std::fmt;
 use std::time::{Duration, SystemTime};

@@ -55,7 +55,7 @@ fn ended(outcome: Result<(), String>) -> ExitCode {
 }
 
 fn serve(config: Config, oom_score: Option<OomScore>, hardened: std::io::Result<()>) -> ExitCode {
-    let log = match telemetry::init(&config) {
+    let log = match telemetry::init(config.log()) {
         Ok(log) => log,
         Err(error) => return fail(&error, 1),
     };

@@ -2,7 +2,8 @@
 //!
 //! Nobody who logs waits for stderr: whoever reads it may have stopped, and a full pipe would then
 //! hold every request and the end of the program. Lines go through a bounded queue to one thread;
-//! what does not fit is dropped and counted, and the log says so once it is read again.
+//! what does not fit is dropped and counted, and the log says so once it is read again. (The writer of
+//! tracing-appender counts what it drops but does not say so, and holds the end of the program for a second.)
 //!
 //! The rules of what is logged where are in `docs/LOGGING.md`.
 
@@ -34,7 +35,7 @@ pub(crate) enum Format {
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Logs")]
 #[group(skip)]
-pub(crate) struct Config {
+pub struct Config {
     /// What is logged, to stderr
     #[arg(long = "log-level", default_value = "info", value_parser = parse_filter)]
     pub(crate) filter: Targets,
@@ -170,8 +171,8 @@ fn write(mut sink: impl io::Write, items: &Receiver<Item>, dropped: &AtomicU64) 
 ///
 /// # Errors
 /// When one is installed already, or there is no thread for it.
-pub fn init(config: &crate::Config) -> Result<Log, InitError> {
-    let Config { filter, format } = &config.log;
+pub fn init(config: &Config) -> Result<Log, InitError> {
+    let Config { filter, format } = config;
     let terminal = io::stderr().is_terminal();
     let json = match format {
         Format::Auto => !terminal,

@@ -31,6 +31,14 @@ where
     deserializer.deserialize_any(Object(PhantomData))
 }
 
+/// A text. With `#[serde(default)]` the field may be left out; null is still no text.
+pub(super) fn text_if_given<'de, D>(deserializer: D) -> Result<Option<String>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    String::deserialize(deserializer).map(Some)
+}
+
 /// A whole number or null. JSON has one kind of number, and encoders that keep numbers as floating point
 /// write `4096.0`. What is too large for the type becomes its largest value, and is refused by its range.
 pub(super) fn whole_number<'de, D>(deserializer: D) -> Result<Option<i64>, D::Error>

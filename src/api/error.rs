@@ -22,6 +22,7 @@ use crate::session::{ArchiveError, CreateError};
 
 /// The kinds of error, part of the contract: `code` in every body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[cfg_attr(test, derive(strum::VariantArray))]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum ErrorCode {
     InvalidRequest,
@@ -84,28 +85,6 @@ pub(super) struct Envelope<'a> {
 // === impl ErrorCode ===
 
 impl ErrorCode {
-    #[cfg(test)]
-    pub(crate) const ALL: &'static [Self] = &[
-        Self::InvalidRequest,
-        Self::Unauthorized,
-        Self::ForeignOrigin,
-        Self::AgentProcess,
-        Self::NotFound,
-        Self::MethodNotAllowed,
-        Self::Conflict,
-        Self::Gone,
-        Self::PayloadTooLarge,
-        Self::UnknownHost,
-        Self::IdempotencyMismatch,
-        Self::TooManyStreams,
-        Self::TooManySessions,
-        Self::EngineUnavailable,
-        Self::WorkspaceUnavailable,
-        Self::JournalUnavailable,
-        Self::ShuttingDown,
-        Self::Internal,
-    ];
-
     pub(super) const fn status(self) -> StatusCode {
         match self {
             Self::InvalidRequest => StatusCode::BAD_REQUEST,
@@ -414,7 +393,7 @@ mod tests {
 
     #[test]
     fn every_code_has_its_status() {
-        let table: Vec<String> = ErrorCode::ALL
+        let table: Vec<String> = <ErrorCode as strum::VariantArray>::VARIANTS
             .iter()
             .map(|code| {
                 format!(

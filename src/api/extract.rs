@@ -23,7 +23,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalJ
         if request.body().is_end_stream() {
             return Ok(Self(T::default()));
         }
-        let Whole(body) = Whole::from_request(request, state).await?;
+        let BodyBytes(body) = BodyBytes::from_request(request, state).await?;
         if body.trim_ascii().is_empty() {
             return Ok(Self(T::default()));
         }
@@ -36,9 +36,9 @@ const BODY_DEADLINE: Duration = Duration::from_secs(30);
 
 /// A whole body, bounded in bytes (by the router) and in time.
 #[derive(Debug)]
-pub(super) struct Whole(pub(super) Bytes);
+pub(super) struct BodyBytes(pub(super) Bytes);
 
-impl<S: Send + Sync> FromRequest<S> for Whole {
+impl<S: Send + Sync> FromRequest<S> for BodyBytes {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
@@ -140,7 +140,7 @@ mod tests {
         let endless = futures_util::stream::pending::<Result<Bytes, std::io::Error>>();
         let request = Request::new(Body::from_stream(endless));
         let start = tokio::time::Instant::now();
-        let error = Whole::from_request(request, &()).await.unwrap_err();
+        let error = BodyBytes::from_request(request, &()).await.unwrap_err();
         assert_eq!(start.elapsed(), BODY_DEADLINE);
         assert!(format!("{error:?}").contains("the body did not arrive within 30 s"));
     }

@@ -1,5 +1,7 @@
 //! `GET /metrics`: figures for Prometheus, in its text format 0.0.4, written by hand.
 //!
+//! (prometheus-client writes `OpenMetrics` only, under other names for counters.)
+//!
 //! Each module's figures are one function here. A figure that is not known is left out, and never said to
 //! be nought. Read from memory and from this process's own `/proc` entries: a scrape waits for nobody.
 

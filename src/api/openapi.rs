@@ -6,8 +6,9 @@ mod events;
 
 pub(super) use self::events::StreamEvent;
 
-use std::sync::LazyLock;
+use std::sync::OnceLock;
 
+use axum::Extension;
 use axum::body::Bytes;
 use axum::http::HeaderName;
 use axum::http::header::CONTENT_TYPE;
@@ -15,9 +16,8 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use super::error::{Envelope, error_responses};
-use super::router;
 
-/// What is said of the API as a whole. The routes come from [`router::description`].
+/// What is said of the API as a whole. The routes come from the router, as a [`Description`].
 #[derive(OpenApi)]
 #[openapi(
     info(title = "opencode-sidecar", description = "API_CONTRACT.md has the words to it."),
@@ -31,12 +31,9 @@ struct Document;
 /// How the shared secret is sent.
 struct Bearer;
 
-static TEXT: LazyLock<String> = LazyLock::new(|| {
-    let mut document = Document::openapi();
-    document.merge(router::description());
-    // Maps with string keys always become JSON.
-    serde_json::to_string(&document).unwrap_or_default()
-});
+/// Describes all routes. The router hands it to the handler below, which is one of those routes itself.
+#[derive(Clone, Copy)]
+pub(super) struct Description(pub(super) fn() -> utoipa::openapi::OpenApi);
 
 error_responses!(DocumentErrors:);
 
@@ -47,10 +44,19 @@ error_responses!(DocumentErrors:);
     operation_id = "openapi",
     responses((status = 200, description = "this document", body = Object), DocumentErrors)
 )]
-pub(super) async fn document() -> ([(HeaderName, &'static str); 1], Bytes) {
+pub(super) async fn document(
+    Extension(Description(routes)): Extension<Description>,
+) -> ([(HeaderName, &'static str); 1], Bytes) {
+    static TEXT: OnceLock<String> = OnceLock::new();
+    let text = TEXT.get_or_init(|| {
+        let mut document = Document::openapi();
+        document.merge(routes());
+        // Maps with string keys always become JSON.
+        serde_json::to_string(&document).unwrap_or_default()
+    });
     (
         [(CONTENT_TYPE, "application/json")],
-        Bytes::from_static(TEXT.as_bytes()),
+        Bytes::from_static(text.as_bytes()),
     )
 }
 

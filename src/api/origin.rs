@@ -21,18 +21,9 @@ use axum::response::{IntoResponse as _, Response};
 use reqwest::Url;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
-use super::State;
 use super::error::ApiError;
 use super::middleware::REQUEST_ID;
-
-/// Which pages and which names are accepted beyond the rules.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct WebRules {
-    /// `CORS_ALLOW_ORIGINS`, as browsers write origins.
-    pub(crate) allow_origins: Vec<String>,
-    /// `ALLOWED_HOSTS`, in lower case.
-    pub(crate) allowed_hosts: Vec<String>,
-}
+use super::state::{State, WebRules};
 
 /// What a browser says about the page that asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

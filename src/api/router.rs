@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::http::header::AUTHORIZATION;
 use axum::middleware::{from_fn, from_fn_with_state};
+use axum::{Extension, Router};
 use tower::util::option_layer;
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -57,6 +59,7 @@ pub(super) fn router(state: Arc<State>) -> Router {
     let working = Router::from(working())
         // What does not exist is guarded too: without a token nobody learns which routes there are.
         .fallback(middleware::no_route)
+        .layer(Extension(openapi::Description(description)))
         .method_not_allowed_fallback(middleware::no_method)
         .layer(from_fn_with_state(state.clone(), middleware::authenticate))
         // Before the token is asked for: a preflight has none.
@@ -73,7 +76,7 @@ pub(super) fn router(state: Arc<State>) -> Router {
 }
 
 /// All routes as the handlers describe them.
-pub(super) fn description() -> utoipa::openapi::OpenApi {
+fn description() -> utoipa::openapi::OpenApi {
     let routes = open().merge(operating()).merge(working());
     routes.into_openapi()
 }
@@ -81,6 +84,8 @@ pub(super) fn description() -> utoipa::openapi::OpenApi {
 /// What no request and no answer gets past.
 fn outermost<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
     router
+        // No log line that prints headers shows this one.
+        .layer(SetSensitiveRequestHeadersLayer::new([AUTHORIZATION]))
         // Inside `identify`, so that a panic has a body and a log line like any error.
         .layer(CatchPanicLayer::custom(middleware::panicked))
         .layer(from_fn(middleware::identify))

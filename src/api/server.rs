@@ -42,7 +42,7 @@ const RESERVE: usize = 32;
 const PROBE_LIMIT: Duration = Duration::from_secs(1);
 
 /// Between two log lines about the same trouble.
-const COMPLAINT_PAUSE: Duration = Duration::from_secs(10);
+const LOG_PAUSE: Duration = Duration::from_secs(10);
 
 /// How long a request head may take. It also ends idle connections, so it is longer than the 90 s
 /// after which Go's client drops one itself: whoever closes first spares the other a failed POST.
@@ -109,7 +109,7 @@ impl Bound {
         let router = router::router(state.clone());
         let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let reserve = Arc::new(Semaphore::new(RESERVE));
-        let (mut refused, mut failed) = (Complaint::default(), Complaint::default());
+        let (mut refused, mut failed) = (LogThrottle::default(), LogThrottle::default());
         while let Some(accepted) = stop.run_until_cancelled(self.listener.accept()).await {
             let stream = match accepted {
                 Ok((stream, _)) => stream,
@@ -133,7 +133,7 @@ impl Bound {
             let Ok(permit) = place.or_else(|_| reserve.clone().try_acquire_owned()) else {
                 continue;
             };
-            let service = Edge {
+            let service = ConnectionService {
                 router: router.clone(),
                 state: state.clone(),
                 caller: Arc::new(Caller::of(&stream)),
@@ -152,7 +152,12 @@ impl Bound {
     }
 }
 
-async fn connection(stream: TcpStream, service: Edge, stop: CancellationToken, only_probes: bool) {
+async fn connection(
+    stream: TcpStream,
+    service: ConnectionService,
+    stop: CancellationToken,
+    only_probes: bool,
+) {
     if only_probes && !protocol::is_probe(&stream, PROBE_LIMIT).await {
         return;
     }
@@ -204,18 +209,18 @@ async fn connection(stream: TcpStream, service: Edge, stop: CancellationToken, o
 
 /// Trouble that comes in floods: said at once, and then with its count now and then.
 #[derive(Default)]
-struct Complaint {
+struct LogThrottle {
     said: Option<Instant>,
     times: u64,
 }
 
-// === impl Complaint ===
+// === impl LogThrottle ===
 
-impl Complaint {
+impl LogThrottle {
     /// How often it happened since it was last said, if it is to be said now.
     fn due(&mut self, now: Instant) -> Option<u64> {
         self.times += 1;
-        let recent = |said: Instant| now.saturating_duration_since(said) < COMPLAINT_PAUSE;
+        let recent = |said: Instant| now.saturating_duration_since(said) < LOG_PAUSE;
         if self.said.is_some_and(recent) {
             return None;
         }
@@ -256,15 +261,15 @@ fn no_ipv6(error: &io::Error) -> bool {
 /// Probes are answered here, before routing, logging and authentication: they must be quick while
 /// everything else is busy. All other requests, and other methods on these paths, go to the router.
 #[derive(Clone, Debug)]
-struct Edge {
+struct ConnectionService {
     state: Arc<State>,
     router: Router,
     caller: Arc<Caller>,
 }
 
-// === impl Edge ===
+// === impl ConnectionService ===
 
-impl hyper::service::Service<Request<Incoming>> for Edge {
+impl hyper::service::Service<Request<Incoming>> for ConnectionService {
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = Either<Ready<Result<Self::Response, Infallible>>, RouteFuture<Infallible>>;
@@ -289,12 +294,12 @@ mod tests {
 
     #[test]
     fn a_flood_of_trouble_is_said_once_and_then_counted() {
-        let (start, mut complaint) = (Instant::now(), Complaint::default());
+        let (start, mut complaint) = (Instant::now(), LogThrottle::default());
         assert_eq!(complaint.due(start), Some(1));
         for _ in 0..5 {
             assert_eq!(complaint.due(start), None);
         }
-        assert_eq!(complaint.due(start + COMPLAINT_PAUSE), Some(6));
+        assert_eq!(complaint.due(start + LOG_PAUSE), Some(6));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use axum::response::{IntoResponse as _, Response};
 
 use super::Shared;
 use super::error::{ApiError, ErrorCode, error_responses};
-use super::extract::{Id, Whole};
+use super::extract::{BodyBytes, Id};
 use super::openapi::StreamEvent;
 use super::stream::{StreamRequest, stream};
 use crate::session::{Found, Session};
@@ -88,7 +88,7 @@ error_responses!(SessionErrors: InvalidRequest, NotFound, Gone, JournalUnavailab
 pub(super) async fn create(
     State(state): Shared,
     headers: HeaderMap,
-    Whole(body): Whole,
+    BodyBytes(body): BodyBytes,
 ) -> Result<Response, ApiError> {
     let request = request::check(&body, &headers, &state.rules)?;
     let (session, created) = state.registry.create(request).await?;
@@ -164,7 +164,7 @@ pub(super) async fn follow(
 pub(super) async fn resume(
     State(state): Shared,
     Id(id): Id,
-    Whole(body): Whole,
+    BodyBytes(body): BodyBytes,
 ) -> Result<Json<ResumedResponse>, ApiError> {
     // A mistake in the body is told whether or not the session exists.
     let request = request::check_resume(&id, &body, &state.rules)?;

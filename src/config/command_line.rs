@@ -8,10 +8,11 @@ use std::time::Duration;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgMatches, Args as _, FromArgMatches as _};
 
+use super::checked::Config;
 use super::environment::Environment;
+use super::error::ConfigError;
 use super::secrets::{self, SharedSecrets};
 use super::settings::{Address, DrainTimeout, SecretFile, Settings};
-use super::{Config, ConfigError};
 use crate::secret::Secret;
 
 /// What the program was asked to do.
@@ -130,7 +131,8 @@ fn command(matches: &ArgMatches, environment: &Environment) -> Read {
             }))
         }
         _ => {
-            let config = Config::new(Settings::from_arg_matches(matches)?, environment);
+            let names = settings().into_iter().map(|(name, _)| name).collect();
+            let config = Config::new(Settings::from_arg_matches(matches)?, environment, names);
             Ok(config.map(|config| Command::Serve(Box::new(config))))
         }
     }

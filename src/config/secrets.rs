@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use super::ConfigError;
 use super::environment::Environment;
+use super::error::ConfigError;
 use super::settings::SecretFile;
 use crate::secret::Secret;
 use crate::setting;

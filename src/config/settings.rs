@@ -9,8 +9,16 @@ use std::time::Duration;
 
 use reqwest::Url;
 
-use super::Announce;
 use crate::{driver, engine, gateway, journal, session, setting, telemetry};
+
+/// How the bound address is told on stdout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Announce {
+    /// Text on a terminal, else JSON.
+    Auto,
+    Text,
+    Json,
+}
 
 /// Words between commas. Under this name, because clap takes a plain `Vec` for a flag given many times.
 type List = Vec<String>;

@@ -227,7 +227,6 @@ fn every_mistake_is_named_by_its_field() {
         refused(&sidecar, &with(field, value), field, &reason);
     }
     for field in [
-        "session_id",
         "prompt",
         "model_config",
         "model_config.provider",

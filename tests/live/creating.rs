@@ -65,6 +65,30 @@ fn a_request_that_is_repeated_is_one_session() {
 }
 
 #[test]
+fn a_session_without_an_id_gets_a_uuid_and_only_one_if_it_is_repeated() {
+    let world = World::start();
+    world.script(
+        "unnamed",
+        ["One.", "Two."].map(|text| Turn::new().text(text)),
+    );
+    let mut body = world.body("unnamed");
+    body.as_object_mut().unwrap().remove("session_id");
+    let first = keyed(&world, "key-1", &body);
+    let id = first.json()["session_id"].as_str().unwrap().to_owned();
+    assert_eq!(uuid::Uuid::parse_str(&id).unwrap().get_version_num(), 4);
+    assert_eq!(
+        first.header("location"),
+        Some(format!("/sessions/{id}").as_str())
+    );
+    assert_eq!(keyed(&world, "key-1", &body).json(), first.json());
+    let other = world.post_session(&body).json();
+    assert_ne!(other["session_id"], id.as_str());
+    for id in [id.as_str(), other["session_id"].as_str().unwrap()] {
+        world.follow(id).assert_complete();
+    }
+}
+
+#[test]
 fn an_id_is_taken_and_the_limit_counts_from_the_moment_a_creation_begins() {
     let world = World::with(|options| options.env("MAX_CONCURRENT_SESSIONS", "1"));
     world.script("slow", [Turn::new().text("Nobody waited, and yet.")]);

@@ -31,8 +31,8 @@ pub(crate) fn heartbeat(passed: Option<EventId>) -> Bytes {
     })
 }
 
-/// When to come back, for a reader that is sent home.
-pub(crate) fn come_back(after: Duration) -> Bytes {
+/// When to reconnect, for a reader whose server is about to end.
+pub(crate) fn retry(after: Duration) -> Bytes {
     format!("retry: {}\n\n", after.as_millis()).into()
 }
 

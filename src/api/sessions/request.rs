@@ -6,9 +6,10 @@ use sha2::{Digest as _, Sha256};
 use utoipa::ToSchema;
 use utoipa::openapi::Schema;
 use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, SchemaType, Type};
+use uuid::Uuid;
 
 use crate::api::Rules;
-use crate::api::deserialize::{object, whole_number};
+use crate::api::deserialize::{object, text_if_given, whole_number};
 use crate::api::error::ApiError;
 use crate::api::extract::parse;
 use crate::id::is_id;
@@ -25,9 +26,10 @@ const MAX_IDEMPOTENCY_KEY: usize = 255;
 #[serde(expecting = "an object")]
 #[schema(as = CreateRequest)]
 pub(in crate::api) struct Body {
-    /// A UUID, or anything else that is harmless in a path.
-    #[schema(pattern = "^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$")]
-    session_id: String,
+    /// A UUID, or anything else that is harmless in a path. Absent: a UUID is made.
+    #[serde(default, deserialize_with = "text_if_given")]
+    #[schema(value_type = String, required = false, pattern = "^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$")]
+    session_id: Option<String>,
     /// At most `MAX_PROMPT_LENGTH` characters.
     #[schema(pattern = "\\S")]
     prompt: String,
@@ -118,7 +120,10 @@ fn tool_names() -> Schema {
 /// The request that a body and its headers make.
 pub(super) fn check(body: &[u8], headers: &HeaderMap, rules: &Rules) -> Result<Request, ApiError> {
     let parsed: Body = parse(body)?;
-    session_id(&parsed.session_id)?;
+    let id = parsed
+        .session_id
+        .unwrap_or_else(|| Uuid::new_v4().to_string());
+    session_id(&id)?;
     text("prompt", &parsed.prompt, rules.max_prompt)?;
     if parsed.prompt.trim().is_empty() {
         return Err(ApiError::invalid("prompt", "must not be empty"));
@@ -129,7 +134,7 @@ pub(super) fn check(body: &[u8], headers: &HeaderMap, rules: &Rules) -> Result<R
     }
     let tools = tools(parsed.model_config.enabled_tools.as_deref())?;
     Ok(Request {
-        id: parsed.session_id,
+        id,
         prompt: parsed.prompt,
         system_prompt,
         model: model(parsed.model_config, rules.demo)?,

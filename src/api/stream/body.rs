@@ -1,7 +1,8 @@
 //! The body of a stream: whatever lies in the log, in as few pieces as it lies there.
 //!
 //! The server polls the body only while the socket takes more, so a slow reader pulls slowly and holds
-//! nothing here but its place. There is no allocation per event: a piece is a slice of the log.
+//! nothing here but its place. There is no allocation per event: a piece is a slice of the log. (With async-stream
+//! each event would set a timer for the heartbeat, which costs more than the event does.)
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -18,18 +19,18 @@ use crate::session::limits::StreamPermit;
 use crate::session::log::{Cursor, End, Step};
 
 /// Silence after which a heartbeat is sent: half of what common proxies allow at the least.
-pub(super) const SILENCE: Duration = Duration::from_secs(15);
+pub(super) const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
 
 pub(super) struct SseBody {
     opening: Option<Bytes>,
     cursor: Cursor,
-    /// Whether the process leaves, and when the reader may come back then.
+    /// Whether the process is about to end, and how long the reader is to wait then before it reconnects.
     leaving: CancellationToken,
-    come_back: Duration,
+    retry: Duration,
     /// When the reader last got something.
-    spoke: Instant,
+    last_sent: Instant,
     /// Set again only when it fires, not with each event: moving a timer costs more than an event.
-    silence: Pin<Box<Sleep>>,
+    idle_timer: Pin<Box<Sleep>>,
     ended: bool,
     /// Held for its drop.
     _permit: StreamPermit,
@@ -42,16 +43,16 @@ impl SseBody {
         opening: Bytes,
         cursor: Cursor,
         permit: StreamPermit,
-        (leaving, come_back): (CancellationToken, Duration),
+        (leaving, retry): (CancellationToken, Duration),
     ) -> Self {
-        let spoke = Instant::now();
+        let last_sent = Instant::now();
         Self {
             opening: Some(opening),
             cursor,
             leaving,
-            come_back,
-            spoke,
-            silence: Box::pin(sleep_until(spoke + SILENCE)),
+            retry,
+            last_sent,
+            idle_timer: Box::pin(sleep_until(last_sent + HEARTBEAT_INTERVAL)),
             ended: false,
             _permit: permit,
         }
@@ -70,26 +71,26 @@ impl SseBody {
             Poll::Ready(Step::End(end)) => {
                 self.ended = true;
                 // Also after the last event of a turn: the shutdown may have ended it.
-                let sent_home = end == End::Closed || self.leaving.is_cancelled();
-                Poll::Ready(sent_home.then(|| sse::come_back(self.come_back)))
+                let leaves = end == End::Closed || self.leaving.is_cancelled();
+                Poll::Ready(leaves.then(|| sse::retry(self.retry)))
             }
             Poll::Pending => {
-                ready!(self.poll_silence(cx));
+                ready!(self.poll_idle(cx));
                 let passed = self.cursor.untold();
                 Poll::Ready(Some(sse::heartbeat(passed)))
             }
         }
     }
 
-    /// Ready once the reader has got nothing for [`SILENCE`].
-    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Ready once the reader has got nothing for [`HEARTBEAT_INTERVAL`].
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            ready!(self.silence.as_mut().poll(cx));
-            let until = self.spoke + SILENCE;
+            ready!(self.idle_timer.as_mut().poll(cx));
+            let until = self.last_sent + HEARTBEAT_INTERVAL;
             if until <= Instant::now() {
                 return Poll::Ready(());
             }
-            self.silence.as_mut().reset(until);
+            self.idle_timer.as_mut().reset(until);
         }
     }
 }
@@ -103,7 +104,7 @@ impl Body for SseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let bytes = ready!(self.poll_bytes(cx));
-        self.spoke = Instant::now();
+        self.last_sent = Instant::now();
         Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))))
     }
 }

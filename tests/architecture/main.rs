@@ -6,11 +6,14 @@
     reason = "a test fails by panicking"
 )]
 
+mod imports;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Room -> rooms it may enter. A room that is not listed may not exist.
+/// A module and the modules it may import. A module that is not listed may not exist.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("backoff", &[]),
     ("clock", &[]),
@@ -204,6 +207,10 @@ fn nothing_lies_about_at_the_top() {
 /// A file past this is asked to explain itself; tests beside the code do not count.
 const MAX_LINES: usize = 400;
 
+fn source() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
 fn sources() -> Vec<PathBuf> {
     fn walk(dir: &Path, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(dir).unwrap() {
@@ -216,10 +223,7 @@ fn sources() -> Vec<PathBuf> {
         }
     }
     let mut found = Vec::new();
-    walk(
-        &Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
-        &mut found,
-    );
+    walk(&source(), &mut found);
     found
 }
 
@@ -239,93 +243,87 @@ fn shipped(path: &Path) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// `src/engine/child.rs` -> `engine`.
-fn room(path: &Path) -> String {
-    let relative = path
-        .strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src"))
-        .unwrap();
-    let first = relative
-        .components()
-        .next()
-        .unwrap()
-        .as_os_str()
-        .to_string_lossy()
-        .into_owned();
+/// `engine/child.rs` belongs to the module `engine`.
+fn module(relative: &Path) -> String {
+    let first = relative.iter().next().unwrap().to_str().unwrap();
     first.trim_end_matches(".rs").to_owned()
 }
 
-/// Every room named after `crate::`, alone or in a list.
-fn imports(text: &str) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    for (at, _) in text.match_indices("crate::") {
-        let rest = &text[at + "crate::".len()..];
-        let names = match rest.strip_prefix('{') {
-            Some(list) => list[..list.find('}').unwrap()].to_owned(),
-            None => rest[..rest
-                .find(|c: char| !c.is_alphanumeric() && c != '_')
-                .unwrap_or(rest.len())]
-                .to_owned(),
-        };
-        let rooms = names
-            .split(',')
-            .map(|name| name.trim().split("::").next().unwrap().to_owned());
-        found.extend(rooms.filter(|name| name.starts_with(|c: char| c.is_ascii_lowercase())));
-        // `crate::Config` and the like are re-exports of a room.
-        if names.starts_with("Config") {
-            found.insert("config".to_owned());
-        }
+/// Which top module uses items of which other.
+fn between_modules(
+    files: &BTreeMap<PathBuf, BTreeSet<PathBuf>>,
+) -> BTreeMap<String, BTreeSet<String>> {
+    let mut modules: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (file, used) in files {
+        let name = module(file);
+        let others = used
+            .iter()
+            .map(|file| module(file))
+            .filter(|other| *other != name);
+        modules.entry(name.clone()).or_default().extend(others);
     }
-    found
+    // The crate's root and the program name everything.
+    modules.retain(|name, _| name != "main" && name != "lib");
+    modules
 }
 
 #[test]
-fn imports_run_one_way() {
-    let allowed: BTreeMap<&str, &[&str]> = MAY_IMPORT.iter().copied().collect();
+fn modules_import_what_the_table_allows_and_nothing_else() {
+    let imports = between_modules(&imports::graph(&source()));
+    let allowed: BTreeMap<String, BTreeSet<String>> = MAY_IMPORT
+        .iter()
+        .map(|(name, others)| {
+            (
+                (*name).to_owned(),
+                others.iter().map(|&other| other.to_owned()).collect(),
+            )
+        })
+        .collect();
     let mut faults = Vec::new();
-    for path in sources() {
-        let room = room(&path);
-        // `bench` and `live` are doors for measuring and testing.
-        if matches!(room.as_str(), "main" | "lib" | "bench" | "live") {
-            continue;
-        }
-        let Some(allowed) = allowed.get(room.as_str()) else {
+    for name in imports
+        .keys()
+        .chain(allowed.keys())
+        .collect::<BTreeSet<_>>()
+    {
+        let (Some(imports), Some(allowed)) = (imports.get(name), allowed.get(name)) else {
             faults.push(format!(
-                "{}: the room `{room}` is not in the table",
-                path.display()
+                "`{name}` is a module without a line in the table, or a line without a module"
             ));
             continue;
         };
-        for import in imports(&shipped(&path)) {
-            if import != room && !allowed.contains(&import.as_str()) {
-                faults.push(format!(
-                    "{}: `{room}` may not import `{import}`",
-                    path.display()
-                ));
-            }
+        for other in imports.difference(allowed) {
+            faults.push(format!("`{name}` may not import `{other}`"));
+        }
+        for other in allowed.difference(imports) {
+            faults.push(format!(
+                "`{name}` does not import `{other}` any more: take it out of the table"
+            ));
         }
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
+    assert_eq!(
+        imports::cycles(&allowed),
+        Vec::<Vec<String>>::new(),
+        "modules that import each other"
+    );
 }
 
 #[test]
-fn the_table_names_only_rooms_that_exist_and_no_import_that_is_gone() {
-    let mut used: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for path in sources() {
-        used.entry(room(&path))
-            .or_default()
-            .extend(imports(&shipped(&path)));
-    }
-    for (room, allowed) in MAY_IMPORT {
-        let used = used
-            .get(*room)
-            .unwrap_or_else(|| panic!("the room `{room}` does not exist"));
-        for import in *allowed {
-            assert!(
-                used.contains(*import),
-                "`{room}` does not import `{import}` any more: take it out of the table"
-            );
+fn files_form_no_cycle() {
+    let files = imports::graph(&source());
+    let cycles = imports::cycles(&files);
+    let mut faults = String::new();
+    for cycle in &cycles {
+        faults += "\nThese files use items of each other:\n";
+        for file in cycle {
+            let used: Vec<_> = files[file]
+                .iter()
+                .filter(|used| cycle.contains(used))
+                .collect();
+            writeln!(faults, "  {} uses {used:?}", file.display()).unwrap();
         }
     }
+    assert!(cycles.is_empty(), "{faults}");
 }
 
 #[test]
@@ -347,8 +345,8 @@ fn no_file_is_too_long_and_no_module_is_called_mod() {
 
 /// The environment is read in `config`, and status codes are chosen in `api`.
 #[test]
-fn what_belongs_to_one_room_is_not_done_in_another() {
-    let one_room: [(&str, &[&str]); 3] = [
+fn what_belongs_to_one_module_is_not_done_in_another() {
+    let owned: [(&str, &[&str]); 3] = [
         ("std::env::var", &["config"]),
         // The gateway speaks HTTP of its own.
         ("StatusCode", &["api", "bench", "gateway"]),
@@ -365,9 +363,10 @@ fn what_belongs_to_one_room_is_not_done_in_another() {
         ),
     ];
     for path in sources() {
-        let (room, text) = (room(&path), shipped(&path));
-        for (words, owners) in one_room {
-            let theirs = owners.contains(&room.as_str()) || !text.contains(words);
+        let name = module(path.strip_prefix(source()).unwrap());
+        let text = shipped(&path);
+        for (words, owners) in owned {
+            let theirs = owners.contains(&name.as_str()) || !text.contains(words);
             assert!(theirs, "{}: {words} belongs to {owners:?}", path.display());
         }
     }

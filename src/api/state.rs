@@ -1,0 +1,46 @@
+//! What handlers share, and the rules that requests are held to.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::SharedSecrets;
+use crate::session::Registry;
+use crate::shutdown::Shutdown;
+use crate::{engine, socket_owner, workspace};
+
+/// What handlers share. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct State {
+    pub(crate) engine: engine::Handle,
+    pub(crate) workspace: workspace::Watch,
+    pub(crate) secrets: SharedSecrets,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) registry: Registry,
+    pub(crate) rules: Rules,
+    pub(crate) web: WebRules,
+    pub(crate) socket_owners: socket_owner::Finder,
+}
+
+/// What requests are held to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    pub(crate) max_body_bytes: usize,
+    /// In characters.
+    pub(crate) max_prompt: usize,
+    /// Whether the provider `demo` may be used.
+    pub(crate) demo: bool,
+    /// Longest a drain may take.
+    pub(crate) drain_timeout: Duration,
+}
+
+/// Which pages and which names are accepted beyond the rules.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct WebRules {
+    /// `CORS_ALLOW_ORIGINS`, as browsers write origins.
+    pub(crate) allow_origins: Vec<String>,
+    /// `ALLOWED_HOSTS`, in lower case.
+    pub(crate) allowed_hosts: Vec<String>,
+}
+
+/// How a handler takes the state.
+pub(super) type Shared = axum::extract::State<Arc<State>>;
