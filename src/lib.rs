@@ -11,7 +11,7 @@
 //! - `opencode`: OpenCode's HTTP API and files.
 //! - `workspace`: whether the agent's directory can be used.
 //!
-//! Imports run one way; `tests/architecture.rs` holds it.
+//! Imports run one way; `tests/architecture` checks it.
 
 mod api;
 mod app;
