@@ -15,7 +15,7 @@ pub(crate) use encode::Encoded;
 
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use strum::IntoStaticStr;
 use utoipa::ToSchema;
@@ -290,13 +290,26 @@ pub(crate) struct Complete {
 }
 
 /// What the turn cost, subagents included.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, ToSchema)]
+// The journal of a version before this one has the names in the aliases.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
 pub(crate) struct Usage {
+    #[serde(alias = "input")]
+    #[schema(required)]
     pub(crate) input_tokens: u64,
+    #[serde(alias = "output")]
+    #[schema(required)]
     pub(crate) output_tokens: u64,
+    #[serde(alias = "reasoning")]
+    #[schema(required)]
     pub(crate) reasoning_tokens: u64,
+    #[serde(alias = "cache_read")]
+    #[schema(required)]
     pub(crate) cache_read_tokens: u64,
+    #[serde(alias = "cache_write")]
+    #[schema(required)]
     pub(crate) cache_write_tokens: u64,
+    #[schema(required)]
     pub(crate) cost: f64,
 }
 

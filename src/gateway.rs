@@ -47,6 +47,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::model::Budget;
 use crate::secret::Secret;
 use crate::setting;
 use crate::socket_owner::Finder;
@@ -55,7 +56,7 @@ use request_body::BodyReader;
 pub(crate) use class::CLASSES;
 #[cfg(test)]
 pub(crate) use error::stop_code;
-pub(crate) use meter::{Budget, LastError, Spent, Stop, Usage, Wait};
+pub(crate) use meter::{LastError, Stop, Wait};
 pub(crate) use sentence::PROVIDER_AT;
 pub(crate) use table::{Grant, Route};
 pub(crate) use upstream::{ProxySettings, UpstreamError};

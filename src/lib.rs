@@ -33,6 +33,7 @@ mod journal;
 #[cfg(test)]
 mod live;
 mod loopback;
+mod model;
 mod opencode;
 mod outgoing;
 mod process;

@@ -11,7 +11,8 @@ use futures_util::future::join3;
 use serde_json::{Value, json};
 
 use crate::gateway::llm::{Kind, Llm, Recorded, Scope, Turn};
-use crate::gateway::{Budget, Config, Grant, ProxySettings, Route, Spent, Stop};
+use crate::gateway::{Config, Grant, ProxySettings, Route, Stop};
+use crate::model::{Budget, ModelCalls, ModelSpec};
 use crate::provider::{Dialect, Upstream};
 use crate::secret::Secret;
 pub(crate) use child::Child;
@@ -64,18 +65,20 @@ impl Plan {
         let upstream = Upstream::resolve(provider, Some(base), true, true).unwrap();
         Route {
             session: session.to_owned(),
-            upstream: upstream.speaking(self.dialect),
-            model: self.model.to_owned(),
-            model_version: None,
-            key: Some(Secret::new(self.key)),
-            temperature: Some(self.temperature),
-            max_tokens: Some(self.max_tokens),
-            context_window: None,
+            model: ModelSpec {
+                upstream: upstream.speaking(self.dialect),
+                name: self.model.to_owned(),
+                version: None,
+                key: Some(Secret::new(self.key)),
+                temperature: Some(self.temperature),
+                max_tokens: Some(self.max_tokens),
+                context_window: None,
+                budget: Budget::default(),
+            },
             enabled_tools: self
                 .tools
                 .map(|tools| tools.iter().map(|tool| (*tool).to_owned()).collect()),
-            budget: Budget::default(),
-            spent: Spent::default(),
+            spent: ModelCalls::default(),
         }
     }
 }
@@ -167,7 +170,7 @@ async fn three_sessions_at_once_call_with_their_own_values() {
         (ga.usage().calls, gb.usage().calls, gc.usage().calls),
         (4, 2, 3)
     );
-    assert_eq!(ga.usage().tokens.total(), 480);
+    assert_eq!(ga.usage().total_tokens, 480);
 
     let calls = llm.requests();
     assert!(
@@ -287,11 +290,9 @@ async fn play_the_demo(child: &Child) {
     let session = child.create_session(None).await;
     let upstream = Upstream::resolve("demo", None, false, true).unwrap();
     let route = plan(Dialect::Chat).route(&session, "http://x.test/v1");
-    let grant = child.gateway.register(Route {
-        upstream,
-        key: None,
-        ..route
-    });
+    let mut route = route;
+    (route.model.upstream, route.model.key) = (upstream, None);
+    let grant = child.gateway.register(route);
     let answer = child.prompt(&session, &grant, "show me").await;
     assert!(
         last_text(&answer).starts_with("That was the demo."),
@@ -330,10 +331,9 @@ async fn refuse(child: &Child, llm: &Llm, dialect: Dialect) {
         max_calls: Some(1),
         max_total_tokens: None,
     };
-    let grant = child.gateway.register(Route {
-        budget,
-        ..plan.route(&session, &llm.base())
-    });
+    let mut route = plan.route(&session, &llm.base());
+    route.model.budget = budget;
+    let grant = child.gateway.register(route);
     let of_this_key = || {
         llm.requests()
             .iter()

@@ -17,15 +17,14 @@ mod turn_handle;
 
 use std::time::Duration;
 
-pub(crate) use self::record::{Calls, Command, Earlier, Problem, Session, Status};
+pub(crate) use self::record::{Command, Problem, Session, Status};
 pub(crate) use self::registry::{
     Adoption, ArchiveError, Found, OrphanSession, Receivers, Registry, Report,
 };
 pub(crate) use self::turn_handle::{Created, Interrupted, Turn, TurnHandle, TurnKind};
 
 pub(crate) use crate::journal::{Figures, Health};
-use crate::provider::Upstream;
-use crate::secret::Secret;
+use crate::model::ModelSpec;
 use crate::setting;
 use crate::tool::Tools;
 
@@ -53,24 +52,10 @@ pub(crate) struct Request {
     pub(crate) id: String,
     pub(crate) prompt: String,
     pub(crate) system_prompt: Option<String>,
-    pub(crate) model: Model,
+    pub(crate) model: ModelSpec,
     /// `None`: every tool.
     pub(crate) tools: Option<Tools>,
     pub(crate) idempotency: Option<Idempotency>,
-}
-
-/// The model of a session, and what it may spend.
-#[derive(Clone, Debug)]
-pub(crate) struct Model {
-    pub(crate) upstream: Upstream,
-    pub(crate) name: String,
-    pub(crate) version: Option<String>,
-    pub(crate) key: Option<Secret>,
-    pub(crate) temperature: Option<f64>,
-    pub(crate) max_tokens: Option<u32>,
-    pub(crate) context_window: Option<u32>,
-    pub(crate) max_total_tokens: Option<u64>,
-    pub(crate) max_calls: Option<u64>,
 }
 
 /// A key by which the same request is known again.

@@ -7,7 +7,8 @@ use std::time::Duration;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use crate::gateway::{Bound, Budget, Config, Grant, ProxySettings, Route, Spent};
+use crate::gateway::{Bound, Config, Grant, ProxySettings, Route};
+use crate::model::{Budget, ModelCalls, ModelSpec};
 use crate::provider::Upstream;
 use crate::secret::Secret;
 use crate::socket_owner::Finder;
@@ -54,16 +55,18 @@ impl Gateway {
             Upstream::resolve("custom", Some(base), true, false).map_err(io::Error::other)?;
         let grant = handle.register(Route {
             session: SESSION.to_owned(),
-            upstream,
-            model: "real-model".to_owned(),
-            model_version: None,
-            key: Some(Secret::new("KEY-A")),
-            temperature: Some(0.5),
-            max_tokens: Some(500),
-            context_window: None,
+            model: ModelSpec {
+                upstream,
+                name: "real-model".to_owned(),
+                version: None,
+                key: Some(Secret::new("KEY-A")),
+                temperature: Some(0.5),
+                max_tokens: Some(500),
+                context_window: None,
+                budget: Budget::default(),
+            },
             enabled_tools: None,
-            budget: Budget::default(),
-            spent: Spent::default(),
+            spent: ModelCalls::default(),
         });
         let serving = CancellationToken::new();
         let tracker = TaskTracker::new();

@@ -56,15 +56,9 @@ const AT_ONCE: usize = 512;
 /// How often a silent turn is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Drives one turn from its beginning to its end: the first one of a session, or another one of the
-/// session that OpenCode has as `remote_id`.
-pub(super) async fn run(
-    request: Request,
-    remote_id: Option<String>,
-    mut turn_handle: TurnHandle,
-    context: Context,
-) {
-    let opened = match begin(request, remote_id, &mut turn_handle, &context).await {
+/// Drives one turn from its beginning to its end.
+pub(super) async fn run(request: Request, mut turn_handle: TurnHandle, context: Context) {
+    let opened = match begin(request, &mut turn_handle, &context).await {
         Ok(opened) => opened,
         Err(unwanted) => return unwanted.refuse(turn_handle, &context).await,
     };

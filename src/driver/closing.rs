@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use super::translate::{Batch, End};
 use crate::event::{Body, Failure, FailureCode};
-use crate::gateway::{self, Grant, Spent, Stop};
-use crate::session::{Calls, Earlier};
+use crate::gateway::{Grant, Stop};
 
 /// The disk may take this long to say which files are there.
 const DISK: Duration = Duration::from_secs(1);
@@ -86,9 +85,8 @@ fn failed(code: FailureCode, error: String, resumable: bool) -> End {
 
 /// The gateway knows better than OpenCode why the model was not called again, and whether it had ended.
 pub(super) fn refine(end: End, grant: Option<&Grant>) -> End {
-    let (stop, usage) = (grant.and_then(Grant::stopped), grant.map(Grant::usage));
-    match (end, stop) {
-        (End::Complete { .. }, _) if usage.is_some_and(|usage| usage.unended) => End::Complete {
+    match (end, grant.and_then(Grant::stopped)) {
+        (End::Complete { .. }, _) if grant.is_some_and(Grant::unended) => End::Complete {
             finish_reason: Some(UNENDED.to_owned()),
         },
         (End::Failed(failure), Some(stop)) => {
@@ -129,26 +127,5 @@ pub(super) async fn note_deleted(batch: &mut Batch) {
         if let Ok(Ok(gone)) = tokio::time::timeout(DISK, look).await {
             complete.files_deleted = gone;
         }
-    }
-}
-
-/// What earlier turns have spent, for the gateway.
-pub(super) fn spent(earlier: &Earlier) -> Spent {
-    Spent {
-        calls: earlier.calls.made,
-        total_tokens: earlier.calls.total_tokens,
-    }
-}
-
-/// What the gateway counted, for the session's status.
-pub(super) fn calls(usage: &gateway::Usage) -> Calls {
-    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    Calls {
-        made: usage.calls,
-        retried: usage.retries,
-        total_tokens: usage.tokens.total(),
-        first_byte_ms: usage.first_byte_last.map(millis),
-        duration_ms: millis(usage.duration_total),
-        last_error: usage.last_error.as_ref().map(|error| error.message.clone()),
     }
 }

@@ -68,16 +68,8 @@ async fn take_turns(mut turns_rx: mpsc::Receiver<Turn>, context: Context, tracke
     let stop = context.shutdown.gone.clone();
     while let Some(Some(turn)) = stop.run_until_cancelled(turns_rx.recv()).await {
         match turn.kind {
-            TurnKind::Begin(request) => {
-                tracker.spawn(actor::run(request, None, turn.turn_handle, context.clone()));
-            }
-            TurnKind::Resume { request, remote_id } => {
-                tracker.spawn(actor::run(
-                    request,
-                    Some(remote_id),
-                    turn.turn_handle,
-                    context.clone(),
-                ));
+            TurnKind::Prompt(request) => {
+                tracker.spawn(actor::run(*request, turn.turn_handle, context.clone()));
             }
             TurnKind::Recover(interrupted) => {
                 tracker.spawn(recovery::run(

@@ -13,7 +13,8 @@ use super::prompt::{PromptText, RESUME};
 use super::resync;
 use crate::clock::Timestamp;
 use crate::engine::Busy;
-use crate::gateway::{self, Grant, Route, Spent};
+use crate::gateway::{Grant, Route};
+use crate::model::ModelCalls;
 use crate::opencode::{CallError, NewSession, Rule};
 use crate::session::{CreateError, Request};
 use crate::tool::Tools;
@@ -50,7 +51,7 @@ pub(super) struct Opened {
 pub(super) struct Earlier {
     /// OpenCode's id of it, perhaps from an earlier life of this sidecar. `None`: it is new.
     pub(super) remote_id: Option<String>,
-    pub(super) spent: Spent,
+    pub(super) spent: ModelCalls,
 }
 
 /// Why a turn did not begin, as far as the child is concerned.
@@ -72,7 +73,7 @@ pub(super) async fn open(
     let opening = Opening {
         request: &request,
         remote_id: earlier.remote_id.as_deref(),
-        spent: earlier.spent,
+        spent: &earlier.spent,
         context: &context,
         abandoned: &abandoned,
     };
@@ -88,7 +89,7 @@ pub(super) fn late() -> CreateError {
 struct Opening<'a> {
     request: &'a Request,
     remote_id: Option<&'a str>,
-    spent: Spent,
+    spent: &'a ModelCalls,
     context: &'a Context,
     abandoned: &'a CancellationToken,
 }
@@ -280,12 +281,14 @@ pub(super) async fn undo(opened: Opened, new: bool, context: &Context) {
 async fn prompt(
     link: Link,
     busy: Busy,
-    (request, spent): (&Request, Spent),
+    (request, spent): (&Request, &ModelCalls),
     (remote_id, before): (String, Option<String>),
     context: &Context,
 ) -> Result<Opened, CallError> {
     let subscription = context.demux.register(&remote_id);
-    let grant = context.gateway.register(route(request, &remote_id, spent));
+    let grant = context
+        .gateway
+        .register(route(request, &remote_id, spent.clone()));
     let (settings, now) = (settings(&context.config, &remote_id), Timestamp::now());
     let mut translator = Translator::restore(settings, Vec::new(), before.clone(), now);
     let mut batch = Batch::default();
@@ -333,22 +336,11 @@ fn rules(tools: Option<&Tools>) -> Vec<Rule> {
         .collect()
 }
 
-fn route(request: &Request, remote_id: &str, spent: Spent) -> Route {
-    let model = &request.model;
+fn route(request: &Request, remote_id: &str, spent: ModelCalls) -> Route {
     Route {
         session: remote_id.to_owned(),
-        upstream: model.upstream.clone(),
-        model: model.name.clone(),
-        model_version: model.version.clone(),
-        key: model.key.clone(),
-        temperature: model.temperature,
-        max_tokens: model.max_tokens,
-        context_window: model.context_window,
+        model: request.model.clone(),
         enabled_tools: request.tools.as_ref().map(Tools::list),
-        budget: gateway::Budget {
-            max_total_tokens: model.max_total_tokens,
-            max_calls: model.max_calls,
-        },
         spent,
     }
 }

@@ -9,7 +9,7 @@ use crate::gateway::{Grant, LastError};
 
 /// `end` with the reason that the gateway knows, of a turn that its provider ended.
 pub(super) fn tell(end: End, grant: Option<&Grant>) -> End {
-    match (end, grant.and_then(|grant| grant.usage().last_error)) {
+    match (end, grant.and_then(Grant::last_error)) {
         (End::Failed(failure), Some(last)) => End::Failed(explained(failure, last)),
         (end, _) => end,
     }

@@ -80,7 +80,7 @@ where
     let entry = shared
         .table
         .find(caller, text("x-parent-session-id"))
-        .filter(|entry| entry.route.upstream.dialect() == dialect)
+        .filter(|entry| entry.route.model.upstream.dialect() == dialect)
         .ok_or(ForwardError::UnknownSession)?;
 
     let deadline = SystemTime::now() + shared.config.header_timeout;
@@ -171,22 +171,22 @@ impl Exchange<'_> {
 
     async fn send(&self, body: &Bytes, fixes: Fixes) -> Result<Response<Answer>, ForwardError> {
         let route = &self.entry.route;
-        let model = &self.entry.model_id;
+        let (spec, model) = (&route.model, &self.entry.model_id);
         let mut fixes = fixes;
-        fixes.completion_limit |= route.upstream.wants_completion_limit(model);
+        fixes.completion_limit |= spec.upstream.wants_completion_limit(model);
         let changes = Changes {
             model,
-            temperature: route.temperature,
-            max_tokens: route.max_tokens,
+            temperature: spec.temperature,
+            max_tokens: spec.max_tokens,
             keep_reasoning: self.dialect == Dialect::Responses && is_reasoning_model(model),
             enabled_tools: route.enabled_tools.as_deref(),
             fixes,
         };
         let segments = rewrite::rewrite(body, self.dialect, &changes)?;
-        if route.upstream.is_demo() {
+        if spec.upstream.is_demo() {
             return Ok(demo::answer(body, &self.entry.demo));
         }
-        let mut request = reqwest::Request::new(Method::POST, route.upstream.url());
+        let mut request = reqwest::Request::new(Method::POST, spec.upstream.url());
         *request.headers_mut() = self.request_headers()?;
         *request.body_mut() = Some(reqwest::Body::wrap(segments));
         let response: Response<reqwest::Body> =

@@ -16,24 +16,8 @@ use tokio::sync::watch;
 
 use super::judge::Answered;
 use super::usage::Tokens;
-use crate::setting;
+use crate::model::{Budget, ModelCalls};
 use failure_limits::{Failure, FailureLimits};
-
-/// What a session may spend, over all its turns. Absent: no limit. The comments are the words of `--help`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::Args)]
-#[command(next_help_heading = "Models")]
-pub(crate) struct Budget {
-    /// Tokens a session may spend over all its turns, unless it brings its own limit; none: no limit
-    // Input and output of all calls together. A call that is running when it is spent runs to its end.
-    #[arg(long = "max-total-tokens", value_parser =
-        setting::number(1..=1_000_000_000_000_u64, "a number of tokens from 1 to 1000000000000"))]
-    pub(crate) max_total_tokens: Option<u64>,
-    /// Model calls a session may make over all its turns, unless it brings its own limit; none: 500 in each
-    /// turn; 0: no limit
-    #[arg(long = "max-calls", value_parser =
-        setting::number(0..=1_000_000_000_u64, "a number of calls from 0 to 1000000000 (0 is no limit)"))]
-    pub(crate) max_calls: Option<u64>,
-}
 
 /// What holds for one session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,33 +30,6 @@ pub(super) struct Limits {
 
 /// No agent that gets anywhere makes so many; one that goes round makes them in minutes.
 const CALLS_OF_A_TURN: u64 = 500;
-
-/// What the turns before this one have spent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Spent {
-    pub(crate) calls: u64,
-    pub(crate) total_tokens: u64,
-}
-
-/// What a turn has spent.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Usage {
-    /// Calls that reached a provider (or the demo model).
-    pub(crate) calls: u64,
-    /// Of these, calls made again because one before had failed.
-    pub(crate) retries: u64,
-    /// Calls whose answer gave no token counts: cut off, or a server that does not count.
-    pub(crate) unmetered_calls: u64,
-    pub(crate) tokens: Tokens,
-    /// From the call to the first byte of its answer, all calls together and the last one.
-    pub(crate) first_byte_total: Duration,
-    pub(crate) first_byte_last: Option<Duration>,
-    /// From the call to the end of its answer, all calls together.
-    pub(crate) duration_total: Duration,
-    pub(crate) last_error: Option<LastError>,
-    /// The session's own last answer came without its end, and what it said was kept.
-    pub(crate) unended: bool,
-}
 
 /// The last thing that went wrong, without any key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,7 +77,8 @@ pub(crate) enum Wait {
 #[derive(Debug)]
 pub(super) struct Meter {
     limits: Limits,
-    spent: Spent,
+    /// What the turns before this one have spent.
+    spent: ModelCalls,
     /// The session's own id; other callers are subagents.
     root: String,
     state: Mutex<State>,
@@ -130,7 +88,14 @@ pub(super) struct Meter {
 
 #[derive(Debug)]
 struct State {
-    usage: Usage,
+    usage: ModelCalls,
+    tokens: Tokens,
+    duration: Duration,
+    last_error: Option<LastError>,
+    /// The session's own last answer came without its end, and what it said was kept.
+    unended: bool,
+    /// Calls whose answer gave no token counts: cut off, or a server that does not count.
+    unmetered_calls: u64,
     next_call: u64,
     under_way: BTreeMap<u64, Wait>,
     retry_at: Option<SystemTime>,
@@ -162,26 +127,22 @@ pub(super) enum Outcome {
     Refused(LastError),
 }
 
-// === impl Budget ===
+// === impl Limits ===
 
-impl Budget {
+impl Limits {
     /// The session's own limits, and the pod's where it has none.
-    pub(super) fn limits(self, pod: Self) -> Limits {
-        let calls = self.max_calls.or(pod.max_calls);
-        Limits {
-            total_tokens: self.max_total_tokens.or(pod.max_total_tokens),
+    pub(super) fn new(own: Budget, pod: Budget) -> Self {
+        let calls = own.max_calls.or(pod.max_calls);
+        Self {
+            total_tokens: own.max_total_tokens.or(pod.max_total_tokens),
             calls: calls.filter(|calls| *calls > 0),
             calls_of_a_turn: calls.is_none().then_some(CALLS_OF_A_TURN),
         }
     }
-}
 
-// === impl Limits ===
-
-impl Limits {
-    fn are_reached(self, spent: Spent, usage: &Usage) -> bool {
+    fn are_reached(self, spent: &ModelCalls, usage: &ModelCalls) -> bool {
         let reached = |limit: Option<u64>, count| limit.is_some_and(|limit| count >= limit);
-        let tokens = spent.total_tokens.saturating_add(usage.tokens.total());
+        let tokens = spent.total_tokens.saturating_add(usage.total_tokens);
         reached(self.calls, spent.calls.saturating_add(usage.calls))
             || reached(self.calls_of_a_turn, usage.calls)
             || reached(self.total_tokens, tokens)
@@ -192,9 +153,14 @@ impl Limits {
 
 impl Meter {
     /// `root` is the session's own id. `spent` counts against the limits: what its earlier turns used.
-    pub(super) fn new(limits: Limits, spent: Spent, root: &str) -> Self {
+    pub(super) fn new(limits: Limits, spent: ModelCalls, root: &str) -> Self {
         let state = State {
-            usage: Usage::default(),
+            usage: ModelCalls::default(),
+            tokens: Tokens::default(),
+            duration: Duration::ZERO,
+            last_error: None,
+            unended: false,
+            unmetered_calls: 0,
             next_call: 0,
             under_way: BTreeMap::new(),
             retry_at: None,
@@ -223,7 +189,7 @@ impl Meter {
         if let Some(stop) = state.stop {
             return Err(Denied::Stopped(stop));
         }
-        if self.limits.are_reached(self.spent, &state.usage) {
+        if self.limits.are_reached(&self.spent, &state.usage) {
             state.stop = Some(Stop::BudgetExceeded);
             return Err(Denied::Stopped(Stop::BudgetExceeded));
         }
@@ -294,9 +260,7 @@ impl Meter {
     }
 
     pub(super) fn first_byte(&self, after: Duration) {
-        let mut state = self.state.lock();
-        state.usage.first_byte_total += after;
-        state.usage.first_byte_last = Some(after);
+        self.state.lock().usage.first_byte_ms = Some(millis(after));
     }
 
     /// The provider asked not to be called before `until`.
@@ -322,11 +286,18 @@ impl Meter {
         outcome: Outcome,
     ) {
         let mut state = self.state.lock();
-        let was = state.under_way.remove(&call.number);
-        state.usage.duration_total += duration;
+        let was_answering = matches!(
+            state.under_way.remove(&call.number),
+            Some(Wait::Answering { .. })
+        );
+        state.duration += duration;
+        state.usage.duration_ms = millis(state.duration);
         match tokens {
-            Some(tokens) => state.usage.tokens.add(tokens),
-            None if matches!(was, Some(Wait::Answering { .. })) => state.usage.unmetered_calls += 1,
+            Some(tokens) => {
+                state.tokens.add(tokens);
+                state.usage.total_tokens = state.tokens.total();
+            }
+            None if was_answering => state.unmetered_calls += 1,
             None => {}
         }
         state.count(outcome, &call.caller, &self.root);
@@ -334,8 +305,26 @@ impl Meter {
         self.changes_tx.send_replace(());
     }
 
-    pub(super) fn usage(&self) -> Usage {
+    pub(super) fn usage(&self) -> ModelCalls {
         self.state.lock().usage.clone()
+    }
+
+    pub(super) fn last_error(&self) -> Option<LastError> {
+        self.state.lock().last_error.clone()
+    }
+
+    pub(super) fn unended(&self) -> bool {
+        self.state.lock().unended
+    }
+
+    #[cfg(test)]
+    pub(super) fn tokens(&self) -> Tokens {
+        self.state.lock().tokens
+    }
+
+    #[cfg(test)]
+    pub(super) fn unmetered_calls(&self) -> u64 {
+        self.state.lock().unmetered_calls
     }
 
     pub(super) fn stopped(&self) -> Option<Stop> {
@@ -367,7 +356,7 @@ impl State {
         let (error, kind) = match outcome {
             Outcome::Complete(answered) => {
                 if caller == root {
-                    self.usage.unended = answered.unended;
+                    self.unended = answered.unended;
                 }
                 let stop = self.failures.answered(caller, answered.digest);
                 self.stop = self.stop.or(stop);
@@ -378,10 +367,14 @@ impl State {
             Outcome::Failed(error) => (error, Failure::Failed),
             Outcome::Bad(error) => (error, Failure::BadAnswer),
         };
-        self.usage.last_error = Some(error);
+        self.last_error = Some(error);
         let stop = self.failures.failed(caller, kind);
         self.stop = self.stop.or(stop);
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Why a call was not begun.

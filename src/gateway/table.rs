@@ -14,11 +14,11 @@ use tokio_util::sync::CancellationToken;
 use super::class::{self, Class};
 use super::demo;
 use super::fix::Fixes;
-use super::meter::{Budget, Meter, Spent, Stop, Usage, Wait};
+use super::meter::{LastError, Limits, Meter, Stop, Wait};
 use super::redact::Redactor;
 use super::sentence::located;
 use super::tool_arguments::ToolArguments;
-use crate::provider::Upstream;
+use crate::model::{Budget, ModelCalls, ModelSpec};
 use crate::secret::Secret;
 
 /// One turn of one session: where its calls go and what they say.
@@ -26,22 +26,11 @@ use crate::secret::Secret;
 pub(crate) struct Route {
     /// OpenCode's id of the root session.
     pub(crate) session: String,
-    pub(crate) upstream: Upstream,
-    pub(crate) model: String,
-    pub(crate) model_version: Option<String>,
-    /// `None` where the provider needs none.
-    pub(crate) key: Option<Secret>,
-    /// `None` leaves what OpenCode asks for; the same for the next.
-    pub(crate) temperature: Option<f64>,
-    pub(crate) max_tokens: Option<u32>,
-    /// Tokens the model can take in; `None`: guessed from its name.
-    pub(crate) context_window: Option<u32>,
+    pub(crate) model: ModelSpec,
     /// OpenCode's tool names; `None`: every tool.
     pub(crate) enabled_tools: Option<Vec<String>>,
-    /// What is absent here is taken from the pod's default.
-    pub(crate) budget: Budget,
     /// What earlier turns of the session used: it counts against the budget.
-    pub(crate) spent: Spent,
+    pub(crate) spent: ModelCalls,
 }
 
 /// A registered route. Dropping it revokes the route; the numbers stay readable until then.
@@ -90,9 +79,9 @@ const MAX_MEMBERS: usize = 1024;
 /// Models whose ways are remembered. Past that the memory starts anew and costs one 400 per model.
 const MAX_FIXES: usize = 256;
 
-fn class_of(route: &Route) -> Class {
-    let local = route.upstream.provider().name == "local";
-    class::choose(route.context_window, &route.model, local)
+fn class_of(model: &ModelSpec) -> Class {
+    let local = model.upstream.provider().name == "local";
+    class::choose(model.context_window, &model.name, local)
 }
 
 // === impl Table ===
@@ -100,11 +89,16 @@ fn class_of(route: &Route) -> Class {
 impl Table {
     /// Registers `route`; a route the session had before is revoked.
     pub(super) fn register(self: &Arc<Self>, route: Route, default: Budget) -> Grant {
+        let model = &route.model;
         let entry = Arc::new(Entry {
-            model_id: route
+            model_id: model
                 .upstream
-                .model_id(&route.model, route.model_version.as_deref()),
-            meter: Meter::new(route.budget.limits(default), route.spent, &route.session),
+                .model_id(&model.name, model.version.as_deref()),
+            meter: Meter::new(
+                Limits::new(model.budget, default),
+                route.spent.clone(),
+                &route.session,
+            ),
             revoked: CancellationToken::new(),
             demo: demo::Played::default(),
             tool_arguments: Arc::default(),
@@ -167,7 +161,7 @@ impl Table {
 
 fn fix_key(entry: &Entry) -> (String, String) {
     (
-        entry.route.upstream.base().to_owned(),
+        entry.route.model.upstream.base().to_owned(),
         entry.model_id.clone(),
     )
 }
@@ -211,10 +205,8 @@ impl Families {
 impl Entry {
     /// The key to send; a server on this machine may need none.
     pub(super) fn key(&self) -> Option<&Secret> {
-        self.route
-            .key
-            .as_ref()
-            .filter(|key| !key.expose().is_empty())
+        let key = self.route.model.key.as_ref();
+        key.filter(|key| !key.expose().is_empty())
     }
 
     /// What errors of its calls must not show: the key, and the child's `token`.
@@ -232,13 +224,32 @@ impl Grant {
         drop(self);
     }
 
-    pub(crate) fn usage(&self) -> Usage {
-        let usage = self.entry.meter.usage();
-        let authority = || self.entry.route.upstream.authority();
-        Usage {
-            last_error: usage.last_error.map(|error| located(error, &authority())),
-            ..usage
+    /// What this turn's calls came to so far.
+    pub(crate) fn usage(&self) -> ModelCalls {
+        ModelCalls {
+            last_error: self.last_error().map(|error| error.message),
+            ..self.entry.meter.usage()
         }
+    }
+
+    pub(crate) fn last_error(&self) -> Option<LastError> {
+        let error = self.entry.meter.last_error()?;
+        Some(located(error, &self.entry.route.model.upstream.authority()))
+    }
+
+    /// Whether the session's own last answer came without its end, and what it said was kept.
+    pub(crate) fn unended(&self) -> bool {
+        self.entry.meter.unended()
+    }
+
+    #[cfg(test)]
+    pub(super) fn tokens(&self) -> super::Tokens {
+        self.entry.meter.tokens()
+    }
+
+    #[cfg(test)]
+    pub(super) fn unmetered_calls(&self) -> u64 {
+        self.entry.meter.unmetered_calls()
     }
 
     /// What the model wrote as arguments of the call `id`, one of the newest.
@@ -267,8 +278,8 @@ impl Grant {
 
     /// What to send to OpenCode as `model{providerID, modelID}`.
     pub(crate) fn model_ref(&self) -> (&'static str, &'static str) {
-        let route = &self.entry.route;
-        (route.upstream.dialect().provider_id(), class_of(route).id)
+        let model = &self.entry.route.model;
+        (model.upstream.dialect().provider_id(), class_of(model).id)
     }
 }
 
@@ -290,20 +301,24 @@ impl Drop for Grant {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provider::Upstream;
 
     fn route(session: &str) -> Route {
         Route {
             session: session.to_owned(),
-            upstream: Upstream::resolve("custom", Some("http://x.test/v1"), true, false).unwrap(),
-            model: "m".to_owned(),
-            model_version: None,
-            key: None,
-            temperature: None,
-            max_tokens: None,
-            context_window: None,
+            model: ModelSpec {
+                upstream: Upstream::resolve("custom", Some("http://x.test/v1"), true, false)
+                    .unwrap(),
+                name: "m".to_owned(),
+                version: None,
+                key: None,
+                temperature: None,
+                max_tokens: None,
+                context_window: None,
+                budget: Budget::default(),
+            },
             enabled_tools: None,
-            budget: Budget::default(),
-            spent: Spent::default(),
+            spent: ModelCalls::default(),
         }
     }
 

@@ -19,7 +19,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::llm::{self, Llm};
-use super::{Bound, Budget, Config, Grant, Handle, ProxySettings, Route, Spent, upstream};
+use super::{Bound, Config, Grant, Handle, ProxySettings, Route, upstream};
+use crate::model::{Budget, ModelCalls, ModelSpec};
 use crate::provider::{Dialect, Upstream};
 use crate::secret::Secret;
 use crate::socket_owner::Finder;
@@ -61,17 +62,26 @@ fn route(dialect: Dialect, base: &str) -> Route {
     }
     Route {
         session: "ses_a".to_owned(),
-        upstream,
-        model: "real-model".to_owned(),
-        model_version: None,
-        key: Some(Secret::new("KEY-A")),
-        temperature: None,
-        max_tokens: None,
-        context_window: None,
+        model: ModelSpec {
+            upstream,
+            name: "real-model".to_owned(),
+            version: None,
+            key: Some(Secret::new("KEY-A")),
+            temperature: None,
+            max_tokens: None,
+            context_window: None,
+            budget: Budget::default(),
+        },
         enabled_tools: None,
-        budget: Budget::default(),
-        spent: Spent::default(),
+        spent: ModelCalls::default(),
     }
+}
+
+/// The same with another model.
+fn route_with(dialect: Dialect, base: &str, change: impl FnOnce(&mut ModelSpec)) -> Route {
+    let mut route = route(dialect, base);
+    change(&mut route.model);
+    route
 }
 
 fn path(dialect: Dialect) -> &'static str {

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::limits::StreamSlots;
@@ -15,6 +14,7 @@ use super::row::Details;
 use crate::clock::Timestamp;
 use crate::event::{Phase, State, Usage};
 use crate::journal::Row;
+use crate::model::ModelCalls;
 use crate::tool::Tools;
 
 /// An event is on disk in milliseconds, or the disk counts as failing, and then it is shown from memory.
@@ -75,7 +75,7 @@ pub(crate) struct Status {
     pub(crate) turn: u32,
     /// Of this turn, as the next.
     pub(crate) usage: Usage,
-    pub(crate) calls: Calls,
+    pub(crate) calls: ModelCalls,
     pub(crate) earlier: Earlier,
     pub(crate) files_modified: Vec<String>,
     /// The newest message of OpenCode's before the turn: what is older is not of it.
@@ -86,22 +86,7 @@ pub(crate) struct Status {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Earlier {
     pub(crate) usage: Usage,
-    pub(crate) calls: Calls,
-}
-
-/// What the gateway counted.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub(crate) struct Calls {
-    pub(crate) made: u64,
-    pub(crate) retried: u64,
-    /// Tokens of all calls, those included whose answer the agent threw away.
-    pub(crate) total_tokens: u64,
-    /// From the call to the first byte of its answer, the last one.
-    pub(crate) first_byte_ms: Option<u64>,
-    /// What all calls took together.
-    pub(crate) duration_ms: u64,
-    pub(crate) last_error: Option<String>,
+    pub(crate) calls: ModelCalls,
 }
 
 /// Why a turn failed.
@@ -109,22 +94,6 @@ pub(crate) struct Calls {
 pub(crate) struct Problem {
     pub(crate) code: Cow<'static, str>,
     pub(crate) sentence: String,
-}
-
-// === impl Calls ===
-
-impl Calls {
-    /// With those of the turn after.
-    fn plus(&self, next: &Self) -> Self {
-        Self {
-            made: self.made.saturating_add(next.made),
-            retried: self.retried.saturating_add(next.retried),
-            total_tokens: self.total_tokens.saturating_add(next.total_tokens),
-            first_byte_ms: next.first_byte_ms.or(self.first_byte_ms),
-            duration_ms: self.duration_ms.saturating_add(next.duration_ms),
-            last_error: next.last_error.clone().or_else(|| self.last_error.clone()),
-        }
-    }
 }
 
 // === impl Session ===
@@ -210,7 +179,7 @@ impl Status {
             problem: None,
             turn: 1,
             usage: Usage::default(),
-            calls: Calls::default(),
+            calls: ModelCalls::default(),
             earlier: Earlier::default(),
             files_modified: Vec::new(),
             before: None,
@@ -236,7 +205,7 @@ impl Status {
     }
 
     /// Of all turns.
-    pub(crate) fn session_calls(&self) -> Calls {
+    pub(crate) fn session_calls(&self) -> ModelCalls {
         self.earlier.calls.plus(&self.calls)
     }
 }

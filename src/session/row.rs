@@ -4,9 +4,10 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use super::record::{Calls, Earlier, Origin, Problem, Status};
+use super::record::{Earlier, Origin, Problem, Status};
 use crate::clock::Timestamp;
 use crate::event::{State, Usage};
+use crate::model::ModelCalls;
 use crate::tool::Tools;
 
 /// What a row says besides the columns that are searched. A field that is missing, because an older
@@ -19,28 +20,17 @@ pub(super) struct Details {
     completed_at: Option<u64>,
     progress: u8,
     problem: Option<(String, String)>,
-    usage: Spent,
-    calls: Calls,
+    usage: Usage,
+    calls: ModelCalls,
     /// Of the turns before this one.
-    earlier_usage: Spent,
-    earlier_calls: Calls,
+    earlier_usage: Usage,
+    earlier_calls: ModelCalls,
     files_modified: Vec<String>,
     prompt: Option<String>,
     tools: Option<Vec<String>>,
     digest: Option<[u8; 32]>,
     /// The newest message of OpenCode's before the running turn.
     before: Option<String>,
-}
-
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-struct Spent {
-    input: u64,
-    output: u64,
-    reasoning: u64,
-    cache_read: u64,
-    cache_write: u64,
-    cost: f64,
 }
 
 /// More tokens, calls or milliseconds than there can have been; a few of them can be added up.
@@ -57,9 +47,9 @@ impl Details {
             completed_at: status.completed_at.map(Timestamp::as_millis),
             progress: status.progress,
             problem: problem.map(|problem| (problem.code.to_string(), problem.sentence.clone())),
-            usage: status.usage.into(),
+            usage: status.usage,
             calls: status.calls.clone(),
-            earlier_usage: status.earlier.usage.into(),
+            earlier_usage: status.earlier.usage,
             earlier_calls: status.earlier.calls.clone(),
             files_modified: status.files_modified.clone(),
             prompt: origin.prompt.clone(),
@@ -80,8 +70,8 @@ impl Details {
         }
         tracing::error!("a session's figures in the journal are impossible; they are left out");
         Self {
-            usage: Spent::default(),
-            calls: Calls::default(),
+            usage: Usage::default(),
+            calls: ModelCalls::default(),
             ..facts
         }
     }
@@ -90,13 +80,13 @@ impl Details {
     fn can_be_counted_on(&self) -> bool {
         let (usage, calls) = (&self.usage, &self.calls);
         [
-            usage.input,
-            usage.output,
-            usage.reasoning,
-            usage.cache_read,
-            usage.cache_write,
-            calls.made,
-            calls.retried,
+            usage.input_tokens,
+            usage.output_tokens,
+            usage.reasoning_tokens,
+            usage.cache_read_tokens,
+            usage.cache_write_tokens,
+            calls.calls,
+            calls.retries,
             calls.total_tokens,
             calls.duration_ms,
             calls.first_byte_ms.unwrap_or_default(),
@@ -139,41 +129,15 @@ impl Details {
                 sentence,
             }),
             turn,
-            usage: self.usage.into(),
+            usage: self.usage,
             calls: self.calls,
             earlier: Earlier {
-                usage: self.earlier_usage.into(),
+                usage: self.earlier_usage,
                 calls: self.earlier_calls,
             },
             files_modified: self.files_modified,
             before: self.before,
             ..Status::new(Timestamp::from_millis(self.created_at))
-        }
-    }
-}
-
-impl From<Usage> for Spent {
-    fn from(usage: Usage) -> Self {
-        Self {
-            input: usage.input_tokens,
-            output: usage.output_tokens,
-            reasoning: usage.reasoning_tokens,
-            cache_read: usage.cache_read_tokens,
-            cache_write: usage.cache_write_tokens,
-            cost: usage.cost,
-        }
-    }
-}
-
-impl From<Spent> for Usage {
-    fn from(spent: Spent) -> Self {
-        Self {
-            input_tokens: spent.input,
-            output_tokens: spent.output,
-            reasoning_tokens: spent.reasoning,
-            cache_read_tokens: spent.cache_read,
-            cache_write_tokens: spent.cache_write,
-            cost: spent.cost,
         }
     }
 }

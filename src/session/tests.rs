@@ -6,6 +6,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::*;
+use crate::model::Budget;
+use crate::provider::Upstream;
 
 mod journal;
 
@@ -25,7 +27,7 @@ pub(crate) fn request(id: &str) -> Request {
         id: id.into(),
         prompt: "hello".into(),
         system_prompt: None,
-        model: Model {
+        model: ModelSpec {
             upstream: Upstream::resolve("local", None, false, false).unwrap(),
             name: "m".into(),
             version: None,
@@ -33,8 +35,7 @@ pub(crate) fn request(id: &str) -> Request {
             temperature: None,
             max_tokens: None,
             context_window: None,
-            max_total_tokens: None,
-            max_calls: None,
+            budget: Budget::default(),
         },
         tools: None,
         idempotency: None,

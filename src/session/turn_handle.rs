@@ -21,10 +21,8 @@ pub(crate) struct Created {
 /// What the driver is to do.
 #[derive(Debug)]
 pub(crate) enum TurnKind {
-    /// The first turn of a session.
-    Begin(Request),
-    /// Another turn of one that OpenCode has already.
-    Resume { request: Request, remote_id: String },
+    /// Run what a client asks for: the first turn of a session, or another one if its status has a `remote_id`.
+    Prompt(Box<Request>),
     /// The sidecar died under a turn: find out what became of it, and end it.
     Recover(Interrupted),
 }

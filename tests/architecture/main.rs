@@ -28,6 +28,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("workspace", &[]),
     ("telemetry", &["config", "setting"]),
     ("setting", &[]),
+    ("model", &["provider", "secret", "setting"]),
     ("provider", &[]),
     ("sandbox", &["setting"]),
     ("tool", &[]),
@@ -37,6 +38,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "gateway",
         &[
+            "model",
             "outgoing",
             "provider",
             "secret",
@@ -47,9 +49,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     (
         "session",
-        &[
-            "clock", "event", "journal", "provider", "secret", "setting", "tool",
-        ],
+        &["clock", "event", "journal", "model", "setting", "tool"],
     ),
     (
         "driver",
@@ -59,6 +59,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "event",
             "gateway",
             "id",
+            "model",
             "opencode",
             "secret",
             "session",
@@ -104,6 +105,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "engine",
             "event",
             "id",
+            "model",
             "process",
             "provider",
             "sandbox",

@@ -13,9 +13,10 @@ use crate::api::deserialize::{object, text_if_given, whole_number};
 use crate::api::error::ApiError;
 use crate::api::extract::parse;
 use crate::id::is_id;
+use crate::model::{Budget, ModelSpec};
 use crate::provider::{PROVIDERS, ResolveError, Upstream};
 use crate::secret::Secret;
-use crate::session::{Idempotency, Model, Request};
+use crate::session::{Idempotency, Request};
 use crate::tool::Tools;
 
 const MAX_NAME: usize = 256;
@@ -198,7 +199,7 @@ fn text(field: &str, text: &str, most: usize) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn model(config: ModelConfig, demo: bool) -> Result<Model, ApiError> {
+fn model(config: ModelConfig, demo: bool) -> Result<ModelSpec, ApiError> {
     let key = config.api_key.unwrap_or_default();
     if key.len() > MAX_KEY || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(field(
@@ -225,7 +226,7 @@ fn model(config: ModelConfig, demo: bool) -> Result<Model, ApiError> {
     {
         return Err(field("temperature", "must be from 0 to 2"));
     }
-    Ok(Model {
+    Ok(ModelSpec {
         upstream,
         name: config.model.trim().to_owned(),
         version: config
@@ -235,12 +236,14 @@ fn model(config: ModelConfig, demo: bool) -> Result<Model, ApiError> {
         temperature: config.temperature,
         max_tokens: whole("max_tokens", config.max_tokens, 128_000)?,
         context_window: whole("context_window", config.context_window, 10_000_000)?,
-        max_total_tokens: whole(
-            "max_total_tokens",
-            config.max_total_tokens,
-            1_000_000_000_000,
-        )?,
-        max_calls: whole("max_calls", config.max_calls, 1_000_000_000)?,
+        budget: Budget {
+            max_total_tokens: whole(
+                "max_total_tokens",
+                config.max_total_tokens,
+                1_000_000_000_000,
+            )?,
+            max_calls: whole("max_calls", config.max_calls, 1_000_000_000)?,
+        },
     })
 }
 

@@ -5,8 +5,9 @@ use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
 use crate::event::{FailureCode, Phase, State, Usage};
+use crate::model::ModelCalls;
 use crate::session::log::EventId;
-use crate::session::{Calls, Created, Session, Status};
+use crate::session::{Created, Session, Status};
 use crate::tool::Tools;
 
 /// 201 of `POST /sessions`.
@@ -58,11 +59,11 @@ pub(in crate::api) struct StatusResponse {
     /// Of all turns of the session, as it is now.
     usage: Usage,
     /// Of all turns of the session, as it is now.
-    model_calls: CallsBody,
+    model_calls: ModelCalls,
     /// Of the present or last turn.
     turn_usage: Usage,
     /// Of the present or last turn.
-    turn_model_calls: CallsBody,
+    turn_model_calls: ModelCalls,
     last_event_id: String,
     files_modified: Vec<String>,
 }
@@ -73,18 +74,6 @@ struct ProblemBody {
     #[schema(value_type = FailureCode)]
     code: String,
     error: String,
-}
-
-/// What the gateway counted. More than `usage` where the agent threw an answer away.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = ModelCalls)]
-struct CallsBody {
-    calls: u64,
-    retries: u64,
-    total_tokens: u64,
-    first_byte_ms: Option<u64>,
-    duration_ms: u64,
-    last_error: Option<String>,
 }
 
 /// 200 of `POST /sessions/{id}/stop` and `DELETE /sessions/{id}`.
@@ -155,26 +144,11 @@ impl StatusResponse {
             phase: status.phase,
             reason: status.reason.clone(),
             usage: status.session_usage(),
-            model_calls: CallsBody::new(&status.session_calls()),
+            model_calls: status.session_calls(),
             turn_usage: status.usage,
-            turn_model_calls: CallsBody::new(&status.calls),
+            turn_model_calls: status.calls.clone(),
             last_event_id: session.log.last_event_id().to_string(),
             files_modified: status.files_modified.clone(),
-        }
-    }
-}
-
-// === impl CallsBody ===
-
-impl CallsBody {
-    fn new(calls: &Calls) -> Self {
-        Self {
-            calls: calls.made,
-            retries: calls.retried,
-            total_tokens: calls.total_tokens,
-            first_byte_ms: calls.first_byte_ms,
-            duration_ms: calls.duration_ms,
-            last_error: calls.last_error.clone(),
         }
     }
 }

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
-use super::super::closing;
 use super::super::dispatch::Context;
 use super::super::opening::{self, Earlier, Opened};
 use crate::clock::Timestamp;
@@ -33,16 +32,15 @@ pub(super) struct Unwanted {
 /// leaves, or it takes too long.
 pub(super) async fn begin(
     request: Request,
-    remote_id: Option<String>,
     turn_handle: &mut TurnHandle,
     context: &Context,
 ) -> Result<Opened, Unwanted> {
-    let earlier_turns = &turn_handle.session.status().earlier;
+    let status = turn_handle.session.status();
     let earlier = Earlier {
-        spent: closing::spent(earlier_turns),
-        remote_id: remote_id.clone(),
+        spent: status.earlier.calls.clone(),
+        remote_id: status.remote_id.clone(),
     };
-    let (new, abandoned) = (remote_id.is_none(), CancellationToken::new());
+    let (new, abandoned) = (status.remote_id.is_none(), CancellationToken::new());
     let mut opening: Opening = Box::pin(opening::open(
         request,
         earlier,

@@ -1,7 +1,7 @@
 //! What the turn costs, while it runs: for whoever asks, and for the next life of the sidecar.
 
-use super::super::closing;
 use super::Actor;
+use crate::gateway::Grant;
 
 // === impl Actor ===
 
@@ -15,10 +15,7 @@ impl Actor {
 
     fn show_counts(&self) {
         let usage = self.translator.usage();
-        let calls = self
-            .grant
-            .as_ref()
-            .map(|grant| closing::calls(&grant.usage()));
+        let calls = self.grant.as_ref().map(Grant::usage);
         self.turn_handle.update(|status| {
             if let Some(calls) = calls {
                 status.calls = calls;
@@ -41,14 +38,14 @@ impl Actor {
     pub(super) fn note_counts(&mut self) {
         self.show_counts();
         self.counts_changed = true;
-        if self.turn_handle.session.status().calls.made > self.calls_kept {
+        if self.turn_handle.session.status().calls.calls > self.calls_kept {
             self.keep_counts();
         }
     }
 
     pub(super) fn keep_counts(&mut self) {
         if std::mem::take(&mut self.counts_changed) {
-            self.calls_kept = self.turn_handle.session.status().calls.made;
+            self.calls_kept = self.turn_handle.session.status().calls.calls;
             self.turn_handle
                 .session
                 .log

@@ -14,9 +14,10 @@ use crate::driver::prompt::RESUME;
 use crate::event::{Event, Failure, FailureCode};
 use crate::gateway::llm::{Llm, Scope, Turn};
 use crate::live::{self, Child};
+use crate::model::ModelSpec;
 use crate::provider::Upstream;
 use crate::secret::Secret;
-use crate::session::{self, CreateError, Model, Registry, Request};
+use crate::session::{self, CreateError, Registry, Request};
 use crate::shutdown::Shutdown;
 use crate::{engine, workspace};
 
@@ -101,7 +102,7 @@ fn request(llm: &Llm, prompt: &str) -> Request {
     Request {
         prompt: prompt.into(),
         system_prompt: Some("Speak plainly.".into()),
-        model: Model {
+        model: ModelSpec {
             upstream: Upstream::resolve("custom", Some(&llm.base()), true, true).unwrap(),
             key: Some(Secret::new(KEY)),
             ..plain.model

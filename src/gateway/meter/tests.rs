@@ -4,7 +4,11 @@ use super::failure_limits::{FRUITLESS_IN_A_ROW, MAX_CALLERS};
 use super::*;
 
 fn meter(budget: Budget) -> Meter {
-    Meter::new(budget.limits(Budget::default()), Spent::default(), "ses_a")
+    Meter::new(
+        Limits::new(budget, Budget::default()),
+        ModelCalls::default(),
+        "ses_a",
+    )
 }
 
 /// An answer that says something new each time.
@@ -73,21 +77,24 @@ fn a_token_budget_stops_the_call_after_the_one_that_spent_it() {
         Err(Denied::Stopped(Stop::BudgetExceeded))
     );
     assert_eq!(meter.stopped(), Some(Stop::BudgetExceeded));
-    assert_eq!(meter.usage().tokens.total(), 100);
+    assert_eq!(meter.usage().total_tokens, 100);
 }
 
 #[test]
 fn what_earlier_turns_spent_counts() {
-    let spent = Spent {
+    let spent = ModelCalls {
         calls: 2,
         total_tokens: 60,
+        ..ModelCalls::default()
     };
     let meter = Meter::new(
-        Budget {
-            max_calls: Some(3),
-            ..Budget::default()
-        }
-        .limits(Budget::default()),
+        Limits::new(
+            Budget {
+                max_calls: Some(3),
+                ..Budget::default()
+            },
+            Budget::default(),
+        ),
         spent,
         "ses_a",
     );
@@ -100,15 +107,16 @@ fn what_earlier_turns_spent_counts() {
 
 #[test]
 fn tokens_of_earlier_turns_count() {
-    let spent = Spent {
+    let spent = ModelCalls {
         calls: 2,
         total_tokens: 60,
+        ..ModelCalls::default()
     };
     let budget = Budget {
         max_total_tokens: Some(100),
         ..Budget::default()
     };
-    let meter = Meter::new(budget.limits(Budget::default()), spent, "ses_a");
+    let meter = Meter::new(Limits::new(budget, Budget::default()), spent, "ses_a");
     assert_eq!(call(&meter, complete(), Some(FIFTY)), Ok(()));
     assert_eq!(
         call(&meter, complete(), None),
@@ -119,12 +127,13 @@ fn tokens_of_earlier_turns_count() {
 
 #[test]
 fn the_limit_of_a_turn_holds_where_nothing_else_does() {
-    let spent = Spent {
+    let spent = ModelCalls {
         calls: 1000,
         total_tokens: 0,
+        ..ModelCalls::default()
     };
     let nothing = Budget::default();
-    let meter = Meter::new(nothing.limits(nothing), spent, "ses_a");
+    let meter = Meter::new(Limits::new(nothing, nothing), spent, "ses_a");
     for _ in 0..500 {
         assert_eq!(call(&meter, complete(), None), Ok(()));
     }
@@ -142,7 +151,7 @@ fn the_limit_of_a_turn_holds_where_nothing_else_does() {
         (Some(5), Some(700), Some(5)),
         (None, Some(0), None),
     ] {
-        let limits = calls(own).limits(calls(pod));
+        let limits = Limits::new(calls(own), calls(pod));
         assert_eq!((limits.calls, limits.calls_of_a_turn), (limit, None));
     }
 }
@@ -239,7 +248,7 @@ fn six_failures_in_a_row_trip_the_breaker_and_a_success_forgives() {
     );
     assert_eq!(meter.usage().calls, 12);
     assert_eq!(meter.usage().retries, 10);
-    assert_eq!(meter.usage().unmetered_calls, 11);
+    assert_eq!(meter.unmetered_calls(), 11);
 }
 
 #[test]

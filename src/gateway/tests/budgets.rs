@@ -13,10 +13,11 @@ async fn a_spent_budget_refuses_the_next_call_in_words() {
             max_total_tokens: Some(200),
             ..Budget::default()
         };
-        let grant = rig.handle.register(Route {
-            budget,
-            ..route(dialect, &llm.base())
-        });
+        let grant = rig
+            .handle
+            .register(route_with(dialect, &llm.base(), |model| {
+                model.budget = budget;
+            }));
         for _ in 0..2 {
             assert_eq!(rig.call(dialect).await.status, 200);
         }
@@ -26,7 +27,7 @@ async fn a_spent_budget_refuses_the_next_call_in_words() {
             (402, "budget_exceeded")
         );
         assert_eq!(grant.stopped().map(stop_code), Some("budget_exceeded"));
-        assert_eq!(grant.usage().tokens.total(), 240);
+        assert_eq!(grant.usage().total_tokens, 240);
     }
 }
 
@@ -49,10 +50,7 @@ async fn the_pod_s_budget_holds_where_a_session_has_none() {
 
     // The next turn goes on where this one stopped.
     let next = Route {
-        spent: Spent {
-            calls: grant.usage().calls,
-            total_tokens: 0,
-        },
+        spent: grant.usage(),
         ..route(Dialect::Chat, &llm.base())
     };
     let _grant = rig.handle.register(next);
@@ -62,10 +60,11 @@ async fn the_pod_s_budget_holds_where_a_session_has_none() {
         max_calls: Some(2),
         ..Budget::default()
     };
-    let _grant = rig.handle.register(Route {
-        budget,
-        ..route(Dialect::Chat, &llm.base())
-    });
+    let _grant = rig
+        .handle
+        .register(route_with(Dialect::Chat, &llm.base(), |model| {
+            model.budget = budget;
+        }));
     assert_eq!(rig.call(Dialect::Chat).await.status, 200);
 }
 
@@ -103,7 +102,7 @@ async fn an_empty_account_ends_the_turn_at_once() {
         );
     }
     assert_eq!(grant.stopped(), Some(Stop::QuotaExhausted));
-    let last = grant.usage().last_error.unwrap().message;
+    let last = grant.last_error().unwrap().message;
     assert!(
         last.starts_with("the provider at 127.0.0.1:")
             && last.ends_with(" answered 429: You exceeded your current quota, [redacted]"),

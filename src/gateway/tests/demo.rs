@@ -7,11 +7,11 @@ const OFFERED: [&str; 3] = ["bash", "write", "read"];
 async fn start(config: Config) -> (Rig, Grant) {
     let rig = Rig::with(config).await;
     let upstream = Upstream::resolve("demo", None, false, true).unwrap();
-    let grant = rig.handle.register(Route {
-        upstream,
-        key: None,
-        ..route(Dialect::Chat, "http://x.test/v1")
-    });
+    let grant = rig
+        .handle
+        .register(route_with(Dialect::Chat, "http://x.test/v1", |model| {
+            (model.upstream, model.key) = (upstream, None);
+        }));
     (rig, grant)
 }
 
@@ -67,9 +67,8 @@ async fn without_a_script_it_says_what_it_is_and_works_through_its_tools() {
         tools.extend(called);
     };
     assert!(first.starts_with("This is a demo:"), "{first}");
-    let usage = grant.usage();
-    assert_eq!((usage.calls, usage.unmetered_calls), (4, 0));
-    assert!(usage.tokens.input > 0 && usage.tokens.output > 0);
+    assert_eq!((grant.usage().calls, grant.unmetered_calls()), (4, 0));
+    assert!(grant.tokens().input > 0 && grant.tokens().output > 0);
 }
 
 #[tokio::test]

@@ -25,7 +25,7 @@ async fn a_refused_key_is_passed_on_without_the_key() {
                 .contains("provided: [redacted] ([redacted]). Look it up."),
             "{answered:?}"
         );
-        let last = grant.usage().last_error.unwrap();
+        let last = grant.last_error().unwrap();
         assert_eq!((last.code, last.status), ("provider_refused", Some(status)));
         let said = format!(
             " answered {status}: Incorrect API key provided: [redacted] ([redacted]). Look it up."
@@ -72,7 +72,7 @@ async fn a_provider_s_own_fault_keeps_its_status() {
         let answered = rig.call(Dialect::Messages).await;
         assert_eq!(answered.status, status);
         assert!(answered.body.contains("overloaded"));
-        assert_eq!(grant.usage().last_error.unwrap().code, "provider_error");
+        assert_eq!(grant.last_error().unwrap().code, "provider_error");
     }
 }
 
@@ -123,7 +123,7 @@ async fn a_provider_that_does_not_answer_is_given_up() {
             (504, "provider_timeout")
         );
         assert!(answered.took >= SHORT && answered.took < LONG);
-        assert_eq!(grant.usage().last_error.unwrap().status, Some(504));
+        assert_eq!(grant.last_error().unwrap().status, Some(504));
     }
     llm.until_cut(3).await;
 }
@@ -205,10 +205,11 @@ async fn a_refusal_for_good_is_not_put_to_the_provider_twice() {
 async fn a_key_that_no_header_can_hold_is_refused_here() {
     let (rig, llm) = (Rig::start().await, Llm::start().await);
     let key = Some(Secret::new("line\nbreak"));
-    let _grant = rig.handle.register(Route {
-        key,
-        ..route(Dialect::Chat, &llm.base())
-    });
+    let _grant = rig
+        .handle
+        .register(route_with(Dialect::Chat, &llm.base(), |model| {
+            model.key = key;
+        }));
     let answered = rig.call(Dialect::Chat).await;
     assert_eq!(
         (answered.status, answered.code().as_str()),

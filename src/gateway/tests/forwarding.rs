@@ -35,8 +35,8 @@ async fn every_dialect_gets_the_session_s_values_and_gives_its_counts() {
                 .usage(100, 20, 30, 5),
         );
         let mut route = route(dialect, &llm.base());
-        route.temperature = Some(0.5);
-        route.max_tokens = Some(77);
+        route.model.temperature = Some(0.5);
+        route.model.max_tokens = Some(77);
         route.enabled_tools = Some(vec!["bash".to_owned()]);
         let grant = rig.handle.register(route);
         let tool =
@@ -89,7 +89,7 @@ async fn every_dialect_gets_the_session_s_values_and_gives_its_counts() {
         let usage = grant.usage();
         let reasoning = if dialect == Dialect::Messages { 0 } else { 5 };
         assert_eq!(
-            usage.tokens,
+            grant.tokens(),
             Tokens {
                 input: 100,
                 output: 20,
@@ -98,10 +98,10 @@ async fn every_dialect_gets_the_session_s_values_and_gives_its_counts() {
             }
         );
         assert_eq!(
-            (usage.calls, usage.retries, usage.unmetered_calls),
+            (usage.calls, usage.retries, grant.unmetered_calls()),
             (1, 0, 0)
         );
-        assert!(usage.first_byte_last.unwrap() <= usage.duration_total);
+        assert!(usage.first_byte_ms.unwrap() <= usage.duration_ms);
         assert_eq!(usage.last_error, None);
     }
 }
@@ -111,11 +111,11 @@ async fn a_session_without_a_key_sends_none() {
     let (rig, llm) = (Rig::start().await, Llm::start().await);
     llm.reply(Turn::new().text("hi"));
     let upstream = Upstream::resolve("local", Some(&llm.base()), false, false).unwrap();
-    let _grant = rig.handle.register(Route {
-        upstream,
-        key: None,
-        ..route(Dialect::Chat, &llm.base())
-    });
+    let _grant = rig
+        .handle
+        .register(route_with(Dialect::Chat, &llm.base(), |model| {
+            (model.upstream, model.key) = (upstream, None);
+        }));
     assert_eq!(rig.call(Dialect::Chat).await.status, 200);
     let call = llm.single_request();
     assert!(!call.headers.contains_key("authorization") && !call.headers.contains_key("x-api-key"));
@@ -136,9 +136,9 @@ async fn what_a_model_does_not_take_is_learnt_once_for_all_sessions() {
     llm.reply_always(Turn::new().text("hi"));
     let set = |session: &str| Route {
         session: session.to_owned(),
-        temperature: Some(0.5),
-        max_tokens: Some(9),
-        ..route(Dialect::Chat, &llm.base())
+        ..route_with(Dialect::Chat, &llm.base(), |model| {
+            (model.temperature, model.max_tokens) = (Some(0.5), Some(9));
+        })
     };
     let grant = rig.handle.register(set("ses_a"));
     assert_eq!(rig.call(Dialect::Chat).await.status, 200);

@@ -91,7 +91,7 @@ impl Registry {
         state.last_number += 1;
         let session = self.new_session(&request, state.last_number);
         let (turn_handle, outcome_rx) = self.turn_handle(session.clone(), None);
-        let kind = TurnKind::Begin(request);
+        let kind = TurnKind::Prompt(Box::new(request));
         // A turn handle that cannot be taken gives itself up when it is dropped, which takes the lock.
         if let Err(error) = self.shared.turns_tx.try_send(Turn { kind, turn_handle }) {
             drop(state);
@@ -122,7 +122,9 @@ impl Registry {
         if !earlier.state.is_final() {
             return Err(CreateError::Running);
         }
-        let remote_id = earlier.remote_id.clone().ok_or(CreateError::NeverBegan)?;
+        if earlier.remote_id.is_none() {
+            return Err(CreateError::NeverBegan);
+        }
         let most = self.shared.config.most;
         if active >= most {
             return Err(CreateError::Full(most));
@@ -134,7 +136,7 @@ impl Registry {
         let (turn_handle, outcome_rx) = self.turn_handle(session.clone(), Some(earlier));
         // The entry's own outcome stays: it answers whoever repeats the request that made the session.
         entry.removed = None;
-        let kind = TurnKind::Resume { request, remote_id };
+        let kind = TurnKind::Prompt(Box::new(request));
         if let Err(error) = self.shared.turns_tx.try_send(Turn { kind, turn_handle }) {
             drop(state);
             drop(error);
