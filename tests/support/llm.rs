@@ -200,6 +200,21 @@ impl Llm {
         self.until(|script| script.requests.len() >= count).await;
     }
 
+    /// Calls so far that are of a turn, not for a title or a summary.
+    pub(crate) fn ordinary_requests(&self) -> usize {
+        self.state.script.lock().ordinary_requests()
+    }
+
+    /// Resolves when `count` of those have arrived.
+    pub(crate) fn until_ordinary(&self, count: usize) -> impl Future<Output = ()> + use<> {
+        let state = Arc::clone(&self.state);
+        async move {
+            let mut ticks = state.ticks.subscribe();
+            let arrived = ticks.wait_for(|_| state.script.lock().ordinary_requests() >= count);
+            drop(must(tokio::time::timeout(TEST_TIMEOUT, arrived).await));
+        }
+    }
+
     /// Waits until `count` callers have hung up before their answer's end.
     pub(crate) async fn until_cut(&self, count: usize) {
         self.until(|script| script.cut >= count).await;
@@ -225,6 +240,15 @@ impl Llm {
 impl Drop for Llm {
     fn drop(&mut self) {
         self.ended.cancel();
+    }
+}
+
+// === impl Script ===
+
+impl Script {
+    fn ordinary_requests(&self) -> usize {
+        let ordinary = |call: &&Recorded| call.kind == Kind::Ordinary;
+        self.requests.iter().filter(ordinary).count()
     }
 }
 
