@@ -64,8 +64,8 @@ impl Provider {
         Self { llm, runtime }
     }
 
-    /// Runs a turn; `begin` returns with the first words.
-    fn time(&self, begin: impl FnOnce()) -> Times {
+    /// Runs a turn; `run` returns with the first words.
+    fn time(&self, run: impl FnOnce()) -> Times {
         let before = self.llm.ordinary_requests();
         let begun = Instant::now();
         let arrived = self.runtime.spawn({
@@ -75,7 +75,7 @@ impl Provider {
                 Instant::now()
             }
         });
-        begin();
+        run();
         let answered = Instant::now();
         let arrived = self.runtime.block_on(arrived).unwrap();
         Times {
@@ -233,7 +233,7 @@ impl OpenCode {
     }
 
     fn until_healthy(&self) {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         while !http::send(self.address, "GET", "/global/health", &[], b"")
             .is_ok_and(|answer| answer.status == 200)
         {
