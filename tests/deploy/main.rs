@@ -1,4 +1,4 @@
-//! What is under `deploy/`, as the cluster would see it: rendered, typed, validated, and held to our own rules.
+//! What is under `deploy/`, as the cluster would see it: rendered, validated, and held to our own rules.
 //!
 //! Everything is read from `deploy/rendered`, so no test needs a cluster, a network or kubectl. Where
 //! there is a kubectl, `rendering` compares with what it makes now.
@@ -8,6 +8,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod custom;
 mod documents;
 mod known;
 mod manifests;
@@ -16,5 +17,4 @@ mod quantity;
 mod rendering;
 mod rules;
 mod same;
-mod typed;
 mod validator;

@@ -6,7 +6,8 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::manifests::{all, base, pods};
+use crate::custom::is_custom;
+use crate::manifests::{all, base, one, pods};
 
 const VERSIONS: &[&str] = &["1.31", "1.32", "1.33"];
 
@@ -33,7 +34,7 @@ fn native(documents: &[Value]) -> Vec<Value> {
         });
     documents
         .iter()
-        .filter(|document| document["kind"] != "PodMonitor" && document["kind"] != "Sandbox")
+        .filter(|document| !is_custom(document))
         .cloned()
         .chain(sandboxed)
         .collect()
@@ -81,5 +82,54 @@ fn a_manifest_that_kubernetes_would_not_take_is_refused() {
         let (fine, _, said) = validate(version, &native(&documents));
         assert!(!fine, "{version}: {said}");
         assert!(said.contains("containerz"), "{version}: {said}");
+    }
+}
+
+/// A rendering, a kind in it, a place in that, and a field that is misspelt or of a wrong type.
+type Misspelt = (
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static str,
+    Value,
+);
+
+#[rustfmt::skip]
+fn misspelt() -> Vec<Misspelt> {
+    vec![
+        ("base", "Deployment", "/spec/template/spec", "terminationGracePeriod", json!(40)),
+        ("base", "Deployment", "/spec/template/spec/initContainers/0/startupProbe", "failureTreshold", json!(3)),
+        ("base", "Deployment", "/spec", "replicas", json!("one")),
+        ("base", "Service", "/spec/ports/0", "appProtocoll", json!("http")),
+        ("base", "ServiceAccount", "", "automountToken", json!(false)),
+        ("base", "PersistentVolumeClaim", "/spec", "accessMode", json!("ReadWriteOnce")),
+        ("base", "NetworkPolicy", "/spec/ingress/0", "form", json!([])),
+        ("base", "PodDisruptionBudget", "/spec", "maxUnavailabel", json!(1)),
+        ("overlays/project-pod", "Pod", "/spec", "priorityClass", json!("x")),
+        ("overlays/project-pod", "PriorityClass", "", "preemption", json!("Never")),
+        ("overlays/gvisor", "RuntimeClass", "", "handlers", json!("runsc")),
+        ("overlays/agent-sandbox", "Sandbox", "/spec/podTemplate/spec/containers/0", "imagePolicy", json!("x")),
+    ]
+}
+
+#[test]
+fn a_field_that_kubernetes_does_not_know_is_refused() {
+    let broken: Vec<Value> = misspelt()
+        .into_iter()
+        .map(|(folder, kind, place, field, value)| {
+            let mut documents = one(folder);
+            documents.retain(|document| document["kind"] == kind);
+            documents[0].pointer_mut(place).unwrap()[field] = value;
+            documents.truncate(1);
+            native(&documents).remove(0)
+        })
+        .collect();
+    let (fine, passed, said) = validate(VERSIONS[2], &broken);
+    assert!(!fine);
+    assert_eq!(passed, 0, "{said}");
+    for (_, kind, place, field, value) in misspelt() {
+        // A wrong type is told by the value.
+        let told = said.contains(field) || value.as_str().is_some_and(|value| said.contains(value));
+        assert!(told, "{kind}{place}/{field}: {said}");
     }
 }
