@@ -7,9 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
-use tokio::sync::watch;
 
-use crate::journal::{Config, Draft, Journal, Piece, Row, Run, Source, boot_id};
+use crate::journal::{Config, Draft, Journal, Piece, Row, Watermark, boot_id};
 
 /// A journal in a directory.
 #[derive(Clone, Debug)]
@@ -18,21 +17,11 @@ pub struct Disk(Journal);
 /// One session of it.
 #[derive(Clone)]
 pub struct DiskSession {
-    log: Arc<Log>,
-    journal: Journal,
-}
-
-struct Log {
     number: u64,
-    state: Mutex<State>,
-    committed: watch::Sender<u64>,
-}
-
-#[derive(Default)]
-struct State {
-    news: Draft,
-    last: u64,
-    taken: u64,
+    watermark: Arc<Watermark>,
+    /// The last event.
+    last: Arc<Mutex<u64>>,
+    journal: Journal,
 }
 
 // === impl Disk ===
@@ -55,13 +44,10 @@ impl Disk {
 
     #[must_use]
     pub fn session(&self, number: u64) -> DiskSession {
-        let log = Arc::new(Log {
-            number,
-            state: Mutex::default(),
-            committed: watch::Sender::new(0),
-        });
         DiskSession {
-            log,
+            number,
+            watermark: Arc::new(Watermark::new(1, 0, false)),
+            last: Arc::default(),
             journal: self.0.clone(),
         }
     }
@@ -106,9 +92,9 @@ impl DiskSession {
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
         let ended = u64::try_from(now.as_millis()).ok().filter(|_| !begins);
-        self.change(|state, number| {
-            state.news.durable |= begins;
-            state.news.row = Some(Row {
+        self.change(|number, _, draft| {
+            draft.begins = begins;
+            draft.row = Some(Row {
                 number,
                 id: format!("550e8400-e29b-41d4-a716-{number:012}"),
                 epoch: "epoch12345".into(),
@@ -118,80 +104,42 @@ impl DiskSession {
                 key: None,
                 reported: 0,
                 turn: 1,
-                facts: r#"{"model":"gpt-4o-mini","created_at":1795166590559}"#.into(),
+                details: r#"{"model":"gpt-4o-mini","created_at":1795166590559}"#.into(),
             });
         });
     }
 
-    /// One run of so many events, each with this data. Gives the number of the last.
+    /// So many events, each with this data. Gives the number of the last.
     #[must_use]
     pub fn say(&self, count: u64, data: &str) -> u64 {
-        self.change(|state, _| {
-            let first = state.last + 1;
-            state.last += count;
-            let frame = |seq| format!("event: output\nid: epoch12345-{seq}\ndata: {data}\n\n");
-            let frames: String = (first..=state.last).map(frame).collect();
-            state.news.runs.push(Run {
-                first,
-                last: state.last,
-                hidden: false,
-                frames: frames.into(),
-            });
+        self.change(|_, last, draft| {
+            for _ in 0..count {
+                *last += 1;
+                let frame = format!("event: output\nid: epoch12345-{last}\ndata: {data}\n\n");
+                draft.add_event(*last, false, frame.as_bytes());
+            }
         })
     }
 
     /// Waits until readers may be shown this event.
     pub async fn written(&self, last: u64) {
-        let mut committed = self.log.committed.subscribe();
+        let mut head_rx = self.watermark.subscribe();
         // The sender lives as long as we do.
-        committed.wait_for(|now| *now >= last).await.ok();
+        head_rx.wait_for(|head| head.seq >= last).await.ok();
     }
 
-    fn change(&self, change: impl FnOnce(&mut State, u64)) -> u64 {
-        let mut state = self.log.state.lock();
-        change(&mut state, self.log.number);
-        self.journal.wake(Arc::clone(&self.log) as Arc<dyn Source>);
-        state.last
+    fn change(&self, change: impl FnOnce(u64, &mut u64, &mut Draft)) -> u64 {
+        let mut last = self.last.lock();
+        let mut draft = Draft::after(*last);
+        change(self.number, &mut last, &mut draft);
+        self.watermark.append(*last, false);
+        self.journal.append(self.number, &self.watermark, draft);
+        *last
     }
 }
 
 impl fmt::Debug for DiskSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("DiskSession")
-            .field(&self.log.number)
-            .finish()
-    }
-}
-
-// === impl Log ===
-
-impl Source for Log {
-    fn number(&self) -> u64 {
-        self.number
-    }
-
-    fn take(&self) -> Draft {
-        let mut state = self.state.lock();
-        let after = state.taken;
-        state.taken = state.last;
-        Draft {
-            after,
-            ..std::mem::take(&mut state.news)
-        }
-    }
-
-    fn committed(&self) {
-        let taken = self.state.lock().taken;
-        self.committed.send_replace(taken);
-    }
-
-    fn failed(&self) {}
-
-    fn trimmed(&self, _oldest: u64) {}
-}
-
-impl fmt::Debug for Log {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Log").field(&self.number).finish()
+        f.debug_tuple("DiskSession").field(&self.number).finish()
     }
 }

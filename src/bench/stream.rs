@@ -23,7 +23,7 @@ use crate::api::stream::{StreamRequest, stream};
 use crate::api::write_timeout::{WRITE_TIMEOUT, WriteTimeout};
 use crate::session::limits::StreamSlots;
 use crate::session::log::{
-    Budget, Cursor, Epoch, EventLog, Limits, Opening, Requested, Step, View,
+    Cursor, Epoch, EventLog, Limits, MemoryBudget, Opening, Requested, Step, View,
 };
 
 /// A log that keeps everything.
@@ -42,10 +42,10 @@ impl StreamLog {
             events: 1 << 20,
             bytes: 1 << 30,
         };
-        Self(EventLog::new(
+        Self(EventLog::in_memory(
             Epoch::random(),
             limits,
-            &Budget::new(1 << 40),
+            &MemoryBudget::new(1 << 40),
         ))
     }
 
@@ -94,7 +94,7 @@ impl StreamReader {
     /// If the reader was overtaken, which makes a figure worthless.
     pub async fn next(&mut self) -> Option<Bytes> {
         match self.0.next().await {
-            Step::Frames { bytes, .. } => Some(bytes),
+            Step::Frames(bytes) => Some(bytes),
             Step::End(_) => None,
             Step::Gap(gap) => panic!("overtaken: {gap:?}"),
         }

@@ -1,4 +1,4 @@
-//! Borders between SSE frames, and the epoch in their ids. Pure.
+//! The ends of SSE frames, and the epoch in their ids. Pure.
 //!
 //! A frame is `event: k\nid: <epoch>-<seq>\ndata: {…}\n\n`: it ends with a blank line and has none inside.
 
@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use memchr::memmem::{Finder, find};
 
-/// Before the epoch. A line of data begins with `data: `, so it is found nowhere else.
+/// What stands before the epoch. A line of data begins with `data: `, so this is found nowhere else.
 const ID: &[u8] = b"\nid: ";
 
 static BLANK_LINE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\n\n"));
@@ -21,18 +21,6 @@ pub(super) fn end_of(frames: &[u8], count: u64) -> usize {
             .and_then(|before| ends.nth(before))
             .unwrap_or(frames.len()),
     }
-}
-
-/// The most whole frames, at least one, that take at most `limit` bytes: how many, and how long they are.
-pub(super) fn whole_within(frames: &[u8], limit: usize) -> (u64, usize) {
-    let mut found = (1, frames.len());
-    for (count, end) in (1..).zip(ends(frames)) {
-        if count > 1 && end > limit {
-            break;
-        }
-        found = (count, end);
-    }
-    found
 }
 
 /// Writes `epoch` over that of every frame, if the first one has another. Both have the same length.
@@ -83,16 +71,6 @@ mod tests {
         assert_eq!(end_of(all.as_bytes(), 5), all.len());
         assert_eq!(end_of(all.as_bytes(), 6), all.len());
         assert_eq!(end_of(b"", 3), 0);
-    }
-
-    #[test]
-    fn frames_are_kept_whole_and_one_is_the_least() {
-        let all = frames("abcdefghij");
-        let one = frame("abcdefghij", 8).len();
-        assert_eq!(whole_within(all.as_bytes(), 0), (1, one));
-        assert_eq!(whole_within(all.as_bytes(), 2 * one), (2, 2 * one));
-        assert_eq!(whole_within(all.as_bytes(), 2 * one + 1), (2, 2 * one));
-        assert_eq!(whole_within(all.as_bytes(), 1 << 20), (5, all.len()));
     }
 
     #[test]

@@ -1,13 +1,14 @@
-//! A small file that says: events were shown that may never have reached the database.
+//! A small file that says that events were shown which may never have reached the database.
 //!
-//! It is made when there is room, so that marking needs none, and it is written in place. It also keeps
-//! two processes from writing one database.
+//! It is created while there is room on the disk, so that setting it needs none, and it is written in place. The lock on
+//! it also keeps two processes from writing one database.
 
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -24,17 +25,17 @@ const SET: &[u8] = b"events were shown that may not be in the database\n";
 #[derive(Debug)]
 pub(super) struct Marker {
     file: File,
-    /// What it should say. Whoever writes, writes this: so what is written last is right, even if a
-    /// write of the watchdog's took minutes.
-    wanted: Mutex<bool>,
-    /// Held while it is written; what it says, unless a write failed half way.
-    written: Mutex<Option<bool>>,
+    /// What it should say. Whoever changes this writes the file afterwards, so the last write is right.
+    wanted: AtomicBool,
+    /// Held for a write into the page cache, but not for the sync, which takes minutes on a disk that hangs: the page
+    /// cache outlives the process.
+    writing: Mutex<()>,
 }
 
 // === impl Marker ===
 
 impl Marker {
-    /// Opens it, or makes it; the lock on it is held until it is dropped.
+    /// Opens it, or creates it. The lock on it is held until it is dropped.
     pub(super) fn open(dir: &Path) -> io::Result<Self> {
         let file = OpenOptions::new()
             .read(true)
@@ -48,49 +49,48 @@ impl Marker {
                 "another process has it open; end that one, or give each a DATA_DIR of its own",
             )
         })?;
-        let mut said = [0; SET.len()];
-        let whole = file.metadata()?.len() == SIZE as u64;
-        let set = whole && file.read_exact_at(&mut said, 0).is_ok() && said == *SET;
-        if !whole {
-            write_block(&file, false)?;
-            file.sync_data()?;
-        }
-        Ok(Self {
+        let mut text = [0; SET.len()];
+        let is_whole = file.metadata()?.len() == SIZE as u64;
+        let is_set = is_whole && file.read_exact_at(&mut text, 0).is_ok() && text == *SET;
+        let marker = Self {
             file,
-            wanted: Mutex::new(set),
-            written: Mutex::new(Some(set)),
-        })
+            wanted: AtomicBool::new(is_set),
+            writing: Mutex::default(),
+        };
+        if !is_whole {
+            marker.write()?;
+        }
+        Ok(marker)
     }
 
     pub(super) fn is_set(&self) -> bool {
-        *self.wanted.lock()
+        self.wanted.load(Ordering::SeqCst)
     }
 
     /// On disk when this returns.
     pub(super) fn set(&self, wanted: bool) -> io::Result<()> {
         self.want(wanted);
-        self.settle()
+        self.write()
     }
 
-    /// What it should say from now on.
+    /// What it should say from now on. [`write`](Self::write) has to follow.
     pub(super) fn want(&self, wanted: bool) {
-        *self.wanted.lock() = wanted;
+        self.wanted.store(wanted, Ordering::SeqCst);
     }
 
-    /// Writes what it should say, if it does not.
-    pub(super) fn settle(&self) -> io::Result<()> {
-        self.write(&mut self.written.lock())
+    /// Writes what it should say.
+    pub(super) fn write(&self) -> io::Result<()> {
+        self.write_to_page_cache()?;
+        self.file.sync_data()
     }
 
-    fn write(&self, written: &mut Option<bool>) -> io::Result<()> {
-        let wanted = *self.wanted.lock();
-        if *written != Some(wanted) {
-            *written = None;
-            write_block(&self.file, wanted)?;
-            self.file.sync_data()?;
-            *written = Some(wanted);
+    fn write_to_page_cache(&self) -> io::Result<()> {
+        let _writing = self.writing.lock();
+        let mut block = [b' '; SIZE];
+        if self.is_set() {
+            block[..SET.len()].copy_from_slice(SET);
         }
-        Ok(())
+        self.file.write_all_at(&block, 0)
     }
 
     /// Sets it on a thread of its own and waits at most so long: the disk may be what hangs.
@@ -100,7 +100,7 @@ impl Marker {
         let marker = Arc::clone(self);
         let started = thread::Builder::new()
             .name("journal-mark".into())
-            .spawn(move || done_tx.send(marker.overtake()).ok());
+            .spawn(move || done_tx.send(marker.write()).ok());
         let done = match started {
             Ok(_) => done_rx.recv_timeout(limit).unwrap_or(Ok(())),
             Err(error) => Err(error),
@@ -109,30 +109,6 @@ impl Marker {
             tracing::warn!(%error, "the journal's marker cannot be written");
         }
     }
-
-    /// Writes it though an earlier write of it hangs. Then it is not on the disk, but in the page cache,
-    /// and that is enough if only we die.
-    fn overtake(&self) -> io::Result<()> {
-        if let Some(mut written) = self.written.try_lock() {
-            return self.write(&mut written);
-        }
-        // Only what errs on the safe side if it comes late. And without a lock: it may hang too.
-        if self.is_set() {
-            write_block(&self.file, true).ok();
-        }
-        let mut written = self.written.lock();
-        // Who held it may have been overtaken, or have come after.
-        *written = None;
-        self.write(&mut written)
-    }
-}
-
-fn write_block(file: &File, set: bool) -> io::Result<()> {
-    let mut block = [b' '; SIZE];
-    if set {
-        block[..SET.len()].copy_from_slice(SET);
-    }
-    file.write_all_at(&block, 0)
 }
 
 #[cfg(test)]
@@ -194,7 +170,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(NAME);
         let marker = Arc::new(Marker::open(dir.path()).unwrap());
-        let hang = marker.written.lock();
+        // The writer is in the middle of unsetting it: its sync has not come back.
+        marker.set(true).unwrap();
+        marker.want(false);
+        marker.write_to_page_cache().unwrap();
         marker.set_within(Duration::ZERO);
         assert!(marker.is_set(), "whenever its thread has its turn");
         let says = |wanted| {
@@ -204,9 +183,10 @@ mod tests {
                 .ok_or("it says something else")
         };
         until(|| says(true));
-        // The disk is back, and the writer wants something else by now.
-        marker.want(false);
-        drop(hang);
+        // The disk is back. The writer's sync writes nothing that the watchdog did not.
+        marker.file.sync_data().unwrap();
+        until(|| says(true));
+        marker.set(false).unwrap();
         until(|| says(false));
     }
 

@@ -1,28 +1,32 @@
-//! The start: from whatever lies in the directory to a database that can be trusted.
+//! The start: from whatever is in the directory to a database that can be trusted.
 //!
-//! Here it is decided which sessions keep their epoch; docs/decisions/0007-journal.md has the reasons.
+//! It is decided here which sessions keep their epoch; docs/decisions/0007-journal.md has the reasons.
 
 use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::Path;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, Transaction};
 
 use super::check;
+use super::config::Config;
 use super::marker::Marker;
 use super::memory::Memory;
 use super::quarantine;
 use super::queries;
-use super::statements::{about, set_about};
+use super::row::{Opened, Removed};
+use super::schema::is_in_range;
+use super::statements::{about, remove_session, set_about};
 use super::store::Store;
 use super::store_error::StoreError;
-use super::{Config, Opened, Removed};
 
 /// What the start found.
 pub(super) struct Found {
     pub(super) store: Store,
     pub(super) opened: Opened,
+    /// Removed by retention in an earlier process, which perhaps told nobody.
+    pub(super) unannounced: Vec<Removed>,
 }
 
 /// The boot id of this machine; empty if it does not tell. An empty one is never the same as another.
@@ -36,12 +40,12 @@ pub(super) fn make_dir(dir: &Path) -> io::Result<()> {
         .recursive(true)
         .mode(0o700)
         .create(dir)?;
-    // One that was there may belong to somebody else, who then chose its mode.
+    // One that was there may belong to another user, and then its mode is theirs to choose.
     fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).ok();
     Ok(())
 }
 
-/// Opens the database; one that cannot be used is put aside, and a new one begins.
+/// Opens the database; one that cannot be used is moved aside, and a new one begins.
 pub(super) fn open(
     config: &Config,
     checkpoint_pages: u32,
@@ -51,7 +55,7 @@ pub(super) fn open(
     let dir = &config.dir;
     match try_open(dir, checkpoint_pages, boot, marker) {
         Err(store_error @ (StoreError::Damaged(_) | StoreError::Newer(_))) => {
-            quarantine::put(dir, &store_error, config.max_bytes)?;
+            quarantine::move_aside(dir, &store_error, config.max_bytes)?;
             try_open(dir, checkpoint_pages, boot, marker)
         }
         other => other,
@@ -66,12 +70,12 @@ fn try_open(
 ) -> Result<Found, StoreError> {
     let mut store = Store::open(dir, checkpoint_pages)?;
     let (tx, _) = store.begin(true)?;
-    check::weed(&tx)?;
+    remove_rejected(&tx)?;
     if marker.is_set() {
-        // What was shown and never written may even be the beginning of a turn.
+        // Even the beginning of a turn may have been shown and never written.
         new_epochs(&tx, "true")?;
     } else if !same_boot(&tx, boot)? && !is_closed(&tx)? {
-        // The machine took with it what was not synced: the ends of turns that were running.
+        // The machine died, and with it what was not synced: the last events of running turns.
         new_epochs(&tx, "ended IS NULL")?;
     }
     set_about(&tx, "boot", boot)?;
@@ -81,8 +85,17 @@ fn try_open(
     let unfinished = opened.unfinished.iter().map(|(stored, _)| stored);
     store.memory = Memory::new(unfinished, opened.last_number);
     // Only now: until the new epochs are on disk, the marker is what keeps the old ones from being used.
-    marker.set(false)?;
-    Ok(Found { store, opened })
+    if marker.is_set() {
+        marker.set(false)?;
+    }
+    Ok(Found {
+        unannounced: removed(&store.conn)?
+            .into_iter()
+            .filter_map(|(_, removed)| removed)
+            .collect(),
+        store,
+        opened,
+    })
 }
 
 fn opened(conn: &Connection) -> rusqlite::Result<Opened> {
@@ -127,16 +140,41 @@ fn new_epochs(conn: &Connection, which: &str) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Removed sessions whose rows were not all gone when we ended: whoever cleans up may not know.
-pub(super) fn untold(conn: &Connection) -> rusqlite::Result<Vec<Removed>> {
-    conn.prepare("SELECT session, id, remote_id FROM doomed WHERE id IS NOT NULL")?
+/// Removes the rows that cannot be of sessions of ours, so that nothing counts them.
+fn remove_rejected(tx: &Transaction<'_>) -> rusqlite::Result<()> {
+    for number in queries::rejected(tx)? {
+        tx.execute("DELETE FROM sessions WHERE number = ?1", [number])?;
+        if let Ok(number) = u64::try_from(number)
+            && is_in_range(number, 0)
+        {
+            // Its events are deleted in steps, as those of any session that is gone.
+            remove_session(tx, number, None)?;
+        }
+    }
+    for (number, removed) in removed(tx)? {
+        if removed.is_none() {
+            check::log_rejected(number, "it was removed, and its ids are invalid");
+            tx.execute(
+                "UPDATE pending_deletion SET id = NULL, remote_id = NULL WHERE session = ?1",
+                [number],
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// Removed sessions that still have rows; nothing in place of one whose ids are invalid.
+fn removed(conn: &Connection) -> rusqlite::Result<Vec<(i64, Option<Removed>)>> {
+    conn.prepare("SELECT session, id, remote_id FROM pending_deletion WHERE id IS NOT NULL")?
         .query_map([], |row| {
-            Ok(Removed {
-                number: row.get(0)?,
-                id: row.get(1)?,
-                remote_id: row.get(2)?,
-            })
+            let read = || {
+                Ok::<_, rusqlite::Error>(Removed {
+                    number: row.get(0)?,
+                    id: row.get(1)?,
+                    remote_id: row.get(2)?,
+                })
+            };
+            Ok((row.get(0)?, read().ok().filter(check::is_removed)))
         })?
-        .filter(|found| found.as_ref().map_or(true, check::removed))
         .collect()
 }

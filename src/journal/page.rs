@@ -1,22 +1,22 @@
-//! One page of a session's events, put together from its runs. Pure but for the bytes it copies.
+//! One page of a session's events, put together from its runs. Pure.
 
 use bytes::{Bytes, BytesMut};
 
 use super::frames;
 
-/// What a reader does next. Every piece goes on where the one before ended, so a page has no hole: what
-/// is not there is named.
+/// What a reader gets next. Every piece continues where the one before ended, so a page has no hole: what is not there
+/// is named.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Piece {
-    /// Whole frames, back to back: all that this reader is shown up to event `last`. Hidden events
-    /// between them and after them are passed over with them.
+    /// Whole frames, back to back: all that this reader is shown up to event `last`. Hidden events between them and
+    /// after them are skipped with them.
     Frames { bytes: Bytes, last: u64 },
-    /// Nothing up to `last` is for this reader.
-    Passed { last: u64 },
-    /// What lies up to `last` is lost: memory had to let go of it before it could be written.
+    /// This reader is shown nothing up to event `last`.
+    Skipped { last: u64 },
+    /// The events up to `last` are lost: memory had to let go of them before they could be written.
     Lost { last: u64 },
-    /// Retention removed what lies before `oldest`.
-    Gone { oldest: u64 },
+    /// Retention removed the events before `oldest`.
+    Removed { oldest: u64 },
 }
 
 /// A row of the table of runs.
@@ -27,17 +27,17 @@ pub(super) struct Found<'a> {
     pub(super) frames: Option<&'a [u8]>,
 }
 
-/// A page in the making.
+/// A page that is being put together.
 pub(super) struct Page<'a> {
     epoch: &'a str,
-    /// The event it goes on with.
+    /// The next event it needs.
     next: u64,
     upto: u64,
     pieces: Vec<Piece>,
     bytes: BytesMut,
 }
 
-/// A page is full with so many bytes. One run more may be in it.
+/// A page with so many bytes is full. The last run may exceed this.
 const PAGE_BYTES: usize = 256 << 10;
 
 // === impl Page ===
@@ -59,13 +59,13 @@ impl<'a> Page<'a> {
 
     /// The next run. `is_oldest` says that the session has none before it.
     pub(super) fn add(&mut self, found: &Found<'_>, is_oldest: bool) {
-        // Only a forged run ends before it begins.
+        // A run that ends before it begins is forged.
         if found.last < self.next || found.last < found.first || found.first > self.upto {
             return;
         }
         if found.first > self.next {
             if is_oldest {
-                self.pieces.push(Piece::Gone {
+                self.pieces.push(Piece::Removed {
                     oldest: found.first,
                 });
                 self.next = found.first;
@@ -75,7 +75,7 @@ impl<'a> Page<'a> {
         }
         let last = found.last.min(self.upto);
         match found.frames {
-            None => self.pass(last),
+            None => self.skip(last),
             Some([]) => self.lose(last),
             Some(frames) => {
                 let skipped = frames::end_of(frames, self.next - found.first);
@@ -86,7 +86,7 @@ impl<'a> Page<'a> {
                     frames.len()
                 };
                 match &frames[..length] {
-                    // Fewer frames than numbers.
+                    // It has fewer frames than events.
                     [] => self.lose(last),
                     frames => self.show(frames, last),
                 }
@@ -94,7 +94,7 @@ impl<'a> Page<'a> {
         }
     }
 
-    /// The pieces, when there is no further run: what is missing up to the end is lost.
+    /// The pieces. At the end of the session's runs, what is missing up to the end is lost.
     pub(super) fn finish(mut self, is_end: bool) -> Vec<Piece> {
         if is_end && self.next <= self.upto {
             self.lose(self.upto);
@@ -104,9 +104,9 @@ impl<'a> Page<'a> {
     }
 
     fn show(&mut self, frames: &[u8], last: u64) {
-        // Frames that follow what was passed over take it along.
+        // Frames that follow skipped events include them.
         if self.bytes.is_empty()
-            && let Some(Piece::Passed { .. }) = self.pieces.last()
+            && let Some(Piece::Skipped { .. }) = self.pieces.last()
         {
             self.pieces.pop();
         }
@@ -116,11 +116,11 @@ impl<'a> Page<'a> {
         self.next = last + 1;
     }
 
-    fn pass(&mut self, last: u64) {
+    fn skip(&mut self, last: u64) {
         if self.bytes.is_empty() {
             match self.pieces.last_mut() {
-                Some(Piece::Passed { last: before }) => *before = last,
-                _ => self.pieces.push(Piece::Passed { last }),
+                Some(Piece::Skipped { last: before }) => *before = last,
+                _ => self.pieces.push(Piece::Skipped { last }),
             }
         }
         self.next = last + 1;

@@ -1,278 +1,212 @@
-//! What was taken from the sources and is not on disk.
-//!
-//! Two threads take: the writer, and the watchdog while the writer hangs. Both do it under the pending list's
-//! lock, so the drafts of a source lie in the order it gave them. Sources are called under that lock; they
-//! only ever come back to the [`Queue`], which has a lock of its own.
-//!
-//! Memory is bounded: a source gives what its ring holds, and what is kept past `limit` bytes, what is at
-//! the disk counted, becomes a hole, oldest first. Readers are told of a hole, so it is never silent. Rows
-//! cannot become holes: when they take too much of the room, the pending list is full, and no further session may
-//! begin.
+//! Drafts that are not on disk: those that wait, and those that the writer is writing. Pure bookkeeping; the lock of
+//! the [queue](super::queue) is round it.
 
-use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 use std::ops::{AddAssign, SubAssign};
 use std::sync::Arc;
-use std::time::Instant;
 
-use bytes::Bytes;
-use parking_lot::Mutex;
+use super::draft::Draft;
+use super::watermark::Watermark;
 
-use super::queue::Queue;
-use super::stats::Stats;
-use super::{Draft, Health, Run, Source};
-
-/// The drafts of one source, as one.
+/// All drafts of one session as one.
 #[derive(Debug)]
 pub(super) struct Pending {
-    pub(super) source: Arc<dyn Source>,
+    pub(super) number: u64,
+    pub(super) watermark: Arc<Watermark>,
     pub(super) draft: Draft,
     size: Size,
-    /// It was tried before, and may be on disk in part or as a whole.
-    again: bool,
+    /// It was tried before, and may be on disk in part or as a whole: a commit can fail after it was done.
+    pub(super) again: bool,
 }
 
 /// In bytes.
 #[derive(Clone, Copy, Debug, Default)]
 struct Size {
     frames: usize,
-    /// About what all but the frames takes.
-    rest: usize,
-}
-
-pub(super) struct PendingList {
-    state: Mutex<State>,
-    /// The most that is kept while nothing can be written.
-    limit: usize,
+    /// What cannot become a hole.
+    other: usize,
 }
 
 #[derive(Default)]
-struct State {
-    /// Neither on disk nor in flight.
-    pending: BTreeMap<u64, Pending>,
-    /// Of those together.
+pub(super) struct PendingList {
+    waiting: HashMap<u64, Pending>,
+    /// Their numbers, the one that waits longest first.
+    order: VecDeque<u64>,
+    /// Of those that wait.
     size: Size,
-    /// Whose drafts the writer is writing.
-    flight: Vec<Arc<dyn Source>>,
-    /// Of those drafts together: they may come back.
-    flight_size: Size,
-    degraded: bool,
+    in_flight: Vec<InFlight>,
+    /// Of those that are being written: they may come back.
+    in_flight_size: Size,
     /// Events that became holes since somebody asked.
     lost: u64,
 }
 
-/// How much goes into one transaction, unless one source has more.
-const GROUP_BYTES: usize = 4 << 20;
+/// A session whose draft is being written.
+struct InFlight {
+    number: u64,
+    watermark: Arc<Watermark>,
+    /// The last event of the draft.
+    last: u64,
+}
 
-/// What a draft takes besides its longest fields, about.
-const DRAFT_BYTES: usize = 512;
+/// What goes into one transaction.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) drafts: Vec<Pending>,
+    /// Nothing else was waiting when it was taken.
+    pub(super) is_all: bool,
+}
+
+/// How much goes into one transaction, unless one session has more. A disk that is nearly full may take parts of what
+/// waits and not the whole.
+const GROUP_BYTES: usize = 4 << 20;
 
 // === impl PendingList ===
 
 impl PendingList {
-    pub(super) fn new(limit: usize) -> Self {
-        Self {
-            state: Mutex::default(),
-            limit,
-        }
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
     }
 
-    /// Takes what the woken sources have: as much as a group may hold, or, when nothing can be written,
-    /// all of it. Says whether it was all.
-    pub(super) fn gather(&self, queue: &Queue) -> bool {
-        self.state.lock().gather(queue, self.limit)
-    }
-
-    /// The database is open. If that took so long that sources are shown from memory, it is not well yet.
-    pub(super) fn start(&self, journal_stats: &Stats) {
-        let state = self.state.lock();
-        if !state.degraded {
-            journal_stats.set_health(Health::Well);
-        }
-    }
-
+    /// Whether something of this session is not on disk.
     pub(super) fn has(&self, number: u64) -> bool {
-        self.state.lock().pending.contains_key(&number)
+        self.waiting.contains_key(&number) || self.in_flight.iter().any(|one| one.number == number)
     }
 
-    pub(super) fn is_degraded(&self) -> bool {
-        self.state.lock().degraded
-    }
-
-    /// The watchdog cannot degrade the pending list in the middle of this.
-    pub(super) fn unless_degraded(&self, then: impl FnOnce()) {
-        let state = self.state.lock();
-        if !state.degraded {
-            then();
-        }
-    }
-
-    /// Nothing can be written, and what may not be let go of takes half the room.
-    pub(super) fn is_full(&self) -> bool {
-        let state = self.state.lock();
-        state.degraded && state.size.rest + state.flight_size.rest > self.limit / 2
-    }
-
-    /// A group leaves for the disk: what was gathered, or of all that waits while nothing can be written
-    /// as much as a group may hold. A disk that is nearly full may take the parts and not the whole.
-    pub(super) fn depart(&self) -> Vec<Pending> {
-        let mut state = self.state.lock();
-        let mut group = Vec::new();
-        while !state.degraded || state.flight_size.total() < GROUP_BYTES {
-            let Some((_, pending)) = state.pending.pop_first() else {
-                break;
-            };
-            state.size -= pending.size;
-            state.flight_size += pending.size;
-            state.flight.push(Arc::clone(&pending.source));
-            group.push(pending);
-        }
-        group
-    }
-
-    /// The group is on disk.
-    pub(super) fn arrived(&self) {
-        let mut state = self.state.lock();
-        state.flight_size = Size::default();
-        for source in std::mem::take(&mut state.flight) {
-            // The watchdog may have taken more of it meanwhile; then it is not all on disk.
-            if !state.pending.contains_key(&source.number()) {
-                source.committed();
+    pub(super) fn add(&mut self, number: u64, watermark: &Arc<Watermark>, draft: Draft) {
+        match self.waiting.entry(number) {
+            Entry::Vacant(place) => {
+                let pending = Pending::new(number, Arc::clone(watermark), draft);
+                self.size += pending.size;
+                place.insert(pending);
+                self.order.push_back(number);
+            }
+            Entry::Occupied(mut place) => {
+                let pending = place.get_mut();
+                self.size -= pending.size;
+                pending.add(draft);
+                self.size += pending.size;
             }
         }
     }
 
-    /// The group is not on disk: it goes in front of what was taken since.
-    pub(super) fn came_back(&self, group: Vec<Pending>) {
-        let mut state = self.state.lock();
-        state.flight.clear();
-        state.flight_size = Size::default();
-        for mut earlier in group {
-            let number = earlier.source.number();
-            if let Some(later) = state.remove(number) {
+    pub(super) fn take_group(&mut self) -> Group {
+        let mut drafts = Vec::new();
+        while self.in_flight_size.total() < GROUP_BYTES
+            && let Some(number) = self.order.pop_front()
+        {
+            let Some(pending) = self.waiting.remove(&number) else {
+                continue;
+            };
+            self.size -= pending.size;
+            self.in_flight_size += pending.size;
+            self.in_flight.push(InFlight {
+                number,
+                watermark: Arc::clone(&pending.watermark),
+                last: pending.draft.last(),
+            });
+            drafts.push(pending);
+        }
+        Group {
+            drafts,
+            is_all: self.is_empty(),
+        }
+    }
+
+    /// The group is on disk. Returns whose readers may see it, and up to which event.
+    pub(super) fn commit(&mut self) -> impl Iterator<Item = (Arc<Watermark>, u64)> + use<> {
+        self.in_flight_size = Size::default();
+        let done = std::mem::take(&mut self.in_flight);
+        done.into_iter().map(|one| (one.watermark, one.last))
+    }
+
+    /// The group is not on disk: it goes in front of what came since.
+    pub(super) fn put_back(&mut self, group: Vec<Pending>) {
+        self.in_flight.clear();
+        self.in_flight_size = Size::default();
+        for mut earlier in group.into_iter().rev() {
+            let number = earlier.number;
+            if let Some(later) = self.waiting.remove(&number) {
+                self.order.retain(|one| *one != number);
+                self.size -= later.size;
                 earlier.add(later.draft);
             }
             earlier.again = true;
-            state.insert(earlier);
+            self.size += earlier.size;
+            self.order.push_front(number);
+            self.waiting.insert(number, earlier);
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.state.lock().pending.is_empty()
+    /// Everybody who has something that is not on disk.
+    pub(super) fn watermarks(&self) -> impl Iterator<Item = &Watermark> {
+        let waiting = self.waiting.values().map(|pending| &*pending.watermark);
+        waiting.chain(self.in_flight.iter().map(|one| &*one.watermark))
     }
 
-    /// Nothing can be written: readers are shown from memory what is here.
-    pub(super) fn degrade(&self, journal_stats: &Stats, reason: &str) {
-        self.state.lock().degrade(self.limit, journal_stats, reason);
-    }
-
-    /// What was taken is on disk: things are well, unless more was taken meanwhile.
-    pub(super) fn recover(&self, journal_stats: &Stats) -> bool {
-        let mut state = self.state.lock();
-        if !state.pending.is_empty() {
-            return false;
-        }
-        state.degraded = false;
-        journal_stats.set_health(Health::Well);
-        true
-    }
-
-    /// For the watchdog: degrades, and takes what came in, if the writer is still where it was then.
-    pub(super) fn stand_in(
-        &self,
-        queue: &Queue,
-        since: Instant,
-        journal_stats: &Stats,
-        reason: &str,
-    ) -> bool {
-        let mut state = self.state.lock();
-        if !queue.is_away_since(since) {
-            return false;
-        }
-        if !state.degraded {
-            state.flight.iter().for_each(|source| source.failed());
-        }
-        state.degrade(self.limit, journal_stats, reason);
-        state.gather(queue, self.limit);
-        true
-    }
-
-    pub(super) fn take_lost(&self) -> u64 {
-        std::mem::take(&mut self.state.lock().lost)
-    }
-}
-
-// === impl State ===
-
-impl State {
-    fn gather(&mut self, queue: &Queue, limit: usize) -> bool {
-        while self.degraded || self.size.total() < GROUP_BYTES {
-            // Off the queue before it is asked: what it has after that wakes us anew.
-            let Some(source) = queue.next_source() else {
-                return true;
-            };
-            let draft = source.take();
-            let number = source.number();
-            let known = self.remove(number);
-            if known.is_none() && draft.is_empty() {
-                continue;
-            }
-            let pending = match known {
-                Some(mut known) => {
-                    known.add(draft);
-                    known
-                }
-                None => Pending::new(source, draft),
-            };
-            if self.degraded {
-                pending.source.failed();
-            }
-            self.insert(pending);
-            if self.degraded {
-                self.shrink(limit);
-            }
-        }
-        false
-    }
-
-    fn insert(&mut self, pending: Pending) {
-        self.size += pending.size;
-        self.pending.insert(pending.source.number(), pending);
-    }
-
-    fn remove(&mut self, number: u64) -> Option<Pending> {
-        let pending = self.pending.remove(&number)?;
-        self.size -= pending.size;
-        Some(pending)
-    }
-
-    /// Under the lock, so that the health is never older than the pending list.
-    fn degrade(&mut self, limit: usize, journal_stats: &Stats, reason: &str) {
-        if !self.degraded {
-            // What comes in later is told when it is taken.
-            self.degraded = true;
-            self.pending.values().for_each(|one| one.source.failed());
-        }
-        journal_stats.set_health(Health::Degraded(reason.to_owned()));
-        self.shrink(limit);
-    }
-
-    /// An eighth more than need be goes, so that it is not done for every event.
-    fn shrink(&mut self, limit: usize) {
-        let fixed = self.size.rest + self.flight_size.total();
+    /// Makes holes of the oldest events of the largest drafts, until all takes at most `limit` bytes. An eighth more
+    /// than necessary goes, so that this is not done for every event.
+    pub(super) fn shrink(&mut self, limit: usize) {
+        let fixed = self.size.other + self.in_flight_size.total();
         if fixed + self.size.frames <= limit {
             return;
         }
         let wanted = (limit - limit / 8).saturating_sub(fixed);
         while self.size.frames > wanted {
             let excess = self.size.frames - wanted;
-            let largest = self.pending.values_mut().max_by_key(|one| one.size.frames);
+            let largest = self.waiting.values_mut().max_by_key(|one| one.size.frames);
             let Some(largest) = largest.filter(|one| one.size.frames > 0) else {
                 break;
             };
-            let before = largest.size.frames;
-            self.lost += largest.lose_oldest(excess);
-            self.size.frames = self.size.frames + largest.size.frames - before;
+            let before = largest.size;
+            self.lost += largest.draft.lose_oldest(excess);
+            largest.measure();
+            self.size -= before;
+            self.size += largest.size;
         }
+    }
+
+    /// What cannot become a hole takes half of `limit` or more.
+    pub(super) fn is_full(&self, limit: usize) -> bool {
+        self.size.other + self.in_flight_size.other > limit / 2
+    }
+
+    pub(super) fn take_lost(&mut self) -> u64 {
+        std::mem::take(&mut self.lost)
+    }
+}
+
+// === impl Pending ===
+
+impl Pending {
+    fn new(number: u64, watermark: Arc<Watermark>, draft: Draft) -> Self {
+        let mut pending = Self {
+            number,
+            watermark,
+            draft,
+            size: Size::default(),
+            again: false,
+        };
+        pending.measure();
+        pending
+    }
+
+    fn add(&mut self, later: Draft) {
+        self.size.frames += later.frame_bytes();
+        self.draft.append(later);
+        self.size.other = self.draft.other_bytes();
+    }
+
+    fn measure(&mut self) {
+        self.size = Size {
+            frames: self.draft.frame_bytes(),
+            other: self.draft.other_bytes(),
+        };
+    }
+
+    pub(super) const fn frame_bytes(&self) -> usize {
+        self.size.frames
     }
 }
 
@@ -280,141 +214,20 @@ impl State {
 
 impl Size {
     const fn total(self) -> usize {
-        self.frames + self.rest
+        self.frames + self.other
     }
 }
 
 impl AddAssign for Size {
     fn add_assign(&mut self, more: Self) {
         self.frames += more.frames;
-        self.rest += more.rest;
+        self.other += more.other;
     }
 }
 
 impl SubAssign for Size {
     fn sub_assign(&mut self, less: Self) {
         self.frames -= less.frames;
-        self.rest -= less.rest;
-    }
-}
-
-// === impl Pending ===
-
-impl Pending {
-    fn new(source: Arc<dyn Source>, draft: Draft) -> Self {
-        Self {
-            source,
-            size: Size {
-                frames: draft.frame_bytes(),
-                rest: draft.rest_bytes(),
-            },
-            again: false,
-            draft,
-        }
-    }
-
-    pub(super) const fn frame_bytes(&self) -> usize {
-        self.size.frames
-    }
-
-    pub(super) const fn is_again(&self) -> bool {
-        self.again
-    }
-
-    fn add(&mut self, later: Draft) {
-        self.size.frames += later.frame_bytes();
-        self.draft.add(later);
-        self.size.rest = self.draft.rest_bytes();
-    }
-
-    /// Turns the oldest runs into holes until so many bytes are free, and says how many events that were.
-    fn lose_oldest(&mut self, excess: usize) -> u64 {
-        let (mut freed, mut lost) = (0, 0);
-        let mut kept: Vec<Run> = Vec::new();
-        for mut run in self.draft.runs.drain(..) {
-            if freed < excess && !run.frames.is_empty() {
-                freed += run.frames.len();
-                lost += run.last - run.first + 1;
-                run.frames = Bytes::new();
-            }
-            match kept.last_mut() {
-                // One hole, not one for each run: else holes would fill the memory.
-                Some(hole) if hole.is_followed_by_hole(&run) => {
-                    hole.last = run.last;
-                    hole.hidden &= run.hidden;
-                }
-                _ => kept.push(run),
-            }
-        }
-        self.draft.runs = kept;
-        self.size.frames = if freed == 0 {
-            0
-        } else {
-            self.size.frames - freed
-        };
-        lost
-    }
-}
-
-// === impl Run ===
-
-impl Run {
-    fn is_followed_by_hole(&self, next: &Self) -> bool {
-        self.frames.is_empty() && next.frames.is_empty() && self.last + 1 == next.first
-    }
-}
-
-// === impl Draft ===
-
-impl Draft {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.row.is_none()
-            && self.runs.is_empty()
-            && self.notes.is_empty()
-            && !self.fresh_notes
-            && self.reported.is_none()
-    }
-
-    /// A later draft of the same source.
-    fn add(&mut self, later: Self) {
-        let Self {
-            row,
-            after: _,
-            runs,
-            notes,
-            fresh_notes,
-            reported,
-            durable,
-        } = later;
-        self.row = row.or_else(|| self.row.take());
-        self.runs.extend(runs);
-        if fresh_notes {
-            self.notes.clear();
-        }
-        // The newest value of a part is enough: else notes would fill the memory.
-        let newest: BTreeMap<_, _> = self.notes.drain(..).chain(notes).collect();
-        self.notes.extend(newest);
-        self.fresh_notes |= fresh_notes;
-        self.reported = reported.or(self.reported);
-        self.durable |= durable;
-    }
-
-    fn frame_bytes(&self) -> usize {
-        self.runs.iter().map(|run| run.frames.len()).sum()
-    }
-
-    fn rest_bytes(&self) -> usize {
-        let row = self.row.as_ref().map_or(0, |row| {
-            let key = row.key.as_ref().map_or(0, String::len);
-            row.facts.len() + row.id.len() + key
-        });
-        let notes: usize = self.notes.iter().map(|(part, _)| part.len() + 64).sum();
-        DRAFT_BYTES + row + notes
-    }
-
-    /// How many events it has, those lost not counted.
-    pub(super) fn events(&self) -> u64 {
-        let kept = self.runs.iter().filter(|run| !run.frames.is_empty());
-        kept.map(|run| run.last - run.first + 1).sum()
+        self.other -= less.other;
     }
 }

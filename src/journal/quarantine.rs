@@ -1,7 +1,7 @@
-//! A database that cannot be used is moved out of the way, so that somebody can look at it.
+//! A database that cannot be used is moved aside, so that somebody can look at it.
 //!
-//! They are bounded: of each kind three, which together take no more than one database may. When the disk
-//! is full, those that are damaged go at once: what runs now needs the room more.
+//! Of each kind three are kept, which together take no more than one database may. When the disk is full, the damaged
+//! ones are removed at once, because what runs now needs the space.
 
 use std::fs;
 use std::io;
@@ -14,15 +14,15 @@ use crate::clock::Timestamp;
 /// So many of each kind are kept.
 const KEPT: usize = 3;
 
-/// Nobody will ever use it again.
+/// Damaged: nobody will use it again.
 const CORRUPT: &str = "corrupt";
-/// Whole: somebody may go forward again and move it back.
+/// Of a newer version, and whole: after another upgrade somebody may move it back.
 const NEWER: &str = "newer";
 
 /// The WAL and its index belong to the database and go with it.
 const SUFFIXES: [&str; 3] = ["", "-wal", "-shm"];
 
-pub(super) fn put(dir: &Path, store_error: &StoreError, max_bytes: u64) -> io::Result<()> {
+pub(super) fn move_aside(dir: &Path, store_error: &StoreError, max_bytes: u64) -> io::Result<()> {
     let kind = match store_error {
         StoreError::Newer(_) => NEWER,
         _ => CORRUPT,
@@ -32,8 +32,8 @@ pub(super) fn put(dir: &Path, store_error: &StoreError, max_bytes: u64) -> io::R
     let time = Timestamp::now().as_millis().max(newest + 1);
     let from = dir.join(store::NAME);
     let to = dir.join(format!("{}.{kind}-{time}", store::NAME));
-    // The database goes first. If we die on the way, the next one begins empty, and SQLite throws away a
-    // WAL that it finds beside an empty database; a database without its WAL it would take for whole.
+    // The database goes first. If we die on the way, the next one begins empty, and SQLite discards a WAL that it finds
+    // beside an empty database; a database without its WAL it would take for whole.
     for suffix in SUFFIXES {
         match fs::rename(with_suffix(&from, suffix), with_suffix(&to, suffix)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -49,8 +49,8 @@ pub(super) fn put(dir: &Path, store_error: &StoreError, max_bytes: u64) -> io::R
     keep_newest(dir, kind, max_bytes)
 }
 
-/// Removes the oldest that is damaged, for a disk that is full.
-pub(super) fn give_up_oldest(dir: &Path) -> io::Result<()> {
+/// Removes the oldest damaged one, for a disk that is full.
+pub(super) fn remove_oldest(dir: &Path) -> io::Result<()> {
     let Some((_, name)) = names(dir, CORRUPT)?.pop() else {
         return Ok(());
     };
@@ -62,7 +62,7 @@ pub(super) fn give_up_oldest(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The newest of a kind stays whatever its size.
+/// The newest of a kind is kept whatever its size.
 fn keep_newest(dir: &Path, kind: &str, max_bytes: u64) -> io::Result<()> {
     let mut bytes = 0;
     for (nth, (_, name)) in names(dir, kind)?.into_iter().enumerate() {
@@ -91,7 +91,7 @@ fn names(dir: &Path, kind: &str) -> io::Result<Vec<(u64, String)>> {
     Ok(names)
 }
 
-/// The database goes last: by its name the rest is found.
+/// The database goes last, because its name is what the rest is found by.
 fn remove(dir: &Path, name: &str) -> io::Result<()> {
     for suffix in SUFFIXES.into_iter().rev() {
         match fs::remove_file(with_suffix(&dir.join(name), suffix)) {

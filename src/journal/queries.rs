@@ -1,16 +1,16 @@
-//! What is read from the database, whoever reads.
+//! What is read from the database, by the writer or by readers.
 
 use rusqlite::{Connection, OptionalExtension as _, Params, params};
 
 use super::check;
 use super::page::{Found, Page, Piece};
+use super::row::{Row, Stored};
 use super::schema::{first_of, place};
-use super::{Row, Stored};
 
 const ROW: &str =
-    "SELECT number, id, epoch, remote_id, state, ended, key, reported, turn, facts FROM sessions";
+    "SELECT number, id, epoch, remote_id, state, ended, key, reported, turn, details FROM sessions";
 
-/// A page looks at so many runs at most: hidden ones take no room in it.
+/// A page reads at most so many runs, because hidden ones add no bytes to it.
 const PAGE_RUNS: usize = 4096;
 
 /// The newest session with this id.
@@ -91,7 +91,7 @@ fn oldest(conn: &Connection, number: u64) -> rusqlite::Result<Option<u64>> {
         .map(|place| place.map(first_of))
 }
 
-/// The largest number there ever was.
+/// The largest number that was ever given to a session.
 pub(super) fn last_number(conn: &Connection) -> rusqlite::Result<u64> {
     conn.query_row(
         "SELECT max(
@@ -103,14 +103,14 @@ pub(super) fn last_number(conn: &Connection) -> rusqlite::Result<u64> {
     )
 }
 
-/// Reads a little of every tree. To read all of a large database would take minutes.
+/// Reads a little of every tree. Reading all of a large database would take minutes.
 pub(super) fn check(conn: &Connection) -> rusqlite::Result<()> {
     for question in [
         "SELECT name, value FROM about LIMIT 9",
         "SELECT place, last, hidden, frames FROM runs ORDER BY place LIMIT 1",
         "SELECT place, last, hidden, frames FROM runs ORDER BY place DESC LIMIT 1",
         "SELECT session, part, value FROM notes LIMIT 1",
-        "SELECT session, id FROM doomed LIMIT 1",
+        "SELECT session, id FROM pending_deletion LIMIT 1",
         "SELECT ended FROM sessions WHERE ended IS NOT NULL ORDER BY ended LIMIT 1",
         "SELECT key FROM sessions WHERE key IS NOT NULL ORDER BY key LIMIT 1",
         "SELECT id FROM sessions ORDER BY id LIMIT 1",
@@ -134,14 +134,14 @@ pub(super) fn page(
     if after >= upto {
         return Ok(Vec::new());
     }
-    // The epoch and the runs are of one moment.
+    // In one transaction, so that the epoch and the runs belong together.
     let tx = conn.unchecked_transaction()?;
     let epoch: Option<String> = tx
         .prepare_cached("SELECT epoch FROM sessions WHERE number = ?1")?
         .query_row([number], |row| row.get(0))
         .optional()?;
     let Some(epoch) = epoch.filter(|epoch| check::is_epoch(epoch)) else {
-        return Ok(vec![Piece::Gone { oldest: upto + 1 }]);
+        return Ok(vec![Piece::Removed { oldest: upto + 1 }]);
     };
     let next = place(number, after + 1);
     let start: Option<i64> = tx
@@ -154,7 +154,7 @@ pub(super) fn page(
         && let Some(oldest) = oldest(&tx, number)?
         && oldest > upto
     {
-        return Ok(vec![Piece::Gone { oldest }]);
+        return Ok(vec![Piece::Removed { oldest }]);
     }
     let mut page = Page::new(&epoch, after, upto);
     let mut statement = tx.prepare_cached(
@@ -184,58 +184,52 @@ fn one(conn: &Connection, which: &str, params: impl Params) -> rusqlite::Result<
 }
 
 fn many(conn: &Connection, which: &str, params: impl Params) -> rusqlite::Result<Vec<Stored>> {
-    // A row and its span are of one moment.
+    // In one transaction, so that a row and its span belong together.
     let tx = conn.unchecked_transaction()?;
-    let mut statement = tx.prepare_cached(&format!("{ROW} {which}"))?;
-    let rows: Vec<Candidate> = statement
-        .query_map(params, candidate)?
-        .collect::<rusqlite::Result<_>>()?;
-    let mut found = Vec::with_capacity(rows.len());
-    for (number, row) in rows {
-        match row.and_then(|row| stored(&tx, row)) {
-            Ok(stored) => found.push(stored),
-            Err(Unusable::Rejected(reason)) => check::complain(number, reason),
-            Err(Unusable::Failed(error)) => return Err(error),
-        }
-    }
-    Ok(found)
+    let found = candidates(&tx, &format!("{ROW} {which}"), params)?;
+    Ok(found.into_iter().filter_map(Result::ok).collect())
 }
 
-/// Rows that cannot be ours, each said in the log.
+/// The numbers of rows that cannot be of sessions of ours; each is logged.
 pub(super) fn rejected(conn: &Connection) -> rusqlite::Result<Vec<i64>> {
-    // Without the facts, which may be long: they are read leniently anyhow.
-    let columns = ROW.replace("facts", "''");
-    let mut statement = conn.prepare(&columns)?;
-    let rows: Vec<Candidate> = statement
-        .query_map([], candidate)?
+    // Without the details, which may be long and are checked when they are parsed.
+    let found = candidates(conn, &ROW.replace("details", "''"), [])?;
+    Ok(found.into_iter().filter_map(Result::err).collect())
+}
+
+/// Each row as a session, or the number of one that cannot be ours.
+fn candidates(
+    conn: &Connection,
+    query: &str,
+    params: impl Params,
+) -> rusqlite::Result<Vec<Result<Stored, i64>>> {
+    let mut statement = conn.prepare_cached(query)?;
+    let rows: Vec<(i64, Option<Row>)> = statement
+        .query_map(params, |row| Ok((row.get(0)?, parse(row)?)))?
         .collect::<rusqlite::Result<_>>()?;
-    let mut rejected = Vec::new();
-    for (number, row) in rows {
-        match row.and_then(|row| stored(conn, row)) {
-            Ok(_) => {}
-            Err(Unusable::Rejected(reason)) => {
-                check::complain(number, reason);
-                rejected.push(number);
+    let candidate = |(number, row): (i64, Option<Row>)| {
+        let checked = match row {
+            Some(row) => {
+                let span = span(conn, row.number)?;
+                check::row(&row, span).map(|()| (row, span))
             }
-            Err(Unusable::Failed(error)) => return Err(error),
-        }
-    }
-    Ok(rejected)
+            None => Err("a value has another type"),
+        };
+        Ok(match checked {
+            Ok((row, (oldest, last))) => Ok(Stored { row, oldest, last }),
+            Err(reason) => {
+                check::log_rejected(number, reason);
+                Err(number)
+            }
+        })
+    };
+    rows.into_iter().map(candidate).collect()
 }
 
-/// A row that may be one of ours, with its number.
-type Candidate = (i64, Result<Row, Unusable>);
-
-/// Why there is no session in a row.
-enum Unusable {
-    Rejected(check::Reason),
-    Failed(rusqlite::Error),
-}
-
-/// A value of another type than ours is the row's fault, and no fault of the look-up.
-fn candidate(row: &rusqlite::Row<'_>) -> rusqlite::Result<Candidate> {
+/// Nothing if a value has a wrong type: that makes the row unusable, and does not fail the query.
+fn parse(row: &rusqlite::Row<'_>) -> rusqlite::Result<Option<Row>> {
     let read = || {
-        Ok::<_, rusqlite::Error>(Row {
+        Ok(Row {
             number: row.get(0)?,
             id: row.get(1)?,
             epoch: row.get(2)?,
@@ -245,23 +239,16 @@ fn candidate(row: &rusqlite::Row<'_>) -> rusqlite::Result<Candidate> {
             key: row.get(6)?,
             reported: row.get(7)?,
             turn: row.get(8)?,
-            facts: row.get(9)?,
+            details: row.get(9)?,
         })
     };
-    let found = read().map_err(|error| match error {
-        rusqlite::Error::InvalidColumnType(..)
-        | rusqlite::Error::FromSqlConversionFailure(..)
-        | rusqlite::Error::IntegralValueOutOfRange(..) => {
-            Unusable::Rejected("a value has another type")
-        }
-        other => Unusable::Failed(other),
-    });
-    Ok((row.get(0)?, found))
-}
-
-fn stored(conn: &Connection, row: Row) -> Result<Stored, Unusable> {
-    let span = span(conn, row.number).map_err(Unusable::Failed)?;
-    check::row(&row, span).map_err(Unusable::Rejected)?;
-    let (oldest, last) = span;
-    Ok(Stored { row, oldest, last })
+    match read() {
+        Ok(row) => Ok(Some(row)),
+        Err(
+            rusqlite::Error::InvalidColumnType(..)
+            | rusqlite::Error::FromSqlConversionFailure(..)
+            | rusqlite::Error::IntegralValueOutOfRange(..),
+        ) => Ok(None),
+        Err(error) => Err(error),
+    }
 }

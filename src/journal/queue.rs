@@ -1,179 +1,139 @@
-//! Who waits for the writer, and whether the writer is at the disk.
+//! What waits for the writer: drafts of sessions, and requests of other threads.
 //!
-//! One small lock that is never held while anything else is done: a session wakes the writer while it
-//! holds its own lock, so nothing of a session may be called under this one.
+//! Whoever has something new hands it over here, and it stays until it is on disk. A session does so while it holds the
+//! lock of its log, so nothing of a session may be called under this lock but its [`Watermark`].
+//!
+//! While nothing can be written (`degraded`), what is handed over is shown at once, and memory is bounded: what is
+//! kept past the limit becomes a hole, the oldest first. Readers are told of holes. Rows cannot become holes; when they
+//! take half of the limit, no further session may begin ([`Queue::is_full`]).
 
-use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
 
-use super::Source;
+use super::draft::Draft;
+use super::pending::{Group, Pending, PendingList};
+use super::stats::{Health, Stats};
+use super::watermark::Watermark;
 
-#[derive(Default)]
 pub(super) struct Queue {
     state: Mutex<State>,
-    writer: Condvar,
-    watchdog: Condvar,
+    /// Wakes the writer.
+    news: Condvar,
+    /// The most that is kept while nothing can be written.
+    limit: usize,
 }
 
 #[derive(Default)]
 struct State {
-    /// Each source once, however often it was woken.
-    sources: VecDeque<Arc<dyn Source>>,
-    numbers: HashSet<u64>,
-    forget: BTreeSet<u64>,
-    /// A reader met a page that makes no sense, in the database of this generation.
+    pending: PendingList,
+    /// Nothing can be written: events are shown from memory.
+    degraded: bool,
+    /// A reader met a damaged page, in the database of this generation.
     damaged: Option<u64>,
     end: Option<End>,
-    /// The writer takes nothing any more.
-    refuses: bool,
-    writer_is: Writer,
-    watchdog_is: Watchdog,
+    /// Nothing is taken any more.
+    closed: bool,
+    is_writer_waiting: bool,
     #[cfg(test)]
     probes: Vec<Probe>,
 }
 
-/// Where the writer is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Writer {
-    #[default]
-    Awake,
-    /// It wants to be called.
-    Waiting,
-    AtDisk(Instant),
-    /// It panicked.
-    Dead(Instant),
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Watchdog {
-    #[default]
-    Awake,
-    /// Until the writer goes to the disk.
-    Waiting,
-    /// The writer does not answer, and the watchdog takes its sources.
-    StandingIn,
-}
-
-/// How the writer is to leave.
+/// How the writer is to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
     /// In good order.
     Close,
-    /// As if the process died.
+    /// As if the process had died.
     Abandon,
 }
 
-/// Why the writer woke.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Call {
-    News,
-    Time,
-    End(End),
-}
-
-/// Something a test does on the writer's connection.
+/// Something that a test does with the writer's connection.
 #[cfg(test)]
 pub(super) type Probe = Box<dyn FnOnce(&rusqlite::Connection) + Send>;
 
 // === impl Queue ===
 
 impl Queue {
-    pub(super) fn wake(&self, source: Arc<dyn Source>) {
-        let mut state = self.state.lock();
-        if !state.refuses && state.numbers.insert(source.number()) {
-            state.sources.push_back(source);
-            self.call(&state);
+    pub(super) fn new(limit: usize) -> Self {
+        Self {
+            state: Mutex::default(),
+            news: Condvar::new(),
+            limit,
         }
     }
 
-    pub(super) fn forget(&self, number: u64) {
+    // --- for sessions and readers ---
+
+    /// Takes what a session has. Never waits for the disk.
+    pub(super) fn append(&self, number: u64, watermark: &Arc<Watermark>, draft: Draft) {
         let mut state = self.state.lock();
-        state.forget.insert(number);
-        self.call(&state);
+        if state.closed || draft.is_empty() {
+            return;
+        }
+        state.pending.add(number, watermark, draft);
+        let degraded = state.degraded;
+        if degraded {
+            // The writer comes again by itself.
+            state.pending.shrink(self.limit);
+        } else {
+            self.wake_writer(&state);
+        }
+        drop(state);
+        if degraded {
+            watermark.show_appended();
+        }
+    }
+
+    /// Whether everything that this session handed over is on disk.
+    pub(super) fn is_written(&self, number: u64) -> bool {
+        !self.state.lock().pending.has(number)
+    }
+
+    /// Nothing can be written, and what cannot become a hole takes half of the limit.
+    pub(super) fn is_full(&self) -> bool {
+        let state = self.state.lock();
+        state.degraded && state.pending.is_full(self.limit)
     }
 
     pub(super) fn report_damage(&self, generation: u64) {
         let mut state = self.state.lock();
         state.damaged = Some(generation);
-        self.call(&state);
+        self.wake_writer(&state);
     }
 
     pub(super) fn end(&self, end: End) {
         let mut state = self.state.lock();
         // The death of the last handle after a close changes nothing.
         state.end.get_or_insert(end);
-        self.writer.notify_one();
-        self.watchdog.notify_one();
+        self.wake_writer(&state);
     }
 
     #[cfg(test)]
     pub(super) fn probe(&self, probe: Probe) {
         let mut state = self.state.lock();
         state.probes.push(probe);
-        self.call(&state);
+        self.wake_writer(&state);
     }
 
-    fn call(&self, state: &State) {
-        if state.writer_is == Writer::Waiting {
-            self.writer.notify_one();
-        }
-        if state.watchdog_is == Watchdog::StandingIn {
-            self.watchdog.notify_one();
+    fn wake_writer(&self, state: &State) {
+        if state.is_writer_waiting {
+            self.news.notify_one();
         }
     }
 
-    /// What comes now is written by nobody. What came is let go: sources have handles on the journal.
-    pub(super) fn refuse(&self) {
-        let mut state = self.state.lock();
-        state.refuses = true;
-        let sources = std::mem::take(&mut state.sources);
-        state.numbers.clear();
-        // The last handle may be among them.
-        drop(state);
-        drop(sources);
-    }
+    // --- for the writer ---
 
-    // --- the writer ---
-
-    /// Waits for something to do, at most until then.
-    pub(super) fn wait(&self, until: Instant) -> Call {
+    /// Waits for something to do, at most until then. Returns how to end, if that is what is to be done.
+    pub(super) fn wait(&self, until: Instant) -> Option<End> {
         let mut state = self.state.lock();
-        loop {
-            if let Some(end) = state.end {
-                return Call::End(end);
-            }
-            if state.has_news() {
-                return Call::News;
-            }
-            if Instant::now() >= until {
-                return Call::Time;
-            }
-            state.writer_is = Writer::Waiting;
-            self.writer.wait_until(&mut state, until);
-            state.writer_is = Writer::Awake;
+        while state.end.is_none() && !state.has_work() && Instant::now() < until {
+            state.is_writer_waiting = true;
+            self.news.wait_until(&mut state, until);
+            state.is_writer_waiting = false;
         }
-    }
-
-    pub(super) fn next_source(&self) -> Option<Arc<dyn Source>> {
-        let mut state = self.state.lock();
-        let source = state.sources.pop_front()?;
-        state.numbers.remove(&source.number());
-        Some(source)
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.state.lock().sources.is_empty()
-    }
-
-    pub(super) fn is_waiting(&self, number: u64) -> bool {
-        self.state.lock().numbers.contains(&number)
-    }
-
-    pub(super) fn take_forgotten(&self) -> BTreeSet<u64> {
-        std::mem::take(&mut self.state.lock().forget)
+        state.end
     }
 
     pub(super) fn take_damage(&self) -> Option<u64> {
@@ -185,94 +145,91 @@ impl Queue {
         std::mem::take(&mut self.state.lock().probes)
     }
 
-    /// The writer goes to the disk, or is back.
-    pub(super) fn set_at_disk(&self, at_disk: bool) {
-        self.set_writer(if at_disk {
-            Writer::AtDisk(Instant::now())
-        } else {
-            Writer::Awake
-        });
+    pub(super) fn take_group(&self) -> Group {
+        self.state.lock().pending.take_group()
     }
 
-    /// The writer will never be back.
-    pub(super) fn set_dead(&self) {
-        self.set_writer(Writer::Dead(Instant::now()));
+    /// The group is on disk: readers see it.
+    pub(super) fn commit(&self) {
+        let committed = self.state.lock().pending.commit();
+        // Without the lock: waking readers takes a while.
+        committed.for_each(|(watermark, last)| watermark.commit(last));
     }
 
-    fn set_writer(&self, writer: Writer) {
+    /// The group is not on disk.
+    pub(super) fn put_back(&self, group: Vec<Pending>) {
+        self.state.lock().pending.put_back(group);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.state.lock().pending.is_empty()
+    }
+
+    pub(super) fn take_lost(&self) -> u64 {
+        self.state.lock().pending.take_lost()
+    }
+
+    /// From now on nothing is taken, and what waits is dropped.
+    pub(super) fn close(&self) {
         let mut state = self.state.lock();
-        state.writer_is = writer;
-        if state.watchdog_is != Watchdog::Awake {
-            self.watchdog.notify_one();
+        state.closed = true;
+        state.pending = PendingList::default();
+    }
+
+    // --- degraded or not ---
+
+    pub(super) fn is_degraded(&self) -> bool {
+        self.state.lock().degraded
+    }
+
+    /// Does something that nobody can degrade the journal in the middle of.
+    pub(super) fn unless_degraded(&self, then: impl FnOnce()) {
+        let state = self.state.lock();
+        if !state.degraded {
+            then();
         }
     }
 
-    // --- the watchdog ---
-
-    /// Waits until the writer has been at the disk for so long, and says since when; nothing when the
-    /// journal ends.
-    pub(super) fn hang(&self, limit: Duration) -> Option<Instant> {
+    /// Nothing can be written, if that is still so: readers are shown everything from memory.
+    ///
+    /// The health changes under the lock, so that it is never older than what is shown.
+    pub(super) fn degrade_if(
+        &self,
+        journal_stats: &Stats,
+        reason: &str,
+        holds: impl FnOnce() -> bool,
+    ) {
         let mut state = self.state.lock();
-        state.watchdog_is = Watchdog::Awake;
-        loop {
-            match state.writer_is {
-                Writer::Awake | Writer::Waiting | Writer::Dead(_) if state.end.is_some() => {
-                    return None;
-                }
-                Writer::Awake | Writer::Waiting => {
-                    state.watchdog_is = Watchdog::Waiting;
-                    self.watchdog.wait(&mut state);
-                    state.watchdog_is = Watchdog::Awake;
-                }
-                Writer::AtDisk(since) if Instant::now() < since + limit => {
-                    self.watchdog.wait_until(&mut state, since + limit);
-                }
-                Writer::AtDisk(since) | Writer::Dead(since) => {
-                    state.watchdog_is = Watchdog::StandingIn;
-                    return Some(since);
-                }
-            }
+        if !holds() {
+            return;
         }
+        state.degraded = true;
+        journal_stats.set_health(Health::Degraded(reason.to_owned()));
+        state
+            .pending
+            .watermarks()
+            .for_each(Watermark::show_appended);
+        state.pending.shrink(self.limit);
     }
 
-    pub(super) fn is_dead(&self) -> bool {
-        matches!(self.state.lock().writer_is, Writer::Dead(_))
-    }
-
-    /// Whether the writer is still where it was then.
-    pub(super) fn is_away_since(&self, since: Instant) -> bool {
-        self.state.lock().is_away_since(since)
-    }
-
-    /// Waits for a source, or until the writer is back; then no.
-    pub(super) fn wait_standing_in(&self, since: Instant) -> bool {
+    /// The disk takes writes again: what comes from now on is shown when it is on disk. Returns whether all that was
+    /// shown from memory is written.
+    pub(super) fn recover(&self, journal_stats: &Stats) -> bool {
         let mut state = self.state.lock();
-        loop {
-            let is_over = matches!(state.writer_is, Writer::Dead(_)) && state.end.is_some();
-            if is_over || !state.is_away_since(since) {
-                state.watchdog_is = Watchdog::Awake;
-                return false;
-            }
-            if !state.sources.is_empty() {
-                return true;
-            }
-            self.watchdog.wait(&mut state);
-        }
+        state.degraded = false;
+        journal_stats.set_health(Health::Well);
+        state.pending.is_empty()
     }
 }
 
 // === impl State ===
 
 impl State {
-    fn is_away_since(&self, since: Instant) -> bool {
-        [Writer::AtDisk(since), Writer::Dead(since)].contains(&self.writer_is)
-    }
-
-    fn has_news(&self) -> bool {
+    fn has_work(&self) -> bool {
         #[cfg(test)]
         if !self.probes.is_empty() {
             return true;
         }
-        !self.sources.is_empty() || !self.forget.is_empty() || self.damaged.is_some()
+        self.damaged.is_some() || (!self.degraded && !self.pending.is_empty())
     }
 }

@@ -1,8 +1,8 @@
-//! Look-ups: a few read-only connections, each used by one at a time, each look-up with a deadline.
+//! Queries of the database: a few read-only connections, each used by one query at a time, each query with a deadline.
 //!
-//! Read-only by a pragma, and not by how they are opened: a file that SQLite opens read-only takes locks of its own
-//! there, and those would give up the lock that keeps other processes out. They never checkpoint: only the writer
-//! moves pages into the database.
+//! The connections are read-only by a pragma, and not by how they are opened: a file that SQLite opens read-only takes
+//! locks of its own, and those would give up the lock that keeps other processes out. They never checkpoint, because only
+//! the writer moves pages into the database.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,10 +15,11 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
-use super::stats::Stage;
-use super::{Shared, store, store_error};
+use super::queue::Queue;
+use super::stats::{Stage, Stats};
+use super::{store, store_error};
 
-/// Why a look-up found nothing out.
+/// Why a query has no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum JournalError {
     #[error("the journal is still being opened; ask again in a moment")]
@@ -33,9 +34,11 @@ pub(crate) enum JournalError {
 
 pub(super) struct Readers {
     path: PathBuf,
+    queue: Arc<Queue>,
+    stats: Arc<Stats>,
     idle: Mutex<Vec<Reader>>,
-    places: Arc<Semaphore>,
-    /// Which database is there: a new one begins when one is put aside.
+    permits: Arc<Semaphore>,
+    /// Which database is there: another one begins when one is moved aside.
     generation: AtomicU64,
 }
 
@@ -47,7 +50,7 @@ struct Reader {
 /// Enough for two cores; a page is read in a millisecond.
 const CONNECTIONS: usize = 4;
 
-/// Steps of SQLite's machine between two looks at the clock. Few: each may wait for the disk.
+/// Steps of SQLite's virtual machine between two looks at the clock. They are few, because each may wait for the disk.
 const STEPS: std::ffi::c_int = 100;
 
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -55,17 +58,19 @@ const DEADLINE: Duration = Duration::from_secs(5);
 // === impl Readers ===
 
 impl Readers {
-    pub(super) fn new(dir: &Path) -> Self {
+    pub(super) fn new(dir: &Path, queue: Arc<Queue>, stats: Arc<Stats>) -> Self {
         Self {
             path: dir.join(store::NAME),
+            queue,
+            stats,
             idle: Mutex::default(),
-            places: Arc::new(Semaphore::new(CONNECTIONS)),
+            permits: Arc::new(Semaphore::new(CONNECTIONS)),
             generation: AtomicU64::new(0),
         }
     }
 
-    /// There is another database now.
-    pub(super) fn turn_over(&self) {
+    /// The database was closed, and perhaps replaced: connections to it are not used again.
+    pub(super) fn reset(&self) {
         self.generation.fetch_add(1, Ordering::AcqRel);
         self.idle.lock().clear();
     }
@@ -75,7 +80,7 @@ impl Readers {
     }
 
     pub(super) fn close(&self) {
-        self.places.close();
+        self.permits.close();
         self.idle.lock().clear();
     }
 
@@ -87,7 +92,7 @@ impl Readers {
         }
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let conn = Connection::open_with_flags_and_vfs(&self.path, flags, store::VFS)?;
-        // The writer never locks readers out for long: it does so when it opens and closes.
+        // The writer locks readers out only when it opens and closes, and not for long.
         conn.busy_timeout(Duration::from_secs(1))?;
         conn.execute_batch(
             "PRAGMA cache_size = -256; PRAGMA query_only = ON; PRAGMA mmap_size = 0",
@@ -98,66 +103,73 @@ impl Readers {
 
     fn put_back(&self, reader: Reader) {
         let mut idle = self.idle.lock();
-        if reader.generation == self.generation() && !self.places.is_closed() {
+        if reader.generation == self.generation() && !self.permits.is_closed() {
             idle.push(reader);
         }
     }
-}
 
-/// Runs a look-up on a thread where it may block.
-///
-/// A caller that goes away leaves it running; it keeps its place until it is done, so there are never
-/// more than a few. It ends itself at the deadline.
-pub(super) async fn look<T: Send + 'static>(
-    shared: &Arc<Shared>,
-    question: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
-) -> Result<T, JournalError> {
-    look_within(shared, DEADLINE, question).await
-}
-
-pub(super) async fn look_within<T: Send + 'static>(
-    shared: &Arc<Shared>,
-    limit: Duration,
-    question: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
-) -> Result<T, JournalError> {
-    let deadline = Instant::now() + limit;
-    match timeout_at(deadline, shared.stats.reaches(Stage::Open)).await {
-        Err(_) => return Err(JournalError::Opening),
-        Ok(Stage::Ended) => return Err(JournalError::Closed),
-        Ok(_) => {}
+    /// Runs a query on a thread where it may block.
+    pub(super) async fn query<T: Send + 'static>(
+        self: &Arc<Self>,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, JournalError> {
+        self.query_within(DEADLINE, query).await
     }
-    let place = timeout_at(deadline, Arc::clone(&shared.readers.places).acquire_owned())
-        .await
-        .map_err(|_| JournalError::Slow)?
-        .map_err(|_| JournalError::Closed)?;
-    let shared = Arc::clone(shared);
-    let task = tokio::task::spawn_blocking(move || {
-        let _place = place;
+
+    /// A caller that goes away leaves its query running. It keeps its permit until it is done, so there are never more
+    /// than a few, and it ends itself at the deadline.
+    pub(super) async fn query_within<T: Send + 'static>(
+        self: &Arc<Self>,
+        limit: Duration,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, JournalError> {
+        let deadline = Instant::now() + limit;
+        match timeout_at(deadline, self.stats.reaches(Stage::Open)).await {
+            Err(_) => return Err(JournalError::Opening),
+            Ok(Stage::Ended) => return Err(JournalError::Closed),
+            Ok(_) => {}
+        }
+        let permit = timeout_at(deadline, Arc::clone(&self.permits).acquire_owned())
+            .await
+            .map_err(|_| JournalError::Slow)?
+            .map_err(|_| JournalError::Closed)?;
+        let readers = Arc::clone(self);
+        let task = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            readers.run(deadline, query)
+        });
+        match timeout_at(deadline, task).await {
+            Ok(done) => done.unwrap_or_else(|error| Err(JournalError::Broken(error.to_string()))),
+            Err(_) => Err(JournalError::Slow),
+        }
+    }
+
+    fn run<T>(
+        &self,
+        deadline: Instant,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, JournalError> {
         // It may have waited for its thread.
         if Instant::now() >= deadline {
             return Err(JournalError::Slow);
         }
-        let generation = shared.readers.generation();
-        let answer = shared.readers.checkout().and_then(|reader| {
+        let generation = self.generation();
+        let answer = self.checkout().and_then(|reader| {
             let is_late = move || Instant::now() >= deadline;
             reader.conn.progress_handler(STEPS, Some(is_late));
-            // One that failed is not used again.
-            let answer = question(&reader.conn)?;
-            shared.readers.put_back(reader);
+            // A connection that failed is not used again.
+            let answer = query(&reader.conn)?;
+            self.put_back(reader);
             Ok(answer)
         });
         answer.map_err(|error| {
             if store_error::is_damage(&error) {
-                shared.queue.report_damage(generation);
+                self.queue.report_damage(generation);
             }
             match error.sqlite_error_code() {
                 Some(ErrorCode::OperationInterrupted) => JournalError::Slow,
                 _ => JournalError::Broken(error.to_string()),
             }
         })
-    });
-    match timeout_at(deadline, task).await {
-        Ok(done) => done.unwrap_or_else(|error| Err(JournalError::Broken(error.to_string()))),
-        Err(_) => Err(JournalError::Slow),
     }
 }

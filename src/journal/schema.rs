@@ -1,20 +1,19 @@
-//! The tables, and how an older database becomes one of ours.
+//! The tables, and the migrations that bring an older database up to date.
 //!
-//! `PRAGMA user_version` says which steps were done. A step is never changed once it was released: the
-//! next idea is the next step.
+//! `PRAGMA user_version` says which steps were done. A step is never changed once it was released: a further change is
+//! a further step.
 
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::store_error::StoreError;
 
 /// Step n makes a database of version n one of version n + 1.
-const STEPS: &[&str] = &[FIRST];
+const STEPS: &[&str] = &[FIRST, PLAIN_NAMES];
 
-/// The key of a run is one number, [`place`]: a table by that number is one tree in the order readers
-/// read it, with no index beside it.
+/// The key of a run is one number, [`place`]: a table by that number is one tree in the order in which readers read
+/// it, with no index beside it.
 ///
-/// `doomed` holds sessions that were removed and still have rows: those go in small steps. One with an
-/// `id` was removed by retention, and whoever cleans up after it was perhaps not told yet.
+/// The names `doomed` and `facts` are no longer in use: see [`PLAIN_NAMES`].
 const FIRST: &str = "
     CREATE TABLE about (
         name TEXT PRIMARY KEY,
@@ -61,19 +60,26 @@ const FIRST: &str = "
     ) STRICT;
 ";
 
-/// 17 thousand million events a session, 536 million sessions.
+/// `pending_deletion` holds sessions that were removed and still have rows, which are deleted in small steps. One with
+/// an `id` was removed by retention, and perhaps nobody was told yet who deletes what it left elsewhere.
+const PLAIN_NAMES: &str = "
+    ALTER TABLE doomed RENAME TO pending_deletion;
+    ALTER TABLE sessions RENAME COLUMN facts TO details;
+";
+
+/// 17 thousand million events in a session, 536 million sessions.
 const EVENT_BITS: u32 = 34;
 const MAX_EVENT: u64 = (1 << EVENT_BITS) - 1;
 const MAX_NUMBER: u64 = (1 << (63 - EVENT_BITS)) - 1;
 
-/// Where a run of session `number` lies that begins with event `first`. Larger numbers count as the
-/// largest: [`is_in_range`] keeps them out.
+/// The key of the run of session `number` that begins with event `first`. Larger numbers count as the largest;
+/// [`is_in_range`] keeps them out.
 pub(super) fn place(number: u64, first: u64) -> i64 {
     let key = (number.min(MAX_NUMBER) << EVENT_BITS) | first.min(MAX_EVENT);
     i64::try_from(key).unwrap_or(i64::MAX)
 }
 
-/// The event with which the run at this place begins.
+/// The event with which the run with this key begins.
 pub(super) fn first_of(place: i64) -> u64 {
     u64::try_from(place).unwrap_or_default() & MAX_EVENT
 }
@@ -82,9 +88,28 @@ pub(super) const fn is_in_range(number: u64, last: u64) -> bool {
     number <= MAX_NUMBER && last <= MAX_EVENT
 }
 
-/// Makes the tables, or brings them up to date.
+/// Creates the tables, or brings them up to date.
 pub(super) fn prepare(conn: &mut Connection) -> Result<(), StoreError> {
     migrate(conn, STEPS)
+}
+
+/// Whether the tables are ours to the letter: no other type, no trigger, no view.
+pub(super) fn check(conn: &Connection) -> Result<(), StoreError> {
+    let mut ours = Connection::open_in_memory()?;
+    prepare(&mut ours)?;
+    if definitions(conn)? == definitions(&ours)? {
+        Ok(())
+    } else {
+        Err(StoreError::Damaged(
+            "its tables are not as we make them".into(),
+        ))
+    }
+}
+
+fn definitions(conn: &Connection) -> rusqlite::Result<Vec<(String, String, Option<String>)>> {
+    conn.prepare("SELECT type, name, sql FROM sqlite_schema ORDER BY type, name")?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+        .collect()
 }
 
 fn migrate(conn: &mut Connection, steps: &[&str]) -> Result<(), StoreError> {
@@ -139,7 +164,7 @@ mod tests {
     #[test]
     fn an_older_database_gets_the_steps_it_lacks_and_keeps_its_rows() {
         let mut conn = Connection::open_in_memory().unwrap();
-        prepare(&mut conn).unwrap();
+        migrate(&mut conn, &[FIRST]).unwrap();
         conn.execute("INSERT INTO notes VALUES (1, 'a', 2)", [])
             .unwrap();
         let steps = [
@@ -154,6 +179,32 @@ mod tests {
             })
             .unwrap();
         assert_eq!(row, (2, 7));
+    }
+
+    #[test]
+    fn a_database_of_version_1_keeps_its_rows_under_the_new_names() {
+        let mut conn = Connection::open_in_memory().unwrap();
+        migrate(&mut conn, &[FIRST]).unwrap();
+        conn.execute_batch(
+            "INSERT INTO doomed VALUES (3, 'id-3', 'ses_3');
+             INSERT INTO sessions (number, id, epoch, state, reported, turn, facts)
+             VALUES (4, 'id-4', 'epoch12345', 'running', 0, 1, '{\"a\":1}')",
+        )
+        .unwrap();
+        prepare(&mut conn).unwrap();
+        check(&conn).unwrap();
+        let pending: (u64, String, String) = conn
+            .query_row(
+                "SELECT session, id, remote_id FROM pending_deletion",
+                [],
+                |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+            )
+            .unwrap();
+        assert_eq!(pending, (3, "id-3".into(), "ses_3".into()));
+        let details: String = conn
+            .query_row("SELECT details FROM sessions", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(details, "{\"a\":1}");
     }
 
     #[test]

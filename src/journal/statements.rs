@@ -1,40 +1,37 @@
-//! What a draft is in SQL.
+//! The statements that change the database.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Transaction, params};
 
-use super::memory::{Changes, Gone, Growth, Open};
+use super::memory::{Changes, Memory, Running};
 use super::pending::Pending;
+use super::queries;
+use super::row::Row;
 use super::schema::{self, place};
-use super::{Row, Run, frames, queries};
 
-/// A transaction's statements.
-pub(super) struct Writing<'a> {
+/// Writes drafts in one transaction.
+pub(super) struct DraftWriter<'a> {
     tx: &'a Transaction<'a>,
     row: CachedStatement<'a>,
     run: CachedStatement<'a>,
     note: CachedStatement<'a>,
-    no_notes: CachedStatement<'a>,
+    delete_notes: CachedStatement<'a>,
 }
 
-/// A run is cut into rows of about this size, so that a reader that wants its end need not read all.
-const ROW_BYTES: usize = 64 << 10;
+// === impl DraftWriter ===
 
-// === impl Writing ===
-
-impl<'a> Writing<'a> {
+impl<'a> DraftWriter<'a> {
     pub(super) fn new(tx: &'a Transaction<'a>) -> rusqlite::Result<Self> {
         Ok(Self {
             tx,
             row: tx.prepare_cached(
                 "INSERT INTO sessions
-                     (number, id, epoch, remote_id, state, ended, key, reported, turn, facts)
+                     (number, id, epoch, remote_id, state, ended, key, reported, turn, details)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
                  ON CONFLICT (number) DO UPDATE SET
                      id = ?2, epoch = ?3, remote_id = ?4, state = ?5, ended = ?6, key = ?7,
-                     reported = ?8, turn = ?9, facts = ?10",
+                     reported = ?8, turn = ?9, details = ?10",
             )?,
             run: tx.prepare_cached(
                 "INSERT INTO runs (place, last, hidden, frames) VALUES (?1, ?2, ?3, ?4)",
@@ -43,46 +40,45 @@ impl<'a> Writing<'a> {
                 "INSERT INTO notes (session, part, value) VALUES (?1, ?2, ?3)
                  ON CONFLICT (session, part) DO UPDATE SET value = ?3",
             )?,
-            no_notes: tx.prepare_cached("DELETE FROM notes WHERE session = ?1")?,
+            delete_notes: tx.prepare_cached("DELETE FROM notes WHERE session = ?1")?,
         })
     }
 
-    pub(super) fn draft(
+    pub(super) fn write(
         &mut self,
         pending: &Pending,
-        open: &HashMap<u64, Open>,
-        gone: Option<&Gone>,
+        memory: &Memory,
         changes: &mut Changes,
     ) -> rusqlite::Result<()> {
-        let (number, draft) = (pending.source.number(), &pending.draft);
-        if matches!(gone, Some(Gone::Retired)) {
-            // A line about a session that is over does not bring it back.
+        let (number, draft) = (pending.number, &pending.draft);
+        if memory.removed.contains(&number) {
+            // A late detail of a session that is over does not bring it back.
             let runs = draft.row.as_ref().is_some_and(|row| row.ended.is_none());
-            if !runs && !draft.fresh_notes {
+            if !runs && !draft.begins {
                 return Ok(());
             }
-            self.revive(number)?;
-            changes.revived.push(number);
+            self.restore(number)?;
+            changes.restored.push(number);
         }
-        if pending.is_again() {
-            // A commit can fail after it was done.
-            self.remove_runs(number, draft.after + 1)?;
+        if pending.again {
+            self.delete_runs(number, draft.after + 1)?;
         }
-        let was_open = open.contains_key(&number);
-        if draft.row.is_none() && !was_open && !queries::exists(self.tx, number)? {
-            return Ok(());
-        }
-        if let Some(row) = &draft.row {
-            let mut known = self.known(pending, row, open.get(&number))?;
-            self.fill(number, known.last, draft.after)?;
-            if row.ended.is_none() {
-                known.last = known.last.max(draft.after);
-                changes.opened.push((number, known));
-            } else {
-                changes.closed.push(number);
+        let before = memory.running.get(&number);
+        match &draft.row {
+            Some(row) => {
+                let mut running = self.running(pending, row, before)?;
+                self.fill(number, running.last, draft.after)?;
+                self.row(row)?;
+                changes.last_number = changes.last_number.max(number);
+                if row.ended.is_none() {
+                    running.last = running.last.max(draft.after);
+                    changes.running.push((number, running));
+                } else {
+                    changes.ended.push(number);
+                }
             }
-            self.row(row)?;
-            changes.last_number = changes.last_number.max(number);
+            None if before.is_none() && !queries::exists(self.tx, number)? => return Ok(()),
+            None => {}
         }
         if let Some(turn) = draft.reported {
             self.tx.execute(
@@ -90,31 +86,30 @@ impl<'a> Writing<'a> {
                 [number, turn.into()],
             )?;
         }
-        if draft.fresh_notes {
-            self.no_notes.execute([number])?;
+        if draft.begins {
+            self.delete_notes.execute([number])?;
         }
         for (part, value) in &draft.notes {
             self.note.execute(params![number, &**part, value])?;
         }
         for run in &draft.runs {
-            self.cut_run(number, run)?;
-            changes.grown.push(Growth {
-                number,
-                last: run.last,
-                bytes: run.frames.len() as u64,
-            });
+            self.run(number, run.first, run.last, run.hidden, &run.frames)?;
+        }
+        if !draft.runs.is_empty() {
+            let bytes = pending.frame_bytes() as u64;
+            changes.grown.push((number, draft.last(), bytes));
         }
         Ok(())
     }
 
-    /// A removed session that begins another turn: what was left of it goes.
-    fn revive(&mut self, number: u64) -> rusqlite::Result<()> {
+    /// A removed session begins another turn: what was left of it goes.
+    fn restore(&mut self, number: u64) -> rusqlite::Result<()> {
         self.tx
-            .execute("DELETE FROM doomed WHERE session = ?1", [number])?;
-        self.remove_runs(number, 0)
+            .execute("DELETE FROM pending_deletion WHERE session = ?1", [number])?;
+        self.delete_runs(number, 0)
     }
 
-    fn remove_runs(&mut self, number: u64, from: u64) -> rusqlite::Result<()> {
+    fn delete_runs(&mut self, number: u64, from: u64) -> rusqlite::Result<()> {
         self.tx.execute(
             "DELETE FROM runs WHERE place BETWEEN ?1 AND ?2",
             [place(number, from), place(number, u64::MAX)],
@@ -125,22 +120,26 @@ impl<'a> Writing<'a> {
     /// Events that this database does not have become a hole: their numbers are not given again.
     pub(super) fn fill(&mut self, number: u64, last: u64, upto: u64) -> rusqlite::Result<()> {
         if last < upto {
-            self.piece(number, last + 1, upto, false, &[])?;
+            self.run(number, last + 1, upto, false, &[])?;
         }
         Ok(())
     }
 
-    /// The session with the events it has on disk before this draft.
-    fn known(&self, pending: &Pending, row: &Row, before: Option<&Open>) -> rusqlite::Result<Open> {
-        let source = Some(Arc::downgrade(&pending.source));
+    /// The session, with the events that are on disk before this draft.
+    fn running(
+        &self,
+        pending: &Pending,
+        row: &Row,
+        before: Option<&Running>,
+    ) -> rusqlite::Result<Running> {
+        let watermark = Some(Arc::clone(&pending.watermark));
         Ok(match before {
-            Some(before) => Open {
+            Some(before) => Running {
                 row: row.clone(),
-                last: before.last,
-                bytes: before.bytes,
-                source,
+                watermark,
+                ..*before
             },
-            None => Open::found(row.clone(), queries::span(self.tx, row.number)?, source),
+            None => Running::new(row.clone(), queries::span(self.tx, row.number)?, watermark),
         })
     }
 
@@ -155,26 +154,12 @@ impl<'a> Writing<'a> {
             row.key,
             row.reported,
             row.turn,
-            row.facts
+            row.details
         ])?;
         Ok(())
     }
 
-    fn cut_run(&mut self, number: u64, run: &Run) -> rusqlite::Result<()> {
-        let (mut first, mut frames) = (run.first, &run.frames[..]);
-        while frames.len() > ROW_BYTES && first < run.last {
-            let (count, length) = frames::whole_within(frames, ROW_BYTES);
-            let last = first + count - 1;
-            if last >= run.last {
-                break;
-            }
-            self.piece(number, first, last, run.hidden, &frames[..length])?;
-            (first, frames) = (last + 1, &frames[length..]);
-        }
-        self.piece(number, first, run.last, run.hidden, frames)
-    }
-
-    fn piece(
+    fn run(
         &mut self,
         number: u64,
         first: u64,
@@ -193,15 +178,17 @@ impl<'a> Writing<'a> {
     }
 }
 
-/// Moves a session to those whose rows go in steps. With a name, somebody is to be told.
-pub(super) fn doom(
+/// Removes a session. What belongs to it is deleted later, in small steps. With ids, somebody is to be told.
+pub(super) fn remove_session(
     tx: &Transaction<'_>,
     number: u64,
-    told: Option<(&str, Option<&str>)>,
+    ids: Option<(&str, Option<&str>)>,
 ) -> rusqlite::Result<()> {
-    let (id, remote_id) = told.unzip();
-    tx.prepare_cached("INSERT OR IGNORE INTO doomed (session, id, remote_id) VALUES (?1, ?2, ?3)")?
-        .execute(params![number, id, remote_id.flatten()])?;
+    let (id, remote_id) = ids.unzip();
+    tx.prepare_cached(
+        "INSERT OR IGNORE INTO pending_deletion (session, id, remote_id) VALUES (?1, ?2, ?3)",
+    )?
+    .execute(params![number, id, remote_id.flatten()])?;
     raise_last_number(tx, number)?;
     tx.prepare_cached("DELETE FROM sessions WHERE number = ?1")?
         .execute([number])?;
@@ -218,6 +205,7 @@ pub(super) fn raise_last_number(tx: &Transaction<'_>, number: u64) -> rusqlite::
     Ok(())
 }
 
+/// A value of the table `about`, which says things of the database itself.
 pub(super) fn about(conn: &Connection, name: &str) -> rusqlite::Result<Option<String>> {
     conn.query_row("SELECT value FROM about WHERE name = ?1", [name], |row| {
         row.get(0)

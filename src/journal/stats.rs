@@ -1,11 +1,20 @@
-//! What everybody may know of the journal: how far it is, how it does, its figures.
+//! What everybody may know of the journal: whether it is open, its health and its figures.
 
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 
-use super::{Health, Opened, Removed};
+use super::row::{Opened, Removed};
+
+/// How the journal does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Health {
+    Opening,
+    Well,
+    /// Nothing can be written; the text says why.
+    Degraded(String),
+}
 
 /// For metrics. Counts are since the start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,7 +25,7 @@ pub(crate) struct Figures {
     /// Commits that waited for the disk itself.
     pub(crate) synced: u64,
     pub(crate) events: u64,
-    /// Groups that could not be written, each try counted.
+    /// Groups that could not be written; each try counts.
     pub(crate) failures: u64,
     /// Events that memory had to let go of before they could be written.
     pub(crate) lost: u64,
@@ -44,7 +53,7 @@ pub(super) struct Stats {
     removals_rx: Mutex<Option<mpsc::Receiver<Removed>>>,
 }
 
-/// Removed sessions that may wait for whoever cleans up after them.
+/// Removed sessions that may wait for whoever deletes what they left elsewhere.
 const REMOVALS: usize = 64;
 
 // === impl Stats ===
@@ -62,7 +71,7 @@ impl Stats {
         }
     }
 
-    /// Waits until it is that far, and says how far it is.
+    /// Waits until this stage is reached, and returns the present one.
     pub(super) async fn reaches(&self, stage: Stage) -> Stage {
         let mut now = self.stage.subscribe();
         // The sender is ours, so it cannot be gone.
@@ -88,10 +97,10 @@ impl Stats {
         self.health.subscribe()
     }
 
-    /// Says so in the log when it becomes worse or better, not at every try.
+    /// Writes to the log when it becomes worse or better, and not at every try.
     pub(super) fn set_health(&self, health: Health) {
         let degraded = matches!(health, Health::Degraded(_));
-        // First, so that who waits for the health finds the figures agree.
+        // First, so that the figures agree with the health for whoever waits for that.
         self.count(|figures| figures.degraded = degraded);
         let before = self.health.send_replace(health);
         let now = self.health.borrow();
@@ -117,7 +126,7 @@ impl Stats {
         change(&mut self.figures.lock());
     }
 
-    /// Who asks a second time gets nothing.
+    /// The receiver is for the first caller; a later one gets nothing.
     pub(super) fn take_removals(&self) -> mpsc::Receiver<Removed> {
         let first = self.removals_rx.lock().take();
         first.unwrap_or_else(|| mpsc::channel(1).1)

@@ -1,14 +1,12 @@
 //! The writer's connection.
 //!
-//! WAL with `synchronous=NORMAL`: a commit is in the page cache, where it survives the process but not
-//! the machine. A group that must survive a power cut is committed with `FULL`. Only this connection
-//! writes, and only it checkpoints.
+//! WAL with `synchronous=NORMAL`: a commit is in the page cache, where it survives the process but not the machine. A
+//! group that must survive a power cut is committed with `FULL`. Only this connection writes, and only it checkpoints.
 //!
-//! No file is mapped into memory: whoever can write a mapped file can cut it, and then a read ends the process.
-//! The index of the WAL, which `SQLite` maps by default, lies on the heap ([`VFS`]); so no other process can use
-//! the database while we have it.
+//! No file is mapped into memory, because whoever can write a mapped file can shorten it, and then a read ends the
+//! process. The index of the WAL, which `SQLite` maps by default, lies on the heap ([`VFS`]); so no other process can
+//! use the database while we have it open.
 
-use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
@@ -18,10 +16,9 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
-use super::check;
-use super::memory::{Changes, Gone, Memory};
+use super::memory::{Changes, Memory};
 use super::pending::Pending;
-use super::statements::{Writing, doom, raise_last_number, set_about};
+use super::statements::{DraftWriter, raise_last_number, set_about};
 use super::store_error::StoreError;
 use super::{queries, schema};
 
@@ -29,15 +26,16 @@ pub(super) struct Store {
     pub(super) conn: Connection,
     path: PathBuf,
     pub(super) memory: Memory,
-    /// Commits reach the disk itself. A pragma of SQLite's, which it keeps.
+    /// Commits reach the disk itself: the present value of a pragma.
     synced: bool,
-    wal_limit: u64,
+    /// How long the WAL should be at most.
+    pub(super) wal_limit: u64,
 }
 
 /// What the database takes on disk.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Size {
-    /// By pages that hold something.
+    /// In pages that hold something.
     pub(super) used: u64,
     pub(super) free_pages: u64,
     pub(super) wal: u64,
@@ -46,17 +44,17 @@ pub(super) struct Size {
 pub(super) const NAME: &str = "sessions.db";
 pub(super) const PAGE: u64 = 4096;
 
-/// One process at a time, whose connections share what others would share by a mapped file.
+/// For one process at a time, whose connections share what processes would share through a mapped file.
 pub(super) const VFS: &str = "unix-excl";
 
-/// Nobody else writes. If a person does, with a tool, a group waits for it this long; the watchdog sees to
-/// the readers.
+/// Nobody else writes. If a person does, with a tool, a group waits for it this long; the watchdog lets readers go on
+/// meanwhile.
 const BUSY: Duration = Duration::from_secs(10);
 
 // === impl Store ===
 
 impl Store {
-    /// Opens the database, or makes it. It is checked as far as a few reads can.
+    /// Opens the database, or creates it, and checks it as far as a few reads can.
     pub(super) fn open(dir: &Path, checkpoint_pages: u32) -> Result<Self, StoreError> {
         let path = dir.join(NAME);
         // SQLite gives the other files the mode of this one.
@@ -72,17 +70,17 @@ impl Store {
             File::open(dir)?.sync_all()?;
         }
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        keep_to_ourselves(&path)?;
+        restrict_permissions(&path)?;
         let mut conn = Connection::open_with_flags_and_vfs(&path, flags, VFS)?;
         conn.busy_timeout(BUSY)?;
-        // Dropped without `close` it is left as a dead process leaves it.
+        // If it is dropped without `close`, the files are left as a dead process leaves them.
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         conn.execute_batch(&format!(
             "PRAGMA page_size = {PAGE}; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA cache_size = -1024; PRAGMA mmap_size = 0;"
         ))?;
         let mode: String = conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
         if mode != "wal" {
-            return Err(StoreError::Trouble(format!(
+            return Err(StoreError::Temporary(format!(
                 "its file system cannot share memory between connections ({mode}); use a local volume"
             )));
         }
@@ -91,9 +89,9 @@ impl Store {
             "PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = {checkpoint_pages}; PRAGMA journal_size_limit = {wal_limit};"
         ))?;
         schema::prepare(&mut conn)?;
-        // Now the database is ours alone.
+        // From here on no other process has the database open.
         remove_old_index(&path)?;
-        check::schema(&conn)?;
+        schema::check(&conn)?;
         queries::check(&conn)?;
         Ok(Self {
             conn,
@@ -113,13 +111,13 @@ impl Store {
         Ok((tx, &mut self.memory))
     }
 
-    /// Whether this may not be lost in a power cut: see docs/decisions/0007-journal.md. It is so when it
-    /// opens a session that is finished on disk, or adds to one.
+    /// Whether this may not be lost in a power cut (see docs/decisions/0007-journal.md): it begins a turn, or adds to a
+    /// session that is finished on disk.
     pub(super) fn must_sync(&self, pending: &Pending) -> bool {
         let draft = &pending.draft;
-        let opens = draft.row.as_ref().is_some_and(|row| row.ended.is_none());
-        let adds = opens || !draft.runs.is_empty();
-        draft.durable || (adds && !self.memory.open.contains_key(&pending.source.number()))
+        let runs = draft.row.as_ref().is_some_and(|row| row.ended.is_none());
+        let adds = runs || !draft.runs.is_empty();
+        draft.begins || (adds && !self.memory.running.contains_key(&pending.number))
     }
 
     /// Writes a group: all of it or nothing.
@@ -127,12 +125,9 @@ impl Store {
         let mut changes = Changes::default();
         let tx = begin(&mut self.conn, &mut self.synced, synced)?;
         {
-            let mut writing = Writing::new(&tx)?;
+            let mut writer = DraftWriter::new(&tx)?;
             for pending in group {
-                let gone = self.memory.gone.get(&pending.source.number());
-                if !matches!(gone, Some(Gone::Forgotten)) {
-                    writing.draft(pending, &self.memory.open, gone, &mut changes)?;
-                }
+                writer.write(pending, &self.memory, &mut changes)?;
             }
         }
         tx.commit()?;
@@ -140,43 +135,23 @@ impl Store {
         Ok(())
     }
 
-    /// Writes what the connection before this one knew. The database may be another than then: running
-    /// sessions it knows nothing of get a row, and a hole where their events were, so that what readers
-    /// saw keeps its number.
+    /// Takes over what the connection before this one knew. The database may be another one than then: running
+    /// sessions that it does not know get a row, and a hole in place of their events, so that their numbers go on.
     pub(super) fn inherit(&mut self, memory: &mut Memory, boot: &str) -> rusqlite::Result<()> {
-        self.seed(memory, boot)?;
-        self.memory = std::mem::take(memory);
-        Ok(())
-    }
-
-    fn seed(&mut self, memory: &Memory, boot: &str) -> rusqlite::Result<()> {
         let tx = begin(&mut self.conn, &mut self.synced, true)?;
         set_about(&tx, "boot", boot)?;
         set_about(&tx, "closed", "no")?;
         raise_last_number(&tx, memory.last_number)?;
         {
-            let mut writing = Writing::new(&tx)?;
-            for (number, open) in &memory.open {
-                writing.row(&open.row)?;
+            let mut writer = DraftWriter::new(&tx)?;
+            for (number, running) in &memory.running {
+                writer.row(&running.row)?;
                 let (_, last) = queries::span(&tx, *number)?;
-                writing.fill(*number, last, open.last)?;
+                writer.fill(*number, last, running.last)?;
             }
         }
-        tx.commit()
-    }
-
-    /// The sessions go at once, what they leave behind goes in [steps](super::retention).
-    pub(super) fn forget(&mut self, numbers: &BTreeSet<u64>) -> rusqlite::Result<()> {
-        // Synced: what somebody asked us to remove must not come back.
-        let tx = begin(&mut self.conn, &mut self.synced, true)?;
-        for number in numbers {
-            doom(&tx, *number, None)?;
-        }
         tx.commit()?;
-        for number in numbers {
-            self.memory.open.remove(number);
-            self.memory.remember(*number, Gone::Forgotten);
-        }
+        self.memory = std::mem::take(memory);
         Ok(())
     }
 
@@ -190,7 +165,7 @@ impl Store {
         })
     }
 
-    /// Copies the WAL into the database and cuts it off, if no reader is in it.
+    /// Copies the WAL into the database and truncates it, if no reader uses it.
     pub(super) fn truncate_wal(&self) -> rusqlite::Result<()> {
         // A reader of ours is done in milliseconds.
         self.conn.busy_timeout(Duration::from_millis(100))?;
@@ -201,15 +176,10 @@ impl Store {
         done
     }
 
-    /// How long the WAL should be.
-    pub(super) fn wal_limit(&self) -> u64 {
-        self.wal_limit
-    }
-
-    /// Has all that was committed before written to the disk itself.
+    /// Makes all that was committed before reach the disk itself.
     pub(super) fn sync(&mut self) -> rusqlite::Result<()> {
         let tx = begin(&mut self.conn, &mut self.synced, true)?;
-        // Something new each time: SQLite does not write what is there already.
+        // A new value each time, because SQLite does not write a value that is there already.
         tx.execute_batch(
             "INSERT INTO about VALUES ('synced', hex(randomblob(8)))
              ON CONFLICT (name) DO UPDATE SET value = excluded.value",
@@ -217,7 +187,7 @@ impl Store {
         tx.commit()
     }
 
-    /// Says in the database that nothing is missing in it, and leaves one file.
+    /// Notes in the database that nothing is missing in it, and leaves one file.
     pub(super) fn close(&mut self) -> rusqlite::Result<()> {
         let tx = begin(&mut self.conn, &mut self.synced, true)?;
         set_about(&tx, "closed", "yes")?;
@@ -230,7 +200,7 @@ impl Store {
 }
 
 /// Files of an earlier version may have another mode.
-fn keep_to_ourselves(path: &Path) -> io::Result<()> {
+fn restrict_permissions(path: &Path) -> io::Result<()> {
     for suffix in ["", "-wal"] {
         match fs::set_permissions(with_suffix(path, suffix), fs::Permissions::from_mode(0o600)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -252,18 +222,18 @@ fn remove_old_index(path: &Path) -> io::Result<()> {
 
 fn begin<'a>(
     conn: &'a mut Connection,
-    now: &mut bool,
+    present: &mut bool,
     synced: bool,
 ) -> rusqlite::Result<Transaction<'a>> {
-    if *now != synced {
-        // Never from the cache of statements: this pragma works when it is prepared, not when it is run.
+    if *present != synced {
+        // Not through the cache of statements: this pragma takes effect when it is prepared, not when it is run.
         conn.pragma_update(None, "synchronous", if synced { "FULL" } else { "NORMAL" })?;
-        *now = synced;
+        *present = synced;
     }
     conn.transaction_with_behavior(TransactionBehavior::Immediate)
 }
 
-/// Bytes in pages that hold something, and how many pages do not.
+/// The bytes in pages that hold something, and the number of free pages.
 pub(super) fn used(conn: &Connection) -> rusqlite::Result<(u64, u64)> {
     let ask = |pragma| -> rusqlite::Result<u64> {
         conn.prepare_cached(pragma)?.query_row([], |row| row.get(0))

@@ -1,4 +1,4 @@
-//! What can be wrong with the database, by what is to be done about it.
+//! What can be wrong with the database, distinguished by what is to be done about it.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -9,24 +9,24 @@ use rusqlite::ErrorCode;
 
 #[derive(Debug)]
 pub(super) enum StoreError {
-    /// Its pages make no sense: it is put aside, and a new one begins.
+    /// Its pages make no sense: it is moved to quarantine, and a new one begins.
     Damaged(String),
     /// A newer version of this program wrote it: likewise.
     Newer(i64),
-    /// It may go better with the files opened anew: the volume went away, or came back.
+    /// It may work with the files opened anew: the volume went away, or came back.
     NeedsReopen(String),
-    /// The disk is full, or what we may use of it is used up. It may go better the next time.
+    /// The disk is full, or our quota of it is used up. It may work the next time.
     Full(String),
-    /// It may go better the next time: somebody else has it.
-    Trouble(String),
+    /// It may work the next time: somebody else uses it.
+    Temporary(String),
 }
 
 // === impl StoreError ===
 
 impl StoreError {
-    /// SQLite knows one error of a full disk, and calls a quota that is used up a failure of the disk. What
-    /// `write` meets when it is tried says which of them it is; `None`: what was thought.
-    pub(super) fn looked_at(&self, write: impl FnOnce() -> io::Result<()>) -> Option<Self> {
+    /// SQLite reports a quota that is used up as a failure of the disk. What `write` meets when it is tried tells the
+    /// two apart. Returns nothing if the error is what SQLite says it is.
+    pub(super) fn diagnose(&self, write: impl FnOnce() -> io::Result<()>) -> Option<Self> {
         let Self::NeedsReopen(text) = self else {
             return None;
         };
@@ -41,7 +41,7 @@ impl fmt::Display for StoreError {
             Self::Damaged(text)
             | Self::NeedsReopen(text)
             | Self::Full(text)
-            | Self::Trouble(text) => f.write_str(text),
+            | Self::Temporary(text) => f.write_str(text),
             Self::Newer(version) => {
                 write!(
                     f,
@@ -58,7 +58,7 @@ impl From<rusqlite::Error> for StoreError {
         match error.sqlite_error_code() {
             _ if is_damage(&error) => Self::Damaged(text),
             Some(ErrorCode::DiskFull) => Self::Full(text),
-            Some(ErrorCode::DatabaseBusy) => Self::Trouble(text),
+            Some(ErrorCode::DatabaseBusy) => Self::Temporary(text),
             _ => Self::NeedsReopen(text),
         }
     }
@@ -69,7 +69,7 @@ impl From<io::Error> for StoreError {
         if is_full(&error) {
             Self::Full(error.to_string())
         } else {
-            Self::Trouble(error.to_string())
+            Self::Temporary(error.to_string())
         }
     }
 }
@@ -82,11 +82,11 @@ fn is_full(error: &io::Error) -> bool {
     )
 }
 
-/// Writes and removes a little file in `dir`.
-pub(super) fn try_to_write(dir: &Path) -> io::Result<()> {
+/// Writes and removes a small file in `dir`.
+pub(super) fn probe_write(dir: &Path) -> io::Result<()> {
     let path = dir.join("probe");
     let written = File::create(&path).and_then(|mut file| {
-        file.write_all(&vec![0; PROBE])?;
+        file.write_all(&vec![0; PROBE_BYTES])?;
         file.sync_data()
     });
     let removed = fs::remove_file(&path);
@@ -94,7 +94,7 @@ pub(super) fn try_to_write(dir: &Path) -> io::Result<()> {
 }
 
 /// More than a file system keeps in an inode or in the last block of another file.
-const PROBE: usize = 64 << 10;
+const PROBE_BYTES: usize = 64 << 10;
 
 pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
     matches!(
@@ -129,29 +129,29 @@ mod tests {
         }
         assert!(matches!(
             StoreError::from(system(Errno::IO)),
-            StoreError::Trouble(_)
+            StoreError::Temporary(_)
         ));
     }
 
     /// What SQLite says of `EDQUOT`.
     #[test]
-    fn an_error_of_the_disk_is_looked_at_before_the_files_are_opened_anew() {
+    fn an_error_of_the_disk_is_diagnosed_before_the_files_are_opened_anew() {
         let stale = || StoreError::NeedsReopen("disk I/O error".into());
         for full in [Errno::NOSPC, Errno::DQUOT] {
-            let looked = stale().looked_at(|| Err(system(full)));
+            let looked = stale().diagnose(|| Err(system(full)));
             assert!(matches!(looked, Some(StoreError::Full(_))), "{full}");
         }
-        assert!(stale().looked_at(|| Err(system(Errno::IO))).is_none());
-        assert!(stale().looked_at(|| Ok(())).is_none());
+        assert!(stale().diagnose(|| Err(system(Errno::IO))).is_none());
+        assert!(stale().diagnose(|| Ok(())).is_none());
         let damaged = StoreError::Damaged("malformed".into());
-        assert!(damaged.looked_at(|| Err(system(Errno::DQUOT))).is_none());
+        assert!(damaged.diagnose(|| Err(system(Errno::DQUOT))).is_none());
         let dir = tempfile::tempdir().unwrap();
-        assert!(try_to_write(dir.path()).is_ok());
+        assert!(probe_write(dir.path()).is_ok());
         assert_eq!(
             fs::read_dir(dir.path()).unwrap().count(),
             0,
             "nothing stays"
         );
-        assert!(try_to_write(&dir.path().join("nowhere")).is_err());
+        assert!(probe_write(&dir.path().join("nowhere")).is_err());
     }
 }

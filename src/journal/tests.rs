@@ -16,7 +16,7 @@ use super::*;
 #[tokio::test]
 async fn sqlite_has_only_what_is_asked_of_it() {
     let (journal, _) = Setup::new().open().await;
-    let options = |conn: &rusqlite::Connection| {
+    let options = |conn: &Connection| {
         let mut options = conn.prepare("PRAGMA compile_options").unwrap();
         let options = options
             .query_map([], |row| row.get::<_, String>(0))

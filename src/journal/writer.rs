@@ -1,26 +1,30 @@
 //! The thread that writes.
 //!
 //! ```text
-//! open -> wait for news -> gather -> write the group -> committed -> a step of retention -> wait ...
-//!                                          |
-//!                                          +-- fails --> degraded: tried again with growing delays
+//! open -> wait for drafts -> write them as one group -> readers see it -> a step of retention -> wait ...
+//!                                |
+//!                                +-- fails --> degraded: tried again with growing delays
 //! ```
 //!
-//! While a group is written the next one gathers by itself: sources that have news wait in the queue.
+//! While a group is written, drafts gather in the queue and become the next group.
 
-mod tidy;
+mod maintenance;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::config::{Config, Tuning};
 use super::marker::Marker;
 use super::memory::Memory;
-use super::queue::{Call, End};
+use super::queue::End;
+use super::row::Removed;
+use super::shared::Shared;
+use super::stats::Health;
 use super::store::Store;
-use super::store_error::{StoreError, try_to_write};
-use super::{Config, Removed, Shared, Tuning, opening, quarantine};
+use super::store_error::{StoreError, probe_write};
+use super::writer_state::Activity;
+use super::{opening, quarantine};
 
 pub(super) struct Writer {
     shared: Arc<Shared>,
@@ -28,24 +32,18 @@ pub(super) struct Writer {
     boot: String,
     checkpoint_pages: u32,
     database: Database,
-    /// Not yet done.
-    forget: BTreeSet<u64>,
-    /// Removed by retention in an earlier life, of which nobody may have been told.
-    untold: Vec<Removed>,
+    /// Removed by retention in an earlier process, which perhaps told nobody.
+    unannounced: Vec<Removed>,
     retry: Retry,
-    /// When to look for what is to be removed.
-    tidy_at: Instant,
-    /// Bytes written since that was last done.
-    untidied: u64,
-    /// All that was in the queue is in the group that is written next.
-    took_all: bool,
+    maintain_at: Instant,
+    bytes_since_maintenance: u64,
 }
 
 enum Database {
     /// It was never open.
     New,
     Open(Box<Store>),
-    /// It was closed because of a fault; what it knew is for the next one.
+    /// It was closed because of a fault; what was known of it is for the next one.
     Closed(Memory),
 }
 
@@ -57,11 +55,20 @@ struct Retry {
     most: Duration,
 }
 
-/// If the writer panics, the watchdog takes over at once: readers are shown events from memory.
-struct DeadMan(Arc<Shared>);
+/// A group that is on disk.
+struct Written {
+    /// Nothing else was waiting when it was taken.
+    is_all: bool,
+    /// It reached the disk itself.
+    synced: bool,
+}
 
-/// After so many bytes the size is looked at without waiting for that.
-const UNTIDIED: u64 = 256 << 10;
+/// Tells the others how the thread ended.
+struct OnExit(Arc<Shared>);
+
+/// Maintenance also runs after this many bytes were written, so that a burst cannot outgrow the limit between two timer
+/// ticks.
+const MAINTENANCE_BYTES: u64 = 256 << 10;
 
 /// How long a close tries again; whoever closes waits longer.
 const CLOSE: Duration = Duration::from_secs(1);
@@ -71,36 +78,35 @@ const CLOSE: Duration = Duration::from_secs(1);
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>, config: Config, boot: String, tuning: &Tuning) -> Self {
         let now = Instant::now();
+        let (least, most) = tuning.retry;
         Self {
             shared,
             config,
             boot,
             checkpoint_pages: tuning.checkpoint_pages,
             database: Database::New,
-            forget: BTreeSet::new(),
-            untold: Vec::new(),
+            unannounced: Vec::new(),
             retry: Retry {
                 at: now,
-                delay: tuning.retry.0,
-                least: tuning.retry.0,
-                most: tuning.retry.1,
+                delay: least,
+                least,
+                most,
             },
-            tidy_at: now,
-            untidied: 0,
-            took_all: false,
+            maintain_at: now,
+            bytes_since_maintenance: 0,
         }
     }
 
-    /// Runs until the journal is closed, or nobody has it any more.
+    /// Runs until the journal is closed, or its last handle is dropped.
     pub(super) fn run(mut self) {
-        let guard = DeadMan(Arc::clone(&self.shared));
-        let end = self.serve();
-        if end == End::Close {
+        let on_exit = OnExit(Arc::clone(&self.shared));
+        if self.serve() == End::Close {
             self.close();
         }
-        self.shared.queue.refuse();
+        self.shared.queue.close();
+        // The files are closed before anybody is told of the end.
         drop(self);
-        drop(guard);
+        drop(on_exit);
     }
 
     fn serve(&mut self) -> End {
@@ -110,93 +116,84 @@ impl Writer {
             } else if self.is_marked() {
                 Instant::now()
             } else {
-                self.tidy_at
+                self.maintain_at
             };
-            match self.shared.queue.wait(until) {
-                Call::End(end) => return end,
-                Call::News | Call::Time => {}
+            if let Some(end) = self.shared.queue.wait(until) {
+                return end;
             }
-            self.hear();
-            if !self.is_troubled() || Instant::now() >= self.retry.at {
-                self.work();
+            self.on_requests();
+            if (!self.is_troubled() || Instant::now() >= self.retry.at)
+                && let Err(error) = self.work()
+            {
+                self.on_error(&error);
             }
         }
     }
 
     fn is_troubled(&self) -> bool {
-        !matches!(self.database, Database::Open(_)) || self.shared.pending.is_degraded()
+        !matches!(self.database, Database::Open(_)) || self.shared.queue.is_degraded()
     }
 
-    /// Everything but writing: so that sources that come while nothing can be written are told.
-    fn hear(&mut self) {
-        let queue = &self.shared.queue;
-        self.forget.extend(queue.take_forgotten());
+    /// What other threads ask for besides writing.
+    fn on_requests(&mut self) {
         #[cfg(test)]
-        for probe in queue.take_probes() {
+        for probe in self.shared.queue.take_probes() {
             if let Database::Open(store) = &self.database {
-                self.shared.at_disk(|| probe(&store.conn));
+                self.shared.writer_state.at_disk(|| probe(&store.conn));
             }
         }
-        if queue.take_damage() == Some(self.shared.readers.generation()) {
-            self.fail(&StoreError::Damaged(
+        if self.shared.queue.take_damage() == Some(self.shared.readers.generation()) {
+            self.on_error(&StoreError::Damaged(
                 "a reader met a page that makes no sense".into(),
             ));
         }
-        let takes = self.shared.pending.is_degraded() || matches!(self.database, Database::Open(_));
-        self.took_all = takes && self.shared.pending.gather(&self.shared.queue);
     }
 
-    fn work(&mut self) {
-        if let Err(store_error) = self.try_work() {
-            self.fail(&store_error);
-        }
-    }
-
-    fn try_work(&mut self) -> Result<(), StoreError> {
+    /// Opens the database if necessary and writes one group.
+    fn work(&mut self) -> Result<(), StoreError> {
         self.ensure_open()?;
-        self.forget()?;
-        let troubled = self.shared.pending.is_degraded();
-        if troubled {
-            // The disk may be full of what may go.
-            self.make_room()?;
+        let is_degraded = self.shared.queue.is_degraded();
+        if is_degraded {
+            self.make_space()?;
         }
-        let synced = self.write_group(troubled || self.is_marked())?;
-        if self.shared.pending.is_degraded() {
-            return self.recover(synced);
+        let written = self.write_group(is_degraded || self.is_marked())?;
+        // The watchdog may have degraded it meanwhile.
+        if self.shared.queue.is_degraded() {
+            return self.recover(&written);
         }
-        if self.is_marked() && self.took_all {
-            self.ensure_synced(synced)?;
+        if written.is_all && self.is_marked() {
+            self.ensure_synced(&written)?;
             self.unmark()?;
         }
-        if self.untidied >= UNTIDIED || Instant::now() >= self.tidy_at {
-            self.tidy()?;
+        let is_due = self.bytes_since_maintenance >= MAINTENANCE_BYTES;
+        if is_due || Instant::now() >= self.maintain_at {
+            self.maintain()?;
         }
         Ok(())
     }
 
     fn ensure_open(&mut self) -> Result<(), StoreError> {
-        let (dir, pages) = (&self.config.dir, self.checkpoint_pages);
+        let (config, pages, shared) = (&self.config, self.checkpoint_pages, &self.shared);
         match &mut self.database {
             Database::Open(_) => {}
             Database::New => {
-                let (marker, store, opened) = self.shared.at_disk(|| {
-                    opening::make_dir(dir)?;
-                    let marker = match self.shared.marker.get() {
-                        Some(marker) => Arc::clone(marker),
-                        None => Arc::new(Marker::open(dir)?),
-                    };
-                    let found = opening::open(&self.config, pages, &self.boot, &marker)?;
-                    Ok::<_, StoreError>((marker, found.store, found.opened))
+                let (marker, found) = shared.writer_state.at_disk(|| {
+                    opening::make_dir(&config.dir)?;
+                    let marker = Arc::new(Marker::open(&config.dir)?);
+                    let found = opening::open(config, pages, &self.boot, &marker)?;
+                    Ok::<_, StoreError>((marker, found))
                 })?;
-                self.untold = opening::untold(&store.conn)?;
-                self.database = Database::Open(Box::new(store));
-                self.shared.marker.set(marker).ok();
-                self.shared.stats.set_opened(opened);
-                self.shared.pending.start(&self.shared.stats);
+                self.unannounced = found.unannounced;
+                self.database = Database::Open(Box::new(found.store));
+                shared.marker.set(marker).ok();
+                shared.stats.set_opened(found.opened);
+                shared
+                    .queue
+                    .unless_degraded(|| shared.stats.set_health(Health::Well));
             }
             Database::Closed(memory) => {
-                let store = self.shared.at_disk(|| {
-                    let mut store = Store::open(dir, pages)?;
+                let store = shared.writer_state.at_disk(|| {
+                    let mut store = Store::open(&config.dir, pages)?;
                     store.inherit(memory, &self.boot)?;
                     Ok::<_, StoreError>(store)
                 })?;
@@ -206,61 +203,55 @@ impl Writer {
         Ok(())
     }
 
-    fn forget(&mut self) -> Result<(), StoreError> {
+    /// Writes what waits, and lets readers see it.
+    fn write_group(&mut self, synced: bool) -> Result<Written, StoreError> {
+        let shared = &self.shared;
         let Database::Open(store) = &mut self.database else {
-            return Ok(());
+            return Err(StoreError::NeedsReopen("it is not open".into()));
         };
-        if !self.forget.is_empty() {
-            self.shared.at_disk(|| store.forget(&self.forget))?;
-            self.forget.clear();
-            self.tidy_at = Instant::now();
-        }
-        Ok(())
-    }
-
-    /// Writes what was gathered, and says whether it was synced.
-    fn write_group(&mut self, synced: bool) -> Result<bool, StoreError> {
-        let Database::Open(store) = &mut self.database else {
-            return Ok(false);
+        let group = shared.queue.take_group();
+        let mut written = Written {
+            is_all: group.is_all,
+            synced: false,
         };
-        let group = self.shared.pending.depart();
-        if group.is_empty() {
-            return Ok(false);
+        if group.drafts.is_empty() {
+            return Ok(written);
         }
-        let synced = synced || group.iter().any(|pending| store.must_sync(pending));
+        written.synced = synced || group.drafts.iter().any(|pending| store.must_sync(pending));
         let start = Instant::now();
-        if let Err(error) = self.shared.at_disk(|| store.write(&group, synced)) {
-            self.shared.pending.came_back(group);
+        let write = || store.write(&group.drafts, written.synced);
+        if let Err(error) = shared.writer_state.at_disk(write) {
+            shared.queue.put_back(group.drafts);
             return Err(error.into());
         }
         let time = start.elapsed();
-        let events = group.iter().map(|pending| pending.draft.events()).sum();
-        self.untidied += group
-            .iter()
-            .map(|pending| pending.frame_bytes() as u64)
-            .sum::<u64>();
-        self.shared.stats.count(|figures| {
+        shared.queue.commit();
+        let (mut events, mut bytes) = (0, 0);
+        for pending in &group.drafts {
+            events += pending.draft.events();
+            bytes += pending.frame_bytes() as u64;
+        }
+        self.bytes_since_maintenance += bytes;
+        shared.stats.count(|figures| {
             figures.commits += 1;
-            figures.synced += u64::from(synced);
+            figures.synced += u64::from(written.synced);
             figures.events += events;
             figures.group_events = events;
             figures.group_time = time;
         });
-        self.shared.pending.arrived();
-        Ok(synced)
+        Ok(written)
     }
 
-    /// The disk takes writes again.
-    fn recover(&mut self, synced: bool) -> Result<(), StoreError> {
-        self.ensure_synced(synced)?;
-        // If more came in: at once again.
+    /// A group was written while the journal was degraded: the disk takes writes again.
+    fn recover(&mut self, written: &Written) -> Result<(), StoreError> {
+        self.ensure_synced(written)?;
+        // What still waits is written at once.
         self.retry.at = Instant::now();
-        if self.shared.pending.recover(&self.shared.stats) {
-            // What is shown from memory and not on disk is in the queue by now.
-            if self.shared.queue.is_empty() {
+        if written.is_all {
+            self.retry.reset();
+            if self.shared.queue.recover(&self.shared.stats) {
                 self.unmark()?;
             }
-            self.retry.succeeded();
         }
         Ok(())
     }
@@ -270,101 +261,94 @@ impl Writer {
         marker.is_some_and(|marker| marker.is_set())
     }
 
-    /// The marker goes when everything that was shown from memory is on the disk itself. What sources had
-    /// while the last group of the trouble was written was shown too, and was in the queue when that was
-    /// over: so it goes after a group that began with all of the queue.
+    /// Events were or will be shown that may never reach the disk.
+    fn mark(&self) {
+        let Some(marker) = self.shared.marker.get() else {
+            return;
+        };
+        if let Err(error) = self.shared.writer_state.at_disk(|| marker.set(true)) {
+            tracing::warn!(%error, "the journal's marker cannot be written");
+        }
+    }
+
+    /// Everything that was shown from memory is on the disk itself. What was shown while the last group of the trouble
+    /// was written came after that group was taken: so the marker goes after a group that took all there was.
     fn unmark(&self) -> Result<(), StoreError> {
         let Some(marker) = self.shared.marker.get() else {
             return Ok(());
         };
-        // The disk may have hung in the middle of that, and the watchdog set it again.
-        self.shared.pending.unless_degraded(|| marker.want(false));
-        Ok(self.shared.at_disk(|| marker.settle())?)
+        // The disk may have hung meanwhile, and then the watchdog set it again.
+        self.shared.queue.unless_degraded(|| marker.want(false));
+        Ok(self.shared.writer_state.at_disk(|| marker.write())?)
     }
 
-    fn ensure_synced(&mut self, synced: bool) -> Result<(), StoreError> {
-        if !synced && let Database::Open(store) = &mut self.database {
-            self.shared.at_disk(|| store.sync())?;
+    fn ensure_synced(&mut self, written: &Written) -> Result<(), StoreError> {
+        if !written.synced
+            && let Database::Open(store) = &mut self.database
+        {
+            self.shared.writer_state.at_disk(|| store.sync())?;
             self.shared.stats.count(|figures| figures.synced += 1);
         }
         Ok(())
     }
 
-    fn fail(&mut self, store_error: &StoreError) {
-        let dir = &self.config.dir;
-        let looked = store_error.looked_at(|| self.shared.at_disk(|| try_to_write(dir)));
-        let store_error = looked.as_ref().unwrap_or(store_error);
-        self.shared.stats.count(|figures| figures.failures += 1);
+    fn on_error(&mut self, error: &StoreError) {
+        let (shared, config) = (&self.shared, &self.config);
+        let probe = || shared.writer_state.at_disk(|| probe_write(&config.dir));
+        let diagnosed = error.diagnose(probe);
+        let error = diagnosed.as_ref().unwrap_or(error);
+        shared.stats.count(|figures| figures.failures += 1);
         // Before anything is shown that is not on disk.
         self.mark();
-        self.shared
-            .pending
-            .degrade(&self.shared.stats, &store_error.to_string());
-        let is_unfit = !matches!(store_error, StoreError::Full(_) | StoreError::Trouble(_));
-        if is_unfit && let Database::Open(store) = &mut self.database {
+        let reason = error.to_string();
+        shared.queue.degrade_if(&shared.stats, &reason, || true);
+        let is_unusable = !matches!(error, StoreError::Full(_) | StoreError::Temporary(_));
+        if is_unusable && let Database::Open(store) = &mut self.database {
             self.database = Database::Closed(std::mem::take(&mut store.memory));
         }
-        self.make_way(store_error);
-        if is_unfit {
-            // Only now: who opens it until it is out of the way is one of the old readers.
-            self.shared.readers.turn_over();
-        }
-        self.retry.failed();
-    }
-
-    /// Moves a database that cannot be used out of the way, or gives up an earlier one for its room.
-    fn make_way(&self, store_error: &StoreError) {
-        let Config { dir, max_bytes, .. } = &self.config;
-        let done = self.shared.at_disk(|| match store_error {
+        let cleared = shared.writer_state.at_disk(|| match error {
             StoreError::Damaged(_) | StoreError::Newer(_) => {
-                quarantine::put(dir, store_error, *max_bytes)
+                quarantine::move_aside(&config.dir, error, config.max_bytes)
             }
-            StoreError::Full(_) => quarantine::give_up_oldest(dir),
-            StoreError::NeedsReopen(_) | StoreError::Trouble(_) => Ok(()),
+            StoreError::Full(_) => quarantine::remove_oldest(&config.dir),
+            StoreError::NeedsReopen(_) | StoreError::Temporary(_) => Ok(()),
         });
-        if let Err(error) = done {
+        if let Err(error) = cleared {
             tracing::error!(%error, "the journal's damaged databases cannot be moved aside or removed");
         }
-    }
-
-    fn mark(&self) {
-        let Some(marker) = self.shared.marker.get() else {
-            return;
-        };
-        if let Err(error) = self.shared.at_disk(|| marker.set(true)) {
-            tracing::warn!(%error, "the journal's marker cannot be written");
+        if is_unusable {
+            // Only now, because a reader that opened the database before it was moved has to open it again.
+            shared.readers.reset();
         }
+        self.retry.delay();
     }
 
     /// Writes what there is and marks the database as closed in good order, if it is.
     fn close(&mut self) {
         let give_up = Instant::now() + CLOSE;
-        // However long it waited between the last ones.
-        self.retry.succeeded();
+        // However long it waited between the last tries.
+        self.retry.reset();
         loop {
-            self.hear();
+            self.on_requests();
             if matches!(self.database, Database::New) {
                 return;
             }
-            if let Err(store_error) = self.try_work() {
-                self.fail(&store_error);
+            if let Err(error) = self.work() {
+                self.on_error(&error);
                 if self.retry.at > give_up {
                     return;
                 }
-                // There may be room by then, or it goes into a new database.
+                // There may be space by then, or it goes into a new database.
                 thread::sleep(self.retry.at.saturating_duration_since(Instant::now()));
-                continue;
-            }
-            let is_all_written = self.took_all && self.shared.pending.is_empty();
-            if is_all_written && !self.is_troubled() && !self.is_marked() {
+            } else if self.shared.queue.is_empty() && !self.is_troubled() && !self.is_marked() {
                 break;
             }
         }
-        // What comes to a source from here on is not shown.
-        self.shared.queue.refuse();
+        // What comes from here on is not shown.
+        self.shared.queue.close();
         self.shared.readers.close();
         if let Database::Open(store) = &mut self.database
-            && let Err(error) = self.shared.at_disk(|| store.close())
+            && let Err(error) = self.shared.writer_state.at_disk(|| store.close())
         {
             tracing::warn!(%error, "the journal could not be closed in good order");
         }
@@ -374,24 +358,25 @@ impl Writer {
 // === impl Retry ===
 
 impl Retry {
-    fn failed(&mut self) {
+    fn delay(&mut self) {
         self.at = Instant::now() + self.delay;
         self.delay = (self.delay * 2).min(self.most);
     }
 
-    fn succeeded(&mut self) {
+    fn reset(&mut self) {
         self.delay = self.least;
     }
 }
 
-// === impl DeadMan ===
+// === impl OnExit ===
 
-impl Drop for DeadMan {
+impl Drop for OnExit {
     fn drop(&mut self) {
         if thread::panicking() {
-            self.0.queue.set_dead();
+            self.0.writer_state.set(Activity::Panicked);
         } else {
             self.0.readers.close();
+            self.0.writer_state.set(Activity::Ended);
             self.0.stats.set_ended();
         }
     }

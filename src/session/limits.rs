@@ -1,7 +1,7 @@
 //! How many streams one session serves at once.
 //!
-//! A [`StreamPermit`] is held by value in the stream it allows and gives its place back when it is
-//! dropped, however the stream ended. Nothing waits for a place: a full session says so at once.
+//! A [`StreamPermit`] is held by value in the stream it allows, and is returned when it is dropped, however the stream
+//! ended. Nothing waits for a permit: a session that has none left refuses at once.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// a client that reconnects without closing.
 pub(crate) const STREAMS_PER_SESSION: usize = 64;
 
-/// The places of one session.
+/// The permits of one session.
 #[derive(Clone, Debug)]
 pub(crate) struct StreamSlots(Arc<Semaphore>);
 
@@ -24,11 +24,11 @@ pub(crate) struct StreamPermit {
 // === impl StreamSlots ===
 
 impl StreamSlots {
-    pub(crate) fn new(places: usize) -> Self {
-        Self(Arc::new(Semaphore::new(places)))
+    pub(crate) fn new(permits: usize) -> Self {
+        Self(Arc::new(Semaphore::new(permits)))
     }
 
-    /// A place, unless all are taken.
+    /// A permit, unless all are taken.
     pub(crate) fn try_take(&self) -> Option<StreamPermit> {
         let held = self.0.clone().try_acquire_owned().ok()?;
         Some(StreamPermit { _held: held })
@@ -41,8 +41,8 @@ impl StreamSlots {
 
     /// Waits until this many streams could start.
     #[cfg(test)]
-    pub(crate) async fn until_free(&self, places: u32) {
-        drop(self.0.acquire_many(places).await.unwrap());
+    pub(crate) async fn until_free(&self, permits: u32) {
+        drop(self.0.acquire_many(permits).await.unwrap());
     }
 }
 

@@ -1,20 +1,25 @@
-//! A session as a row of the journal, and back. No key is among it.
+//! A session as a row of the journal, and back. The provider key is not in it.
 
 use std::borrow::Cow;
+use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
 
-use super::record::{Earlier, Origin, Problem, Status};
+use super::log::{Epoch, EventLog, Extent};
+use super::record::{Origin, Session};
+use super::request::Idempotency;
+use super::status::{Earlier, Problem, Status};
 use crate::clock::Timestamp;
 use crate::event::{State, Usage};
+use crate::journal::{Row, Stored};
 use crate::model::ModelCalls;
 use crate::tool::Tools;
 
-/// What a row says besides the columns that are searched. A field that is missing, because an older
-/// version wrote the row, has its default.
+/// What a row holds besides the columns that are searched. A field that is missing, because an older version wrote the
+/// row, has its default.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub(super) struct Details {
+struct Details {
     created_at: u64,
     last_activity: u64,
     completed_at: Option<u64>,
@@ -29,20 +34,66 @@ pub(super) struct Details {
     prompt: Option<String>,
     tools: Option<Vec<String>>,
     digest: Option<[u8; 32]>,
-    /// The newest message of OpenCode's before the running turn.
+    /// OpenCode's newest message before the running turn.
     before: Option<String>,
 }
 
 /// More tokens, calls or milliseconds than there can have been; a few of them can be added up.
 const MAX_FIGURE: u64 = 1 << 53;
 
+// === impl Session ===
+
+impl Session {
+    /// As it is kept on disk.
+    pub(crate) fn row(&self) -> Row {
+        let status = self.status();
+        let ended = status.state.is_final().then_some(status.completed_at);
+        Row {
+            number: self.number,
+            id: self.id.clone(),
+            epoch: self.log.last_event_id().epoch.to_string(),
+            remote_id: status.remote_id.clone(),
+            state: status.state.as_str().to_owned(),
+            ended: ended.flatten().map(Timestamp::as_millis),
+            key: self.key().cloned(),
+            reported: self.reported.load(Ordering::Relaxed),
+            turn: status.turn,
+            details: Details::new(self, &status).to_json(),
+        }
+    }
+
+    /// As it was on disk. `log` makes the log of what is there.
+    pub(super) fn from_stored(stored: Stored, log: impl FnOnce(Extent) -> EventLog) -> Self {
+        let Stored { row, oldest, last } = stored;
+        let details = Details::parse(&row.details);
+        let state = State::parse(&row.state).unwrap_or(State::Failed);
+        let extent = Extent {
+            number: row.number,
+            epoch: Epoch::parse(&row.epoch).unwrap_or_else(Epoch::random),
+            oldest,
+            last,
+            idle: state.is_final(),
+        };
+        let session = Self::new(
+            row.id,
+            row.number,
+            Timestamp::from_millis(details.created_at),
+            details.origin(row.key),
+            details.status(state, row.remote_id, row.turn),
+            log(extent),
+        );
+        session.reported.store(row.reported, Ordering::Relaxed);
+        session
+    }
+}
+
 // === impl Details ===
 
 impl Details {
-    pub(super) fn new(created_at: Timestamp, origin: &Origin, status: &Status) -> Self {
-        let problem = status.problem.as_ref();
+    fn new(session: &Session, status: &Status) -> Self {
+        let (origin, problem) = (&session.origin, status.problem.as_ref());
         Self {
-            created_at: created_at.as_millis(),
+            created_at: session.created_at.as_millis(),
             last_activity: status.last_activity.as_millis(),
             completed_at: status.completed_at.map(Timestamp::as_millis),
             progress: status.progress,
@@ -54,30 +105,30 @@ impl Details {
             files_modified: status.files_modified.clone(),
             prompt: origin.prompt.clone(),
             tools: origin.tools.as_ref().map(Tools::list),
-            digest: origin.digest,
+            digest: origin.idempotency.as_ref().map(|known| known.digest),
             before: status.before.clone(),
         }
     }
 
-    /// What a row's JSON says; what cannot be read is as if it had not been written.
-    pub(super) fn read(json: &str) -> Self {
-        let facts: Self = serde_json::from_str(json).unwrap_or_else(|error| {
-            tracing::error!(%error, "a session's facts in the journal cannot be read");
+    /// What cannot be parsed is as if it had not been written.
+    fn parse(json: &str) -> Self {
+        let details: Self = serde_json::from_str(json).unwrap_or_else(|error| {
+            tracing::error!(%error, "a session's details in the journal cannot be read");
             Self::default()
         });
-        if facts.can_be_counted_on() {
-            return facts;
+        if details.is_plausible() {
+            return details;
         }
         tracing::error!("a session's figures in the journal are impossible; they are left out");
         Self {
             usage: Usage::default(),
             calls: ModelCalls::default(),
-            ..facts
+            ..details
         }
     }
 
     /// Whether its figures can be added to and compared with a budget.
-    fn can_be_counted_on(&self) -> bool {
+    fn is_plausible(&self) -> bool {
         let (usage, calls) = (&self.usage, &self.calls);
         [
             usage.input_tokens,
@@ -97,26 +148,26 @@ impl Details {
             && usage.cost >= 0.0
     }
 
-    pub(super) fn to_json(&self) -> String {
+    fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_else(|_| "{}".to_owned())
     }
 
-    pub(super) fn created_at(&self) -> Timestamp {
-        Timestamp::from_millis(self.created_at)
-    }
-
-    pub(super) fn origin(&self) -> Origin {
+    fn origin(&self, key: Option<String>) -> Origin {
         Origin {
             prompt: self.prompt.clone(),
             tools: self
                 .tools
                 .as_deref()
                 .and_then(|names| Tools::parse(names).ok()),
-            digest: self.digest,
+            idempotency: key.map(|key| Idempotency {
+                key,
+                // No body has this digest: without its own, the key cannot be used again.
+                digest: self.digest.unwrap_or_default(),
+            }),
         }
     }
 
-    pub(super) fn status(self, state: State, remote_id: Option<String>, turn: u32) -> Status {
+    fn status(self, state: State, remote_id: Option<String>, turn: u32) -> Status {
         let completed_at = self.completed_at.map(Timestamp::from_millis);
         Status {
             state,

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::*;
-use crate::model::Budget;
+use crate::model::{Budget, ModelSpec};
 use crate::provider::Upstream;
 
 mod journal;
@@ -136,7 +136,7 @@ async fn a_registry_that_closes_takes_no_more() {
         retention: Duration::from_mins(1),
         keep_prompts: true,
     };
-    let (registry, _outlets) = Registry::new(config, None, closed.clone());
+    let (registry, _receivers) = Registry::new(config, None, closed.clone());
     closed.cancel();
     assert_eq!(
         registry.create(request("a")).await.unwrap_err(),

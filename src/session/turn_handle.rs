@@ -1,42 +1,18 @@
-//! What the driver gets for a turn that may begin: where commands come from and results go to.
+//! The driver's side of a session: where commands come from and results go to.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::{mpsc, watch};
 
-use super::registry::Registry;
-use super::{Command, CreateError, Problem, Request, Session, Status};
+use super::log::Note;
+use super::record::{Command, Session};
+use super::request::CreateError;
+use super::session_map::SessionMap;
+use super::status::{Problem, Status};
+use super::turn::{Created, Outcome, TurnKind};
 use crate::clock::Timestamp;
 use crate::event::{Body, Encoded, Event, Failure, FailureCode, State};
-use crate::session::log::Note;
-
-/// A session that runs, for the client who asked for it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Created {
-    pub(crate) remote_id: String,
-    pub(crate) created_at: Timestamp,
-}
-
-/// What the driver is to do.
-#[derive(Debug)]
-pub(crate) enum TurnKind {
-    /// Run what a client asks for: the first turn of a session, or another one if its status has a `remote_id`.
-    Prompt(Box<Request>),
-    /// The sidecar died under a turn: find out what became of it, and end it.
-    Recover(Interrupted),
-}
-
-/// A turn that another process began.
-#[derive(Clone, Debug)]
-pub(crate) struct Interrupted {
-    pub(crate) remote_id: String,
-    /// How far each part was told.
-    pub(crate) notes: Vec<(String, u64)>,
-    /// The newest message before the turn.
-    pub(crate) before: Option<String>,
-    pub(crate) began: Timestamp,
-}
 
 /// A turn, for the driver.
 #[derive(Debug)]
@@ -45,24 +21,43 @@ pub(crate) struct Turn {
     pub(crate) turn_handle: TurnHandle,
 }
 
-/// The outcome of a beginning, once there is one.
-pub(super) type Outcome = Option<Result<Created, CreateError>>;
-
-/// The driver's side of a session. Dropping it before the turn has begun refuses it.
+/// Dropping it before the turn has begun refuses the turn; dropping it before the turn has ended fails it.
 #[derive(Debug)]
 pub(crate) struct TurnHandle {
     pub(crate) session: Arc<Session>,
     pub(crate) commands_rx: mpsc::Receiver<Command>,
     /// How the session was before, if it had a turn before.
-    pub(super) earlier: Option<Arc<Status>>,
-    pub(super) outcome_tx: watch::Sender<Outcome>,
-    pub(super) registry: Registry,
+    earlier: Option<Arc<Status>>,
+    outcome_tx: watch::Sender<Outcome>,
+    sessions: Arc<SessionMap>,
 }
+
+/// Commands that wait for a session's driver: a cancel each, and it looks between any two events.
+const COMMANDS: usize = 16;
 
 // === impl TurnHandle ===
 
 impl TurnHandle {
-    /// The turn runs: its client may be told. `before` is the newest message before it.
+    /// For the next turn of a session. The receiver gets the result of its beginning.
+    pub(super) fn new(
+        session: Arc<Session>,
+        earlier: Option<Arc<Status>>,
+        sessions: Arc<SessionMap>,
+    ) -> (Self, watch::Receiver<Outcome>) {
+        let (commands_tx, commands_rx) = mpsc::channel(COMMANDS);
+        *session.commands_tx.lock() = commands_tx;
+        let (outcome_tx, outcome_rx) = watch::channel(None);
+        let turn_handle = Self {
+            session,
+            commands_rx,
+            earlier,
+            outcome_tx,
+            sessions,
+        };
+        (turn_handle, outcome_rx)
+    }
+
+    /// The turn runs: its client may be told. `before` is OpenCode's newest message before it.
     pub(crate) fn accept(&self, remote_id: &str, before: Option<String>) {
         self.update(|status| {
             status.state = State::Running;
@@ -70,11 +65,13 @@ impl TurnHandle {
             status.before = before;
         });
         self.session.log.record(self.session.row(), true);
-        let created = Created {
-            remote_id: remote_id.to_owned(),
-            created_at: self.session.created_at,
-        };
-        self.outcome_tx.send_replace(Some(Ok(created)));
+        self.set_begun();
+    }
+
+    /// The turn runs already, since an earlier process.
+    pub(super) fn set_begun(&self) {
+        self.outcome_tx
+            .send_replace(Some(Ok(Created::of(&self.session))));
     }
 
     /// The turn did not come about: a new session's id is free again, an older one is as it was.
@@ -94,18 +91,8 @@ impl TurnHandle {
         self.session.log.append_all(pieces, note, row);
     }
 
-    /// The turn had begun, and its driver is gone without having ended it: a fault of ours, which must
-    /// not keep readers and a place for ever.
-    fn abandon(&self) {
-        self.fail(
-            FailureCode::Internal,
-            "something failed in the sidecar; its log says what",
-            true,
-        );
-    }
-
-    /// The turn ran somewhere else, and nothing of it is here to look for.
-    pub(super) fn lost(&self) {
+    /// The turn ran in a process that is gone, and nothing of it can be found.
+    pub(super) fn fail_as_lost(&self) {
         self.fail(
             FailureCode::Interrupted,
             "the sidecar that ran this session is gone, and nothing of the session is here",
@@ -139,14 +126,14 @@ impl TurnHandle {
             note: None,
         };
         self.append(&event.encode(), None);
-        self.registry.ended();
+        self.sessions.on_turn_ended();
     }
 
     fn give_up(&self, error: CreateError) {
         if self.outcome_tx.borrow().is_none() {
             match &self.earlier {
-                Some(earlier) => self.registry.restore(&self.session, earlier.clone()),
-                None => self.registry.forget(&self.session),
+                Some(earlier) => self.sessions.undo_turn(&self.session, earlier.clone()),
+                None => self.sessions.discard(&self.session),
             }
             self.outcome_tx.send_replace(Some(Err(error)));
         }
@@ -159,8 +146,13 @@ impl Drop for TurnHandle {
         let began = matches!(&*self.outcome_tx.borrow(), Some(Ok(_)));
         if !began {
             self.give_up(CreateError::Failed("the session's driver ended".into()));
-        } else if !self.session.status().state.is_final() {
-            self.abandon();
+        } else if !self.session.is_final() {
+            // A fault of ours, which must not keep readers waiting and the session active for ever.
+            self.fail(
+                FailureCode::Internal,
+                "something failed in the sidecar; its log says what",
+                true,
+            );
         }
     }
 }

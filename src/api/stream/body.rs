@@ -66,7 +66,7 @@ impl SseBody {
             return Poll::Ready(None);
         }
         match self.cursor.poll_next(cx) {
-            Poll::Ready(Step::Frames { bytes, .. }) => Poll::Ready(Some(bytes)),
+            Poll::Ready(Step::Frames(bytes)) => Poll::Ready(Some(bytes)),
             Poll::Ready(Step::Gap(gap)) => Poll::Ready(Some(sse::gap(&gap))),
             Poll::Ready(Step::End(end)) => {
                 self.ended = true;
@@ -76,7 +76,7 @@ impl SseBody {
             }
             Poll::Pending => {
                 ready!(self.poll_idle(cx));
-                let passed = self.cursor.untold();
+                let passed = self.cursor.skipped_to();
                 Poll::Ready(Some(sse::heartbeat(passed)))
             }
         }

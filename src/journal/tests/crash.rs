@@ -1,10 +1,13 @@
 //! What is left after the process, the machine or the file went: it always opens, and an id never names
 //! two different events.
 
+use std::path::PathBuf;
+
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Cases, TestRunner};
 
 use super::support::{BOOT, Fake, Setup, Text, files, frame, now};
+use crate::journal::marker::Marker;
 use crate::journal::*;
 
 const EPOCH: &str = "epoch12345";

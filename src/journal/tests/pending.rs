@@ -1,8 +1,9 @@
-//! The pending list by itself: what is taken, in which order, and how much.
+//! The queue by itself: what is taken, in which order, and how much.
 
-use super::support::{Fake, Setup};
+use super::support::{Fake, Setup, frame};
 use crate::journal::memory::Memory;
-use crate::journal::pending::Pending;
+use crate::journal::pending::{Group, Pending};
+use crate::journal::queue::Queue;
 use crate::journal::store::Store;
 use crate::journal::*;
 
@@ -16,15 +17,12 @@ impl Bench {
             kept_bytes: limit,
             ..setup.tuning
         };
-        let shared = Arc::new(Shared::new(&setup.config, &tuning));
-        Self(Journal {
-            _owner: Arc::new(Owner(Arc::clone(&shared))),
-            shared,
-        })
+        let shared = Shared::new(&setup.config, &tuning);
+        Self(Journal::new(Arc::new(shared)))
     }
 
-    fn pending(&self) -> &PendingList {
-        &self.0.shared.pending
+    fn queue(&self) -> &Queue {
+        &self.0.shared.queue
     }
 
     /// One run of so many events of about 200 bytes.
@@ -32,27 +30,28 @@ impl Bench {
         fake.say(&self.0, count, false);
     }
 
-    fn gather(&self) -> bool {
-        self.pending().gather(&self.0.shared.queue)
+    fn take(&self) -> Group {
+        self.queue().take_group()
     }
 
     fn degrade(&self) {
-        self.pending().degrade(&self.0.shared.stats, "a test");
+        let stats = &self.0.shared.stats;
+        self.queue().degrade_if(stats, "a test", || true);
     }
 
     fn recover(&self) -> bool {
-        self.pending().recover(&self.0.shared.stats)
+        self.queue().recover(&self.0.shared.stats)
     }
 }
 
-fn firsts(group: &[Pending]) -> Vec<(u64, u64)> {
+/// Each session with its first and last event. Runs have no hole between them.
+fn spans(group: &Group) -> Vec<(u64, u64, u64)> {
     let one = |pending: &Pending| {
         let runs = &pending.draft.runs;
-        runs.iter()
-            .map(|run| (pending.source.number(), run.first))
-            .collect::<Vec<_>>()
+        assert!(runs.is_sorted_by(|a, b| a.last + 1 == b.first), "{runs:?}");
+        (pending.number, runs[0].first, pending.draft.last())
     };
-    group.iter().flat_map(one).collect()
+    group.drafts.iter().map(one).collect()
 }
 
 #[test]
@@ -62,11 +61,13 @@ fn a_group_has_its_size_and_the_rest_stays_in_the_queue() {
         // 3 MiB, of the 4 that a group has.
         bench.say(&Fake::new(number), 15_000);
     }
-    assert!(!bench.gather(), "it stops after the second");
-    assert_eq!(firsts(&bench.pending().depart()), [(1, 1), (2, 1)]);
-    assert!(bench.gather());
-    assert_eq!(firsts(&bench.pending().depart()), [(3, 1)]);
-    assert!(bench.gather() && bench.pending().is_empty());
+    let group = bench.take();
+    assert_eq!(spans(&group), [(1, 1, 15_000), (2, 1, 15_000)]);
+    assert!(!group.is_all, "it stops after the second");
+    bench.queue().commit();
+    let group = bench.take();
+    assert_eq!(spans(&group), [(3, 1, 15_000)]);
+    assert!(group.is_all && bench.queue().is_empty());
 }
 
 #[test]
@@ -78,27 +79,21 @@ fn what_waited_for_the_disk_goes_to_it_in_groups_too() {
         // 3 MiB.
         bench.say(&Fake::new(number), 15_000);
     }
-    assert!(bench.gather());
-    let group = bench.pending().depart();
-    assert_eq!(firsts(&group), [(1, 1), (2, 1)]);
+    let group = bench.take();
+    assert_eq!(spans(&group), [(1, 1, 15_000), (2, 1, 15_000)]);
     // What is at the disk takes room as well: 12 MiB are there, and 6 come.
     for number in 5..=6 {
         bench.say(&Fake::new(number), 15_000);
     }
-    assert!(bench.gather());
-    assert!(bench.pending().take_lost() > 0);
-    let at_disk: usize = group.iter().map(Pending::frame_bytes).sum();
-    bench.pending().arrived();
-    assert!(!bench.recover(), "the rest is not written");
+    assert!(bench.queue().take_lost() > 0);
+    let bytes = |group: &Group| -> usize { group.drafts.iter().map(Pending::frame_bytes).sum() };
+    let at_disk = bytes(&group);
+    bench.queue().commit();
+    assert!(!group.is_all, "the rest is not written");
     let mut rest = 0;
-    while !bench.pending().is_empty() {
-        rest += bench
-            .pending()
-            .depart()
-            .iter()
-            .map(Pending::frame_bytes)
-            .sum::<usize>();
-        bench.pending().arrived();
+    while !bench.queue().is_empty() {
+        rest += bytes(&bench.take());
+        bench.queue().commit();
     }
     assert!(at_disk + rest <= limit, "{at_disk} and {rest}");
     assert!(bench.recover());
@@ -109,14 +104,15 @@ fn a_group_that_comes_back_lies_before_what_was_said_since() {
     let bench = Bench::new(64 << 20);
     let one = Fake::new(1);
     bench.say(&one, 10);
-    assert!(bench.gather());
-    let group = bench.pending().depart();
+    let group = bench.take();
     bench.say(&one, 5);
-    assert!(bench.gather());
-    bench.pending().came_back(group);
-    let group = bench.pending().depart();
-    assert_eq!(firsts(&group), [(1, 1), (1, 11)]);
-    assert_eq!(group[0].draft.after, 0, "of the first of them");
+    bench.queue().put_back(group.drafts);
+    let group = bench.take();
+    assert_eq!(spans(&group), [(1, 1, 15)]);
+    let draft = &group.drafts[0].draft;
+    assert_eq!(draft.after, 0, "of the first of them");
+    let frames: String = (1..=15).map(|seq| frame("epoch12345", seq)).collect();
+    assert_eq!(draft.runs[0].frames, frames.as_bytes());
 }
 
 /// A commit that fails when it is done: what is then written under the same numbers replaces all of it.
@@ -130,20 +126,18 @@ fn a_group_that_is_on_disk_and_comes_back_is_there_once() {
     // Several rows.
     bench.say(&one, 1000);
     bench.say(&one, 10);
-    assert!(bench.gather());
-    let group = bench.pending().depart();
+    let group = bench.take().drafts;
     store.write(&group, false).unwrap();
     // A new connection knows nothing of it.
     store.memory = Memory::default();
     bench.degrade();
-    bench.pending().came_back(group);
+    bench.queue().put_back(group);
     bench.say(&one, 90);
-    assert!(bench.gather());
     assert!(
-        bench.pending().take_lost() >= 1000,
+        bench.queue().take_lost() >= 1000,
         "one hole in place of the rows"
     );
-    store.write(&bench.pending().depart(), false).unwrap();
+    store.write(&bench.take().drafts, false).unwrap();
     assert_eq!(queries::span(&store.conn, 1), Ok((1, 1100)));
     let page = queries::page(&store.conn, 1, 0, 1100, false).unwrap();
     let lost = |piece: &Piece| matches!(piece, Piece::Lost { last } if *last >= 1000);
@@ -156,56 +150,50 @@ fn who_said_more_while_its_group_was_written_in_a_hang_is_not_all_on_disk() {
     let (one, two) = (Fake::new(1), Fake::new(2));
     bench.say(&one, 10);
     bench.say(&two, 10);
-    assert!(bench.gather());
-    bench.pending().depart();
+    bench.take();
     bench.degrade();
     bench.say(&one, 1);
-    assert!(bench.gather());
-    bench.pending().arrived();
+    bench.queue().commit();
     assert!(one.look(|state| state.from_memory));
     assert!(two.is_written_now());
     assert!(!bench.recover(), "one has something");
-    bench.pending().depart();
-    bench.pending().arrived();
+    bench.take();
+    bench.queue().commit();
     assert!(bench.recover());
     assert!(one.is_written_now());
 }
 
 #[test]
-fn frames_make_room_for_rows_and_when_rows_take_half_of_it_the_desk_is_full() {
+fn frames_make_room_for_rows_and_rows_fill_half_of_it_at_most() {
     let bench = Bench::new(1 << 20);
     bench.degrade();
     let mut fakes = Vec::new();
     for number in 1..=20 {
-        assert!(!bench.pending().is_full(), "{number}");
+        assert!(!bench.queue().is_full(), "{number}");
         let fake = Fake::new(number);
         fake.begin(&bench.0);
-        fake.change_row(&bench.0, |row| row.facts = "x".repeat(50_000));
+        fake.change_row(&bench.0, |row| row.details = "x".repeat(50_000));
         bench.say(&fake, 1000);
-        assert!(bench.gather());
         fakes.push(fake);
-        if bench.pending().is_full() {
+        if bench.queue().is_full() {
             break;
         }
     }
     assert_eq!(fakes.len(), 11, "11 rows are more than half a MiB");
-    let group = bench.pending().depart();
+    let group = bench.take().drafts;
     let (mut frames, mut rows) = (0, 0);
     for pending in &group {
         frames += pending.frame_bytes();
-        rows += pending.draft.row.as_ref().unwrap().facts.len();
+        rows += pending.draft.row.as_ref().unwrap().details.len();
         assert_eq!(pending.draft.runs.last().unwrap().last, 1000);
     }
     assert_eq!(rows, 11 * 50_000);
     assert!(frames > 0 && frames + rows < 1 << 20, "{frames} and {rows}");
-    assert!(bench.pending().take_lost() > 5000);
-    assert!(
-        bench.pending().is_full(),
-        "what is at the disk may come back"
-    );
-    bench.pending().came_back(group);
-    assert!(bench.pending().is_full());
-    bench.pending().depart();
-    bench.pending().arrived();
-    assert!(!bench.pending().is_full());
+    assert!(bench.queue().take_lost() > 5000);
+    assert!(bench.queue().is_full(), "what is at the disk may come back");
+    bench.queue().put_back(group);
+    assert!(bench.queue().is_full());
+    bench.take();
+    bench.queue().commit();
+    assert!(!bench.queue().is_full());
 }

@@ -1,6 +1,7 @@
 //! What goes when it is old or there is too much, who is told, and what stays.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use tokio::time::timeout;
 
@@ -12,12 +13,13 @@ async fn finished(journal: &Journal, number: u64, events: u64, ended: u64) -> Ar
     let fake = Fake::begun(journal, number).await;
     fake.say(journal, events, false);
     fake.note(journal, "a", 1);
+    fake.until_written().await;
     fake.end(journal, ended);
     fake.until_written().await;
     fake
 }
 
-fn count(table: &'static str) -> impl Fn(&rusqlite::Connection) -> u64 + Send + 'static {
+fn count(table: &'static str) -> impl Fn(&Connection) -> u64 + Send + 'static {
     move |conn| {
         let question = format!("SELECT count(*) FROM {table}");
         conn.query_row(&question, [], |row| row.get(0)).unwrap()
@@ -71,7 +73,7 @@ async fn what_is_too_old_goes_with_all_it_had_and_somebody_is_told() {
     assert_eq!(numbers(&journal).await, [3, 1]);
     let figures = journal.until_figures(|figures| figures.removed == 2).await;
     assert!(figures.bytes > 0);
-    while journal.probe(count("doomed")).await > 0 {}
+    while journal.probe(count("pending_deletion")).await > 0 {}
     assert_eq!(
         journal.probe(count("runs")).await,
         2,
@@ -196,7 +198,12 @@ async fn room_that_is_free_is_given_back() {
     }
     let before = on_disk(&setup);
     assert!(before > 12 << 20, "{before}");
-    (1..=4).for_each(|number| journal.forget(number));
+    journal.close().await;
+    drop(journal);
+    // The same database, in which all of them are too old now.
+    setup.config.retention = Duration::ZERO;
+    let (journal, _) = setup.reopen().await;
+    let _removals = journal.take_removals();
     poll("a small file", || {
         Some(()).filter(|()| on_disk(&setup) < 3 << 20)
     })
@@ -216,7 +223,7 @@ async fn while_nobody_cleans_up_after_removed_sessions_no_more_are_removed() {
         fake.end(&journal, 1);
     }
     journal.until_figures(|figures| figures.removed == 64).await;
-    while journal.probe(count("doomed")).await > 0 {}
+    while journal.probe(count("pending_deletion")).await > 0 {}
     assert_eq!(journal.probe(count("sessions")).await, 36);
     let mut gone = BTreeSet::new();
     while gone.len() < 100 {
@@ -245,14 +252,15 @@ async fn a_running_session_does_not_pay_for_one_who_does_not_clean_up() {
     journal.until_figures(|figures| figures.removed == 64).await;
     running.say(&journal, 1, false);
     running.until_written().await;
+    // So much that retention works right after it.
+    running.say(&journal, 2000, false);
+    running.until_written().await;
     running.say(&journal, 1, false);
     running.until_written().await;
-    // Another look at what may go.
-    journal.forget(1000);
-    while journal.probe(count("doomed")).await > 0 {}
+    while journal.probe(count("pending_deletion")).await > 0 {}
     assert_eq!(running.look(|state| state.trimmed), 0);
     next(&mut removals).await;
-    running.until(|state| state.trimmed == 2).await;
+    running.until(|state| state.trimmed == 2002).await;
     assert_eq!(numbers(&journal).await, [1]);
 }
 
@@ -307,9 +315,9 @@ async fn who_was_removed_and_not_swept_is_told_again_after_a_restart() {
     fake.until_written().await;
     // As if the process had died between the removal and its rows.
     let copy = setup.copy();
-    let conn = rusqlite::Connection::open(copy.path()).unwrap();
+    let conn = Connection::open(copy.path()).unwrap();
     conn.execute_batch(
-        "DELETE FROM sessions; INSERT INTO doomed VALUES (1, 'id-1', 'ses_1'), (5, NULL, NULL)",
+        "DELETE FROM sessions; INSERT INTO pending_deletion VALUES (1, 'id-1', 'ses_1'), (5, NULL, NULL)",
     )
     .unwrap();
     drop(conn);
@@ -319,11 +327,8 @@ async fn who_was_removed_and_not_swept_is_told_again_after_a_restart() {
     let removed = next(&mut removals).await;
     assert_eq!((removed.number, removed.id.as_str()), (1, "id-1"));
     while journal.probe(count("runs")).await > 0 {}
-    while journal.probe(count("doomed")).await > 0 {}
-    assert!(
-        removals.try_recv().is_err(),
-        "nobody asks who was forgotten"
-    );
+    while journal.probe(count("pending_deletion")).await > 0 {}
+    assert!(removals.try_recv().is_err(), "the other one has no ids");
 }
 
 #[tokio::test]
@@ -332,7 +337,7 @@ async fn a_full_disk_has_room_again_once_old_sessions_are_gone() {
     setup.config.retention = Duration::from_hours(1_000_000);
     let (journal, _) = setup.open().await;
     finished(&journal, 1, 10_000, 1).await;
-    let pages = |conn: &rusqlite::Connection| {
+    let pages = |conn: &Connection| {
         let pages: u64 = conn
             .query_row("PRAGMA page_count", [], |row| row.get(0))
             .unwrap();

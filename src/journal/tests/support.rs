@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Weak;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::watch;
 use tokio::time::timeout;
 
+use crate::journal::draft::Run;
+use crate::journal::shared::Shared;
 use crate::journal::*;
 
 /// No test waits longer for anything.
@@ -26,27 +28,26 @@ pub(super) struct Setup {
 #[derive(Debug)]
 pub(super) struct Fake {
     number: u64,
-    state: Mutex<State>,
-    changed: watch::Sender<u64>,
+    watermark: Arc<Watermark>,
+    inner: Mutex<State>,
+    journal: Mutex<Weak<Shared>>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct State {
     pub(super) row: Row,
-    news: Draft,
     /// Every run that was published.
     pub(super) runs: Vec<Run>,
     pub(super) last: u64,
-    taken: u64,
-    /// Something lies with the writer.
-    in_flight: bool,
     /// How far readers may read the disk.
     pub(super) committed: u64,
+    /// How far readers may read.
+    pub(super) shown: u64,
     /// Readers are shown events from memory.
     pub(super) from_memory: bool,
-    pub(super) failures: u64,
+    /// All that was appended is on disk.
+    is_written: bool,
     pub(super) trimmed: u64,
-    panics: bool,
 }
 
 /// What a reader got.
@@ -137,7 +138,7 @@ impl Journal {
     /// Does something with the writer's connection, between two groups.
     pub(super) async fn probe<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&rusqlite::Connection) -> T + Send + 'static,
+        work: impl FnOnce(&Connection) -> T + Send + 'static,
     ) -> T {
         let (done_tx, done_rx) = tokio::sync::oneshot::channel();
         self.shared
@@ -172,12 +173,12 @@ impl Journal {
                         got.text.0.push_str(str::from_utf8(&bytes).unwrap());
                         got.last = last;
                     }
-                    Piece::Passed { last } => got.last = last,
+                    Piece::Skipped { last } => got.last = last,
                     Piece::Lost { last } => {
                         got.lost.extend(before + 1..=last);
                         got.last = last;
                     }
-                    Piece::Gone { oldest } => {
+                    Piece::Removed { oldest } => {
                         got.gone = oldest;
                         got.last = oldest - 1;
                     }
@@ -205,7 +206,7 @@ pub(super) async fn poll<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> 
 }
 
 /// The database may grow to so many pages, as on a disk that ends there.
-pub(super) fn set_most_pages(conn: &rusqlite::Connection, pages: u64) {
+pub(super) fn set_most_pages(conn: &Connection, pages: u64) {
     let question = format!("PRAGMA max_page_count = {pages}");
     conn.query_row(&question, [], |_| Ok(())).unwrap();
 }
@@ -221,20 +222,18 @@ impl Fake {
     pub(super) fn continued(row: Row, last: u64) -> Arc<Self> {
         Arc::new(Self {
             number: row.number,
-            state: Mutex::new(State {
+            watermark: Arc::new(Watermark::new(0, last, false)),
+            inner: Mutex::new(State {
                 row,
-                news: Draft::default(),
                 runs: Vec::new(),
                 last,
-                taken: last,
-                in_flight: false,
                 committed: last,
+                shown: last,
                 from_memory: false,
-                failures: 0,
+                is_written: true,
                 trimmed: 0,
-                panics: false,
             }),
-            changed: watch::Sender::new(0),
+            journal: Mutex::default(),
         })
     }
 
@@ -247,72 +246,82 @@ impl Fake {
     }
 
     pub(super) fn begin(self: &Arc<Self>, journal: &Journal) {
-        self.change(journal, |state| {
+        self.change(journal, |state, draft| {
             state.row.turn += 1;
             state.row.ended = None;
             state.row.state = "running".into();
-            state.news.row = Some(state.row.clone());
-            state.news.notes.clear();
-            state.news.fresh_notes = true;
-            state.news.durable = true;
+            draft.row = Some(state.row.clone());
+            draft.begins = true;
         });
     }
 
     /// One run of so many events.
     pub(super) fn say(self: &Arc<Self>, journal: &Journal, count: u64, hidden: bool) {
-        self.change(journal, |state| state.publish(count, hidden));
+        self.change(journal, |state, draft| state.publish(draft, count, hidden));
     }
 
     /// Events that memory could not keep.
     pub(super) fn lose(self: &Arc<Self>, journal: &Journal, count: u64) {
-        self.change(journal, |state| {
-            state.publish(count, false);
-            for runs in [&mut state.news.runs, &mut state.runs] {
-                runs.last_mut().unwrap().frames = Bytes::new();
-            }
+        self.change(journal, |state, draft| {
+            state.publish(&mut Draft::default(), count, false);
+            let run = state.runs.last_mut().unwrap();
+            run.frames = Vec::new();
+            draft.runs.push(run.clone());
         });
     }
 
     pub(super) fn note(self: &Arc<Self>, journal: &Journal, part: &str, value: u64) {
-        self.change(journal, |state| state.news.notes.push((part.into(), value)));
+        self.change(journal, |_, draft| {
+            draft.notes.insert(part.into(), value);
+        });
     }
 
     /// The turn's last event, at that time.
     pub(super) fn end(self: &Arc<Self>, journal: &Journal, ended: u64) {
-        self.change(journal, |state| {
-            state.publish(1, false);
+        self.change(journal, |state, draft| {
+            state.publish(draft, 1, false);
             state.row.ended = Some(ended);
             state.row.state = "completed".into();
-            state.news.row = Some(state.row.clone());
+            draft.row = Some(state.row.clone());
         });
     }
 
     pub(super) fn change_row(self: &Arc<Self>, journal: &Journal, change: impl FnOnce(&mut Row)) {
-        self.change(journal, |state| {
+        self.change(journal, |state, draft| {
             change(&mut state.row);
-            state.news.row = Some(state.row.clone());
+            draft.row = Some(state.row.clone());
         });
     }
 
-    pub(super) fn panic_when_asked(self: &Arc<Self>, journal: &Journal) {
-        self.change(journal, |state| state.panics = true);
+    fn change(&self, journal: &Journal, change: impl FnOnce(&mut State, &mut Draft)) {
+        *self.journal.lock() = Arc::downgrade(&journal.shared);
+        let mut state = self.inner.lock();
+        let mut draft = Draft::after(state.last);
+        change(&mut state, &mut draft);
+        self.watermark.append(state.last, false);
+        // With its own lock held, as the log does it.
+        journal.append(self.number, &self.watermark, draft);
     }
 
-    fn change(self: &Arc<Self>, journal: &Journal, change: impl FnOnce(&mut State)) {
-        let mut state = self.state.lock();
-        change(&mut state);
-        // With its own lock held, as the log does it.
-        journal.wake(Arc::clone(self) as Arc<dyn Source>);
+    pub(super) fn number(&self) -> u64 {
+        self.number
     }
 
     pub(super) fn look<T>(&self, look: impl FnOnce(&State) -> T) -> T {
-        look(&self.state.lock())
+        let mut state = self.inner.lock();
+        let head = self.watermark.head();
+        (state.committed, state.shown) = (head.durable, head.seq);
+        state.trimmed = self.watermark.oldest();
+        let shared = self.journal.lock().upgrade();
+        if let Some(shared) = shared {
+            state.is_written = shared.queue.is_written(self.number);
+            state.from_memory = shared.queue.is_degraded() && !state.is_written;
+        }
+        look(&state)
     }
 
     pub(super) async fn until(&self, wanted: impl Fn(&State) -> bool) {
-        let mut changed = self.changed.subscribe();
-        let reached = timeout(DEADLINE, changed.wait_for(|_| wanted(&self.state.lock()))).await;
-        assert!(reached.is_ok(), "waited too long: {:?}", self.state.lock());
+        poll("a state of a session", || self.look(&wanted).then_some(())).await;
     }
 
     pub(super) fn is_written_now(&self) -> bool {
@@ -326,7 +335,7 @@ impl Fake {
 
     /// What a reader should get, as [`Journal::read`] gives it.
     pub(super) fn expected(&self, after: u64, upto: u64, hidden: bool) -> Got {
-        let state = self.state.lock();
+        let state = self.inner.lock();
         let mut got = Got {
             last: upto.max(after),
             ..Got::default()
@@ -344,73 +353,30 @@ impl Fake {
         }
         got
     }
-
-    fn tell(&self, change: impl FnOnce(&mut State)) {
-        change(&mut self.state.lock());
-        self.changed.send_modify(|count| *count += 1);
-    }
-}
-
-impl Source for Fake {
-    fn number(&self) -> u64 {
-        self.number
-    }
-
-    fn take(&self) -> Draft {
-        let mut state = self.state.lock();
-        assert!(!state.panics, "a test asked for this panic");
-        let after = state.taken;
-        state.taken = state.last;
-        state.in_flight |= !state.news.is_empty();
-        Draft {
-            after,
-            ..std::mem::take(&mut state.news)
-        }
-    }
-
-    fn committed(&self) {
-        self.tell(|state| {
-            state.committed = state.taken;
-            state.from_memory = false;
-            state.in_flight = false;
-        });
-    }
-
-    fn failed(&self) {
-        self.tell(|state| {
-            state.from_memory = true;
-            state.failures += 1;
-        });
-    }
-
-    fn trimmed(&self, oldest: u64) {
-        self.tell(|state| state.trimmed = oldest);
-    }
 }
 
 // === impl State ===
 
 impl State {
-    fn publish(&mut self, count: u64, hidden: bool) {
+    fn publish(&mut self, draft: &mut Draft, count: u64, hidden: bool) {
         let first = self.last + 1;
-        let last = self.last + count;
-        let text: String = (first..=last)
-            .map(|seq| frame(&self.row.epoch, seq))
-            .collect();
-        let run = Run {
+        self.last += count;
+        let mut frames = Vec::new();
+        for seq in first..=self.last {
+            let frame = frame(&self.row.epoch, seq);
+            draft.add_event(seq, hidden, frame.as_bytes());
+            frames.extend_from_slice(frame.as_bytes());
+        }
+        self.runs.push(Run {
             first,
-            last,
+            last: self.last,
             hidden,
-            frames: text.into(),
-        };
-        self.last = last;
-        self.runs.push(run.clone());
-        self.news.runs.push(run);
+            frames,
+        });
     }
 
     pub(super) fn is_written(&self) -> bool {
-        let nothing_new = self.news.is_empty();
-        nothing_new && self.committed == self.last && !self.from_memory && !self.in_flight
+        self.is_written && self.committed == self.last && !self.from_memory
     }
 }
 
@@ -437,7 +403,7 @@ pub(super) fn row(number: u64) -> Row {
         key: number.is_multiple_of(2).then(|| format!("key-{number}")),
         reported: 0,
         turn: 0,
-        facts: format!("{{\"number\":{number}}}"),
+        details: format!("{{\"number\":{number}}}"),
     }
 }
 

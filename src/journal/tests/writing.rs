@@ -129,60 +129,18 @@ async fn a_later_draft_of_a_turn_replaces_its_notes_one_by_one_and_a_new_turn_al
 }
 
 #[tokio::test]
-async fn a_forgotten_session_is_gone_and_stays_so_whatever_its_source_still_says() {
-    let setup = Setup::new();
-    let (journal, _) = setup.open().await;
-    let fakes = [
-        Fake::begun(&journal, 1).await,
-        Fake::begun(&journal, 2).await,
-    ];
-    for fake in &fakes {
-        fake.say(&journal, 10, false);
-        fake.note(&journal, "a", 1);
-        fake.until_written().await;
-    }
-    journal.forget(2);
-    fakes[1].begin(&journal);
-    fakes[1].say(&journal, 5, false);
-    fakes[1].until_written().await;
-    assert_eq!(journal.session("id-2").await, Ok(None));
-    assert_eq!(
-        journal.page(2, 0, 10, false).await.unwrap(),
-        [Piece::Gone { oldest: 11 }]
-    );
-    assert!(journal.session("id-1").await.unwrap().is_some());
-    let rows = |conn: &rusqlite::Connection| -> (u64, u64, u64) {
-        let count = |table: &str| {
-            let question = format!("SELECT count(*) FROM {table}");
-            conn.query_row(&question, [], |row| row.get(0)).unwrap()
-        };
-        (count("runs"), count("notes"), count("doomed"))
-    };
-    let mut left = (9, 9, 9);
-    while left != (1, 1, 0) {
-        left = journal.probe(rows).await;
-    }
-    drop(journal);
-    let opened = setup.reopen().await.1;
-    assert_eq!(opened.last_number, 2, "its number is not given again");
-    assert_eq!(opened.unfinished.len(), 1);
-}
-
-#[tokio::test]
 async fn the_largest_number_is_remembered_though_its_session_is_gone() {
     let setup = Setup::new();
     let (journal, _) = setup.open().await;
-    Fake::begun(&journal, 9).await;
-    Fake::begun(&journal, 10).await;
-    for number in [10, 9] {
-        journal.forget(number);
-        while journal
-            .session(&format!("id-{number}"))
-            .await
-            .unwrap()
-            .is_some()
-        {}
+    let mut removals = journal.take_removals();
+    for number in [9, 10] {
+        // Too old at once.
+        Fake::begun(&journal, number).await.end(&journal, 1);
     }
+    for _ in 0..2 {
+        timeout(DEADLINE, removals.recv()).await.unwrap().unwrap();
+    }
+    assert!(journal.sessions(None, None, 9).await.unwrap().is_empty());
     journal.close().await;
     drop(journal);
     assert_eq!(setup.reopen().await.1.last_number, 10);

@@ -1,48 +1,50 @@
 //! The memory all logs of the process share.
 //!
-//! Every log counts what it holds here. Whoever takes the sum over the limit makes room at once, one
-//! segment at a time: first the finished log that holds most, and only when no finished log has
-//! anything left, the running one that holds most. A finished log is read rarely, a running one has
-//! readers now; and the largest has the most that is old, so small logs keep even their first event
-//! until there is nothing larger. Only the segments that running logs are filling cannot be given
-//! back, at most 64 KiB (or one event) each.
+//! Every log counts what it holds here. Whoever takes the sum over the limit makes room at once, one segment at a time:
+//! first the finished log that holds most, and only when no finished log has anything left, the running one that holds
+//! most. A finished log is read rarely, a running one has readers now; and the largest has the most that is old, so small
+//! logs keep even their first event until there is nothing larger. Only the segments that running logs are filling cannot
+//! be evicted, at most 64 KiB (or one event) each.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
-use super::Shared;
-
-/// 64 MiB for all logs of the process, of the pod's 1 GiB.
-const PROCESS_BYTES: usize = 64 << 20;
+use super::ring::Ring;
+use crate::journal::Watermark;
 
 /// A handle on the one budget.
 #[derive(Clone)]
-pub(crate) struct Budget(Arc<Ledger>);
+pub(crate) struct MemoryBudget(Arc<Ledger>);
 
 struct Ledger {
     limit: usize,
     used: AtomicUsize,
-    logs: Mutex<Vec<Weak<Shared>>>,
+    buffers: Mutex<Vec<Weak<Buffer>>>,
 }
 
-// === impl Budget ===
-
-impl std::fmt::Debug for Budget {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Budget")
-            .field("used", &self.used())
-            .finish_non_exhaustive()
-    }
+/// A ring whose memory is counted.
+pub(super) struct Buffer {
+    ring: Mutex<Ring>,
+    watermark: Arc<Watermark>,
+    budget: MemoryBudget,
+    /// Copies of the ring's figures, so that logs can be compared without their locks.
+    bytes: AtomicUsize,
+    evictable_bytes: AtomicUsize,
 }
 
-impl Budget {
+/// 64 MiB for all logs of the process, of the pod's 1 GiB.
+const PROCESS_BYTES: usize = 64 << 20;
+
+// === impl MemoryBudget ===
+
+impl MemoryBudget {
     pub(crate) fn new(limit: usize) -> Self {
         Self(Arc::new(Ledger {
             limit,
             used: AtomicUsize::new(0),
-            logs: Mutex::new(Vec::new()),
+            buffers: Mutex::new(Vec::new()),
         }))
     }
 
@@ -51,15 +53,24 @@ impl Budget {
         self.0.used.load(Ordering::Relaxed)
     }
 
-    /// Makes a log one of those that can be asked for room, and forgets those that are gone.
-    pub(super) fn watch(&self, log: &Arc<Shared>) {
-        let mut logs = self.0.logs.lock();
-        logs.retain(|log| log.strong_count() > 0);
-        logs.push(Arc::downgrade(log));
+    /// Puts a ring under the budget.
+    pub(super) fn buffer(&self, ring: Ring, watermark: Arc<Watermark>) -> Arc<Buffer> {
+        let buffer = Arc::new(Buffer {
+            ring: Mutex::new(ring),
+            watermark,
+            budget: self.clone(),
+            bytes: AtomicUsize::new(0),
+            evictable_bytes: AtomicUsize::new(0),
+        });
+        let mut buffers = self.0.buffers.lock();
+        buffers.retain(|buffer| buffer.strong_count() > 0);
+        buffers.push(Arc::downgrade(&buffer));
+        drop(buffers);
+        buffer
     }
 
-    /// Notes that a log's size went from `before` to `after`.
-    pub(super) fn record(&self, before: usize, after: usize) {
+    /// Notes that a ring's size went from `before` to `after`.
+    fn record(&self, before: usize, after: usize) {
         if after >= before {
             self.0.used.fetch_add(after - before, Ordering::Relaxed);
         } else {
@@ -67,39 +78,80 @@ impl Budget {
         }
     }
 
-    /// Makes room until the limit holds or nobody has any to give. Takes the rings' locks, so the caller
-    /// must hold none.
-    pub(super) fn relieve(&self) {
+    /// Makes room until the limit holds or no ring has anything to evict. Takes the locks of rings, so the caller must
+    /// hold none.
+    fn make_room(&self) {
         if self.used() <= self.0.limit {
             return;
         }
         // One thread makes room at a time; the next one finds it made.
-        let logs = self.0.logs.lock();
+        let buffers = self.0.buffers.lock();
         while self.used() > self.0.limit {
-            let giver = logs
+            let largest = buffers
                 .iter()
                 .filter_map(Weak::upgrade)
-                .filter(|log| log.givable_bytes.load(Ordering::Relaxed) > 0)
-                .max_by_key(|log| {
-                    (
-                        log.head.borrow().idle,
-                        log.givable_bytes.load(Ordering::Relaxed),
-                    )
-                });
-            let Some(giver) = giver else {
-                break;
-            };
-            // The figure is looked at without the log's lock: it may have nothing to give by now. Then
-            // whoever adds next tries again.
-            if !giver.with(|inner| inner.ring.evict_segment()) {
+                .filter(|buffer| buffer.evictable_bytes() > 0)
+                .max_by_key(|buffer| (buffer.watermark.head().idle, buffer.evictable_bytes()));
+            // The figure is read without the ring's lock, so there may be nothing to evict by now. Then whoever adds
+            // next tries again.
+            if !largest.is_some_and(|buffer| buffer.counted(Ring::evict_segment)) {
                 break;
             }
         }
     }
 }
 
-impl Default for Budget {
+impl std::fmt::Debug for MemoryBudget {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MemoryBudget")
+            .field("used", &self.used())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for MemoryBudget {
     fn default() -> Self {
         Self::new(PROCESS_BYTES)
+    }
+}
+
+// === impl Buffer ===
+
+impl Buffer {
+    pub(super) fn read<T>(&self, read: impl FnOnce(&mut Ring) -> T) -> T {
+        read(&mut self.ring.lock())
+    }
+
+    /// Changes the ring, and evicts what is over the budget then.
+    pub(super) fn change<T>(&self, change: impl FnOnce(&mut Ring) -> T) -> T {
+        let out = self.counted(change);
+        // Without the lock, because it may be this very ring that has to give something.
+        self.budget.make_room();
+        out
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    fn evictable_bytes(&self) -> usize {
+        self.evictable_bytes.load(Ordering::Relaxed)
+    }
+
+    fn counted<T>(&self, change: impl FnOnce(&mut Ring) -> T) -> T {
+        let mut ring = self.ring.lock();
+        let out = change(&mut ring);
+        let after = ring.bytes();
+        self.budget
+            .record(self.bytes.swap(after, Ordering::Relaxed), after);
+        self.evictable_bytes
+            .store(ring.evictable_bytes(), Ordering::Relaxed);
+        out
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        self.budget.record(self.bytes(), 0);
     }
 }

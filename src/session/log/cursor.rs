@@ -1,12 +1,10 @@
 //! A reader's place in a log. It pulls; the log does not know it exists.
 //!
-//! The place is a number, so a reader that stops costs nothing but its own few bytes, and one that is
-//! overtaken finds out when it comes back. Waiting is on the published head, never on a queue. What
-//! memory has no more is read from the disk, a page at a time.
+//! The place is a number, so a reader that stops costs nothing but its own few bytes, and one that is overtaken finds out
+//! when it comes back. It waits on the watermark, never on a queue. What memory does not have any more is read from the
+//! disk, a page at a time.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -14,11 +12,11 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use tokio_util::sync::ReusableBoxFuture;
 
+use super::EventLog;
 use super::id::EventId;
 use super::requested::{Gap, GapReason, Requested, resolve};
 use super::ring::Read;
-use super::{EventLog, Head, Shared};
-use crate::journal::{JournalError, Piece};
+use crate::journal::{Head, JournalError, Piece};
 
 /// What a reader wants to see.
 #[derive(Clone, Copy, Debug, Default)]
@@ -40,12 +38,8 @@ pub(crate) enum Opening {
 /// What comes next.
 #[derive(Debug)]
 pub(crate) enum Step {
-    /// Whole frames, as many as lie together; `last` is the id in the last one.
-    Frames {
-        bytes: Bytes,
-        #[cfg_attr(not(test), expect(dead_code, reason = "tests follow it"))]
-        last: EventId,
-    },
+    /// Whole frames, as many as lie together.
+    Frames(Bytes),
     /// The reader was overtaken.
     Gap(Gap),
     /// Nothing more will come; asking again says so again.
@@ -63,20 +57,20 @@ pub(crate) enum End {
 type Page = Result<Vec<Piece>, JournalError>;
 
 pub(crate) struct Cursor {
-    log: Arc<Shared>,
+    log: EventLog,
     view: View,
     /// The last event passed, whether it was shown or not.
     at: u64,
-    /// The last event the reader knows it has passed.
-    told: u64,
-    /// The published head as last looked at.
+    /// The last event that the reader knows it has passed.
+    known: u64,
+    /// The published head when it was last read.
     head: Head,
-    /// Waits for a change of the head. One allocation for the whole life of the cursor.
+    /// Waits for a change of the head. It is allocated once in the life of the cursor.
     change: ReusableBoxFuture<'static, watch::Receiver<Head>>,
-    /// A page on its way from the disk, and what is left of the one before.
+    /// A page that is being read from the disk, and what is left of the one before.
     page: Option<BoxFuture<'static, Page>>,
     pieces: VecDeque<Piece>,
-    /// The disk could not be read: the reader comes back, and it is tried again.
+    /// The disk could not be read: the stream ends, and the reader comes back later.
     broken: bool,
 }
 
@@ -84,21 +78,21 @@ pub(crate) struct Cursor {
 
 impl Cursor {
     pub(crate) fn open(log: &EventLog, requested: &Requested, view: View) -> Opening {
-        let log = log.shared.clone();
+        let log = log.clone();
         let (kept, head) = log.kept();
         let (at, gap) = resolve(requested, kept);
         if gap.is_none() && at == head.seq && head.idle && !view.follow {
             return Opening::UpToDate {
-                last: log.epoch.at(at),
+                last: log.inner.epoch.at(at),
             };
         }
-        let change = ReusableBoxFuture::new(changed(log.head.subscribe()));
+        let change = ReusableBoxFuture::new(changed(log.inner.watermark.subscribe()));
         Opening::Reading {
             cursor: Self {
                 log,
                 view,
                 at,
-                told: at,
+                known: at,
                 head,
                 change,
                 page: None,
@@ -120,15 +114,18 @@ impl Cursor {
             if let Some(step) = ready!(self.poll_read(cx)) {
                 return Poll::Ready(step);
             }
-            // Looked at after `change` began to watch, so no change can fall between.
-            self.head = *self.log.head.borrow();
+            // It is read after `change` began to watch, so that no change is missed.
+            self.head = self.log.inner.watermark.head();
             if self.head.seq > self.at {
                 continue;
             }
-            if let Some(end) = self.head.end(self.view.follow) {
-                return Poll::Ready(Step::End(end));
+            if self.head.closed {
+                return Poll::Ready(Step::End(End::Closed));
             }
-            // May be a change that was seen above already; then the loop comes back here once.
+            if self.head.idle && !self.view.follow {
+                return Poll::Ready(Step::End(End::Idle));
+            }
+            // This may be a change that was seen above already; then the loop comes back here once.
             let changes = ready!(self.change.poll(cx));
             self.change.set(changed(changes));
         }
@@ -136,18 +133,18 @@ impl Cursor {
 
     /// Where the reader stands.
     pub(crate) fn position(&self) -> EventId {
-        self.log.epoch.at(self.at)
+        self.log.inner.epoch.at(self.at)
     }
 
-    /// The place to tell a reader that has passed events it is not shown, once per place. A reader that
-    /// comes back from there is not told of a gap over events it never wanted.
-    pub(crate) fn untold(&mut self) -> Option<EventId> {
-        let news = self.told < self.at;
-        self.told = self.at;
-        news.then(|| self.position())
+    /// The place to tell a reader that has skipped events it is not shown, once per place. A reader that comes back from
+    /// there is not told of a gap over events it never wanted.
+    pub(crate) fn skipped_to(&mut self) -> Option<EventId> {
+        let has_skipped = self.known < self.at;
+        self.known = self.at;
+        has_skipped.then(|| self.position())
     }
 
-    /// The next run of frames up to the head as last looked at; nothing when the reader is there.
+    /// The next frames up to the head when it was last read; nothing when the reader is there.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Option<Step>> {
         while self.at < self.head.seq {
             if self.broken {
@@ -181,7 +178,7 @@ impl Cursor {
             }
             Ok(pieces) => self.pieces = pieces.into(),
             Err(error) => {
-                if !self.log.head.borrow().closed {
+                if !self.log.inner.watermark.head().closed {
                     tracing::error!(%error, "events could not be read from the journal");
                 }
                 self.broken = true;
@@ -192,22 +189,24 @@ impl Cursor {
 
     /// The next step out of memory; nothing if there is none, or if the disk has to be asked.
     fn read(&mut self) -> Option<Step> {
-        let mut inner = self.log.inner.lock();
-        let read = inner.ring.read(self.at, self.head.seq, self.view.reasoning);
-        let kept = inner.flush_state.kept();
-        drop(inner);
-        match (read, &self.log.disk) {
+        let (upto, reasoning) = (self.head.seq, self.view.reasoning);
+        let read = self
+            .log
+            .inner
+            .buffer
+            .read(|ring| ring.read(self.at, upto, reasoning));
+        let durable = self.log.inner.watermark.head().durable;
+        match (read, &self.log.inner.disk) {
             (Read::Frames { bytes, last }, _) => return Some(self.pass(bytes, last)),
-            (Read::Passed { last }, _) => self.at = last,
-            (Read::Evicted { oldest }, Some(disk)) if self.at < kept => {
+            (Read::Skipped { last }, _) => self.at = last,
+            (Read::Evicted { oldest }, Some(disk)) if self.at < durable => {
                 let (journal, number) = (disk.journal.clone(), disk.number);
-                let (after, upto) = (self.at, self.head.seq.min(oldest - 1).min(kept));
-                let reasoning = self.view.reasoning;
+                let (after, upto) = (self.at, upto.min(oldest - 1).min(durable));
                 self.page = Some(Box::pin(async move {
                     journal.page(number, after, upto, reasoning).await
                 }));
             }
-            // Nowhere: there is no disk, or it fails and memory could not hold all.
+            // It is nowhere: there is no disk, or it fails and memory could not hold everything.
             (Read::Evicted { oldest }, _) => {
                 return Some(Step::Gap(self.overtaken(oldest, GapReason::Lagged)));
             }
@@ -219,16 +218,14 @@ impl Cursor {
     fn take(&mut self, piece: Piece) -> Option<Step> {
         match piece {
             Piece::Frames { bytes, last } => Some(self.pass(bytes, last)),
-            Piece::Passed { last } => {
+            Piece::Skipped { last } => {
                 self.at = last;
                 None
             }
-            // They were shown while the disk failed, and memory had to let them go before it did not.
+            // They were shown while the disk failed, and memory had to let go of them before it could be written.
             Piece::Lost { last } => Some(Step::Gap(self.overtaken(last + 1, GapReason::Evicted))),
-            Piece::Gone { oldest } => {
-                if let Some(disk) = &self.log.disk {
-                    disk.oldest.fetch_max(oldest, Ordering::Relaxed);
-                }
+            Piece::Removed { oldest } => {
+                self.log.inner.watermark.trim(oldest);
                 Some(Step::Gap(self.overtaken(oldest, GapReason::Lagged)))
             }
         }
@@ -236,8 +233,7 @@ impl Cursor {
 
     fn pass(&mut self, bytes: Bytes, last: u64) -> Step {
         self.move_to(last);
-        let last = self.position();
-        Step::Frames { bytes, last }
+        Step::Frames(bytes)
     }
 
     fn overtaken(&mut self, oldest: u64, reason: GapReason) -> Gap {
@@ -253,7 +249,7 @@ impl Cursor {
 
     fn move_to(&mut self, seq: u64) {
         self.at = seq;
-        self.told = seq;
+        self.known = seq;
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a reader asks for, and where that puts it. Pure: values in, values out.
 //!
-//! [`Requested::parse`] takes any bytes and never fails, because a browser's `EventSource` gives up for good
-//! on a refused cursor. [`resolve`] is the cursor table of STREAM.md: each row is one arm of it.
+//! [`Requested::parse`] takes any bytes and never fails, because a browser's `EventSource` gives up for good when its
+//! cursor is refused. [`resolve`] is the table of cursors in `API_CONTRACT.md`: each row of that is one arm here.
 
 use utoipa::ToSchema;
 

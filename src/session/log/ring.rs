@@ -1,9 +1,8 @@
 //! What one log keeps in memory: frames back to back in segments, oldest first.
 //!
-//! Owns the bytes and their index, and gives out the numbers. Promises that a run of frames is read as
-//! one slice without copying (from the segment still being filled it is copied once for all readers),
-//! and that memory goes back a whole segment at a time. Has no lock and wakes nobody: [`super::EventLog`]
-//! does both.
+//! It owns the bytes and their index, and assigns the numbers. Frames are read as one slice without copying (from the
+//! segment that is still being filled they are copied once for all readers), and memory is freed a whole segment at a
+//! time. It has no lock and wakes nobody: the log does both.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -12,7 +11,6 @@ use bytes::Bytes;
 
 use super::frame;
 use super::id::{Epoch, EventId};
-use crate::journal::Run;
 
 /// Bounds of what one log keeps.
 #[derive(Clone, Copy, Debug)]
@@ -21,21 +19,13 @@ pub(crate) struct Limits {
     pub(crate) bytes: usize,
 }
 
-/// Who is shown an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shown {
-    Always,
-    /// Only to readers that asked for reasoning.
-    OnRequest,
-}
-
-/// What a reader that stands after one event finds next.
+/// What a reader finds after an event.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Read {
     /// Whole frames in order; the last one is `last`.
     Frames { bytes: Bytes, last: u64 },
     /// Events up to `last` that this reader is not shown.
-    Passed { last: u64 },
+    Skipped { last: u64 },
     /// The next event is not here any more; the oldest one here is `oldest`.
     Evicted { oldest: u64 },
 }
@@ -45,8 +35,6 @@ pub(super) struct Ring {
     limits: Limits,
     sealed: VecDeque<Segment>,
     active: Active,
-    /// Events past this one are nowhere else yet, so they are not given back.
-    floor: u64,
     /// Of the sealed segments, index included.
     sealed_bytes: usize,
     sealed_events: usize,
@@ -62,22 +50,21 @@ struct Segment {
 struct Active {
     index: Index,
     frames: Vec<u8>,
-    /// The latest piece that a reader took and where it starts. The readers that come for the same
-    /// piece share it: one copy for all, not one each. Goes when the segment is sealed.
+    /// The latest piece that a reader took and where it starts. Readers that come for the same piece share this copy.
     taken: Option<(usize, Bytes)>,
 }
 
-/// Where each frame ends, and whether it is shown always.
+/// Where each frame ends, and whether it is hidden.
 struct Index {
     first: u64,
-    /// Twice the end, plus one if the event is shown only on request.
+    /// Twice the end, plus one if the event is shown only to readers that ask for reasoning.
     marks: Vec<usize>,
 }
 
-/// A segment is sealed before it grows past this: large enough that a write to a socket is a good
-/// one, small enough that giving one back hurts little.
+/// A segment is sealed before it grows past this: large enough for efficient writes to a socket, small enough that
+/// evicting one loses little.
 const SEGMENT_BYTES: usize = 64 * 1024;
-/// A log gives back at most about this part of its bound at a time.
+/// A log evicts at most about this part of its bound at a time.
 const SEGMENTS_PER_LOG: usize = 8;
 
 // === impl Limits ===
@@ -111,14 +98,13 @@ impl Ring {
             limits,
             sealed: VecDeque::new(),
             active: Active::starting_at(last + 1),
-            floor: u64::MAX,
             sealed_bytes: 0,
             sealed_events: 0,
         }
     }
 
-    /// Adds an event and gives back what is over the bounds.
-    pub(super) fn push(&mut self, kind: &str, data: &str, shown: Shown) -> EventId {
+    /// Adds an event and evicts what is over the bounds. Returns the id and the frame.
+    pub(super) fn push(&mut self, kind: &str, data: &str, hidden: bool) -> (EventId, &[u8]) {
         let need = frame::OVERHEAD + kind.len() + data.len();
         let full = self.active.index.len() >= self.limits.segment_events()
             || self.active.frames.len() + need > self.limits.segment_bytes();
@@ -126,16 +112,11 @@ impl Ring {
             self.seal();
         }
         let id = self.epoch.at(self.active.index.next());
+        let start = self.active.frames.len();
         frame::encode(&mut self.active.frames, kind, id, data);
-        self.active.index.push(self.active.frames.len(), shown);
+        self.active.index.push(self.active.frames.len(), hidden);
         self.trim();
-        id
-    }
-
-    /// Lets the events up to `floor` go when there is need, and those after it in no case.
-    pub(super) fn hold_after(&mut self, floor: u64) {
-        self.floor = floor;
-        self.trim();
+        (id, &self.active.frames[start..])
     }
 
     fn trim(&mut self) {
@@ -146,7 +127,7 @@ impl Ring {
         }
     }
 
-    /// Ends the active segment, so that it takes exactly the room it needs.
+    /// Ends the active segment, so that it takes exactly the memory it needs.
     pub(super) fn seal(&mut self) {
         if self.active.index.len() == 0 {
             return;
@@ -163,13 +144,9 @@ impl Ring {
         self.sealed.push_back(segment);
     }
 
-    /// Gives the oldest sealed segment back; false if there is none to give.
+    /// Evicts the oldest sealed segment; false if there is none.
     pub(super) fn evict_segment(&mut self) -> bool {
-        let floor = self.floor;
-        let Some(segment) = self
-            .sealed
-            .pop_front_if(|segment| segment.index.next() - 1 <= floor)
-        else {
+        let Some(segment) = self.sealed.pop_front() else {
             return false;
         };
         self.sealed_bytes -= segment.bytes();
@@ -198,40 +175,6 @@ impl Ring {
         Read::new(range, last, |range| segment.frames.slice(range))
     }
 
-    /// Everything after event `after`, for the disk. What is not here any more is a run without frames.
-    pub(super) fn runs(&mut self, after: u64) -> Vec<Run> {
-        let mut runs = Vec::new();
-        let mut want = after + 1;
-        if want < self.oldest() {
-            let (first, last) = (want, self.oldest() - 1);
-            runs.push(Run {
-                first,
-                last,
-                hidden: false,
-                frames: Bytes::new(),
-            });
-            want = last + 1;
-        }
-        let from = self
-            .sealed
-            .partition_point(|segment| segment.index.next() <= want);
-        for segment in self.sealed.iter().skip(from) {
-            while want < segment.index.next() {
-                let (range, mut run) = segment.index.alike(want);
-                run.frames = segment.frames.slice(range);
-                want = run.last + 1;
-                runs.push(run);
-            }
-        }
-        while want < self.active.index.next() {
-            let (range, mut run) = self.active.index.alike(want);
-            run.frames = self.active.take(range);
-            want = run.last + 1;
-            runs.push(run);
-        }
-        runs
-    }
-
     /// The last event; what came before the first one if there is none.
     pub(super) fn last(&self) -> u64 {
         self.active.index.next() - 1
@@ -249,12 +192,9 @@ impl Ring {
         self.sealed_bytes + self.active.frames.len() + self.active.index.bytes()
     }
 
-    /// The bytes that [`Self::evict_segment`] can give back; none while the oldest must stay.
-    pub(super) fn givable_bytes(&self) -> usize {
-        match self.sealed.front() {
-            Some(oldest) if oldest.index.next() - 1 <= self.floor => self.sealed_bytes,
-            _ => 0,
-        }
+    /// The bytes that [`Self::evict_segment`] can free.
+    pub(super) fn evictable_bytes(&self) -> usize {
+        self.sealed_bytes
     }
 
     fn events(&self) -> usize {
@@ -267,7 +207,7 @@ impl Ring {
 impl Read {
     fn new(range: Range<usize>, last: u64, take: impl FnOnce(Range<usize>) -> Bytes) -> Self {
         if range.is_empty() {
-            return Self::Passed { last };
+            return Self::Skipped { last };
         }
         Self::Frames {
             bytes: take(range),
@@ -316,9 +256,8 @@ impl Active {
 // === impl Index ===
 
 impl Index {
-    fn push(&mut self, end: usize, shown: Shown) {
-        self.marks
-            .push(end << 1 | usize::from(shown == Shown::OnRequest));
+    fn push(&mut self, end: usize, hidden: bool) {
+        self.marks.push(end << 1 | usize::from(hidden));
     }
 
     fn len(&self) -> usize {
@@ -334,8 +273,8 @@ impl Index {
         self.first + self.marks.len() as u64
     }
 
-    /// From event `want` on, up to `upto`: the bytes of the next run this reader is shown, and the last
-    /// event it stands at after that. An empty range if it is shown none of them.
+    /// The bytes of the next frames from event `want` up to `upto` that this reader is shown, and the last event it has
+    /// passed after them. The range is empty if it is shown none.
     fn run(&self, want: u64, upto: u64, reasoning: bool) -> (Range<usize>, u64) {
         let place = |seq: u64| usize::try_from(seq - self.first).unwrap_or(usize::MAX);
         let end = place(upto + 1).min(self.marks.len());
@@ -346,24 +285,6 @@ impl Index {
             to = (from..end).find(hidden).unwrap_or(end);
         }
         (self.end(from)..self.end(to), self.first + to as u64 - 1)
-    }
-
-    /// The events from `want` on, which is here, that are shown to the same readers as it is, and where
-    /// their frames are.
-    fn alike(&self, want: u64) -> (Range<usize>, Run) {
-        let from = usize::try_from(want - self.first).unwrap_or(usize::MAX);
-        let hidden = |place: usize| self.marks[place] & 1 == 1;
-        let kind = hidden(from);
-        let to = (from..self.marks.len())
-            .find(|place| hidden(*place) != kind)
-            .unwrap_or(self.marks.len());
-        let run = Run {
-            first: want,
-            last: self.first + to as u64 - 1,
-            hidden: kind,
-            frames: Bytes::new(),
-        };
-        (self.end(from)..self.end(to), run)
     }
 
     /// Where the first `count` frames end.

@@ -1,24 +1,19 @@
-//! Whether a turn may begin: the rules, and the place it gets.
+//! Whether a turn may begin.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 
-use parking_lot::Mutex;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
-use super::{Entry, LOG_LIMITS, Registry, State};
+use super::Registry;
 use crate::clock::Timestamp;
 use crate::journal::Journal;
-use crate::session::limits::StreamSlots;
-use crate::session::log::{Epoch, EventLog, Place};
-use crate::session::record::{Origin, SHOWN};
-use crate::session::turn_handle::Outcome;
-use crate::session::{
-    CreateError, Created, Idempotency, Request, Session, Status, Turn, TurnHandle, TurnKind,
-};
-
-/// Commands that wait for a session's driver: a cancel each, and it looks between any two events.
-const COMMANDS: usize = 16;
+use crate::session::log::{Epoch, Extent};
+use crate::session::record::{Origin, PUBLISH_WAIT, Session};
+use crate::session::request::{CreateError, Request};
+use crate::session::session_map::{Entry, State};
+use crate::session::status::Status;
+use crate::session::turn::{Created, Outcome, TurnKind};
+use crate::session::turn_handle::{Turn, TurnHandle};
 
 const JOURNAL_FULL: &str = "the journal cannot be written and no more sessions fit into memory; \
     make room on the disk of DATA_DIR";
@@ -26,12 +21,12 @@ const JOURNAL_FULL: &str = "the journal cannot be written and no more sessions f
 // === impl Registry ===
 
 impl Registry {
-    /// Makes a session, and waits until it runs or was refused. It goes on if the caller does not wait.
+    /// Creates a session, and waits until it runs or was refused. It goes on if the caller does not wait.
     pub(crate) async fn create(
         &self,
         request: Request,
     ) -> Result<(Arc<Session>, Created), CreateError> {
-        self.recall(&request).await?;
+        self.load_requested(&request).await?;
         let (session, outcome_rx) = self.admit(request)?;
         self.outcome(session, outcome_rx, 0).await
     }
@@ -61,8 +56,8 @@ impl Registry {
         let gone = || Err(CreateError::Failed("the session's driver ended".into()));
         let created = outcome.unwrap_or_else(gone)?;
         if self.shared.journal.is_some() {
-            // Who was told that a session runs must find it after a restart.
-            drop(tokio::time::timeout(SHOWN, session.log.shown_past(last)).await);
+            // Whoever was told that a session runs must find it after a restart.
+            drop(tokio::time::timeout(PUBLISH_WAIT, session.log.shown_past(last)).await);
         }
         Ok((session, created))
     }
@@ -71,34 +66,23 @@ impl Registry {
         &self,
         request: Request,
     ) -> Result<(Arc<Session>, watch::Receiver<Outcome>), CreateError> {
-        if self.shared.closed.is_cancelled() {
-            return Err(CreateError::ShuttingDown);
-        }
-        // Before the lock, which is not held while something else is asked.
-        let room = self.journal_has_room();
-        let mut state = self.shared.state.lock();
-        if let Some(entry) = state.repeated(&request)? {
+        self.check_open()?;
+        let has_room = self.check_journal();
+        let mut state = self.shared.sessions.lock();
+        if let Some(entry) = repeated(&state, &request)? {
             return Ok((entry.session.clone(), entry.outcome_rx.clone()));
         }
         if state.sessions.contains_key(&request.id) {
             return Err(CreateError::Duplicate);
         }
-        let most = self.shared.config.most;
-        if state.active() >= most {
-            return Err(CreateError::Full(most));
-        }
-        room?;
-        state.last_number += 1;
-        let session = self.new_session(&request, state.last_number);
-        let (turn_handle, outcome_rx) = self.turn_handle(session.clone(), None);
-        let kind = TurnKind::Prompt(Box::new(request));
-        // A turn handle that cannot be taken gives itself up when it is dropped, which takes the lock.
-        if let Err(error) = self.shared.turns_tx.try_send(Turn { kind, turn_handle }) {
-            drop(state);
-            drop(error);
-            return Err(busy());
-        }
+        self.check_limit(&state)?;
+        has_room?;
+        let number = state.next_number();
+        let session = Arc::new(self.new_session(&request, number));
+        let (turn_handle, outcome_rx) = self.turn_handle(&session, None);
         state.insert(&session, outcome_rx.clone());
+        drop(state);
+        self.start(TurnKind::Prompt(Box::new(request)), turn_handle)?;
         Ok((session, outcome_rx))
     }
 
@@ -107,17 +91,13 @@ impl Registry {
         session: &Arc<Session>,
         request: Request,
     ) -> Result<watch::Receiver<Outcome>, CreateError> {
-        if self.shared.closed.is_cancelled() {
-            return Err(CreateError::ShuttingDown);
+        self.check_open()?;
+        let has_room = self.check_journal();
+        let mut state = self.shared.sessions.lock();
+        if !matches!(state.sessions.get(&session.id), Some(entry) if Arc::ptr_eq(&entry.session, session))
+        {
+            return Err(CreateError::Removed);
         }
-        let room = self.journal_has_room();
-        let mut state = self.shared.state.lock();
-        let active = state.active();
-        let entry = state
-            .sessions
-            .get_mut(&session.id)
-            .filter(|entry| Arc::ptr_eq(&entry.session, session))
-            .ok_or(CreateError::Removed)?;
         let earlier = session.status();
         if !earlier.state.is_final() {
             return Err(CreateError::Running);
@@ -125,120 +105,89 @@ impl Registry {
         if earlier.remote_id.is_none() {
             return Err(CreateError::NeverBegan);
         }
-        let most = self.shared.config.most;
-        if active >= most {
-            return Err(CreateError::Full(most));
-        }
-        room?;
+        self.check_limit(&state)?;
+        has_room?;
         session
             .status_tx
             .send_replace(Arc::new(earlier.next_turn(Timestamp::now())));
-        let (turn_handle, outcome_rx) = self.turn_handle(session.clone(), Some(earlier));
-        // The entry's own outcome stays: it answers whoever repeats the request that made the session.
-        entry.removed = None;
-        let kind = TurnKind::Prompt(Box::new(request));
-        if let Err(error) = self.shared.turns_tx.try_send(Turn { kind, turn_handle }) {
-            drop(state);
-            drop(error);
-            return Err(busy());
+        // The entry's own outcome stays: it answers whoever repeats the request that created the session.
+        if let Some(entry) = state.sessions.get_mut(&session.id) {
+            entry.removed = None;
         }
+        let (turn_handle, outcome_rx) = self.turn_handle(session, Some(earlier));
+        drop(state);
+        self.start(TurnKind::Prompt(Box::new(request)), turn_handle)?;
         Ok(outcome_rx)
     }
 
-    /// Each turn has a row to write, and while the disk takes none they lie in memory.
-    fn journal_has_room(&self) -> Result<(), CreateError> {
-        let journal = self.shared.journal.as_ref();
-        if journal.is_some_and(Journal::is_full) {
+    fn check_open(&self) -> Result<(), CreateError> {
+        if self.shared.closed.is_cancelled() {
+            return Err(CreateError::ShuttingDown);
+        }
+        Ok(())
+    }
+
+    /// Each turn has a row to write, and while the disk takes none these are kept in memory. The journal is asked before
+    /// the map is locked, and its answer matters after everything else.
+    fn check_journal(&self) -> Result<(), CreateError> {
+        if self.journal().is_some_and(Journal::is_full) {
             return Err(CreateError::JournalUnavailable(JOURNAL_FULL.into()));
         }
         Ok(())
     }
 
-    fn new_session(&self, request: &Request, number: u64) -> Arc<Session> {
+    fn check_limit(&self, state: &State) -> Result<(), CreateError> {
+        let most = self.shared.config.most;
+        if state.active() < most {
+            Ok(())
+        } else {
+            Err(CreateError::Full(most))
+        }
+    }
+
+    fn new_session(&self, request: &Request, number: u64) -> Session {
         let now = Timestamp::now();
-        let place = Place::beginning(number, Epoch::random());
-        let idempotency = request.idempotency.as_ref();
         let origin = Origin {
             prompt: Some(request.prompt.clone()).filter(|_| self.shared.config.keep_prompts),
             tools: request.tools.clone(),
-            digest: idempotency.map(|idempotency| idempotency.digest),
+            idempotency: request.idempotency.clone(),
         };
-        Arc::new(Session {
-            id: request.id.clone(),
-            created_at: now,
+        let log = self.log(Extent::empty(number, Epoch::random()));
+        Session::new(
+            request.id.clone(),
             number,
+            now,
             origin,
-            key: idempotency.map(|idempotency| idempotency.key.clone()),
-            log: self.log(place),
-            slots: StreamSlots::default(),
-            commands_tx: Mutex::new(mpsc::channel(1).0),
-            status_tx: watch::Sender::new(Arc::new(Status::new(now))),
-            reported: AtomicU32::new(0),
-        })
+            Status::new(now),
+            log,
+        )
     }
 
-    pub(super) fn log(&self, place: Place) -> EventLog {
-        let budget = &self.shared.budget;
-        match &self.shared.journal {
-            Some(journal) => EventLog::journaled(place, LOG_LIMITS, budget, journal.clone()),
-            None => EventLog::new(place.epoch, LOG_LIMITS, budget),
-        }
-    }
-
-    /// A place for the driver of the session's next turn.
     pub(super) fn turn_handle(
         &self,
-        session: Arc<Session>,
+        session: &Arc<Session>,
         earlier: Option<Arc<Status>>,
     ) -> (TurnHandle, watch::Receiver<Outcome>) {
-        let (commands_tx, commands_rx) = mpsc::channel(COMMANDS);
-        *session.commands_tx.lock() = commands_tx;
-        let (outcome_tx, outcome_rx) = watch::channel(None);
-        let turn_handle = TurnHandle {
-            session,
-            commands_rx,
-            earlier,
-            outcome_tx,
-            registry: self.clone(),
-        };
-        (turn_handle, outcome_rx)
+        let sessions = Arc::clone(&self.shared.sessions);
+        TurnHandle::new(Arc::clone(session), earlier, sessions)
+    }
+
+    /// Gives a turn to the driver. One that it does not take undoes itself when it is dropped, and that takes the lock.
+    fn start(&self, kind: TurnKind, turn_handle: TurnHandle) -> Result<(), CreateError> {
+        let sent = self.shared.turns_tx.try_send(Turn { kind, turn_handle });
+        sent.map_err(|_| CreateError::Failed("the driver does not take sessions".into()))
     }
 }
 
-fn busy() -> CreateError {
-    CreateError::Failed("the driver does not take sessions".into())
-}
-
-// === impl State ===
-
-impl State {
-    /// The session that the same request made before, if it carries a key.
-    fn repeated(&self, request: &Request) -> Result<Option<&Entry>, CreateError> {
-        let Some(wanted) = &request.idempotency else {
-            return Ok(None);
-        };
-        let Some(entry) = self
-            .keys
-            .get(&wanted.key)
-            .and_then(|id| self.sessions.get(id))
-        else {
-            return Ok(None);
-        };
-        if entry.session.idempotency().as_ref() == Some(wanted) {
-            Ok(Some(entry))
-        } else {
-            Err(CreateError::KeyReused)
-        }
-    }
-}
-
-// === impl Session ===
-
-impl Session {
-    fn idempotency(&self) -> Option<Idempotency> {
-        Some(Idempotency {
-            key: self.key.clone()?,
-            digest: self.origin.digest?,
-        })
+/// The session that the same request created before, if it carries a key.
+fn repeated<'a>(state: &'a State, request: &Request) -> Result<Option<&'a Entry>, CreateError> {
+    let Some(wanted) = &request.idempotency else {
+        return Ok(None);
+    };
+    let id = state.keys.get(&wanted.key);
+    match id.and_then(|id| state.sessions.get(id)) {
+        Some(entry) if entry.session.origin.idempotency.as_ref() == Some(wanted) => Ok(Some(entry)),
+        Some(_) => Err(CreateError::KeyReused),
+        None => Ok(None),
     }
 }

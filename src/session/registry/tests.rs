@@ -1,6 +1,7 @@
 use super::*;
 use crate::event;
-use crate::session::{CreateError, Idempotency, Request, TurnHandle};
+use crate::session::session_map::{GONE_FOR, MAX_GONE};
+use crate::session::{CreateError, Found, Idempotency, Request, TurnHandle};
 
 const RETENTION: Duration = Duration::from_mins(1);
 
@@ -14,7 +15,11 @@ fn registry(most: usize) -> (Registry, Receivers) {
 }
 
 fn find(registry: &Registry, id: &str) -> Found {
-    registry.here(id).unwrap_or(Found::Unknown)
+    registry.shared.sessions.find(id).unwrap_or(Found::Unknown)
+}
+
+fn expire(registry: &Registry, now: Instant) {
+    registry.shared.sessions.expire(RETENTION, now);
 }
 
 fn request(id: &str, key: Option<&str>) -> Request {
@@ -42,22 +47,25 @@ fn a_finished_session_is_here_then_gone_then_unknown() {
     let turn_handle = receivers.turns_rx.try_recv().unwrap().turn_handle;
     turn_handle.accept("ses_1", None);
     let start = Instant::now();
-    registry.let_go(start + RETENTION * 100);
+    expire(&registry, start + RETENTION * 100);
     assert!(matches!(find(&registry, "one"), Found::Here(_)), "it runs");
 
     end(&turn_handle, start);
     let just_before = start + RETENTION.checked_sub(Duration::from_millis(1)).unwrap();
-    registry.let_go(just_before);
+    expire(&registry, just_before);
     assert!(matches!(find(&registry, "one"), Found::Here(_)));
     assert!(receivers.removals_rx.try_recv().is_err());
 
     let gone = start + RETENTION;
-    registry.let_go(gone);
+    expire(&registry, gone);
     assert!(matches!(find(&registry, "one"), Found::Gone));
     assert_eq!(receivers.removals_rx.try_recv().unwrap(), "ses_1");
-    registry.let_go(gone + REMEMBERED.checked_sub(Duration::from_millis(1)).unwrap());
+    expire(
+        &registry,
+        gone + GONE_FOR.checked_sub(Duration::from_millis(1)).unwrap(),
+    );
     assert!(matches!(find(&registry, "one"), Found::Gone));
-    registry.let_go(gone + REMEMBERED);
+    expire(&registry, gone + GONE_FOR);
     assert!(matches!(find(&registry, "one"), Found::Unknown));
     // Its key went with it: the same request is a new session.
     registry.admit(request("one", Some("key"))).unwrap();
@@ -68,12 +76,12 @@ fn a_finished_session_is_here_then_gone_then_unknown() {
 fn only_so_many_gone_ids_are_remembered_and_the_oldest_goes_first() {
     let (registry, _outlets) = registry(1);
     let start = Instant::now();
-    let mut state = registry.shared.state.lock();
-    for n in 0..=MAX_REMEMBERED {
+    let mut state = registry.shared.sessions.lock();
+    for n in 0..=MAX_GONE {
         let at = start + Duration::from_millis(u64::try_from(n).unwrap());
-        state.remember(n.to_string(), at);
+        state.remember_gone(n.to_string(), at);
     }
-    assert_eq!(state.gone.len(), MAX_REMEMBERED);
+    assert_eq!(state.gone.len(), MAX_GONE);
     assert!(!state.gone.contains_key("0") && state.gone.contains_key("1"));
 }
 
@@ -110,7 +118,7 @@ fn a_turn_whose_driver_panics_has_an_end_all_the_same() {
     // It is kept as any other, and its place is free.
     assert!(matches!(find(&registry, "one"), Found::Here(_)));
     registry.admit(request("two", None)).unwrap();
-    registry.let_go(Instant::now() + RETENTION);
+    expire(&registry, Instant::now() + RETENTION);
     assert!(matches!(find(&registry, "one"), Found::Gone));
 }
 
@@ -127,9 +135,9 @@ fn a_turn_that_has_ended_is_not_ended_again() {
 }
 
 #[test]
-fn a_seat_that_nobody_takes_is_refused_and_not_left_behind() {
+fn a_turn_that_nobody_takes_is_refused_and_not_left_behind() {
     let (registry, receivers) = registry(usize::MAX);
-    for n in 0..JOBS {
+    for n in 0..TURNS {
         registry.admit(request(&n.to_string(), None)).unwrap();
     }
     let refused = registry.admit(request("too-many", None)).err();
@@ -139,5 +147,5 @@ fn a_seat_that_nobody_takes_is_refused_and_not_left_behind() {
     );
     assert!(matches!(find(&registry, "too-many"), Found::Unknown));
     drop(receivers);
-    assert!(registry.shared.state.lock().sessions.is_empty());
+    assert!(registry.shared.sessions.lock().sessions.is_empty());
 }

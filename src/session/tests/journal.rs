@@ -132,7 +132,7 @@ async fn replay(session: &Session, cursor: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     loop {
         match cursor.next().await {
-            Step::Frames { bytes: more, .. } => bytes.extend_from_slice(&more),
+            Step::Frames(more) => bytes.extend_from_slice(&more),
             Step::End(_) => return bytes,
             Step::Gap(gap) => panic!("{gap:?}"),
         }
@@ -304,18 +304,18 @@ async fn while_nothing_can_be_written_sessions_begin_until_memory_is_full() {
         prompt: "x".repeat(4 << 20),
         ..request(&id.to_string())
     };
-    let mut seats = Vec::new();
+    let mut turn_handles = Vec::new();
     let refused = loop {
-        let next = large(u32::try_from(seats.len()).unwrap());
+        let next = large(u32::try_from(turn_handles.len()).unwrap());
         if life.journal.is_full() {
             break life.registry.create(next).await.unwrap_err();
         }
-        assert!(seats.len() < 12, "memory has a bound");
-        seats.push(life.create(next).await.1);
+        assert!(turn_handles.len() < 12, "memory has a bound");
+        turn_handles.push(life.create(next).await.1);
     };
     assert!(matches!(refused, CreateError::JournalUnavailable(_)));
     assert!(refused.to_string().contains("make room"), "{refused}");
-    assert!(seats.len() > 6, "{}", seats.len());
+    assert!(turn_handles.len() > 6, "{}", turn_handles.len());
     drop(lock);
     let mut health = life.journal.health();
     health.wait_for(|now| *now == Health::Well).await.unwrap();
@@ -408,7 +408,10 @@ async fn what_happens_while_another_turn_is_about_to_begin_is_not_of_that_turn()
         id: "a".into(),
         remote_id: Some("ses_1".into()),
     };
-    life.registry.remove(removed.clone());
+    let (removed_tx, removed_rx) = mpsc::channel(1);
+    removed_tx.try_send(removed).unwrap();
+    drop(removed_tx);
+    life.registry.clone().follow_retention(removed_rx).await;
     assert!(life.receivers.removals_rx.try_recv().is_err());
     assert!(Arc::ptr_eq(&life.find("a").await, &session));
     let noted = async {

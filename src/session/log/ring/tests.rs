@@ -19,16 +19,16 @@ fn frames(seqs: impl IntoIterator<Item = u64>) -> Bytes {
     seqs.into_iter().map(frame).collect::<String>().into()
 }
 
-fn push(ring: &mut Ring, shown: Shown) -> u64 {
+fn push(ring: &mut Ring, hidden: bool) -> u64 {
     let data = ring.active.index.next().to_string();
-    ring.push("k", &data, shown).seq
+    ring.push("k", &data, hidden).0.seq
 }
 
 #[test]
 fn a_reader_that_is_behind_gets_many_frames_in_one_slice_of_the_segment() {
     let mut ring = ring(4096, 8 << 20);
     for _ in 0..100 {
-        push(&mut ring, Shown::Always);
+        push(&mut ring, false);
     }
     ring.seal();
     let Read::Frames { bytes, last } = ring.read(40, 100, EVERYTHING) else {
@@ -45,8 +45,8 @@ fn a_reader_that_is_behind_gets_many_frames_in_one_slice_of_the_segment() {
 #[test]
 fn live_readers_share_one_copy_of_what_is_new() {
     let mut ring = ring(4096, 8 << 20);
-    push(&mut ring, Shown::Always);
-    push(&mut ring, Shown::Always);
+    push(&mut ring, false);
+    push(&mut ring, false);
     let slices: Vec<_> = (0..3)
         .map(|_| match ring.read(1, 2, EVERYTHING) {
             Read::Frames { bytes, last: 2 } => bytes,
@@ -65,7 +65,7 @@ fn live_readers_share_one_copy_of_what_is_new() {
 fn a_reader_behind_the_shared_piece_gets_a_copy_from_its_own_place() {
     let mut ring = ring(4096, 8 << 20);
     for _ in 0..5 {
-        push(&mut ring, Shown::Always);
+        push(&mut ring, false);
     }
     for after in [3, 1, 4, 0, 2] {
         let expected = Read::Frames {
@@ -74,7 +74,7 @@ fn a_reader_behind_the_shared_piece_gets_a_copy_from_its_own_place() {
         };
         assert_eq!(ring.read(after, 5, EVERYTHING), expected);
     }
-    push(&mut ring, Shown::Always);
+    push(&mut ring, false);
     assert_eq!(
         ring.read(0, 6, EVERYTHING),
         Read::Frames {
@@ -88,7 +88,7 @@ fn a_reader_behind_the_shared_piece_gets_a_copy_from_its_own_place() {
 fn nothing_past_the_published_head_is_read() {
     let mut ring = ring(4096, 8 << 20);
     for _ in 0..5 {
-        push(&mut ring, Shown::Always);
+        push(&mut ring, false);
     }
     assert_eq!(
         ring.read(1, 3, EVERYTHING),
@@ -111,14 +111,7 @@ fn nothing_past_the_published_head_is_read() {
 fn reasoning_is_skipped_without_copying_the_rest() {
     let mut ring = ring(4096, 8 << 20);
     for seq in 1..=9 {
-        push(
-            &mut ring,
-            if (4..=6).contains(&seq) {
-                Shown::OnRequest
-            } else {
-                Shown::Always
-            },
-        );
+        push(&mut ring, (4..=6).contains(&seq));
     }
     for _ in 0..2 {
         assert_eq!(
@@ -142,8 +135,8 @@ fn reasoning_is_skipped_without_copying_the_rest() {
                 last: 9
             }
         );
-        assert_eq!(ring.read(3, 5, NO_REASONING), Read::Passed { last: 5 });
-        assert_eq!(ring.read(5, 6, NO_REASONING), Read::Passed { last: 6 });
+        assert_eq!(ring.read(3, 5, NO_REASONING), Read::Skipped { last: 5 });
+        assert_eq!(ring.read(5, 6, NO_REASONING), Read::Skipped { last: 6 });
         ring.seal();
     }
 }
@@ -152,7 +145,7 @@ fn reasoning_is_skipped_without_copying_the_rest() {
 fn the_count_bound_holds_and_the_oldest_go_first() {
     let mut ring = ring(16, 8 << 20);
     for _ in 0..100 {
-        push(&mut ring, Shown::Always);
+        push(&mut ring, false);
         assert!(ring.events() <= 16);
     }
     let oldest = ring.oldest();
@@ -175,7 +168,7 @@ fn the_byte_bound_holds() {
     let mut ring = ring(4096, 64 * 1024);
     let data = "x".repeat(1000);
     for _ in 0..1000 {
-        ring.push("k", &data, Shown::Always);
+        ring.push("k", &data, false);
         assert!(ring.bytes() <= 64 * 1024);
     }
     assert!(ring.bytes() > 48 * 1024);
@@ -184,20 +177,20 @@ fn the_byte_bound_holds() {
 #[test]
 fn an_event_larger_than_the_bound_is_kept_alone() {
     let mut ring = ring(4096, 1024);
-    push(&mut ring, Shown::Always);
-    ring.push("k", &"x".repeat(5000), Shown::Always);
+    push(&mut ring, false);
+    ring.push("k", &"x".repeat(5000), false);
     assert_eq!(ring.oldest(), 2);
-    push(&mut ring, Shown::Always);
+    push(&mut ring, false);
     assert_eq!((ring.oldest(), ring.events()), (3, 1));
 }
 
 #[test]
 fn giving_everything_back_leaves_the_numbers_as_they_were() {
     let mut ring = ring(4096, 8 << 20);
-    push(&mut ring, Shown::Always);
+    push(&mut ring, false);
     ring.seal();
     assert!(ring.evict_segment());
     assert!(!ring.evict_segment());
     assert_eq!((ring.oldest(), ring.bytes()), (2, 0));
-    assert_eq!(push(&mut ring, Shown::Always), 2);
+    assert_eq!(push(&mut ring, false), 2);
 }

@@ -179,10 +179,10 @@ fn an_idle_session_is_replayed_to_its_end_for_any_other_cursor() {
 
 #[test]
 fn an_idle_session_that_kept_nothing_still_tells_the_gap() {
-    let budget = Budget::new(0);
-    let log = EventLog::new(id(0).epoch, Limits::default(), &budget);
+    let budget = MemoryBudget::new(0);
+    let log = EventLog::in_memory(id(0).epoch, Limits::default(), &budget);
     log.end_turn("complete", "{}");
-    let next = EventLog::new(Epoch::random(), Limits::default(), &budget);
+    let next = EventLog::in_memory(Epoch::random(), Limits::default(), &budget);
     next.append("k", "{}"); // takes the room
     let (mut cursor, gap) = open(&log, "abcdefghij-0", View::default());
     assert_eq!(
@@ -250,11 +250,11 @@ fn a_reader_can_be_told_the_place_it_passed_in_silence() {
     let log = filled(1);
     let (mut cursor, _) = open(&log, "", View::default());
     assert_eq!(drain(&mut cursor).0, [1]);
-    assert_eq!(cursor.untold(), None, "it has the id of what it got");
+    assert_eq!(cursor.skipped_to(), None, "it has the id of what it got");
     log.append_reasoning("k", "{}");
     assert_eq!(drain(&mut cursor).0, [0; 0]);
-    assert_eq!(cursor.untold(), Some(id(2)));
-    assert_eq!(cursor.untold(), None, "once");
+    assert_eq!(cursor.skipped_to(), Some(id(2)));
+    assert_eq!(cursor.skipped_to(), None, "once");
 }
 
 #[tokio::test]
@@ -271,8 +271,8 @@ async fn a_waiting_reader_wakes_for_an_event_an_end_and_a_close() {
             }
         });
         match (act, step.expect("woken")) {
-            (0, Step::Frames { last, .. }) => assert_eq!(last, id(1)),
-            (1, Step::Frames { last, .. }) => assert_eq!(last, id(2)),
+            (0, Step::Frames(_)) => assert_eq!(cursor.position(), id(1)),
+            (1, Step::Frames(_)) => assert_eq!(cursor.position(), id(2)),
             (2, Step::End(End::Closed)) => {}
             (_, step) => panic!("{act}: {step:?}"),
         }
@@ -287,14 +287,15 @@ async fn dropping_a_wait_loses_nothing() {
         assert!(futures_util::FutureExt::now_or_never(cursor.next()).is_none());
     }
     log.append("k", "{}");
-    assert!(matches!(cursor.next().await, Step::Frames { last, .. } if last == id(1)));
+    assert!(matches!(cursor.next().await, Step::Frames(_)));
+    assert_eq!(cursor.position(), id(1));
 }
 
 #[test]
 fn under_pressure_the_largest_finished_log_gives_way_first_and_running_ones_last() {
-    let budget = Budget::new(300_000);
+    let budget = MemoryBudget::new(300_000);
     let fill = |events: usize| {
-        let log = EventLog::new(id(0).epoch, Limits::default(), &budget);
+        let log = EventLog::in_memory(id(0).epoch, Limits::default(), &budget);
         for _ in 0..events {
             log.append("k", &"x".repeat(1000));
         }
@@ -324,8 +325,8 @@ fn under_pressure_the_largest_finished_log_gives_way_first_and_running_ones_last
 
 #[test]
 fn a_log_that_goes_gives_its_memory_back() {
-    let budget = Budget::default();
-    let log = EventLog::new(Epoch::random(), Limits::default(), &budget);
+    let budget = MemoryBudget::default();
+    let log = EventLog::in_memory(Epoch::random(), Limits::default(), &budget);
     for _ in 0..2000 {
         log.append("k", "{}");
     }

@@ -87,7 +87,7 @@ impl Model {
                 self.idle = false;
             }
             Act::GiveWay => {
-                self.log.shared.with(|inner| inner.ring.evict_segment());
+                self.log.inner.buffer.change(Ring::evict_segment);
             }
             Act::Close => {
                 self.log.close();
@@ -153,7 +153,7 @@ impl Model {
         assert_eq!(&*gap.requested, id(at).to_string());
         assert_eq!(
             resume + 1,
-            self.log.shared.kept().0.oldest,
+            self.log.kept().0.oldest,
             "and no more than it must"
         );
         resume
@@ -170,13 +170,14 @@ impl Model {
     fn follow(&self, mut reader: Reader, steps: usize) -> Option<Reader> {
         for _ in 0..steps {
             match try_next(&mut reader.cursor) {
-                Some(Step::Frames { bytes, last }) => {
+                Some(Step::Frames(bytes)) => {
+                    let last = reader.cursor.position().seq;
                     assert_eq!(
                         bytes,
-                        self.shown(&reader, last.seq),
+                        self.shown(&reader, last),
                         "the next ones, all of them, once"
                     );
-                    reader.at = last.seq;
+                    reader.at = last;
                 }
                 Some(Step::Gap(gap)) => {
                     assert_eq!(gap.reason, GapReason::Lagged);

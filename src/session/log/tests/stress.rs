@@ -73,7 +73,7 @@ async fn unsteady_reader(log: EventLog, nth: u64) -> Story {
         sits += 1;
         for _ in 0..=(nth * 7 + sits * 13) % 40 {
             match cursor.next().await {
-                Step::Frames { bytes, last: end } => last = story.note_frames(last, &bytes, end),
+                Step::Frames(bytes) => last = story.note_frames(last, &bytes, cursor.position()),
                 Step::Gap(gap) => last = story.note_gap(last, &gap),
                 Step::End(End::Idle) => return story,
                 Step::End(End::Closed) => panic!("nobody closed it"),
@@ -87,7 +87,7 @@ async fn unsteady_reader(log: EventLog, nth: u64) -> Story {
 
 /// Reads nothing until the log is at `seq`, or has ended.
 async fn stall(log: &EventLog, seq: u64) {
-    let mut head = log.shared.head.subscribe();
+    let mut head = log.inner.watermark.subscribe();
     head.wait_for(|head| head.seq >= seq || head.idle)
         .await
         .unwrap();
