@@ -12,7 +12,7 @@ pub(crate) struct Run {
     pub(crate) last: u64,
     /// Only readers that ask for reasoning are shown these events.
     pub(crate) hidden: bool,
-    /// Empty: these events are lost. Memory had to let go of them before they could be written.
+    /// Empty: these events are lost. They were dropped from memory before they could be written.
     pub(crate) frames: Vec<u8>,
 }
 

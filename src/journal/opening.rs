@@ -25,11 +25,11 @@ use super::store_error::StoreError;
 pub(super) struct Found {
     pub(super) store: Store,
     pub(super) opened: Opened,
-    /// Removed by retention in an earlier process, which perhaps told nobody.
+    /// Removed by retention in an earlier process, which perhaps did not announce them.
     pub(super) unannounced: Vec<Removed>,
 }
 
-/// The boot id of this machine; empty if it does not tell. An empty one is never the same as another.
+/// The boot id of this machine; empty if the kernel does not provide it. An empty one equals no other.
 pub(crate) fn boot_id() -> String {
     let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     id.trim().to_owned()

@@ -13,7 +13,7 @@ pub(crate) enum Piece {
     Frames { bytes: Bytes, last: u64 },
     /// This reader is shown nothing up to event `last`.
     Skipped { last: u64 },
-    /// The events up to `last` are lost: memory had to let go of them before they could be written.
+    /// The events up to `last` are lost: they were dropped from memory before they could be written.
     Lost { last: u64 },
     /// Retention removed the events before `oldest`.
     Removed { oldest: u64 },

@@ -41,7 +41,7 @@ enum Removal {
     Done,
     /// There is none to remove.
     Nothing,
-    /// Whoever is told of removals is behind. Then no session is removed, and running ones do not pay for it.
+    /// The queue of announcements is full. Then no session is removed, and running ones are not trimmed instead.
     Blocked,
 }
 

@@ -61,7 +61,7 @@ const FIRST: &str = "
 ";
 
 /// `pending_deletion` holds sessions that were removed and still have rows, which are deleted in small steps. One with
-/// an `id` was removed by retention, and perhaps nobody was told yet who deletes what it left elsewhere.
+/// an `id` was removed by retention, and that was perhaps not announced yet.
 const PLAIN_NAMES: &str = "
     ALTER TABLE doomed RENAME TO pending_deletion;
     ALTER TABLE sessions RENAME COLUMN facts TO details;

@@ -102,7 +102,7 @@ impl<'a> DraftWriter<'a> {
         Ok(())
     }
 
-    /// A removed session begins another turn: what was left of it goes.
+    /// A removed session begins another turn: what was left of it is deleted.
     fn restore(&mut self, number: u64) -> rusqlite::Result<()> {
         self.tx
             .execute("DELETE FROM pending_deletion WHERE session = ?1", [number])?;
@@ -178,7 +178,7 @@ impl<'a> DraftWriter<'a> {
     }
 }
 
-/// Removes a session. What belongs to it is deleted later, in small steps. With ids, somebody is to be told.
+/// Removes a session. What belongs to it is deleted later, in small steps. With ids, the removal is to be announced.
 pub(super) fn remove_session(
     tx: &Transaction<'_>,
     number: u64,

@@ -27,7 +27,7 @@ pub(crate) struct Figures {
     pub(crate) events: u64,
     /// Groups that could not be written; each try counts.
     pub(crate) failures: u64,
-    /// Events that memory had to let go of before they could be written.
+    /// Events that were dropped from memory before they could be written.
     pub(crate) lost: u64,
     /// Sessions that retention removed.
     pub(crate) removed: u64,

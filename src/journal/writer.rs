@@ -32,7 +32,7 @@ pub(super) struct Writer {
     boot: String,
     checkpoint_pages: u32,
     database: Database,
-    /// Removed by retention in an earlier process, which perhaps told nobody.
+    /// Removed by retention in an earlier process, which perhaps did not announce them.
     unannounced: Vec<Removed>,
     retry: Retry,
     maintain_at: Instant,
@@ -261,7 +261,7 @@ impl Writer {
         marker.is_some_and(|marker| marker.is_set())
     }
 
-    /// Events were or will be shown that may never reach the disk.
+    /// Events will be shown that may never reach the disk.
     fn mark(&self) {
         let Some(marker) = self.shared.marker.get() else {
             return;
@@ -272,7 +272,7 @@ impl Writer {
     }
 
     /// Everything that was shown from memory is on the disk itself. What was shown while the last group of the trouble
-    /// was written came after that group was taken: so the marker goes after a group that took all there was.
+    /// was written came after that group was taken: so the marker is unset after a group that took all there was.
     fn unmark(&self) -> Result<(), StoreError> {
         let Some(marker) = self.shared.marker.get() else {
             return Ok(());

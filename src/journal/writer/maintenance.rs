@@ -75,7 +75,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Tells of sessions that an earlier process removed, as far as somebody takes that.
+    /// Announces sessions that an earlier process removed, as far as the queue has room.
     fn announce_removed(&mut self) {
         let removals = &self.shared.stats.removals;
         while !self.unannounced.is_empty() {

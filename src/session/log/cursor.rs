@@ -31,7 +31,7 @@ pub(crate) struct View {
 pub(crate) enum Opening {
     /// The session is idle and the reader has all of it.
     UpToDate { last: EventId },
-    /// There is something to read or to wait for. If `gap` is there, the reader must hear of it first.
+    /// There is something to read or to wait for. The reader is told of the `gap` first, if there is one.
     Reading { cursor: Cursor, gap: Option<Gap> },
 }
 
@@ -222,7 +222,7 @@ impl Cursor {
                 self.at = last;
                 None
             }
-            // They were shown while the disk failed, and memory had to let go of them before it could be written.
+            // They were shown while the disk failed, and were dropped from memory before they could be written.
             Piece::Lost { last } => Some(Step::Gap(self.overtaken(last + 1, GapReason::Evicted))),
             Piece::Removed { oldest } => {
                 self.log.inner.watermark.trim(oldest);

@@ -21,7 +21,7 @@ pub(crate) enum Requested {
     Unreadable(Box<str>),
 }
 
-/// A hole the reader must know about: it asked for `requested` and goes on after `resume_after`.
+/// A hole that the reader is told of: it asked for `requested` and continues after `resume_after`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Gap {
     pub(crate) reason: GapReason,
@@ -76,7 +76,7 @@ impl Requested {
     }
 }
 
-/// Where a reader that asked for this starts: after which event, and what it must be told first.
+/// Where a reader that asked for this starts: after which event, and the gap it is told of first.
 pub(super) fn resolve(requested: &Requested, kept: Kept) -> (u64, Option<Gap>) {
     let before_oldest = kept.oldest.saturating_sub(1);
     let gap = |reason, requested: &str, missed| {

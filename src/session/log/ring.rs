@@ -91,7 +91,7 @@ impl Limits {
 // === impl Ring ===
 
 impl Ring {
-    /// One that goes on after event `last`.
+    /// An empty one, whose next event is `last + 1`.
     pub(super) fn after(last: u64, epoch: Epoch, limits: Limits) -> Self {
         Self {
             epoch,

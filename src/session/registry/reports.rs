@@ -9,7 +9,7 @@ use crate::event::State;
 use crate::session::record::{PUBLISH_WAIT, Session};
 use crate::session::session_map::Found;
 
-/// The end of a turn that the backend is to hear of.
+/// The end of a turn, for the backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Report {
     pub(crate) id: String,
@@ -88,8 +88,8 @@ impl Session {
         self.is_final() && self.reported.load(Ordering::Relaxed) < self.status().turn
     }
 
-    /// The end that the backend is to hear of. Nobody hears of one that readers may not see yet: after a power cut it
-    /// could be another one.
+    /// The end, for the backend. One that readers may not see yet is not reported, because after a power cut it could be
+    /// another one.
     fn report(&self) -> Option<Report> {
         let last_event_id = self.log.end_id()?;
         let status = self.status();
