@@ -1,25 +1,25 @@
 //! One event as the bytes every reader gets. Pure.
 //!
-//! A frame is encoded once, when it is appended: `event: k`, `id: e-s`, `data: {…}`, blank line.
+//! A frame is encoded once, when it is appended: `event: k`, `id: e-s`, `data: {…}`, and a blank line.
 
 use super::id::EventId;
 
 /// Appends the frame to `out`.
 ///
-/// `data` is one line of JSON. A line break in it would end the field, so a break becomes a space; in
-/// JSON it can only stand between two tokens, where a space means the same.
+/// `data` is one line of JSON. A line break would end the field, so it becomes a space: in JSON it can only be between two
+/// tokens, where a space means the same.
 pub(super) fn encode(out: &mut Vec<u8>, kind: &str, id: EventId, data: &str) {
     out.extend_from_slice(b"event: ");
     out.extend_from_slice(kind.as_bytes());
     out.extend_from_slice(b"\nid: ");
     out.extend_from_slice(id.epoch.as_str().as_bytes());
     out.push(b'-');
-    push_decimal(out, id.seq);
+    out.extend_from_slice(itoa::Buffer::new().format(id.seq).as_bytes());
     out.extend_from_slice(b"\ndata: ");
     let start = out.len();
     out.extend_from_slice(data.as_bytes());
     for byte in out.iter_mut().skip(start) {
-        // No early way out, so that the compiler makes vector code of it.
+        // Without an early exit, so that the compiler vectorises the loop.
         *byte = if matches!(*byte, b'\n' | b'\r') {
             b' '
         } else {
@@ -31,21 +31,6 @@ pub(super) fn encode(out: &mut Vec<u8>, kind: &str, id: EventId, data: &str) {
 
 /// The most bytes [`encode`] adds to those of `kind` and `data`.
 pub(super) const OVERHEAD: usize = "event: \nid: 0123456789-18446744073709551615\ndata: \n\n".len();
-
-fn push_decimal(out: &mut Vec<u8>, number: u64) {
-    let mut digits = [b'0'; 20];
-    let mut rest = number;
-    let mut start = digits.len();
-    loop {
-        start -= 1;
-        digits[start] += u8::try_from(rest % 10).unwrap_or_default();
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[start..]);
-}
 
 #[cfg(test)]
 mod tests {

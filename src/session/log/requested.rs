@@ -3,6 +3,7 @@
 //! [`Requested::parse`] takes any bytes and never fails, because a browser's `EventSource` gives up for good when its
 //! cursor is refused. [`resolve`] is the table of cursors in `API_CONTRACT.md`: each row of that is one arm here.
 
+use strum::IntoStaticStr;
 use utoipa::ToSchema;
 
 use super::id::{Epoch, EventId};
@@ -31,8 +32,9 @@ pub(crate) struct Gap {
     pub(crate) missed: Option<u64>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, ToSchema)]
 #[schema(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub(crate) enum GapReason {
     /// What follows the cursor is no longer kept.
     Evicted,
@@ -112,13 +114,7 @@ pub(super) fn resolve(requested: &Requested, kept: Kept) -> (u64, Option<Gap>) {
 
 impl GapReason {
     pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Evicted => "evicted",
-            Self::EpochChanged => "epoch_changed",
-            Self::Ahead => "ahead",
-            Self::Invalid => "invalid",
-            Self::Lagged => "lagged",
-        }
+        self.into_str()
     }
 }
 
