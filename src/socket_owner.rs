@@ -23,10 +23,10 @@ mod table;
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use self::processes::{Process, View};
@@ -41,6 +41,13 @@ pub(crate) enum Owner {
     Descendant,
     /// Neither is proven.
     Unknown,
+}
+
+/// What could be said without looking through all descendants.
+enum Judgement {
+    Proven(Owner),
+    /// Nobody was seen to hold these.
+    Open(Vec<Socket>),
 }
 
 /// Finds owners. A cheap clone.
@@ -62,13 +69,29 @@ const MAX_KNOWN: usize = 8;
 /// Longest a search may take, with its wait for a turn.
 const DEADLINE: Duration = Duration::from_secs(5);
 
+/// Processes come and go: a few looks nearly always find one moment that fits together.
+const LOOKS: usize = 4;
+
+/// How often it is tried to look through all descendants. One that starts or ends meanwhile cannot be looked
+/// through, and a busy agent starts many.
+const ATTEMPTS: usize = 12;
+
+/// Between two attempts. No event tells that the agent's programs stopped coming and going.
+const PAUSE: Duration = Duration::from_millis(25);
+
+/// No attempt begins later than this. An agent that makes all of them fail must not hold up those who wait for
+/// their turn.
+const LAST_ATTEMPT: Duration = Duration::from_secs(2);
+
 // === impl Finder ===
 
 impl Finder {
     /// Takes what descends from us now as not ours. To be called before anything is started.
     pub(crate) fn new() -> Self {
+        let mut looks = (1..LOOKS).map(|_| View::read());
+        let whole = looks.find(View::is_whole).unwrap_or_else(View::read);
         Self {
-            guests: Arc::new(View::read().descendants(&[])),
+            guests: Arc::new(whole.descendants(&[])),
             known: Arc::default(),
             turns: Arc::new(Semaphore::new(SEARCHES)),
         }
@@ -92,54 +115,80 @@ impl Finder {
     }
 
     async fn find(&self, which: impl FnOnce() -> Peer + Send + 'static) -> Owner {
-        let (turns, finder) = (Arc::clone(&self.turns), self.clone());
-        let search = async move {
-            let turn = turns.acquire_owned().await.ok()?;
-            // Abandoned at the deadline it goes on to its end, and keeps its turn until then.
-            let search = move || {
-                let _turn = turn;
-                match which() {
-                    Peer::Sockets(sockets) => Some(finder.owner(sockets)),
-                    Peer::Unknown => None,
-                }
-            };
-            tokio::task::spawn_blocking(search).await.ok()?
-        };
-        timeout(DEADLINE, search)
+        timeout(DEADLINE, self.search(which))
             .await
             .ok()
             .flatten()
             .unwrap_or(Owner::Unknown)
     }
+
+    async fn search(&self, which: impl FnOnce() -> Peer + Send + 'static) -> Option<Owner> {
+        let turn = Arc::new(self.turns.clone().acquire_owned().await.ok()?);
+        let finder = self.clone();
+        let judging = move || match which() {
+            Peer::Sockets(sockets) => Some(finder.judge(sockets)),
+            Peer::Unknown => None,
+        };
+        let sockets = match on_blocking_thread(&turn, judging).await?? {
+            Judgement::Proven(owner) => return Some(owner),
+            Judgement::Open(sockets) => sockets,
+        };
+        let begun = Instant::now();
+        for attempt in 0..ATTEMPTS {
+            if attempt > 0 {
+                tokio::time::sleep(PAUSE).await;
+            }
+            if begun.elapsed() > LAST_ATTEMPT {
+                break;
+            }
+            let (guests, sockets) = (Arc::clone(&self.guests), sockets.clone());
+            if on_blocking_thread(&turn, move || is_clear_of_us(&guests, &sockets)).await? {
+                return Some(Owner::Other);
+            }
+        }
+        None
+    }
+
     /// Whose `sockets` are, all of them together: one descendant's is enough.
-    fn owner(&self, mut open: Vec<Socket>) -> Owner {
+    ///
+    /// One look is often not whole while programs start and end. Each of them may show who holds a socket, so that
+    /// an agent that keeps starting programs does not keep others waiting.
+    fn judge(&self, mut open: Vec<Socket>) -> Judgement {
         if self.is_known(&open) {
-            return Owner::Other;
+            return Judgement::Proven(Owner::Other);
         }
-        let view = View::read();
-        let ours = view.descendants(&self.guests);
-        if view.is_whole()
-            && let Some(users) = processes::possible_users(&ours)
-        {
-            open.retain(|socket| users.contains(&socket.user));
+        for _ in 0..LOOKS {
+            let view = View::read();
+            let ours = view.descendants(&self.guests);
+            if view.is_whole()
+                && let Some(users) = processes::possible_users(&ours)
+            {
+                open.retain(|socket| users.contains(&socket.user));
+            }
+            if open.is_empty() {
+                return Judgement::Proven(Owner::Other);
+            }
+            if ours.iter().any(|process| process.holds(&open)) {
+                return Judgement::Proven(Owner::Descendant);
+            }
+            self.remember(view.remove_held_by_others(&ours, &mut open));
+            if open.is_empty() {
+                return Judgement::Proven(Owner::Other);
+            }
+            if view.is_whole() {
+                break;
+            }
         }
-        if open.is_empty() {
-            return Owner::Other;
-        }
-        if ours.iter().any(|process| process.holds(&open)) {
-            return Owner::Descendant;
-        }
-        self.remember(view.remove_held_by_others(&ours, &mut open));
         if open.iter().any(|socket| socket.cgroup.is_some())
             && processes::is_confined_to_its_cgroup()
             && let Some(own) = diagnosis::own_cgroup()
         {
             open.retain(|socket| socket.cgroup.is_none_or(|cgroup| cgroup == own));
         }
-        if open.is_empty() || is_clear_of_us(&self.guests, &open) {
-            Owner::Other
+        if open.is_empty() {
+            Judgement::Proven(Owner::Other)
         } else {
-            Owner::Unknown
+            Judgement::Open(open)
         }
     }
 
@@ -184,12 +233,19 @@ fn reached(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-/// How often it is tried to look through all descendants. One that starts or ends meanwhile cannot be looked
-/// through, and a busy agent starts many.
-const ATTEMPTS: usize = 6;
-
-/// Between two attempts.
-const PAUSE: Duration = Duration::from_millis(25);
+/// Does `work` where it may block. A search that was given up at its deadline ends only with its present piece of
+/// work, and keeps its `turn` until then.
+async fn on_blocking_thread<T: Send + 'static>(
+    turn: &Arc<OwnedSemaphorePermit>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let turn = Arc::clone(turn);
+    let work = move || {
+        let _turn = turn;
+        work()
+    };
+    tokio::task::spawn_blocking(work).await.ok()
+}
 
 /// Whether every descendant was looked through, twice, and none can have these sockets.
 fn is_clear_of_us(guests: &[Process], sockets: &[Socket]) -> bool {
@@ -198,13 +254,7 @@ fn is_clear_of_us(guests: &[Process], sockets: &[Socket]) -> bool {
         let ours = view.descendants(guests);
         view.is_whole() && ours.iter().all(|process| process.cannot_hold(sockets))
     };
-    processes::shows_descriptors_in_flight()
-        && (0..ATTEMPTS).any(|attempt| {
-            if attempt > 0 {
-                std::thread::sleep(PAUSE);
-            }
-            cleared() && cleared()
-        })
+    processes::shows_descriptors_in_flight() && cleared() && cleared()
 }
 
 #[cfg(test)]

@@ -15,12 +15,10 @@ struct Entry {
     gone: bool,
 }
 
-/// Whether `engine` has started a process, itself or by the one program that it may have been started through.
-/// What the agent starts descends from a runner, and never from the engine.
+/// Whether `engine` has itself started a process. What the agent starts descends from a runner, and never from
+/// the engine.
 pub(crate) fn is_started_by(pid: Pid, engine: Pid) -> bool {
-    let parent = |pid| read(pid).and_then(|entry| entry.parent);
-    let above = parent(pid);
-    above == Some(engine) || above.and_then(parent) == Some(engine)
+    read(pid).and_then(|entry| entry.parent) == Some(engine)
 }
 
 fn read(pid: Pid) -> Option<Entry> {

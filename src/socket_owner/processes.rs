@@ -29,9 +29,6 @@ pub(super) struct View {
     is_whole: bool,
 }
 
-/// Processes come and go: a few looks nearly always find one moment that fits together.
-const LOOKS: usize = 4;
-
 /// `CAP_CHOWN` gives a socket to another user, `CAP_SETUID` makes one in another user's name.
 const CHANGES_USER: u64 = (1 << 0) | (1 << 7);
 
@@ -41,19 +38,8 @@ const CAP_SYS_ADMIN: u64 = 1 << 21;
 // === impl View ===
 
 impl View {
-    /// Looks again if what it saw does not fit together, as when a parent ended meanwhile.
+    /// One look. Whether what it saw fits together, [`View::is_whole`] says: a parent may have ended meanwhile.
     pub(super) fn read() -> Self {
-        let mut view = Self::read_once();
-        for _ in 1..LOOKS {
-            if view.is_whole {
-                break;
-            }
-            view = Self::read_once();
-        }
-        view
-    }
-
-    fn read_once() -> Self {
         let mut view = Self {
             all: Vec::new(),
             me: rustix::process::getpid().as_raw_nonzero().get(),

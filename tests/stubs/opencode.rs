@@ -52,7 +52,7 @@ struct Script {
     stubborn: bool,
     /// Start these shell commands, as tools do: each in a session of its own.
     tools: Vec<String>,
-    /// Stand in front of this real OpenCode and pass everything on.
+    /// Become this real OpenCode. `hungry`, `cut_when` and `hold_when` hold for it too.
     front_of: Option<PathBuf>,
     /// Take this many MiB of memory at the start.
     eat_mb: usize,
@@ -65,6 +65,9 @@ struct Script {
 }
 
 fn main() {
+    if front::relay_if_told() {
+        return;
+    }
     let data_dir = data_dir();
     let script: Script = std::fs::read(data_dir.join("stub.json"))
         .map(|text| serde_json::from_slice(&text).unwrap())
@@ -112,16 +115,18 @@ fn main() {
         // Nobody waits for a tool here: that is what the sidecar has to cope with.
         drop(child);
     }
-    let _eaten = vec![1_u8; script.eat_mb << 20];
-    if script.hungry {
-        let eat = data_dir.join("eat");
-        std::thread::spawn(move || dine(&eat));
-    }
+    let eat = script.hungry.then(|| data_dir.join("eat"));
     if let Some(bin) = &script.front_of {
-        let cut = script.cut_when.map(|file| data_dir.join(file));
-        let hold = script.hold_when.map(|file| data_dir.join(file));
-        front::stand(bin, &message, cut, hold);
-        return;
+        let switches = front::Switches {
+            cut: script.cut_when.map(|file| data_dir.join(file)),
+            hold: script.hold_when.map(|file| data_dir.join(file)),
+            eat,
+        };
+        front::become_opencode(bin, &message, switches);
+    }
+    let _eaten = vec![1_u8; script.eat_mb << 20];
+    if let Some(eat) = eat {
+        std::thread::spawn(move || dine(&eat));
     }
     std::thread::sleep(Duration::from_millis(script.delay_ms));
     serve(&script, &data_dir, &password);

@@ -1,9 +1,11 @@
-//! The real OpenCode with a connection that can be cut: a relay between the sidecar and it.
+//! The real OpenCode in this process's place, with what a test may add to it: a relay before it whose connections
+//! can be cut, and a hunger for memory.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, PipeReader, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,22 +13,86 @@ use parking_lot::Mutex;
 
 type Open = Arc<Mutex<Vec<TcpStream>>>;
 
-/// Runs it, and relays until it ends.
-pub(crate) fn stand(bin: &Path, secrets: &str, cut: Option<PathBuf>, hold: Option<PathBuf>) {
-    let mut child = Command::new(bin)
+/// The first argument that makes this binary a relay.
+const RELAY: &str = "__relay";
+
+/// Names the file that Bun runs before OpenCode; the sidecar has set it to its own.
+const PRELOAD: &str = "BUN_INSPECT_PRELOAD";
+
+/// Files that steer it while they exist.
+pub(crate) struct Switches {
+    /// Cuts every connection.
+    pub(crate) cut: Option<PathBuf>,
+    /// Holds answers back.
+    pub(crate) hold: Option<PathBuf>,
+    /// Makes OpenCode take as many MiB as the file says, which is removed then.
+    pub(crate) eat: Option<PathBuf>,
+}
+
+/// Becomes OpenCode, so that what the sidecar started is OpenCode itself and nothing stands between it and its
+/// shells.
+pub(crate) fn become_opencode(bin: &Path, secrets: &str, switches: Switches) -> ! {
+    let mut opencode = Command::new(bin);
+    opencode
         .args(std::env::args_os().skip(1))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // They wait there until it asks for them.
-    child
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(secrets.as_bytes())
-        .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        .stdin(filled_with(secrets));
+    if let Some(eat) = &switches.eat {
+        opencode.env(PRELOAD, hungry_preload(eat));
+    }
+    if switches.cut.is_some() || switches.hold.is_some() {
+        let (from_opencode, stdout) = std::io::pipe().unwrap();
+        let [cut, hold] = [switches.cut, switches.hold].map(Option::unwrap_or_default);
+        let mut relay = Command::new(std::env::current_exe().unwrap());
+        relay.arg(RELAY).args([cut, hold]).stdin(from_opencode);
+        // It ends with OpenCode, whose child it becomes.
+        drop(relay.spawn().unwrap());
+        opencode.stdout(stdout);
+    }
+    panic!("{}", opencode.exec());
+}
+
+/// They wait there until OpenCode asks for them.
+fn filled_with(secrets: &str) -> PipeReader {
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    writer.write_all(secrets.as_bytes()).unwrap();
+    reader
+}
+
+/// A preload that does what the sidecar's does, and takes memory when it is told to.
+fn hungry_preload(eat: &Path) -> PathBuf {
+    let ours = PathBuf::from(std::env::var_os(PRELOAD).unwrap());
+    let text = format!(
+        "import {:?}\nimport fs from \"node:fs\"\nconst eat = {:?}\nconst eaten = []\n\
+         if (Bun.isMainThread) setInterval(() => {{\n\
+           if (!fs.existsSync(eat)) return\n\
+           eaten.push(Buffer.alloc(Number(fs.readFileSync(eat, \"utf8\")) * 2 ** 20, 1))\n\
+           fs.rmSync(eat)\n\
+         }}, 20).unref()\n",
+        ours, eat
+    );
+    let preload = ours.with_file_name("hungry.js");
+    std::fs::write(&preload, text).unwrap();
+    preload
+}
+
+/// Runs the relay if this process is to be one.
+pub(crate) fn relay_if_told() -> bool {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_none_or(|first| first != RELAY) {
+        return false;
+    }
+    let mut switch = || {
+        let file = PathBuf::from(arguments.next().unwrap());
+        (!file.as_os_str().is_empty()).then_some(file)
+    };
+    let (cut, hold) = (switch(), switch());
+    relay(cut, hold);
+    true
+}
+
+/// Relays until OpenCode, which writes to our stdin, has ended.
+fn relay(cut: Option<PathBuf>, hold: Option<PathBuf>) {
+    let mut lines = std::io::stdin().lock().lines();
     let said = lines.find_map(|line| {
         let line = line.unwrap();
         let address = line.strip_prefix("opencode server listening on http://")?;
@@ -51,7 +117,7 @@ pub(crate) fn stand(bin: &Path, secrets: &str, cut: Option<PathBuf>, hold: Optio
             }
         }
     });
-    child.wait().unwrap();
+    lines.for_each(drop);
 }
 
 fn sever(cut: &Path, open: &Open) {
