@@ -6,7 +6,7 @@ SHELL := bash
 
 OPENCODE := tools/opencode/node_modules/.installed
 
-.PHONY: help run test test-api test-clients check manifests bench soak soak-sessions chaos deny opencode image image-smoke image-measure image-bill image-clean clean
+.PHONY: help run test test-api test-clients check manifests bench soak soak-sessions soak-aborts chaos deny opencode image image-smoke image-measure image-bill image-clean clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^##@ / { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ soak: ## 1 000 kills of the child (the tests do 40)
 
 soak-sessions: ## 5 000 sessions, short ones: memory, descriptors, threads and disk stay flat (the tests do 150)
 	SOAK_SESSIONS=$${SOAK_SESSIONS:-5000} cargo nextest run --locked --profile long --no-capture -E 'test(a_soak_of_sessions)'
+
+soak-aborts: opencode ## 50 fresh children whose first session is aborted at once (the tests do 4)
+	ABORT_ROUNDS=$${ABORT_ROUNDS:-50} cargo nextest run --locked --profile long --no-capture -E 'test(a_first_session_may_be_aborted)'
 
 chaos: opencode ## 100 rounds of kills, full disks and cut connections, and what clients saw compared with what is kept (the tests do 3)
 	CHAOS_ROUNDS=$${CHAOS_ROUNDS:-100} cargo nextest run --locked --profile long --no-capture -E 'test(whatever_is_killed)'

@@ -23,7 +23,7 @@ use crate::engine::OomScore;
 use crate::journal::{self, Journal};
 use crate::opencode::config::{Model, Settings, content};
 use crate::shutdown::Shutdown;
-use crate::{api, backend, driver, engine, gateway, session, socket_owner, workspace};
+use crate::{api, backend, driver, engine, gateway, session, socket_owner, test_turn, workspace};
 
 /// How long connections may take to finish their request once everything else is over.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
@@ -149,9 +149,10 @@ impl App {
             .map_err(|error| AppError::Usage(error.to_string()))?;
         let shell = engine::shell_link(&config.engine.data_dir);
         let child_configs = child_configs(gateway.addr(), gateway.handle(), shell);
+        let test_turn = test_turns(gateway.handle(), config.workspace.clone());
         let (engine, mut keeper) = engine::spawn(
             config.engine,
-            child_configs,
+            (child_configs, test_turn),
             oom_score,
             workspace.clone(),
             shutdown.clone(),
@@ -379,6 +380,21 @@ fn child_configs(
         engine::ChildConfig {
             configuration: content(&settings),
             token,
+        }
+    })
+}
+
+/// What a new child is tried by before it counts as ready.
+fn test_turns(gateway: gateway::Handle, workspace: PathBuf) -> engine::TestTurn {
+    engine::TestTurn::new(move |client| {
+        let (gateway, workspace) = (gateway.clone(), workspace.clone());
+        async move {
+            let finished = test_turn::run(&client, &gateway, &workspace).await;
+            let finished = finished.map_err(|error| error.to_string())?;
+            Ok(engine::FinishedTestTurn {
+                session: finished.session,
+                first_output: finished.first_output,
+            })
         }
     })
 }

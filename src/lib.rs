@@ -45,6 +45,7 @@ mod setting;
 mod shutdown;
 mod socket_owner;
 pub mod telemetry;
+mod test_turn;
 mod text;
 mod tool;
 mod trust;

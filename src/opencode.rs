@@ -12,7 +12,7 @@ pub(crate) mod types;
 
 pub(crate) use self::client::{Client, NewSession, Prompt, Rule};
 pub(crate) use self::error::CallError;
-pub(crate) use self::feed::Feed;
+pub(crate) use self::feed::{Feed, FeedError};
 
 /// The version this build is made for and tested with.
 pub(crate) const VERSION: &str = "1.18.33";

@@ -18,6 +18,7 @@
 
 mod diagnosis;
 mod processes;
+mod socket;
 mod table;
 
 use std::collections::VecDeque;
@@ -30,7 +31,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use self::processes::{Process, View};
-use self::table::{Peer, Socket, Table};
+use self::socket::{Socket, canonical};
+use self::table::{Peer, Table};
 
 /// Who has the other end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -216,11 +218,6 @@ pub(crate) fn is_here(ip: IpAddr) -> bool {
     let ip = ip.to_canonical();
     // Only an own address can be bound. Nothing is sent.
     ip.is_loopback() || ip.is_unspecified() || UdpSocket::bind((ip, 0)).is_ok()
-}
-
-/// An IPv4 address as such, also where a socket of IPv6 shows it.
-fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 /// The address that a connection really goes to: "all addresses" leads to loopback.

@@ -1,5 +1,7 @@
 //! `/engine/*`: what the child is doing, and moving it by hand.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -9,7 +11,7 @@ use utoipa::ToSchema;
 use super::Shared;
 use super::error::{ApiError, error_responses};
 use super::extract::OptionalJson;
-use crate::engine::{Answer, Memory, Operation, Status};
+use crate::engine::{Answer, Memory, Operation, Status, WarmUpReport};
 use crate::sandbox::Report;
 
 /// Body of `/engine/start` and `/engine/restart`; may be left out.
@@ -42,6 +44,19 @@ pub(super) struct StatusResponse {
     project_dir: String,
     last_error: Option<String>,
     sandbox: SandboxResponse,
+    /// How the child proved that it works; null unless it is ready.
+    warm_up: Option<WarmUpResponse>,
+}
+
+/// What the child did before it counted as ready.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = EngineWarmUp)]
+pub(super) struct WarmUpResponse {
+    /// `turn`, `session` or `off`.
+    mode: &'static str,
+    ms: u64,
+    /// From the prompt of its turn to the first output; null where there was no turn.
+    first_output_ms: Option<u64>,
 }
 
 /// What the kernel keeps between the agent and everything else.
@@ -177,6 +192,7 @@ impl From<Status> for StatusResponse {
             url: ready.map(|ready| format!("http://{}", ready.address)),
             port: ready.map(|ready| ready.address.port()),
             version: ready.map(|ready| ready.version.clone()),
+            warm_up: ready.map(|ready| ready.warm_up.into()),
             generation: snapshot.generation.get(),
             restarts: snapshot.restarts,
             uptime_secs: snapshot.process.map(|(_, since)| since.elapsed().as_secs()),
@@ -186,6 +202,19 @@ impl From<Status> for StatusResponse {
             project_dir: status.project_dir,
             last_error: snapshot.last_error,
             sandbox: status.sandbox.into(),
+        }
+    }
+}
+
+// === impl WarmUpResponse ===
+
+impl From<WarmUpReport> for WarmUpResponse {
+    fn from(warm_up: WarmUpReport) -> Self {
+        let millis = |took: Duration| u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            mode: warm_up.mode.as_str(),
+            ms: millis(warm_up.took),
+            first_output_ms: warm_up.first_output.map(millis),
         }
     }
 }

@@ -15,9 +15,9 @@ use self::interruption::{Interruption, interruption, unless_interrupted};
 use super::child::{Child, Context, StartError};
 use super::environment::Preparation;
 use super::guard::{self, Recycling};
-use super::handle::Wish;
 use super::leftovers::{sweep, sweep_all, sweep_earlier};
 use super::operation::Operation;
+use super::request::Request;
 use super::state::{Ready, Snapshot, State};
 use super::sweep::Swept;
 use crate::backoff::{self, Budget, Verdict, jitter};
@@ -35,7 +35,7 @@ const BETWEEN_SWEEPS: Duration = Duration::from_millis(100);
 pub(super) struct Actor {
     context: Context,
     workspace: workspace::Watch,
-    wishes_rx: mpsc::Receiver<Wish>,
+    requests_rx: mpsc::Receiver<Request>,
     recycling_rx: watch::Receiver<Option<Recycling>>,
     snapshot_tx: watch::Sender<Snapshot>,
     shutdown: Shutdown,
@@ -50,19 +50,18 @@ pub(super) struct Actor {
 /// The next state, with what it needs.
 enum Next {
     Idle,
-    /// `wish`: who waits for this start.
+    /// `request`: who waits for this start.
     Start {
         attempt: usize,
-        wish: Option<Wish>,
+        request: Option<Request>,
     },
     Serve {
         child: Box<Child>,
         ready: Ready,
     },
-    /// `wish`: who waited for the start that failed.
     Wait {
-        verdict: Verdict,
-        wish: Option<Wish>,
+        attempt: usize,
+        delay: Duration,
     },
     Leave,
 }
@@ -73,7 +72,7 @@ impl Actor {
     pub(super) fn new(
         context: Context,
         workspace: workspace::Watch,
-        (wishes_rx, recycling_rx): (mpsc::Receiver<Wish>, watch::Receiver<Option<Recycling>>),
+        (requests_rx, recycling_rx): (mpsc::Receiver<Request>, watch::Receiver<Option<Recycling>>),
         snapshot_tx: watch::Sender<Snapshot>,
         shutdown: Shutdown,
     ) -> Self {
@@ -89,7 +88,7 @@ impl Actor {
         Self {
             context,
             workspace,
-            wishes_rx,
+            requests_rx,
             recycling_rx,
             snapshot_tx,
             shutdown,
@@ -105,14 +104,14 @@ impl Actor {
         self.swept = sweep_earlier(&self.context.reaper).await;
         let mut next = Next::Start {
             attempt: 0,
-            wish: None,
+            request: None,
         };
         loop {
             next = match next {
                 Next::Idle => self.idle().await,
-                Next::Start { attempt, wish } => self.start(attempt, wish).await,
+                Next::Start { attempt, request } => self.start(attempt, request).await,
                 Next::Serve { child, ready } => self.serve(*child, ready).await,
-                Next::Wait { verdict, wish } => self.wait(verdict, wish).await,
+                Next::Wait { attempt, delay } => self.wait(attempt, delay).await,
                 Next::Leave => break,
             };
         }
@@ -131,62 +130,42 @@ impl Actor {
         self.on_interruption(interruption)
     }
 
-    async fn wait(&mut self, verdict: Verdict, wish: Option<Wish>) -> Next {
-        let (state, attempt, delay) = match verdict {
-            Verdict::Retry { attempt, delay } => (
-                State::Waiting {
-                    attempt,
-                    until: Instant::now() + delay,
-                },
-                attempt,
-                delay,
-            ),
-            Verdict::Exhausted { delay } => (
-                State::Failed {
-                    until: Some(Instant::now() + delay),
-                },
-                self.context.config.restart_budget + 1,
-                delay,
-            ),
-        };
-        self.publish(state);
-        // Only now, so that whoever waited sees this state and not the start.
-        drop(wish);
+    async fn wait(&mut self, attempt: usize, delay: Duration) -> Next {
         tokio::select! {
-            () = tokio::time::sleep(delay) => Next::Start { attempt, wish: None },
+            () = tokio::time::sleep(delay) => Next::Start { attempt, request: None },
             interruption = self.interruption() => self.on_interruption(interruption),
         }
     }
 
     fn on_interruption(&mut self, interruption: Interruption) -> Next {
         match interruption {
-            Interruption::Wish(wish) => self.on_operation_without_child(wish),
+            Interruption::Request(request) => self.on_operation_without_child(request),
             Interruption::Shutdown => Next::Leave,
         }
     }
 
-    fn on_operation_without_child(&mut self, wish: Wish) -> Next {
-        match wish.operation {
+    fn on_operation_without_child(&mut self, request: Request) -> Next {
+        match request.operation {
             Operation::Stop => {
-                // The wish is over only once the new state can be seen.
+                // The request is over only once the new state can be seen.
                 self.publish(State::Stopped);
                 Next::Idle
             }
-            Operation::Start { .. } | Operation::Restart { .. } => self.start_for(wish),
+            Operation::Start { .. } | Operation::Restart { .. } => self.start_for(request),
         }
     }
 
-    fn start_for(&mut self, wish: Wish) -> Next {
-        self.port = wish.operation.port().unwrap_or(self.port);
+    fn start_for(&mut self, request: Request) -> Next {
+        self.port = request.operation.port().unwrap_or(self.port);
         self.budget.reset();
         Next::Start {
             attempt: 0,
-            wish: Some(wish),
+            request: Some(request),
         }
     }
 
-    async fn start(&mut self, attempt: usize, mut wish: Option<Wish>) -> Next {
-        if let Err(interruption) = self.end_leftovers(&mut wish).await {
+    async fn start(&mut self, attempt: usize, mut request: Option<Request>) -> Next {
+        if let Err(interruption) = self.end_leftovers(&mut request).await {
             return self.on_interruption(interruption);
         }
         self.generation = self.generation.next();
@@ -201,18 +180,18 @@ impl Actor {
                 context,
                 preparation,
                 port,
-                wishes_rx,
+                requests_rx,
                 shutdown,
                 ..
             } = &mut *self;
             let spawning = Child::spawn(context, preparation, *port);
-            unless_interrupted(spawning, wishes_rx, shutdown, *port, &mut wish).await
+            unless_interrupted(spawning, requests_rx, shutdown, *port, &mut request).await
         };
         let mut child = match spawned {
             Ok(Ok(child)) => child,
             Ok(Err(error)) => {
                 self.swept = sweep(&self.context.reaper).await;
-                return self.failed(&error, wish);
+                return self.failed(&error, request);
             }
             Err(interruption) => {
                 self.publish(State::Stopping);
@@ -233,31 +212,31 @@ impl Actor {
                 context,
                 workspace,
                 port,
-                wishes_rx,
+                requests_rx,
                 shutdown,
                 ..
             } = &mut *self;
             let readying = child.ready(context, workspace);
-            unless_interrupted(readying, wishes_rx, shutdown, *port, &mut wish).await
+            unless_interrupted(readying, requests_rx, shutdown, *port, &mut request).await
         };
         match ready {
             Ok(Ok(ready)) => {
                 self.budget.succeeded();
                 self.announce(&ready, child.since);
-                drop(wish);
+                drop(request);
                 let child = Box::new(child);
                 Next::Serve { child, ready }
             }
             Ok(Err(error)) => {
                 self.stop(child).await;
-                self.failed(&error, wish)
+                self.failed(&error, request)
             }
             Err(interruption) => self.leave_child(child, interruption).await,
         }
     }
 
     /// Sweeps until nothing of an earlier child runs: what does could take the next one's secrets.
-    async fn end_leftovers(&mut self, wish: &mut Option<Wish>) -> Result<(), Interruption> {
+    async fn end_leftovers(&mut self, request: &mut Option<Request>) -> Result<(), Interruption> {
         while !self.swept.ended() {
             self.publish(State::Sweeping);
             let reaper = self.context.reaper.clone();
@@ -266,12 +245,13 @@ impl Actor {
                 sweep_all(&reaper).await
             };
             let Self {
-                wishes_rx,
+                requests_rx,
                 shutdown,
                 port,
                 ..
             } = &mut *self;
-            self.swept = unless_interrupted(sweeping, wishes_rx, shutdown, *port, wish).await?;
+            self.swept =
+                unless_interrupted(sweeping, requests_rx, shutdown, *port, request).await?;
         }
         Ok(())
     }
@@ -285,10 +265,10 @@ impl Actor {
             let end = tokio::select! {
                 end = child.wait(&context.reaper) => end,
                 end = &mut wedged => end,
-                wish = &mut told => return self.recycle(child, wish).await,
+                recycling = &mut told => return self.recycle(child, recycling).await,
                 interruption = self.interruption() => match interruption {
                     // It runs already.
-                    Interruption::Wish(wish) if matches!(wish.operation, Operation::Start { .. }) => continue,
+                    Interruption::Request(request) if matches!(request.operation, Operation::Start { .. }) => continue,
                     other => return self.leave_child(child, other).await,
                 },
             };
@@ -313,14 +293,14 @@ impl Actor {
         self.on_interruption(interruption)
     }
 
-    /// The child makes room for memory. That is our wish and no failure: it costs no budget.
-    async fn recycle(&mut self, child: Child, wish: Recycling) -> Next {
+    /// The child makes room for memory. That is the guard's decision and no failure: it costs no budget.
+    async fn recycle(&mut self, child: Child, recycling: Recycling) -> Next {
         self.snapshot_tx.send_modify(|snapshot| {
             snapshot.recycled += 1;
-            snapshot.last_error = Some(wish.why);
+            snapshot.last_error = Some(recycling.why);
         });
         self.publish(State::Stopping);
-        if wish.at_once {
+        if recycling.at_once {
             let hurry = CancellationToken::new();
             hurry.cancel();
             self.stop_until(child, &hurry).await;
@@ -329,7 +309,7 @@ impl Actor {
         }
         Next::Start {
             attempt: 0,
-            wish: None,
+            request: None,
         }
     }
 
@@ -345,26 +325,49 @@ impl Actor {
             .send_modify(|snapshot| snapshot.process = None);
     }
 
-    fn failed(&mut self, error: &StartError, wish: Option<Wish>) -> Next {
+    fn failed(&mut self, error: &StartError, request: Option<Request>) -> Next {
         let verdict = self.budget.failed(Instant::now(), jitter());
-        self.wait_after(error, verdict, wish)
+        self.wait_after(error, verdict, request)
     }
 
-    fn wait_after(&mut self, error: &StartError, verdict: Verdict, wish: Option<Wish>) -> Next {
-        let (delay, spent) = match verdict {
-            Verdict::Retry { delay, .. } => (delay, false),
-            Verdict::Exhausted { delay } => (delay, true),
+    fn wait_after(
+        &mut self,
+        error: &StartError,
+        verdict: Verdict,
+        request: Option<Request>,
+    ) -> Next {
+        let unfit = matches!(error, StartError::WarmUp(_) | StartError::Cold(_));
+        let reason = unfit.then(|| error.to_string());
+        let now = Instant::now();
+        let (attempt, delay, state) = match verdict {
+            Verdict::Retry { attempt, delay } => {
+                let until = now + delay;
+                let state = State::Waiting {
+                    attempt,
+                    until,
+                    reason,
+                };
+                (attempt, delay, state)
+            }
+            Verdict::Exhausted { delay } => {
+                let until = Some(now + delay);
+                let attempt = self.context.config.restart_budget + 1;
+                (attempt, delay, State::Failed { until })
+            }
         };
         let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
         let generation = self.generation.get();
-        if spent {
+        if matches!(state, State::Failed { .. }) {
             tracing::error!(%error, delay_ms, child.generation = generation, "the engine keeps failing");
         } else {
             tracing::warn!(%error, delay_ms, child.generation = generation, "the engine failed; starting it again");
         }
         self.snapshot_tx
             .send_modify(|snapshot| snapshot.last_error = Some(error.to_string()));
-        Next::Wait { verdict, wish }
+        self.publish(state);
+        // Only now, so that whoever waited sees this state and not the start.
+        drop(request);
+        Next::Wait { attempt, delay }
     }
 
     fn announce(&self, ready: &Ready, since: Instant) {
@@ -380,6 +383,7 @@ impl Actor {
             version = ready.version,
             address = %ready.address,
             after_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX),
+            warm_up_ms = u64::try_from(ready.warm_up.took.as_millis()).unwrap_or(u64::MAX),
             "engine ready"
         );
         self.publish(State::Ready(ready.clone()));
@@ -394,6 +398,6 @@ impl Actor {
     }
 
     async fn interruption(&mut self) -> Interruption {
-        interruption(&mut self.wishes_rx, &self.shutdown).await
+        interruption(&mut self.requests_rx, &self.shutdown).await
     }
 }

@@ -14,14 +14,17 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::child_config::ChildConfigs;
+use super::config::Config;
 use super::environment::{self, Home, Preparation, PrepareError};
 use super::output::{self, Announced, Tail};
 use super::reaper::{Reaper, pid_of};
 use super::runners::Runners;
 use super::state::Ready;
 use super::sweep::Swept;
-use super::{ChildConfigs, Config, git, leftovers};
-use crate::opencode::{self, CallError, Client, NewSession};
+use super::warm_up::WarmUp;
+use super::{git, leftovers};
+use crate::opencode::{self, CallError, Client};
 use crate::secret::Secret;
 use crate::workspace;
 
@@ -65,8 +68,8 @@ pub(super) enum StartError {
     Unhealthy { within: Duration, error: CallError },
     #[error("it {}{}", .0.how, .0.last_words)]
     Ended(End),
-    #[error("the warm-up did not succeed: could not {0}")]
-    WarmUp(CallError),
+    #[error("the warm-up did not succeed: {0}")]
+    WarmUp(String),
     #[error("it is healthy, but was not warmed up within {} s", .0.as_secs())]
     Cold(Duration),
 }
@@ -109,6 +112,7 @@ pub(super) struct Context {
     pub(super) reaper: Reaper,
     pub(super) runners: Runners,
     pub(super) child_configs: ChildConfigs,
+    pub(super) warm_up: WarmUp,
     pub(super) tracker: TaskTracker,
 }
 
@@ -184,7 +188,7 @@ impl Child {
         })
     }
 
-    /// Waits until the child listens, is healthy and has made its first session. May be dropped: the
+    /// Waits until the child listens, is healthy and warmed up. May be dropped: the
     /// child stays whole and can be stopped.
     pub(super) async fn ready(
         &mut self,
@@ -215,7 +219,8 @@ impl Child {
         if !closed {
             return Err(StartError::Unprotected);
         }
-        let client = Client::new(address, self.password.clone()).map_err(StartError::WarmUp)?;
+        let client = Client::new(address, self.password.clone())
+            .map_err(|error| StartError::WarmUp(format!("could not {error}")))?;
         self.client = Some(client.clone());
         let warming = async {
             let version = healthy(&client, deadline, limit).await?;
@@ -223,14 +228,15 @@ impl Child {
             // No restart mends a missing mount, so this waits, and `/ready` names the mount meanwhile.
             // A closed channel is the program's end, where somebody drops this future.
             drop(workspace.wait_for(workspace::Checked::is_ok).await);
-            match tokio::time::timeout(left, warm_up(&client, &context.config)).await {
-                Ok(warm) => warm.map_err(StartError::WarmUp)?,
-                Err(_) => return Err(StartError::Cold(limit)),
-            }
+            let warm_up = tokio::time::timeout(left, context.warm_up.run(&client))
+                .await
+                .map_err(|_| StartError::Cold(limit))?
+                .map_err(StartError::WarmUp)?;
             Ok(Ready {
                 address,
                 version,
                 client: client.clone(),
+                warm_up,
             })
         };
         tokio::select! {
@@ -342,18 +348,6 @@ async fn healthy(
         }
         tokio::time::sleep(START_PAUSE).await;
     }
-}
-
-/// The first session of a process boots OpenCode's inner engine. Better now than in a client's call.
-async fn warm_up(client: &Client, config: &Config) -> Result<(), CallError> {
-    let new = NewSession {
-        directory: &config.workspace,
-        title: "warm-up",
-        rules: Vec::new(),
-        metadata: serde_json::Value::Null,
-    };
-    let session = client.create_session(&new).await?;
-    client.delete_session(&session.id).await
 }
 
 /// Whether somebody sent the signal that ended it.

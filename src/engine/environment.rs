@@ -13,8 +13,9 @@ use std::process::Stdio;
 use tokio::process::Command;
 use tokio::task::{JoinError, JoinHandle};
 
+use super::config::Config;
 use super::process_table::MARK;
-use super::{Config, shim};
+use super::shim;
 use crate::opencode;
 use crate::sandbox::User;
 use crate::text::plain;
@@ -40,6 +41,9 @@ const SESSIONS_OF_OPENCODE: &str = "opencode";
 
 /// The file that Bun runs before OpenCode.
 const PRELOAD: &str = "preload.js";
+
+/// OpenCode's catalogue of models.
+const MODELS: &str = "models.json";
 
 /// The session database and what of it is not yet in its file. SQLite's third file, `-shm`, is made anew.
 const DATABASE: [&str; 2] = ["opencode.db", "opencode.db-wal"];
@@ -109,16 +113,22 @@ impl Home {
             file.parent().map_or(Ok(()), private)?;
             fs::write(&file, text).map_err(at(&file))?;
         }
-        let preload = self.path(PRELOAD);
-        fs::write(&preload, opencode::config::PRELOAD).map_err(at(&preload))?;
+        for (name, text) in [
+            (PRELOAD, opencode::config::PRELOAD),
+            (MODELS, opencode::config::MODELS),
+        ] {
+            let file = self.path(name);
+            fs::write(&file, text).map_err(at(&file))?;
+        }
         match self.user {
             Some(user) => give(&self.root, user).map_err(at(&self.root)),
             None => Ok(()),
         }
     }
 
-    fn variables(&self) -> [(&'static str, PathBuf); 7] {
+    fn variables(&self) -> [(&'static str, PathBuf); 8] {
         [
+            (opencode::config::MODELS_VARIABLE, self.path(MODELS)),
             (opencode::config::PRELOAD_VARIABLE, self.path(PRELOAD)),
             ("HOME", self.path("home")),
             ("XDG_CONFIG_HOME", self.path("config")),

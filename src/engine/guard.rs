@@ -29,7 +29,7 @@ const MAX_DOUBLINGS: u32 = 4;
 const BUDGET: usize = 5;
 const WINDOW: Duration = Duration::from_mins(5);
 
-/// The wish that one child goes.
+/// Says that one child has to go.
 #[derive(Clone, Debug)]
 pub(super) struct Recycling {
     pub(super) generation: Generation,
@@ -221,10 +221,13 @@ pub(super) async fn told(
     mut recycling_rx: watch::Receiver<Option<Recycling>>,
     child: Generation,
 ) -> Recycling {
-    let mine =
-        |wish: &Option<Recycling>| wish.as_ref().is_some_and(|wish| wish.generation == child);
-    match recycling_rx.wait_for(mine).await.map(|wish| wish.clone()) {
-        Ok(Some(wish)) => wish,
+    let mine = |now: &Option<Recycling>| now.as_ref().is_some_and(|now| now.generation == child);
+    match recycling_rx
+        .wait_for(mine)
+        .await
+        .map(|recycling| recycling.clone())
+    {
+        Ok(Some(recycling)) => recycling,
         // Nobody watches any more.
         Ok(None) | Err(_) => std::future::pending().await,
     }

@@ -4,36 +4,37 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
 use super::actor::Actor;
 use super::child::Context;
+use super::child_config::ChildConfigs;
+use super::config::Config;
 use super::environment::{self, Home};
 use super::guard::{Guard, Recycling};
 use super::leftovers::sweep;
 use super::load::{Busy, Load};
 use super::memory::{Memory, Places, Pressure};
+use super::oom_score::OomScore;
 use super::operation::{Admission, Operation};
+use super::process_table;
 use super::reaper::{Reaper, Scope};
+use super::request::{Current, Request};
 use super::runners::Runners;
 use super::state::Snapshot;
-use super::{ChildConfigs, Config, OomScore, process_table};
+use super::warm_up::{TestTurn, WarmUp};
 use crate::id::Generation;
 use crate::sandbox;
 use crate::shutdown::Shutdown;
 use crate::workspace;
 
-/// Wishes waiting for the actor: the one in progress, and a stop that supersedes it.
+/// Requests waiting for the actor: the one in progress, and a stop that supersedes it.
 const QUEUE: usize = 2;
 
 /// Clients of the contract give up after 30 s: the answer comes before that, done or not.
 const ANSWER_WITHIN: Duration = Duration::from_secs(25);
-
-/// The wish in progress, if any, and how to wait for its end.
-type Current = Arc<Mutex<Option<(Operation, watch::Receiver<()>)>>>;
 
 /// A cheap clone.
 #[derive(Clone, Debug)]
@@ -43,7 +44,7 @@ pub(crate) struct Handle {
 
 #[derive(Debug)]
 struct Shared {
-    wishes_tx: mpsc::Sender<Wish>,
+    requests_tx: mpsc::Sender<Request>,
     snapshot_rx: watch::Receiver<Snapshot>,
     /// The latest look at it; nothing where there is no limit.
     memory_rx: watch::Receiver<Option<Memory>>,
@@ -55,14 +56,6 @@ struct Shared {
     sandbox: sandbox::Report,
     recycling_tx: watch::Sender<Option<Recycling>>,
     shutdown: Shutdown,
-}
-
-/// One wish on its way through the actor. Dropping it tells everybody who waits that it is over.
-#[derive(Debug)]
-pub(super) struct Wish {
-    pub(super) operation: Operation,
-    current: Current,
-    done_tx: watch::Sender<()>,
 }
 
 /// How an operation ended, for the one who asked.
@@ -100,7 +93,7 @@ pub(crate) struct Status {
 /// part of the answer ends with the actor, and tells whether it panicked.
 pub(crate) fn spawn(
     config: Config,
-    child_configs: ChildConfigs,
+    (child_configs, test_turn): (ChildConfigs, TestTurn),
     oom_score: Option<OomScore>,
     workspace: workspace::Watch,
     shutdown: Shutdown,
@@ -116,11 +109,19 @@ pub(crate) fn spawn(
     let places = Places::of_this_process(config.memory_limit, earlier);
     let reaper = Reaper::start(mark.clone(), oom_score, tracker, shutdown.gone.clone())?;
     let (snapshot_tx, snapshot_rx) = watch::channel(Snapshot::new());
-    let (wishes_tx, wishes_rx) = mpsc::channel(QUEUE);
+    let (requests_tx, requests_rx) = mpsc::channel(QUEUE);
     let project_dir = config.workspace.display().to_string();
     let home = Home::new(&config.data_dir, config.sandbox.user);
     let runners = Runners::start(&config, &home, &mark, reaper.clone(), tracker, &shutdown)?;
     let sandbox = runners.report().clone();
+    let load = Load::default();
+    let warm_up = WarmUp {
+        mode: config.warm_up,
+        workspace: config.workspace.clone(),
+        test_turn,
+        load: load.clone(),
+        reaper: reaper.clone(),
+    };
     let context = Context {
         home,
         config,
@@ -130,12 +131,12 @@ pub(crate) fn spawn(
         reaper: reaper.clone(),
         tracker: tracker.clone(),
         child_configs,
+        warm_up,
     };
     let (recycling_tx, recycling_rx) = watch::channel(None);
-    let wishes = (wishes_rx, recycling_rx);
-    let actor = Actor::new(context, workspace, wishes, snapshot_tx, shutdown.clone());
+    let requests = (requests_rx, recycling_rx);
+    let actor = Actor::new(context, workspace, requests, snapshot_tx, shutdown.clone());
     let keeper = tracker.spawn(actor.run());
-    let load = Load::default();
     let (memory_tx, memory_rx) = watch::channel(None);
     let guard = Guard {
         places,
@@ -146,7 +147,7 @@ pub(crate) fn spawn(
     };
     tracker.spawn(guard.run(shutdown.gone.clone()));
     let shared = Shared {
-        wishes_tx,
+        requests_tx,
         snapshot_rx,
         memory_rx,
         load,
@@ -170,7 +171,7 @@ impl Handle {
     /// has passed; it goes on either way.
     pub(crate) async fn ask(&self, operation: Operation) -> Result<Answer, AskError> {
         let mut done_rx = self.begin(operation)?;
-        // The sender never sends: the wait ends when the wish is dropped.
+        // The sender never sends: the wait ends when the request is dropped.
         let over = tokio::time::timeout(ANSWER_WITHIN, done_rx.changed())
             .await
             .is_ok();
@@ -290,13 +291,13 @@ impl Handle {
         }
         self.check_port(operation)?;
         let (done_tx, done_rx) = watch::channel(());
-        let wish = Wish {
+        let request = Request {
             operation,
             current: self.shared.current.clone(),
             done_tx,
         };
-        // Dropping a refused wish would lock what is locked here, so it is taken apart first.
-        if let Err(error) = self.shared.wishes_tx.try_send(wish) {
+        // Dropping a refused request would lock what is locked here, so it is taken apart first.
+        if let Err(error) = self.shared.requests_tx.try_send(request) {
             drop(current);
             drop(error);
             return Err(AskError::ShuttingDown);
@@ -322,22 +323,6 @@ fn is_short(memory: Memory) -> bool {
     memory.pressure() >= Pressure::High
 }
 
-// === impl Wish ===
-
-impl Drop for Wish {
-    fn drop(&mut self) {
-        let mut current = self.current.lock();
-        let mine = self.done_tx.subscribe();
-        // A stop may have taken the place.
-        if current
-            .as_ref()
-            .is_some_and(|(_, done_rx)| done_rx.same_channel(&mine))
-        {
-            *current = None;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -350,8 +335,9 @@ mod tests {
         let config = Config::without_child(dir.path());
         let workspace = workspace::spawn(dir.path(), &tracker, shutdown.gone.clone());
         let child_configs = ChildConfigs::new(|| panic!("no child_config"));
-        let (handle, keeper) =
-            spawn(config, child_configs, None, workspace, shutdown, &tracker).unwrap();
+        let test_turn = TestTurn::new(|_| async { Err("no child comes up".into()) });
+        let made = (child_configs, test_turn);
+        let (handle, keeper) = spawn(config, made, None, workspace, shutdown, &tracker).unwrap();
         let ended = tokio::time::timeout(Duration::from_secs(20), keeper).await;
         assert!(ended.unwrap().unwrap_err().is_panic());
         // Nobody is there to ask, and nobody waits for ever.

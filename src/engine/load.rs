@@ -34,6 +34,11 @@ impl Load {
         self.count(|counts| &mut counts.waiting)
     }
 
+    /// Whether turns run, or wait for another child to go on in.
+    pub(super) fn has_turns(&self) -> bool {
+        self.0.borrow().turns > 0
+    }
+
     pub(super) fn watch(&self) -> watch::Receiver<Counts> {
         self.0.subscribe()
     }

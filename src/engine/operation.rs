@@ -1,6 +1,6 @@
-//! What a person may ask of the engine, and what two such wishes at once mean. Pure.
+//! What a person may ask of the engine, and what two such requests at once mean. Pure.
 
-/// A wish about the child. The port is that of the next start; `None` leaves it as it is.
+/// A request about the child. The port is that of the next start; `None` leaves it as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operation {
     Start { port: Option<u16> },
@@ -8,7 +8,7 @@ pub(crate) enum Operation {
     Restart { port: Option<u16> },
 }
 
-/// What to do with a new wish.
+/// What to do with a new request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Admission {
     /// Nothing stands in its way.

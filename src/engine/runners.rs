@@ -23,7 +23,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::process::Command;
 use tokio_util::task::TaskTracker;
 
-use super::Config;
+use super::config::Config;
 use super::environment::Home;
 use super::process_table::MARK;
 use super::reaper::{Reaper, Scope, pid_of};

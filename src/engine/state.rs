@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use rustix::process::Pid;
 
+use super::warm_up::WarmUpReport;
 use crate::id::Generation;
 use crate::opencode::Client;
 
@@ -17,10 +18,11 @@ pub(crate) enum State {
         attempt: usize,
     },
     Ready(Ready),
-    /// A restart waits for its time.
+    /// A restart waits for its time. `reason`: why the child that came up was not fit for work.
     Waiting {
         attempt: usize,
         until: Instant,
+        reason: Option<String>,
     },
     /// The restart budget is spent. `None`: it is being tried again.
     Failed {
@@ -37,6 +39,7 @@ pub(crate) struct Ready {
     pub(crate) address: SocketAddr,
     pub(crate) version: String,
     pub(crate) client: Client,
+    pub(crate) warm_up: WarmUpReport,
 }
 
 /// The latest the actor said.
@@ -112,11 +115,15 @@ impl Snapshot {
             }
             State::Starting { attempt: 0 } => "engine starting".into(),
             State::Starting { attempt } => format!("engine restarting (attempt {attempt})"),
-            State::Waiting { attempt, until } => {
-                format!(
-                    "engine restarting (attempt {attempt}, next in {} s)",
-                    wait(*until)
-                )
+            State::Waiting {
+                attempt,
+                until,
+                reason,
+            } => {
+                let until = wait(*until);
+                let reason = reason.as_ref().map(|reason| format!(": {reason}"));
+                let reason = reason.unwrap_or_default();
+                format!("engine restarting (attempt {attempt}, next in {until} s){reason}")
             }
             State::Failed { until } => {
                 let error = self.last_error.as_deref().unwrap_or("no reason is known");
@@ -157,8 +164,17 @@ mod tests {
                 State::Waiting {
                     attempt: 2,
                     until: soon,
+                    reason: None,
                 },
                 "engine restarting (attempt 2, next in 4 s)",
+            ),
+            (
+                State::Waiting {
+                    attempt: 2,
+                    until: soon,
+                    reason: Some("the warm-up did not succeed: no".into()),
+                },
+                "engine restarting (attempt 2, next in 4 s): the warm-up did not succeed: no",
             ),
             (
                 State::Failed { until: Some(soon) },

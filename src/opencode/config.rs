@@ -47,6 +47,14 @@ pub(crate) const PRELOAD: &str = include_str!("preload.js");
 /// The variable by which Bun, of which OpenCode's binary is made, finds [`PRELOAD`].
 pub(crate) const PRELOAD_VARIABLE: &str = "BUN_INSPECT_PRELOAD";
 
+/// The variable by which OpenCode finds its catalogue of models.
+pub(crate) const MODELS_VARIABLE: &str = "OPENCODE_MODELS_PATH";
+
+/// A catalogue without models: ours stand in the configuration, and to build the one in OpenCode's binary takes a
+/// second of the first turn and 200 MiB. Where this file is missing or is no JSON OpenCode says nothing and takes
+/// its own.
+pub(crate) const MODELS: &str = "{}";
+
 /// The line on stdout by which [`PRELOAD`] says that nobody can look into the process any more.
 pub(crate) const READY_FOR_SECRETS: &str = "opencode-sidecar: ready for the secrets";
 

@@ -9,6 +9,8 @@
 // not edit"; this can. The list is the root session's `metadata.sidecar.tools`. Subagents have no
 // metadata of their own and are followed to their root. A session that cannot be read may use nothing.
 // It also keeps the file tools in the workspace: OpenCode compares paths by their text and follows links.
+//
+// event: memory is given back some time after the last session has become idle.
 
 import fs from "node:fs"
 import path from "node:path"
@@ -87,6 +89,26 @@ const arrivesAt = (absolute) => {
   return at
 }
 
+// The collector's full run holds the process up for 0.1 to 0.2 s, so it waits until a next prompt is unlikely to
+// meet it. Nothing else gives back what a busy time has taken.
+const COLLECT_AFTER_MS = 5000
+
+const collectWhenIdle = () => {
+  const busy = new Set()
+  let timer
+  return ({ event: { type, properties } }) => {
+    const { sessionID, status } = properties ?? {}
+    if (type === "session.status" && status?.type !== "idle") {
+      busy.add(sessionID)
+      clearTimeout(timer)
+    } else if (["session.status", "session.idle", "session.deleted"].includes(type)) {
+      if (!busy.delete(sessionID ?? properties?.info?.id) || busy.size > 0) return
+      timer = setTimeout(() => Bun.gc(true), COLLECT_AFTER_MS)
+      timer.unref()
+    }
+  }
+}
+
 const isWithin = (directory, place) => place === directory || place.startsWith(`${directory}/`)
 
 const stayInWorkspace = (directory, tool, args) => {
@@ -108,6 +130,7 @@ export const Sidecar = async ({ client, directory }) => {
   hideSecrets()
 
   const known = new Map()
+  const collect = collectWhenIdle()
 
   const enabledTools = async (sessionID) => {
     if (known.has(sessionID)) return known.get(sessionID)
@@ -129,6 +152,7 @@ export const Sidecar = async ({ client, directory }) => {
   }
 
   return {
+    event: async (input) => collect(input),
     "shell.env": async ({ sessionID }, output) => {
       for (const name of hiddenNames(process.env)) output.env[name] = undefined
       // By this the sidecar finds what a command of a cancelled session left behind.

@@ -10,8 +10,9 @@ use landlock::{
 };
 
 use super::kernel::abi;
-use super::policy::{Policy, Rules};
+use super::policy::Policy;
 use super::privileges;
+use super::rules::Rules;
 
 /// For the child, between its shim and `exec`: gives up what is not needed, and enters its domain.
 pub(crate) fn enter_child_domain(policy: &Path) -> io::Result<()> {

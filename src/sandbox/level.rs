@@ -1,7 +1,7 @@
 //! What was reached, in words and in figures. Pure.
 
+use super::config::{Config, Mode};
 use super::kernel::Kernel;
-use super::{Config, Mode};
 
 /// How much of the sandbox holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::Config;
-use super::policy::Rules;
+use super::config::Config;
+use super::rules::Rules;
 
 /// What every program may need. Not `/var`, `/run`, `/home`, `/root`, `/srv` and `/mnt`: data, not programs.
 const SYSTEM: &[&str] = &[

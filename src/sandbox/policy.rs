@@ -9,26 +9,14 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::config::{Config, Limits, Mode};
 use super::kernel::Kernel;
 use super::level::Report;
 use super::paths::{Places, Plan};
-use super::{Config, Limits, Mode};
+use super::rules::Rules;
 
 /// The name of the file, beside the link by which OpenCode starts its shell.
 const FILE: &str = "policy.json";
-
-/// What one domain may do with files.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Rules {
-    /// To be read and executed.
-    pub(super) read: Vec<PathBuf>,
-    /// Folders that may be listed, with all below; their files are not readable by this.
-    pub(super) list: Vec<PathBuf>,
-    /// To be read, executed and written.
-    pub(super) write: Vec<PathBuf>,
-    /// Devices and terminals.
-    pub(super) devices: Vec<PathBuf>,
-}
 
 /// Everything the confined processes have to know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

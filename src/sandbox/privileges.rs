@@ -12,7 +12,7 @@ use rustix::thread::{
     remove_capability_from_bounding_set, set_capabilities, set_no_new_privs,
 };
 
-use super::Limits;
+use super::config::Limits;
 
 /// The kernel takes a command before OpenCode (500) and OpenCode before the sidecar: a command that is
 /// killed costs one answer of a tool.

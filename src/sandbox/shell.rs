@@ -10,10 +10,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::SHELL_LINK;
 use super::message::{
     Request, START_SOCKET, connect_at, receive_code, session_socket, valid_session,
 };
+
+/// The file name of the link by which OpenCode starts [`run`]. OpenCode knows a shell by its file
+/// name: by this one it passes what bash understands, and tells the model that it has bash.
+pub(crate) const SHELL_LINK: &str = "bash";
 
 /// The variable that our plugin gives to every command: OpenCode's id of the session.
 const SESSION: &str = "SIDECAR_SESSION";

@@ -12,8 +12,7 @@ use netlink_packet_sock_diag::inet::{
 };
 use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 
-use super::canonical;
-use super::table::Socket;
+use super::socket::{Socket, canonical};
 
 /// `INET_DIAG_CGROUP_ID`: the cgroup (v2) of whoever made the socket.
 const CGROUP_ID: u16 = 21;

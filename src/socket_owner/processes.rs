@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use procfs::ProcError;
 use procfs::process::{self, FDTarget};
 
-use super::table::Socket;
+use super::socket::Socket;
 
 /// One process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

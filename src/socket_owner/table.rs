@@ -5,17 +5,8 @@ use std::net::SocketAddr;
 use procfs::ProcError;
 use procfs::net::{TcpNetEntry, TcpState};
 
-use super::{canonical, diagnosis};
-
-/// One socket that somebody holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Socket {
-    pub(super) inode: u64,
-    /// The user who made it.
-    pub(super) user: u32,
-    /// The cgroup of whoever made it, where the kernel says.
-    pub(super) cgroup: Option<u64>,
-}
+use super::diagnosis;
+use super::socket::{Socket, canonical};
 
 /// What the other end of a connection may be.
 #[derive(Debug, PartialEq, Eq)]

@@ -44,6 +44,7 @@ fn status_tells_everything_about_the_child() {
         "uptime_secs",
         "url",
         "version",
+        "warm_up",
     ];
     assert_eq!(keys, expected);
     assert_eq!(status["running"], true);
@@ -179,6 +180,29 @@ fn while_it_waits_for_a_restart_readiness_says_until_when() {
         let error = sidecar.get("/ready").error();
         error.starts_with("engine restarting (attempt 1, next in ") && error.ends_with(" s)")
     });
+}
+
+/// The stub answers nothing to a prompt.
+#[test]
+fn a_child_that_can_do_no_turn_is_a_start_that_failed() {
+    let sidecar = Options::stub()
+        .env("WARM_UP", "turn")
+        .env("ENGINE_START_TIMEOUT", "1s")
+        .env("ENGINE_BACKOFF_MIN", "20s")
+        .env("ENGINE_BACKOFF_MAX", "30s")
+        .start();
+    let reason = "it is healthy, but was not warmed up within 1 s";
+    sidecar.until("waiting", |sidecar| {
+        let error = sidecar.get("/ready").error();
+        error.starts_with("engine restarting (attempt 1, next in ") && error.ends_with(reason)
+    });
+    let engine = sidecar.engine();
+    assert_eq!(
+        (&engine["state"], &engine["last_error"]),
+        (&json!("restarting"), &json!(reason))
+    );
+    assert_eq!(engine["warm_up"], json!(null));
+    assert!(sidecar.marked().is_empty(), "it was ended");
 }
 
 #[test]
@@ -471,6 +495,7 @@ fn the_child_finds_what_it_needs_and_nothing_else() {
         "OPENCODE_DISABLE_MODELS_FETCH",
         "OPENCODE_DISABLE_PROJECT_CONFIG",
         "OPENCODE_DISABLE_SHARE",
+        "OPENCODE_MODELS_PATH",
         "PATH",
         "SIDECAR_CHILD_OF",
         "TMPDIR",
@@ -480,6 +505,10 @@ fn the_child_finds_what_it_needs_and_nothing_else() {
         "XDG_STATE_HOME",
     ];
     assert_eq!(names, expected, "{found}");
+    let models = found
+        .lines()
+        .find_map(|line| line.strip_prefix("env OPENCODE_MODELS_PATH="));
+    assert_eq!(fs::read_to_string(models.unwrap()).unwrap(), "{}");
     let has = |line: &str| assert!(found.lines().any(|found| found == line), "{line}\n{found}");
     for switch in expected.iter().filter(|name| name.contains("DISABLE")) {
         has(&format!("env {switch}=1"));

@@ -35,5 +35,6 @@ mod shell_environment;
 mod stopping;
 mod turns;
 mod user;
+mod warm_up;
 mod work;
 mod workspace;

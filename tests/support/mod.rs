@@ -71,6 +71,8 @@ impl Options {
             .env("ENGINE_BACKOFF_MIN", "10ms")
             .env("ENGINE_BACKOFF_MAX", "50ms")
             .env("ENGINE_START_TIMEOUT", "5s")
+            // The stub can do no turn.
+            .env("WARM_UP", "session")
     }
 
     /// Against the real OpenCode.

@@ -38,9 +38,10 @@ async fn no_engine() -> engine::Handle {
     shutdown.halt.cancel();
     let watch = workspace::spawn(dir.path(), &tracker, shutdown.gone.clone());
     let child_configs = engine::ChildConfigs::new(child_config);
+    let test_turn = engine::TestTurn::new(|_| async { Err("no child comes up".into()) });
     let (handle, keeper) = engine::spawn(
         config,
-        child_configs,
+        (child_configs, test_turn),
         None,
         watch,
         shutdown.clone(),

@@ -1,7 +1,7 @@
 //! Whether a running child still answers.
 
-use super::super::Config;
 use super::super::child::End;
+use super::super::config::Config;
 use super::super::state::Ready;
 
 /// Health checks that may fail in a row before the child counts as wedged.

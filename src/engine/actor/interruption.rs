@@ -4,42 +4,42 @@ use std::pin::pin;
 
 use tokio::sync::mpsc;
 
-use super::super::handle::Wish;
+use super::super::request::Request;
 use crate::shutdown::Shutdown;
 
 /// What may interrupt a state.
 pub(super) enum Interruption {
-    Wish(Wish),
+    Request(Request),
     Shutdown,
 }
 
 /// Cancel-safe: receiving from a channel and waiting for a token both are.
 pub(super) async fn interruption(
-    wishes_rx: &mut mpsc::Receiver<Wish>,
+    requests_rx: &mut mpsc::Receiver<Request>,
     shutdown: &Shutdown,
 ) -> Interruption {
     tokio::select! {
         biased;
         () = shutdown.halt.cancelled() => Interruption::Shutdown,
-        wish = wishes_rx.recv() => wish.map_or(Interruption::Shutdown, Interruption::Wish),
+        request = requests_rx.recv() => request.map_or(Interruption::Shutdown, Interruption::Request),
     }
 }
 
 /// Goes on with one step of a start until it is done or is not wanted any more. Whoever asks for what
-/// is being done waits with the rest: his wish becomes `wish`.
+/// is being done waits with the rest: theirs becomes `request`.
 pub(super) async fn unless_interrupted<T>(
     step: impl Future<Output = T>,
-    wishes_rx: &mut mpsc::Receiver<Wish>,
+    requests_rx: &mut mpsc::Receiver<Request>,
     shutdown: &Shutdown,
     port: u16,
-    wish: &mut Option<Wish>,
+    request: &mut Option<Request>,
 ) -> Result<T, Interruption> {
     let mut step = pin!(step);
     loop {
         tokio::select! {
             done = &mut step => return Ok(done),
-            interruption = interruption(wishes_rx, shutdown) => match interruption {
-                Interruption::Wish(new) if new.operation.content_with(port) => *wish = Some(new),
+            interruption = interruption(requests_rx, shutdown) => match interruption {
+                Interruption::Request(new) if new.operation.content_with(port) => *request = Some(new),
                 other => return Err(other),
             }
         }
