@@ -529,6 +529,9 @@ fn the_child_finds_what_it_needs_and_nothing_else() {
 fn a_binary_that_does_not_ask_for_its_secrets_is_ended_without_them() {
     let sidecar = Options::stub()
         .env("ENGINE_RESTART_BUDGET", "1")
+        // So that no start comes between ours and the change of the script.
+        .env("ENGINE_BACKOFF_MIN", "20s")
+        .env("ENGINE_BACKOFF_MAX", "30s")
         .script(json!({ "takes_no_secrets": true }))
         .start();
     let reason =
