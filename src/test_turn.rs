@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::gateway::{self, Budget, Grant, Route, Spent};
+use crate::gateway::{self, Grant, Route};
+use crate::model::{Budget, ModelCalls, ModelSpec};
 use crate::opencode::types::{Event, Part, PartKind, Text, ToolPart, ToolStatus};
 use crate::opencode::{CallError, Client, Feed, FeedError, NewSession, Prompt};
 use crate::provider::{self, ResolveError, Upstream};
@@ -117,22 +118,25 @@ async fn prompt_and_follow(
 }
 
 fn register(gateway: &gateway::Handle, session: &str) -> Result<Grant, ResolveError> {
-    Ok(gateway.register(Route {
-        session: session.to_owned(),
+    let model = ModelSpec {
         upstream: Upstream::resolve(provider::DEMO, None, false, true)?,
-        model: provider::DEMO.to_owned(),
-        model_version: None,
+        name: provider::DEMO.to_owned(),
+        version: None,
         key: None,
         temperature: None,
         max_tokens: None,
         context_window: None,
-        enabled_tools: Some(vec!["bash".to_owned()]),
         // The pod's own budget is for sessions.
         budget: Budget {
             max_total_tokens: Some(1_000_000),
             max_calls: Some(10),
         },
-        spent: Spent::default(),
+    };
+    Ok(gateway.register(Route {
+        session: session.to_owned(),
+        model,
+        enabled_tools: Some(vec!["bash".to_owned()]),
+        spent: ModelCalls::default(),
     }))
 }
 

@@ -23,7 +23,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("secret", &[]),
     ("shutdown", &[]),
     ("socket_owner", &[]),
-    ("test_turn", &["gateway", "opencode", "provider"]),
+    ("test_turn", &["gateway", "model", "opencode", "provider"]),
     ("text", &[]),
     ("trust", &[]),
     ("workspace", &[]),
