@@ -117,6 +117,56 @@ fn as_nobody_with_closed_binaries_the_command_drains_and_an_agent_does_not() {
     assert_eq!(sidecar.exit().code(), Some(0));
 }
 
+/// The commands have the shared secret in their environment, which others of their user must not read.
+#[test]
+fn while_a_command_waits_its_environment_is_closed_to_its_user() {
+    if !rustix::process::geteuid().is_root() {
+        skipped("only root can become nobody");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let program = dir.path().join("sidecar");
+    fs::copy(crate::support::SIDECAR, &program).unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let nobody = || {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
+        command
+    };
+    for (name, mode) in [
+        ("drain", 0o711),
+        ("drain", 0o755),
+        ("healthcheck", 0o711),
+        ("healthcheck", 0o755),
+    ] {
+        fs::set_permissions(&program, fs::Permissions::from_mode(mode)).unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port().to_string();
+        let mut waiting = nobody()
+            .arg(&program)
+            .arg(name)
+            .env_clear()
+            .envs([
+                ("HOST", "127.0.0.1"),
+                ("PORT", &port),
+                ("OPENCODE_SHARED_SECRET", "s3cret"),
+            ])
+            .spawn()
+            .unwrap();
+        // It has asked, and gets no answer.
+        let asked = listener.accept().unwrap();
+        let file = format!("/proc/{}/environ", waiting.id());
+        let look = nobody().args(["cat", &file]).output().unwrap();
+        assert!(
+            !look.status.success() && look.stdout.is_empty(),
+            "{name} {mode:o}: {look:?}"
+        );
+        waiting.kill().unwrap();
+        waiting.wait().unwrap();
+        drop(asked);
+    }
+}
+
 /// A cgroup of a test, which goes with it.
 struct Group(std::path::PathBuf);
 

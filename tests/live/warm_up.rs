@@ -87,6 +87,10 @@ fn a_turn_that_goes_on_in_the_next_child_does_not_wait_for_a_test_turn() {
 /// A first turn that was aborted in its first second used to leave a child that could do no turn any more.
 #[test]
 fn a_first_session_may_be_aborted_at_any_moment() {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a test has no configuration of its own"
+    )]
     let rounds: u32 = std::env::var("ABORT_ROUNDS").map_or(4, |rounds| rounds.parse().unwrap());
     for round in 0..rounds {
         let world = World::start();
