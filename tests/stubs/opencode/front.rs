@@ -61,14 +61,14 @@ fn filled_with(secrets: &str) -> PipeReader {
 /// A preload that does what the sidecar's does, and takes memory when it is told to.
 fn hungry_preload(eat: &Path) -> PathBuf {
     let ours = PathBuf::from(std::env::var_os(PRELOAD).unwrap());
+    let [sidecars, eat] = [ours.as_path(), eat].map(|path| serde_json::json!(path));
     let text = format!(
-        "import {:?}\nimport fs from \"node:fs\"\nconst eat = {:?}\nconst eaten = []\n\
+        "import {sidecars}\nimport fs from \"node:fs\"\nconst eat = {eat}\nconst eaten = []\n\
          if (Bun.isMainThread) setInterval(() => {{\n\
            if (!fs.existsSync(eat)) return\n\
            eaten.push(Buffer.alloc(Number(fs.readFileSync(eat, \"utf8\")) * 2 ** 20, 1))\n\
            fs.rmSync(eat)\n\
-         }}, 20).unref()\n",
-        ours, eat
+         }}, 20).unref()\n"
     );
     let preload = ours.with_file_name("hungry.js");
     std::fs::write(&preload, text).unwrap();
