@@ -8,8 +8,10 @@ mod announce;
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use rustix::process::{
     DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit,
 };
@@ -173,7 +175,8 @@ impl App {
         );
         gateway.spawn(&tracker, shutdown.gone.clone());
         keep(&registry, &tracker, &shutdown);
-        let bearer = bearer(config.shared_secrets.clone());
+        let secrets = config.shared_secrets.clone();
+        let bearer: backend::Bearer = Arc::new(move || secrets.first());
         let conversations = conversations(agent_sessions);
         let reports = backend::spawn(
             config.backend,
@@ -260,16 +263,11 @@ fn request_rules(config: &Config) -> (api::Rules, api::WebRules) {
     (rules, web)
 }
 
-/// What we show the backend, as it is at each call.
-fn bearer(secrets: SharedSecrets) -> backend::Bearer {
-    backend::Bearer::new(move || secrets.first())
-}
-
 /// How the backend's list is compared with what the agent has.
 fn conversations(agent_sessions: driver::AgentSessions) -> backend::Conversations {
-    backend::Conversations::new(move |remote_id, id| {
+    Arc::new(move |remote_id: String, id: String| {
         let agent_sessions = agent_sessions.clone();
-        Box::pin(async move { agent_sessions.made_for(&remote_id, &id).await })
+        async move { agent_sessions.made_for(&remote_id, &id).await }.boxed()
     })
 }
 
@@ -301,7 +299,7 @@ async fn last_ends(
     let used = shutdown.since().map(|begun| begun.elapsed());
     let left = drain_timeout.saturating_sub(used.unwrap_or_default());
     reports
-        .tell_the_rest(left.saturating_sub(LAST_WRITE + 2 * LAST_ANSWERS))
+        .report_the_rest(left.saturating_sub(LAST_WRITE + 2 * LAST_ANSWERS))
         .await;
 }
 

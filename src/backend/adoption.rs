@@ -1,38 +1,27 @@
 //! The sessions that the backend has as active when we start: each gets an end.
 //!
-//! The list may hold the sessions of every pod. One that ended here is told of again. One that our journal
+//! The list may hold the sessions of every pod. One that ended here is reported again. One that our journal
 //! does not know is adopted if the agent here made a conversation for it, one after the other, so that new
-//! sessions find their places. All others are another pod's business, or nobody's.
+//! sessions are not refused meanwhile. All others belong to another pod, or to none.
 
-use std::collections::HashSet;
-use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
-
-use super::client::{List, Listed, NoList};
-use super::{Context, Conversations};
+use super::client::{List, ListError, Listed};
+use super::config::Conversations;
+use super::context::Context;
 use crate::backoff::{Budget, jitter};
 use crate::session::{Adoption, Found, OrphanSession, Session};
 
-/// What asks. It lives in one task, which ends when nothing is left to adopt.
+/// Reads the backend's list in one task, which ends when nothing is left to adopt.
 pub(super) struct Adopter {
     context: Context,
     conversations: Conversations,
-    /// The last nonsense, which is said once.
+    /// What was wrong with the last list. Logged once.
     complaint: Option<String>,
 }
 
-/// Whose ends were told since the list was asked for: it may be older than that. A cheap clone.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Lately(Arc<Mutex<Option<HashSet<String>>>>);
-
-/// What is left after a look at the list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Left {
-    Nothing,
-    Some,
-}
+/// Whether the list has to be read again, and if the backend failed, after how long it asks for that.
+type Outcome = Result<bool, Option<Duration>>;
 
 // === impl Adopter ===
 
@@ -46,17 +35,16 @@ impl Adopter {
     }
 
     pub(super) async fn run(mut self) {
-        let mut budget = Budget::new(self.context.pace.retry);
+        let mut budget = Budget::new(self.context.timing.retry);
         loop {
-            let wait = match self.look().await {
-                Ok(Left::Nothing) => return,
-                Ok(Left::Some) => {
+            let wait = match self.read_list().await {
+                Ok(false) => return,
+                Ok(true) => {
                     budget.reset();
-                    self.context.pace.later
+                    self.context.timing.list_again
                 }
                 Err(asked_for) => {
-                    let now = std::time::Instant::now();
-                    let delay = budget.failed(now, jitter()).delay();
+                    let delay = budget.failed(Instant::now(), jitter()).delay();
                     delay.max(asked_for.unwrap_or_default())
                 }
             };
@@ -64,40 +52,35 @@ impl Adopter {
         }
     }
 
-    /// Asks once. After a failure it says how long the backend wants to be left alone.
-    async fn look(&mut self) -> Result<Left, Option<Duration>> {
-        self.context.lately.begin();
-        let looked = match self.context.client.list().await {
+    async fn read_list(&mut self) -> Outcome {
+        self.context.recent.begin();
+        let outcome = match self.context.client.list().await {
             Ok(list) => {
                 self.context.breaker.answered();
                 self.complaint = None;
                 self.take(list).await
             }
-            Err(NoList::Failed(failure)) => {
+            Err(ListError::Failed(failure)) => {
                 self.context.breaker.failed(&failure.reason);
                 Err(failure.wait)
             }
-            Err(NoList::Nonsense(reason)) => {
+            Err(ListError::Invalid(reason)) => {
                 self.context.breaker.answered();
-                self.complain(reason);
+                if self.complaint.as_ref() != Some(&reason) {
+                    tracing::warn!(
+                        reason,
+                        "the backend does not say which sessions are active; asking again"
+                    );
+                    self.complaint = Some(reason);
+                }
                 Err(None)
             }
         };
-        self.context.lately.end();
-        looked
+        self.context.recent.end();
+        outcome
     }
 
-    fn complain(&mut self, reason: String) {
-        if self.complaint.as_ref() != Some(&reason) {
-            tracing::warn!(
-                reason,
-                "the backend does not say which sessions are active; asking again"
-            );
-            self.complaint = Some(reason);
-        }
-    }
-
-    async fn take(&mut self, list: List) -> Result<Left, Option<Duration>> {
+    async fn take(&self, list: List) -> Outcome {
         if list.left_out > 0 {
             tracing::warn!(
                 entries = list.left_out,
@@ -112,10 +95,10 @@ impl Adopter {
                 None
             })?;
             match found {
-                Found::Here(session) => self.compare(&session),
+                Found::Here(session) => self.report_if_ended(&session),
                 Found::Gone => tracing::info!(
                     session.id = listed.id,
-                    "the backend has a session as active that was let go here"
+                    "the backend has a session as active that was removed here"
                 ),
                 Found::Unknown => unknown.push(listed),
             }
@@ -124,31 +107,32 @@ impl Adopter {
         Ok(self.adopt_ours(unknown).await)
     }
 
-    /// Adopts those of `unknown` that the agent has, and leaves the others alone.
-    async fn adopt_ours(&self, unknown: Vec<Listed>) -> Left {
-        let (mut left, mut foreign) = (Left::Nothing, 0_usize);
+    /// Adopts those of `unknown` that the agent has, and leaves the others alone. Returns whether some could not
+    /// be adopted now.
+    async fn adopt_ours(&self, unknown: Vec<Listed>) -> bool {
+        let (mut left, mut foreign) = (false, 0_usize);
         for listed in unknown {
-            // Without a conversation there is nothing by which it could be told from another pod's.
-            let made_here = match &listed.remote_id {
-                Some(remote_id) => self.conversations.made_for(remote_id, &listed.id).await,
-                None => Some(false),
+            // Without a conversation it cannot be told from another pod's.
+            let Some(remote_id) = listed.remote_id else {
+                foreign += 1;
+                continue;
             };
-            match (made_here, listed.remote_id) {
-                (Some(true), Some(remote_id)) => {
-                    let stray = OrphanSession {
+            match (self.conversations)(remote_id.clone(), listed.id.clone()).await {
+                Some(true) => {
+                    let orphan = OrphanSession {
                         id: listed.id,
                         created_at: listed.created_at,
                         remote_id,
                     };
-                    match self.context.registry.adopt(stray) {
-                        Adoption::Taken(session) => self.see_off(&session).await,
-                        Adoption::Known(session) => self.compare(&session),
-                        Adoption::Full => left = Left::Some,
-                        Adoption::Closed => return Left::Nothing,
+                    match self.context.registry.adopt(orphan) {
+                        Adoption::Taken(session) => self.wait_for_end(&session).await,
+                        Adoption::Known(session) => self.report_if_ended(&session),
+                        Adoption::Full => left = true,
+                        Adoption::Closed => return false,
                     }
                 }
-                (None, _) => left = Left::Some,
-                (Some(_), _) => foreign += 1,
+                Some(false) => foreign += 1,
+                None => left = true,
             }
         }
         if foreign > 0 {
@@ -160,8 +144,8 @@ impl Adopter {
         left
     }
 
-    /// Waits for the end of an adopted session, so that the next one finds its place free.
-    async fn see_off(&self, session: &Session) {
+    /// Waits for the end of an adopted session, so that the next one is not refused for too many.
+    async fn wait_for_end(&self, session: &Session) {
         tracing::info!(
             session.id = session.id,
             session.remote_id = session.status().remote_id,
@@ -171,38 +155,14 @@ impl Adopter {
         let ended = async {
             while !session.status().state.is_final() && changes_rx.changed().await.is_ok() {}
         };
-        // It ends when it ends; others need not wait for that.
-        drop(tokio::time::timeout(self.context.pace.recovery, ended).await);
+        // One that takes longer does not hold up the others.
+        drop(tokio::time::timeout(self.context.timing.adoption, ended).await);
     }
 
-    /// A session that is here: if it has ended, the backend missed that.
-    fn compare(&self, session: &Session) {
-        if session.status().state.is_final() && !self.context.lately.knows(&session.id) {
+    /// If a session that is known here has ended, the backend missed that.
+    fn report_if_ended(&self, session: &Session) {
+        if session.status().state.is_final() && !self.context.recent.contains(&session.id) {
             self.context.registry.report_again(session);
         }
-    }
-}
-
-// === impl Lately ===
-
-impl Lately {
-    /// A list is asked for.
-    fn begin(&self) {
-        *self.0.lock() = Some(HashSet::new());
-    }
-
-    /// It is dealt with.
-    fn end(&self) {
-        *self.0.lock() = None;
-    }
-
-    pub(super) fn told(&self, id: &str) {
-        if let Some(ids) = &mut *self.0.lock() {
-            ids.insert(id.to_owned());
-        }
-    }
-
-    fn knows(&self, id: &str) -> bool {
-        self.0.lock().as_ref().is_some_and(|ids| ids.contains(id))
     }
 }

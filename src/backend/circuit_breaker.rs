@@ -1,4 +1,4 @@
-//! How the backend does: pauses after failures, and one log line each way.
+//! Pauses the calls while the backend is down, and logs once when that begins and ends.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,7 +10,7 @@ use crate::backoff::{Budget, Limits, jitter};
 /// Failures in a row after which the backend counts as down. One alone may be about one session.
 const DOWN_AFTER: u32 = 2;
 
-/// What all calls together say about the backend. A cheap clone.
+/// Counts the failures of all calls together. A cheap clone.
 #[derive(Clone, Debug)]
 pub(super) struct CircuitBreaker(Arc<Mutex<State>>);
 
@@ -34,7 +34,7 @@ impl CircuitBreaker {
         })))
     }
 
-    /// No answer, or one that says to come again.
+    /// A call got no answer, or one that asks for another attempt.
     pub(super) fn failed(&self, reason: &str) {
         let mut state = self.0.lock();
         let now = Instant::now();
@@ -74,8 +74,8 @@ impl CircuitBreaker {
         pause_until.filter(|until| *until > Instant::now())
     }
 
-    /// There is no later: the next call may be made at once.
-    pub(super) fn hurry(&self) {
+    /// Ends the pause: there is no later attempt.
+    pub(super) fn resume(&self) {
         self.0.lock().pause_until = None;
     }
 }

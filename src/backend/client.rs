@@ -9,7 +9,7 @@ use reqwest::{Method, Request, Response, Url};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{Bearer, Config, Pace};
+use super::config::{Bearer, Config, Timing};
 use crate::clock::Timestamp;
 use crate::id::is_id;
 use crate::outgoing::{Caller, SendError, innermost};
@@ -20,17 +20,17 @@ use crate::trust;
 /// The list carries prompts, so a few sessions may fill a megabyte.
 const MAX_LIST: usize = 16 << 20;
 
-/// As many as `MAX_CONCURRENT_SESSIONS` can be. What is past it is left for another start.
+/// As many as `MAX_CONCURRENT_SESSIONS` can be. What is past it is left for the next start.
 const MAX_SESSIONS: usize = 1000;
 
-/// Stands for the status of a call that is not made: a bad request.
+/// The status for a report that is not sent because its id cannot be a part of a path.
 const NOT_SENT: u16 = 400;
 
-/// No longer wait than this is taken from a `Retry-After`.
+/// The longest wait that is taken from a `Retry-After`.
 const MAX_RETRY_AFTER: Duration = Duration::from_mins(1);
 
 /// A cheap clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Client {
     http: Arc<Caller>,
     base: Url,
@@ -39,10 +39,10 @@ pub(super) struct Client {
 
 /// What became of a report.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Told {
-    /// The backend has it, or has an end of its own, or does not know the session: nothing is left to say.
+pub(super) enum Delivery {
+    /// The backend has it, or has an end of its own, or does not know the session: nothing is left to report.
     Done(u16),
-    /// It will not take it, however often it is told.
+    /// It will not take it, however often it is sent.
     Refused(u16),
     Failed(Failure),
 }
@@ -51,30 +51,30 @@ pub(super) enum Told {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Failure {
     pub(super) reason: String,
-    /// What the backend asks for.
+    /// How long the backend asks to wait.
     pub(super) wait: Option<Duration>,
 }
 
 /// Why there is no list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum NoList {
-    /// As with a report.
+pub(super) enum ListError {
+    /// It is worth another attempt.
     Failed(Failure),
     /// The backend answers, but not with a list.
-    Nonsense(String),
+    Invalid(String),
 }
 
-/// One of them.
+/// A session that the backend has as active.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Listed {
-    /// It is one of [`is_id`].
+    /// It satisfies [`is_id`].
     pub(super) id: String,
     pub(super) created_at: Option<Timestamp>,
-    /// The agent's own id, likewise.
+    /// The agent's own id, which satisfies it too.
     pub(super) remote_id: Option<String>,
 }
 
-/// The sessions that the backend has as active.
+/// All of them.
 #[derive(Debug, Default)]
 pub(super) struct List {
     pub(super) sessions: Vec<Listed>,
@@ -107,12 +107,6 @@ struct Entry {
     created_at: Option<String>,
 }
 
-/// What a status says about a call that was not a success.
-enum Sense {
-    Again,
-    Final,
-}
-
 // === impl Client ===
 
 impl Client {
@@ -120,7 +114,7 @@ impl Client {
         config: &Config,
         bearer: Bearer,
         owners: Finder,
-        pace: Pace,
+        timing: Timing,
     ) -> Result<Self, String> {
         let tls = if config.url.scheme() == "https" {
             let extra = match &config.extra_ca_file {
@@ -137,8 +131,8 @@ impl Client {
             let builder = reqwest::Client::builder()
                 .no_proxy()
                 .redirect(Policy::none())
-                .connect_timeout(pace.connect)
-                .timeout(pace.call)
+                .connect_timeout(timing.connect)
+                .timeout(timing.call)
                 .user_agent(concat!("opencode-sidecar/", env!("CARGO_PKG_VERSION")));
             Ok(builder.tls_backend_preconfigured(tls.clone()))
         };
@@ -149,11 +143,11 @@ impl Client {
         })
     }
 
-    /// Tells the end of a turn.
-    pub(super) async fn tell(&self, report: &Report) -> Told {
-        // It becomes a part of the path, and may come from a disk that somebody else wrote.
+    /// Reports the end of a turn.
+    pub(super) async fn report(&self, report: &Report) -> Delivery {
+        // It becomes a part of the path, and may come from a disk that another program wrote.
         if !is_id(&report.id) {
-            return Told::Refused(NOT_SENT);
+            return Delivery::Refused(NOT_SENT);
         }
         let problem = report.problem.as_ref();
         let body = Body {
@@ -170,21 +164,23 @@ impl Client {
         let json = HeaderValue::from_static("application/json");
         request.headers_mut().insert(CONTENT_TYPE, json);
         match self.http.execute(request).await {
-            Err(error) => Told::Failed(unreachable(error)),
-            Ok(response) => verdict(&response),
+            Err(error) => Delivery::Failed(unreachable(error)),
+            Ok(response) => delivery(&response),
         }
     }
 
-    /// Asks which sessions the backend thinks are active.
-    pub(super) async fn list(&self) -> Result<List, NoList> {
+    /// Asks which sessions the backend has as active.
+    pub(super) async fn list(&self) -> Result<List, ListError> {
         let request = self.request(Method::GET, &["api", "sessions", "active"]);
-        let failed = |error| NoList::Failed(unreachable(error));
+        let failed = |error| ListError::Failed(unreachable(error));
         let mut response = self.http.execute(request).await.map_err(failed)?;
         let status = response.status();
         if !status.is_success() {
-            return Err(match sense(status.as_u16()) {
-                Sense::Again => NoList::Failed(answered(&response)),
-                Sense::Final => NoList::Nonsense(answered(&response).reason),
+            let failure = answered(&response);
+            return Err(if is_final(status.as_u16()) {
+                ListError::Invalid(failure.reason)
+            } else {
+                ListError::Failed(failure)
             });
         }
         let mut body = Vec::new();
@@ -195,12 +191,12 @@ impl Client {
         {
             if body.len() + chunk.len() > MAX_LIST {
                 let reason = format!("the list is larger than {MAX_LIST} bytes");
-                return Err(NoList::Nonsense(reason));
+                return Err(ListError::Invalid(reason));
             }
             body.extend_from_slice(&chunk);
         }
         read(&body)
-            .map_err(|error| NoList::Nonsense(format!("the list is not understood: {error}")))
+            .map_err(|error| ListError::Invalid(format!("the list is not understood: {error}")))
     }
 
     fn request(&self, method: Method, path: &[&str]) -> Request {
@@ -210,12 +206,10 @@ impl Client {
             segments.pop_if_empty().extend(path);
         }
         let mut request = Request::new(method, url);
+        let secret = (self.bearer)();
+        let bearer = secret.map(|secret| format!("Bearer {}", secret.expose()));
         // A secret has only characters that a header may have.
-        let bearer = self
-            .bearer
-            .present()
-            .and_then(|secret| HeaderValue::from_str(&format!("Bearer {}", secret.expose())).ok());
-        if let Some(mut bearer) = bearer {
+        if let Some(Ok(mut bearer)) = bearer.map(HeaderValue::try_from) {
             bearer.set_sensitive(true);
             request.headers_mut().insert(AUTHORIZATION, bearer);
         }
@@ -249,25 +243,19 @@ fn listed(entry: &str) -> Option<Listed> {
     })
 }
 
-fn verdict(response: &Response) -> Told {
+fn delivery(response: &Response) -> Delivery {
     let status = response.status().as_u16();
     match status {
-        200..=299 | 404 | 409 | 410 => Told::Done(status),
-        _ => match sense(status) {
-            Sense::Again => Told::Failed(answered(response)),
-            Sense::Final => Told::Refused(status),
-        },
+        200..=299 | 404 | 409 | 410 => Delivery::Done(status),
+        _ if is_final(status) => Delivery::Refused(status),
+        _ => Delivery::Failed(answered(response)),
     }
 }
 
-/// 401 and 403 are not final: a secret is rotated at one side first, and the end of a session should
-/// outlive that.
-const fn sense(status: u16) -> Sense {
-    match status {
-        401 | 403 | 408 | 425 | 429 => Sense::Again,
-        400..=499 => Sense::Final,
-        _ => Sense::Again,
-    }
+/// Whether another attempt would be refused as well. 401 and 403 are not final: a secret is rotated at one side
+/// first, and the end of a session should outlive that.
+const fn is_final(status: u16) -> bool {
+    matches!(status, 400..=499) && !matches!(status, 401 | 403 | 408 | 425 | 429)
 }
 
 fn answered(response: &Response) -> Failure {

@@ -1,6 +1,6 @@
-//! The ends of turns, told one by one until the backend has them.
+//! Reports the ends of turns, one by one, until the backend has them.
 //!
-//! Up to [`AT_ONCE`] are told at the same time, each with its own back-off, so one that fails or hangs holds
+//! Up to [`MAX_CALLS`] are sent at the same time, each with its own back-off, so one that fails or hangs delays
 //! no other. While the backend is down one call at a time finds out whether it still is.
 
 use std::collections::{HashMap, HashSet};
@@ -12,42 +12,42 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::client::{Failure, Told};
-use super::{Context, Pace};
-use crate::backoff::{Budget, jitter};
+use super::client::{Delivery, Failure};
+use super::context::Context;
+use crate::backoff::{Budget, Limits, jitter};
 use crate::session::Report;
 
-const AT_ONCE: usize = 4;
+const MAX_CALLS: usize = 4;
 
-/// Reports taken from the registry in one look.
+/// Reports taken from the registry at once.
 const PAGE: usize = 64;
 
 /// Reports held here. The others stay in the registry until there is room.
-const MOST: usize = 1024;
+const MAX_PENDING: usize = 1024;
 
-/// What tells. It lives in one task.
+/// Sends the reports, in one task.
 pub(super) struct Reporter {
     context: Context,
     changes_rx: watch::Receiver<()>,
     pending: HashMap<String, Pending>,
-    calls: FuturesUnordered<BoxFuture<'static, (Report, Told)>>,
+    calls: FuturesUnordered<BoxFuture<'static, (Report, Delivery)>>,
     /// The registry may have reports that are not here.
-    look: bool,
-    looked: Instant,
-    /// The last look saw more than it could take.
+    stale: bool,
+    read_at: Instant,
+    /// The registry had more than could be taken.
     more: bool,
-    /// Cancelled when no turn runs any more: what is told now is the last.
+    /// Cancelled when no turn runs any more: then every report gets its last attempt.
     last: CancellationToken,
-    /// Those that had their last attempt; nothing before the end.
-    tried: Option<HashSet<String>>,
+    /// The sessions whose report had its last attempt; `None` before that time.
+    last_attempts: Option<HashSet<String>>,
 }
 
 /// A report that the backend does not have.
 struct Pending {
     report: Report,
-    /// It has it by now, but the registry could not note that.
-    told: bool,
-    flying: bool,
+    /// The backend has it by now, but the registry could not note that.
+    delivered: bool,
+    in_flight: bool,
     since: Instant,
     budget: Budget,
     due: Instant,
@@ -62,57 +62,57 @@ impl Reporter {
             context,
             pending: HashMap::new(),
             calls: FuturesUnordered::new(),
-            look: true,
-            looked: Instant::now(),
+            stale: true,
+            read_at: Instant::now(),
             more: false,
             last,
-            tried: None,
+            last_attempts: None,
         }
     }
 
-    /// Tells until the last ones are told.
+    /// Runs until the last reports had their last attempt.
     pub(super) async fn run(mut self) {
         while !self.is_finished() {
-            if self.look || self.looked.elapsed() >= self.context.pace.look {
-                self.look = false;
-                self.looked = Instant::now();
-                self.take().await;
+            if self.stale || self.read_at.elapsed() >= self.context.timing.poll {
+                self.stale = false;
+                self.read_at = Instant::now();
+                self.read_registry().await;
             }
-            self.begin().await;
+            self.start_calls().await;
             if self.is_finished() {
                 return;
             }
-            let wake = self.wake();
-            let ending = self.tried.is_some();
+            let wake = self.next_wakeup();
+            let leaving = self.last_attempts.is_some();
             tokio::select! {
-                Some((report, told)) = self.calls.next(), if !self.calls.is_empty() => {
-                    self.settle(&report, told).await;
+                Some((report, delivery)) = self.calls.next(), if !self.calls.is_empty() => {
+                    self.on_delivery(&report, delivery).await;
                 }
-                Ok(()) = self.changes_rx.changed() => self.look = true,
-                () = self.last.cancelled(), if !ending => self.end(),
+                Ok(()) = self.changes_rx.changed() => self.stale = true,
+                () = self.last.cancelled(), if !leaving => self.begin_last_attempts(),
                 () = tokio::time::sleep_until(wake.into()) => {}
             }
         }
     }
 
     fn is_finished(&self) -> bool {
-        self.tried.is_some() && !self.look && self.pending.is_empty() && self.calls.is_empty()
+        let idle = self.pending.is_empty() && self.calls.is_empty();
+        self.last_attempts.is_some() && !self.stale && idle
     }
 
     /// No turn runs any more: each report has one attempt left, at once.
-    fn end(&mut self) {
-        self.tried = Some(HashSet::new());
-        self.look = true;
-        self.context.breaker.hurry();
+    fn begin_last_attempts(&mut self) {
+        self.last_attempts = Some(HashSet::new());
+        self.stale = true;
+        self.context.breaker.resume();
         let now = Instant::now();
         for pending in self.pending.values_mut() {
             pending.due = now;
         }
     }
 
-    /// Takes up what the registry has.
-    async fn take(&mut self) {
-        let limit = MOST.min(self.pending.len() + PAGE);
+    async fn read_registry(&mut self) {
+        let limit = MAX_PENDING.min(self.pending.len() + PAGE);
         let reports = match self.context.registry.unreported(limit).await {
             Ok(reports) => reports,
             Err(error) => {
@@ -121,46 +121,42 @@ impl Reporter {
             }
         };
         self.more = reports.len() >= limit;
-        let now = Instant::now();
         for report in reports {
-            let tried = self
-                .tried
-                .as_ref()
-                .is_some_and(|tried| tried.contains(&report.id));
-            let full = self.pending.len() >= MOST;
+            let attempts = self.last_attempts.as_ref();
+            let attempted = attempts.is_some_and(|attempts| attempts.contains(&report.id));
             match self.pending.get(&report.id) {
                 Some(pending) if pending.report.turn == report.turn => {}
-                // The call that is out is about an earlier turn; the next look is after it.
-                Some(pending) if pending.flying => self.more = true,
-                _ if tried => {}
-                None if full => self.more = true,
+                // The call that is out is about an earlier turn; this one is read again after it.
+                Some(pending) if pending.in_flight => self.more = true,
+                _ if attempted => {}
+                None if self.pending.len() >= MAX_PENDING => self.more = true,
                 _ => {
-                    let pending = Pending::new(report, self.context.pace, now);
+                    let pending = Pending::new(report, self.context.timing.retry);
                     self.pending.insert(pending.report.id.clone(), pending);
                 }
             }
         }
     }
 
-    /// Begins the calls that are due and for which there is room.
-    async fn begin(&mut self) {
+    /// Starts the calls that are due and for which there is room.
+    async fn start_calls(&mut self) {
         while self.has_room() {
             let now = Instant::now();
-            let due = self.resting().filter(|pending| pending.due <= now);
+            let due = self.waiting().filter(|pending| pending.due <= now);
             let Some(next) = due.min_by_key(|pending| pending.due) else {
                 return;
             };
             let report = next.report.clone();
-            if next.told {
-                self.note(&report).await;
+            if next.delivered {
+                self.mark_reported(&report).await;
             } else if self.context.registry.holds(&report) {
                 if let Some(pending) = self.pending.get_mut(&report.id) {
-                    pending.flying = true;
+                    pending.in_flight = true;
                 }
                 let client = self.context.client.clone();
                 self.calls.push(Box::pin(async move {
-                    let told = client.tell(&report).await;
-                    (report, told)
+                    let delivery = client.report(&report).await;
+                    (report, delivery)
                 }));
             } else {
                 self.pending.remove(&report.id);
@@ -169,106 +165,95 @@ impl Reporter {
     }
 
     fn has_room(&self) -> bool {
-        let most = if self.context.breaker.is_down() {
-            1
-        } else {
-            AT_ONCE
-        };
+        let down = self.context.breaker.is_down();
+        let most = if down { 1 } else { MAX_CALLS };
         self.calls.len() < most && self.context.breaker.pause().is_none()
     }
 
-    fn resting(&self) -> impl Iterator<Item = &Pending> {
-        self.pending.values().filter(|pending| !pending.flying)
+    fn waiting(&self) -> impl Iterator<Item = &Pending> {
+        self.pending.values().filter(|pending| !pending.in_flight)
     }
 
     /// When there is something to do though nothing happens.
-    fn wake(&self) -> Instant {
-        let look = self.looked + self.context.pace.look;
-        let due = self.resting().map(|pending| pending.due).min();
+    fn next_wakeup(&self) -> Instant {
+        let poll = self.read_at + self.context.timing.poll;
+        let due = self.waiting().map(|pending| pending.due).min();
         match (self.context.breaker.pause(), due) {
-            (Some(pause), Some(due)) => pause.max(due).min(look),
-            (None, Some(due)) if self.has_room() => due.min(look),
-            _ => look,
+            (Some(pause), Some(due)) => pause.max(due).min(poll),
+            (None, Some(due)) if self.has_room() => due.min(poll),
+            _ => poll,
         }
     }
 
-    async fn settle(&mut self, report: &Report, told: Told) {
-        match told {
-            Told::Done(status) => {
+    async fn on_delivery(&mut self, report: &Report, delivery: Delivery) {
+        match delivery {
+            Delivery::Done(status) => {
                 self.context.breaker.answered();
-                self.context.lately.told(&report.id);
+                self.context.recent.insert(&report.id);
                 tracing::debug!(
                     session.id = report.id,
                     state = report.state.as_str(),
                     status,
                     "the backend knows how the session ended"
                 );
-                self.note(report).await;
+                self.mark_reported(report).await;
             }
-            Told::Refused(status) => {
+            Delivery::Refused(status) => {
                 self.context.breaker.answered();
                 tracing::warn!(
                     session.id = report.id,
                     status,
-                    "the backend refuses to hear how the session ended; it is not told again"
+                    "the backend refuses the report of how the session ended; it is not sent again"
                 );
-                self.note(report).await;
+                self.mark_reported(report).await;
             }
-            Told::Failed(failure) => {
+            Delivery::Failed(failure) => {
                 self.context.breaker.failed(&failure.reason);
-                self.failed(report, &failure).await;
+                self.on_failure(report, &failure).await;
             }
         }
-        self.look |= self.more && self.resting().next().is_none();
+        self.stale |= self.more && self.waiting().next().is_none();
     }
 
-    async fn failed(&mut self, report: &Report, failure: &Failure) {
-        if let Some(tried) = &mut self.tried {
-            tried.insert(report.id.clone());
+    async fn on_failure(&mut self, report: &Report, failure: &Failure) {
+        if let Some(attempts) = &mut self.last_attempts {
+            attempts.insert(report.id.clone());
             self.pending.remove(&report.id);
             if self.context.breaker.is_down() {
                 // The others would fare no better, and there is no time.
-                let resting = self.pending.extract_if(|_, pending| !pending.flying);
-                tried.extend(resting.map(|(id, _)| id));
+                let waiting = self.pending.extract_if(|_, pending| !pending.in_flight);
+                attempts.extend(waiting.map(|(id, _)| id));
             }
             return;
         }
         let Some(pending) = self.pending.get_mut(&report.id) else {
             return;
         };
-        let now = Instant::now();
-        if now.duration_since(pending.since) >= self.context.pace.give_up {
+        if pending.since.elapsed() >= self.context.timing.give_up {
             tracing::warn!(
                 session.id = report.id,
                 reason = failure.reason,
-                "the backend could not be told how the session ended; giving up"
+                "it could not be reported to the backend how the session ended; giving up"
             );
-            self.note(report).await;
+            self.mark_reported(report).await;
             return;
         }
-        pending.flying = false;
-        let delay = pending.budget.failed(now, jitter()).delay();
-        pending.due = now + delay.max(failure.wait.unwrap_or(Duration::ZERO));
+        pending.retry_after(failure.wait.unwrap_or_default());
     }
 
-    /// Nothing is left to say about this end.
-    async fn note(&mut self, report: &Report) {
-        let noted = self
-            .context
-            .registry
-            .reported(&report.id, report.turn)
-            .await;
-        let ending = self.tried.is_some();
-        if let Some(tried) = &mut self.tried {
-            tried.insert(report.id.clone());
+    /// Notes in the registry that nothing is left to report about this end.
+    async fn mark_reported(&mut self, report: &Report) {
+        let registry = &self.context.registry;
+        let marked = registry.reported(&report.id, report.turn).await;
+        let leaving = self.last_attempts.is_some();
+        if let Some(attempts) = &mut self.last_attempts {
+            attempts.insert(report.id.clone());
         }
-        match (noted, self.pending.get_mut(&report.id)) {
-            (Err(error), Some(pending)) if !ending => {
+        match (marked, self.pending.get_mut(&report.id)) {
+            (Err(error), Some(pending)) if !leaving => {
                 tracing::debug!(%error, "what the backend knows cannot be noted now");
-                pending.told = true;
-                pending.flying = false;
-                let now = Instant::now();
-                pending.due = now + pending.budget.failed(now, jitter()).delay();
+                pending.delivered = true;
+                pending.retry_after(Duration::ZERO);
             }
             _ => {
                 self.pending.remove(&report.id);
@@ -280,14 +265,23 @@ impl Reporter {
 // === impl Pending ===
 
 impl Pending {
-    fn new(report: Report, pace: Pace, now: Instant) -> Self {
+    fn new(report: Report, retry: Limits) -> Self {
+        let now = Instant::now();
         Self {
             report,
-            told: false,
-            flying: false,
+            delivered: false,
+            in_flight: false,
             since: now,
-            budget: Budget::new(pace.retry),
+            budget: Budget::new(retry),
             due: now,
         }
+    }
+
+    /// Another attempt after the back-off's delay, or after `wait` if that is longer.
+    fn retry_after(&mut self, wait: Duration) {
+        let now = Instant::now();
+        let delay = self.budget.failed(now, jitter()).delay();
+        self.in_flight = false;
+        self.due = now + delay.max(wait);
     }
 }

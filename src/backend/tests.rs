@@ -13,23 +13,33 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
+use futures_util::FutureExt as _;
 use parking_lot::Mutex;
+use reqwest::Url;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio_util::sync::DropGuard;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
 
+use super::client::Client;
+use super::config::{TIMING, Timing};
+use super::spawn::spawn_with;
 use super::*;
+use crate::backoff::Limits;
 use crate::clock::Timestamp;
 use crate::event::{self, Complete, Event};
 use crate::journal::Journal;
+use crate::secret::Secret;
 use crate::session::tests::create;
-use crate::session::{Config as Sessions, Receivers, Session, Turn, TurnHandle};
+use crate::session::{self, Receivers, Registry, Session, Turn, TurnHandle};
+use crate::shutdown::Shutdown;
+use crate::socket_owner::Finder;
 
 /// Longer than anything here takes; reached only by a fault.
 const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
-const TEST_PACE: Pace = Pace {
+const TEST_TIMING: Timing = Timing {
     connect: Duration::from_secs(5),
     call: Duration::from_millis(300),
     retry: Limits {
@@ -40,9 +50,9 @@ const TEST_PACE: Pace = Pace {
         exhausted: Duration::from_millis(50),
     },
     // What is told is told because something happened.
-    look: Duration::from_hours(1),
-    later: Duration::from_millis(20),
-    ..PACE
+    poll: Duration::from_hours(1),
+    list_again: Duration::from_millis(20),
+    ..TIMING
 };
 
 /// How the backend answers one call.
@@ -230,13 +240,13 @@ impl Agent {
 
     fn conversations(&self) -> Conversations {
         let known = self.0.clone();
-        Conversations::new(move |remote_id, id| {
+        Arc::new(move |remote_id: String, id: String| {
             let made_for = match known.lock().get(&remote_id) {
                 Some(Some(made_for)) => Some(*made_for == id),
                 Some(None) => None,
                 None => Some(false),
             };
-            Box::pin(async move { made_for })
+            std::future::ready(made_for).boxed()
         })
     }
 }
@@ -245,16 +255,16 @@ impl Agent {
 
 impl Rig {
     fn new(url: &str) -> Self {
-        Self::with(url, 64, TEST_PACE)
+        Self::with(url, 64, TEST_TIMING)
     }
 
-    fn with(url: &str, most: usize, pace: Pace) -> Self {
-        Self::on(url, most, pace, None)
+    fn with(url: &str, most: usize, timing: Timing) -> Self {
+        Self::on(url, most, timing, None)
     }
 
-    fn on(url: &str, most: usize, pace: Pace, journal: Option<Journal>) -> Self {
+    fn on(url: &str, most: usize, timing: Timing, journal: Option<Journal>) -> Self {
         let shutdown = Shutdown::default();
-        let config = Sessions {
+        let config = session::Config {
             most,
             retention: Duration::from_mins(1),
             keep_prompts: true,
@@ -262,7 +272,7 @@ impl Rig {
         let (registry, receivers) = Registry::new(config, journal, shutdown.drain.clone());
         let secret = Arc::new(Mutex::new("first-secret".to_owned()));
         let present = secret.clone();
-        let bearer = Bearer::new(move || Some(Secret::new(present.lock().clone())));
+        let bearer: Bearer = Arc::new(move || Some(Secret::new(present.lock().clone())));
         let config = Config {
             url: Url::parse(url).unwrap(),
             extra_ca_file: None,
@@ -271,9 +281,16 @@ impl Rig {
         let agent = Agent::default();
         // What most tests have in their lists.
         agent.has("ses_9", "stray");
-        let client = Client::new(&config, bearer, Finder::new(), pace).unwrap();
+        let client = Client::new(&config, bearer, Finder::new(), timing).unwrap();
         let conversations = agent.conversations();
-        let handle = spawn_at(pace, client, &registry, conversations, &shutdown, &tracker);
+        let handle = spawn_with(
+            timing,
+            client,
+            &registry,
+            conversations,
+            &shutdown,
+            &tracker,
+        );
         Self {
             registry,
             receivers,
@@ -315,12 +332,8 @@ impl Rig {
 }
 
 fn complete(registry: &Registry, turn_handle: &TurnHandle) {
-    let event = Event {
-        at: Timestamp::now(),
-        agent: None,
-        body: event::Body::Complete(Complete::default()),
-        note: None,
-    };
+    let body = event::Body::Complete(Complete::default());
+    let event = Event::new(Timestamp::now(), body);
     turn_handle.update(|status| {
         status.state = event::State::Completed;
         status.completed_at = Some(event.at);

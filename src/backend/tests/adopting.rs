@@ -44,7 +44,7 @@ async fn a_session_that_the_agent_may_have_goes_to_the_driver() {
 #[tokio::test]
 async fn what_neither_the_journal_nor_the_agent_knows_is_left_alone() {
     let fake = Fake::start().await;
-    let mut rig = Rig::with("http://127.0.0.1:1/", 64, TEST_PACE);
+    let mut rig = Rig::with("http://127.0.0.1:1/", 64, TEST_TIMING);
     // The agent has this conversation, but made it for another session.
     rig.agent.has("ses_1", "one");
     fake.script.on_list([list(&json!([
@@ -73,7 +73,7 @@ async fn what_neither_the_journal_nor_the_agent_knows_is_left_alone() {
 #[tokio::test]
 async fn an_agent_that_cannot_be_asked_is_asked_again() {
     let fake = Fake::start().await;
-    let mut rig = Rig::with("http://127.0.0.1:1/", 64, TEST_PACE);
+    let mut rig = Rig::with("http://127.0.0.1:1/", 64, TEST_TIMING);
     rig.agent.cannot_be_asked_about("ses_7");
     let entry = json!([{ "id": "later", "remote_session_id": "ses_7" }]);
     fake.script.on_list(vec![list(&entry); 10_000]);
@@ -140,7 +140,7 @@ async fn an_adoption_takes_no_place_from_a_session_that_runs() {
     let fake = Fake::start().await;
     let stray = list(&json!([{ "id": "stray", "remote_session_id": "ses_9" }]));
     fake.script.on_list(vec![stray; 10_000]);
-    let mut rig = Rig::with("http://127.0.0.1:1/", 1, TEST_PACE);
+    let mut rig = Rig::with("http://127.0.0.1:1/", 1, TEST_TIMING);
     let (_, turn_handle) = rig.begin("first").await;
     rig.handle = spawn_room(&rig, &fake);
     let listed = |calls: &Vec<Call>| calls.iter().filter(|call| call.path == LIST).count() > 2;
@@ -157,12 +157,12 @@ fn spawn_room(rig: &Rig, fake: &Fake) -> Handle {
         extra_ca_file: None,
     };
     let tracker = TaskTracker::new();
-    let bearer = Bearer::new(|| None);
+    let bearer = Arc::new(|| None);
     let registry = rig.registry.clone();
-    let client = Client::new(&config, bearer, Finder::new(), TEST_PACE).unwrap();
+    let client = Client::new(&config, bearer, Finder::new(), TEST_TIMING).unwrap();
     let conversations = rig.agent.conversations();
-    spawn_at(
-        TEST_PACE,
+    spawn_with(
+        TEST_TIMING,
         client,
         &registry,
         conversations,
@@ -179,12 +179,12 @@ async fn nothing_is_adopted_while_leaving() {
     let rig = Rig::new(&fake.url());
     fake.until("asked", |calls| !calls.is_empty()).await;
     rig.shutdown.drain.cancel();
-    rig.handle.tell_the_rest(Duration::MAX).await;
+    rig.handle.report_the_rest(Duration::MAX).await;
     assert!(here(&rig.registry, "stray").await.is_none());
-    let adoption = rig.registry.adopt(crate::session::OrphanSession {
+    let adoption = rig.registry.adopt(session::OrphanSession {
         id: "stray".into(),
         created_at: None,
         remote_id: "ses_9".into(),
     });
-    assert!(matches!(adoption, crate::session::Adoption::Closed));
+    assert!(matches!(adoption, session::Adoption::Closed));
 }

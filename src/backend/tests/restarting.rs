@@ -11,7 +11,7 @@ async fn live(dir: &tempfile::TempDir, url: &str) -> (Rig, Journal) {
         retention: Duration::from_hours(1),
     };
     let journal = Journal::start(config, "boot".into()).unwrap();
-    let rig = Rig::on(url, 64, TEST_PACE, Some(journal.clone()));
+    let rig = Rig::on(url, 64, TEST_TIMING, Some(journal.clone()));
     rig.registry.load().await;
     (rig, journal)
 }
@@ -28,7 +28,7 @@ async fn what_could_not_be_told_is_told_in_the_next_life_and_once() {
     drop(turn_handle);
     session.log.end_shown().await;
     let last = session.log.last_event_id().to_string();
-    first.handle.tell_the_rest(Duration::MAX).await;
+    first.handle.report_the_rest(Duration::MAX).await;
     assert_eq!(first.registry.unreported(10).await.unwrap().len(), 2);
     disk.close().await;
     drop((first, session, disk));
@@ -40,7 +40,7 @@ async fn what_could_not_be_told_is_told_in_the_next_life_and_once() {
     let told = fake.told("b")[0].body.clone();
     assert_eq!(told["last_event_id"], last);
     assert_eq!(told["code"], "internal");
-    second.handle.tell_the_rest(Duration::MAX).await;
+    second.handle.report_the_rest(Duration::MAX).await;
     disk.close().await;
     drop((second, disk));
 

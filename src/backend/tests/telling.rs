@@ -87,11 +87,11 @@ async fn an_answer_that_is_final_is_not_asked_for_again() {
 #[tokio::test]
 async fn what_the_backend_will_not_take_is_given_up_one_day() {
     let fake = Fake::start().await;
-    let pace = Pace {
+    let timing = Timing {
         give_up: Duration::ZERO,
-        ..TEST_PACE
+        ..TEST_TIMING
     };
-    let mut rig = Rig::with(&fake.url(), 64, pace);
+    let mut rig = Rig::with(&fake.url(), 64, timing);
     fake.script.on_report("a", [Reply::Status(500)]);
     rig.complete("a").await;
     rig.until_all_told().await;
@@ -101,11 +101,11 @@ async fn what_the_backend_will_not_take_is_given_up_one_day() {
 #[tokio::test]
 async fn sessions_that_hang_hold_no_other() {
     let fake = Fake::start().await;
-    let pace = Pace {
+    let timing = Timing {
         call: TEST_TIMEOUT * 10,
-        ..TEST_PACE
+        ..TEST_TIMING
     };
-    let mut rig = Rig::with(&fake.url(), 64, pace);
+    let mut rig = Rig::with(&fake.url(), 64, timing);
     for id in ["slow-1", "slow-2", "slow-3"] {
         fake.script.on_report(id, [Reply::Hang]);
         rig.complete(id).await;
@@ -181,21 +181,21 @@ async fn a_session_that_goes_on_is_not_told_of_as_ended() {
         status.state = event::State::Running;
         status.turn = 2;
     });
-    rig.handle.tell_the_rest(Duration::MAX).await;
+    rig.handle.report_the_rest(Duration::MAX).await;
     assert!(rig.handle.done.is_cancelled());
     assert_eq!(fake.told("a").len(), 1);
 }
 
 /// The second attempt comes in an hour.
-fn patient() -> Pace {
+fn patient() -> Timing {
     let hour = Duration::from_hours(1);
-    Pace {
+    Timing {
         retry: Limits {
             min: hour,
             max: hour,
-            ..TEST_PACE.retry
+            ..TEST_TIMING.retry
         },
-        ..TEST_PACE
+        ..TEST_TIMING
     }
 }
 
@@ -211,7 +211,7 @@ async fn at_the_end_everything_gets_one_more_attempt_at_once() {
     }
     rig.complete("c").await;
     rig.shutdown.drain.cancel();
-    rig.handle.tell_the_rest(Duration::MAX).await;
+    rig.handle.report_the_rest(Duration::MAX).await;
     assert!(rig.handle.done.is_cancelled());
     assert!(rig.registry.unreported(10).await.unwrap().is_empty());
     for (id, times) in [("a", 2), ("b", 2), ("c", 1)] {
@@ -232,7 +232,7 @@ async fn a_backend_that_fails_at_the_end_is_left_alone() {
         calls.iter().filter(|call| call.method == "PATCH").count() > 4
     })
     .await;
-    rig.handle.tell_the_rest(Duration::MAX).await;
+    rig.handle.report_the_rest(Duration::MAX).await;
     assert!(rig.handle.done.is_cancelled(), "it does not wait in vain");
     // All of it is told after the next start.
     assert_eq!(rig.registry.unreported(100).await.unwrap().len(), 10);
@@ -241,14 +241,14 @@ async fn a_backend_that_fails_at_the_end_is_left_alone() {
 #[tokio::test]
 async fn a_backend_that_hangs_does_not_hold_up_the_end() {
     let fake = Fake::start().await;
-    let pace = Pace {
+    let timing = Timing {
         call: TEST_TIMEOUT * 10,
-        ..TEST_PACE
+        ..TEST_TIMING
     };
-    let mut rig = Rig::with(&fake.url(), 64, pace);
+    let mut rig = Rig::with(&fake.url(), 64, timing);
     fake.script.on_report("a", [Reply::Hang]);
     rig.complete("a").await;
-    let leaving = tokio::time::timeout(TEST_TIMEOUT, rig.handle.tell_the_rest(Duration::MAX));
+    let leaving = tokio::time::timeout(TEST_TIMEOUT, rig.handle.report_the_rest(Duration::MAX));
     assert!(leaving.await.is_ok());
     assert!(!rig.handle.done.is_cancelled());
 }
