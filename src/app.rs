@@ -175,8 +175,7 @@ impl App {
         );
         gateway.spawn(&tracker, shutdown.gone.clone());
         keep(&registry, &tracker, &shutdown);
-        let secrets = config.shared_secrets.clone();
-        let bearer: backend::Bearer = Arc::new(move || secrets.first());
+        let bearer = bearer(config.shared_secrets.clone());
         let conversations = conversations(agent_sessions);
         let reports = backend::spawn(
             config.backend,
@@ -261,6 +260,11 @@ fn request_rules(config: &Config) -> (api::Rules, api::WebRules) {
         allowed_hosts: config.allowed_hosts.clone(),
     };
     (rules, web)
+}
+
+/// The secret for the backend, as it is at each call.
+fn bearer(secrets: SharedSecrets) -> backend::Bearer {
+    Arc::new(move || secrets.first())
 }
 
 /// How the backend's list is compared with what the agent has.

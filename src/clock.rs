@@ -85,6 +85,7 @@ impl Timestamp {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 
+    #[cfg(test)]
     pub(crate) fn after(self, wait: Duration) -> Self {
         let millis = u64::try_from(wait.as_millis()).unwrap_or(MAX_MILLIS);
         Self::from_millis(self.0.saturating_add(millis))

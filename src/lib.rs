@@ -30,8 +30,6 @@ mod gateway;
 pub mod healthcheck;
 mod id;
 mod journal;
-#[cfg(test)]
-mod live;
 mod loopback;
 mod model;
 mod opencode;

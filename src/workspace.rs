@@ -159,17 +159,6 @@ pub(crate) fn check(path: &Path) -> Verdict {
     })
 }
 
-/// One that was found fine this moment, and is not looked at again.
-#[cfg(test)]
-pub(crate) fn fine() -> Watch {
-    watch::channel(Checked {
-        at: Instant::now() + Duration::from_hours(1),
-        verdict: Some(Ok(())),
-        unusable: 0,
-    })
-    .1
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

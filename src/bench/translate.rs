@@ -1,9 +1,7 @@
 //! From the bytes of `/global/event` to the JSON a client gets.
 
-use std::time::Duration;
-
 use crate::clock::Timestamp;
-use crate::driver::translate::{Batch, Settings, Translator};
+use crate::driver::translate::{Settings, Translator};
 use crate::opencode::sse::{Decoder, Frame, MAX_EVENT};
 use crate::opencode::types::decode;
 
@@ -12,7 +10,6 @@ use crate::opencode::types::decode;
 pub struct Pipeline {
     decoder: Decoder,
     translator: Translator,
-    batch: Batch,
     now: Timestamp,
 }
 
@@ -30,19 +27,17 @@ pub struct Count {
 impl Pipeline {
     /// A pipeline in the middle of a turn of this session.
     pub fn new(root: &str) -> Self {
-        let mut translator = Translator::new(Settings {
+        let settings = Settings {
             root: root.to_owned(),
             directory: "/workspace".to_owned(),
-            ask_timeout: Some(Duration::from_mins(5)),
             loop_limit: 10,
-        });
+        };
+        let mut translator = Translator::new(settings, None);
         let now = Timestamp::now();
-        let mut batch = Batch::default();
-        translator.begin_turn(now, &mut batch);
+        translator.begin_turn(now);
         Self {
             decoder: Decoder::new(MAX_EVENT),
             translator,
-            batch,
             now,
         }
     }
@@ -55,10 +50,9 @@ impl Pipeline {
             count.frames += 1;
             let Frame::Data(data) = frame else { continue };
             let Ok(envelope) = decode(data) else { continue };
-            self.translator
-                .apply(envelope.event, self.now, &mut self.batch);
-            count.events += self.batch.events.len() as u64;
-            for event in self.batch.events.drain(..) {
+            self.translator.apply(envelope.event, self.now);
+            count.events += self.translator.events.len() as u64;
+            for event in self.translator.events.drain(..) {
                 if encode {
                     let sizes = event
                         .encode()
@@ -67,7 +61,7 @@ impl Pipeline {
                     count.encoded += sizes.sum::<u64>();
                 }
             }
-            self.batch.signals.clear();
+            self.translator.signals.clear();
         }
         count
     }

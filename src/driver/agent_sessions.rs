@@ -1,26 +1,23 @@
-//! Which sessions the agent has, for whoever is no session: the backend's list names sessions of other
-//! pods too, and only the agent's own data says which of them were ours.
+//! Which sessions the agent has, for the backend's list: that names sessions of other pods too, and only the
+//! agent's own data says which of them were ours.
 
 use super::link;
 
 /// A cheap clone.
 #[derive(Clone, Debug)]
-pub(crate) struct AgentSessions {
-    links: link::Watch,
-}
+pub(crate) struct AgentSessions(link::Watch);
 
 // === impl AgentSessions ===
 
 impl AgentSessions {
     pub(super) const fn new(links: link::Watch) -> Self {
-        Self { links }
+        Self(links)
     }
 
     /// Whether the agent made its session `remote_id` for our session `id`, which then is its title.
     /// Waits for a child. `None`: it could not be asked.
     pub(crate) async fn made_for(&self, remote_id: &str, id: &str) -> Option<bool> {
-        let mut links = self.links.clone();
-        let link = links.wait_for(Option::is_some).await.ok()?.clone()?;
+        let link = link::next(&mut self.0.clone()).await?;
         match link.client.session_title(remote_id).await {
             Ok(title) => Some(title.as_deref() == Some(id)),
             Err(error) => {

@@ -19,7 +19,7 @@ const QUEUE: usize = 4096;
 /// event is dropped, and the session finds out by the numbers of its durable events.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a session's driver hears of the child.
+/// What a session's driver learns of the child.
 #[derive(Debug)]
 pub(super) enum Item {
     Event(Box<Event>),
@@ -33,8 +33,8 @@ pub(super) enum Item {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Demux {
     routes: Arc<Mutex<HashMap<String, Route>>>,
-    /// Sessions without a turn that are still in the child, each with its root: the history must not
-    /// tell them whole.
+    /// Sessions without a turn that are still in the child, each with its root. The history has to be asked
+    /// without them.
     past: Arc<Mutex<HashMap<String, String>>>,
 }
 
@@ -44,13 +44,13 @@ struct Route {
     items_tx: mpsc::Sender<Item>,
 }
 
-/// A session's place on the demux. Dropping it takes the session and its subagents off.
+/// The events of a session and its subagents. Dropping it ends the subscription.
 #[derive(Debug)]
 pub(super) struct Subscription {
     demux: Demux,
     root: String,
     pub(super) items_rx: mpsc::Receiver<Item>,
-    left: bool,
+    ended: bool,
 }
 
 // === impl Demux ===
@@ -67,11 +67,12 @@ impl Demux {
             demux: self.clone(),
             root: root.to_owned(),
             items_rx,
-            left: false,
+            ended: false,
         }
     }
 
-    /// Takes an event to its session. Those of nobody's are dropped; those of no session go to all.
+    /// Delivers an event to its session. Events of unknown sessions are dropped; `Disposed`, which has no session,
+    /// goes to all.
     pub(super) async fn route(&self, event: Event) {
         if let Event::SessionCreated(info) | Event::SessionUpdated(info) = &event
             && let Some(parent) = &info.parent
@@ -80,12 +81,10 @@ impl Demux {
         }
         let Some(session) = event.session() else {
             if let Event::Disposed { directory } = event {
-                self.tell_all(|| {
-                    Item::Event(Box::new(Event::Disposed {
-                        directory: directory.clone(),
-                    }))
-                })
-                .await;
+                let disposed = || Event::Disposed {
+                    directory: directory.clone(),
+                };
+                self.tell_all(|| Item::Event(Box::new(disposed()))).await;
             }
             return;
         };
@@ -120,13 +119,6 @@ impl Demux {
         known
     }
 
-    /// The same without this family: what the history must not tell whole.
-    pub(super) fn others(&self, family: &[(String, Option<u64>)]) -> Vec<String> {
-        let mut others = self.sessions();
-        others.retain(|id| !family.iter().any(|(ours, _)| ours == id));
-        others
-    }
-
     /// Sessions that are in the child without a turn of ours.
     pub(super) fn remember(&self, root: &str, sessions: impl IntoIterator<Item = String>) {
         let sessions = sessions
@@ -140,7 +132,7 @@ impl Demux {
         self.past.lock().retain(|_, theirs| theirs != root);
     }
 
-    /// `child` is a subagent of `parent`. Unknown parents are nobody's.
+    /// `child` is a subagent of `parent`. It is ignored if the parent is not known.
     pub(super) fn adopt(&self, child: &str, parent: &str) {
         let mut routes = self.routes.lock();
         if let Some(route) = routes.get(parent).cloned() {
@@ -173,10 +165,10 @@ impl Subscription {
             .collect()
     }
 
-    /// Takes the session and its subagents off. Whoever saw the end of a turn may begin the next, so this
-    /// comes before that end: a later drop must not take off the place of the next turn.
-    pub(super) fn leave(&mut self) {
-        if std::mem::replace(&mut self.left, true) {
+    /// Ends the subscription. Whoever saw the end of a turn may begin the next, so this comes before that end:
+    /// a later drop must not end the subscription of the next turn.
+    pub(super) fn end(&mut self) {
+        if std::mem::replace(&mut self.ended, true) {
             return;
         }
         let family = self.family();
@@ -190,7 +182,7 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.leave();
+        self.end();
     }
 }
 
@@ -199,32 +191,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_that_was_left_does_not_take_the_next_turns_with_it() {
-        let board = Demux::default();
-        let mut earlier = board.register("ses_1");
-        earlier.leave();
-        let later = board.register("ses_1");
+    fn a_subscription_that_ended_does_not_end_the_next_turns() {
+        let demux = Demux::default();
+        let mut earlier = demux.register("ses_1");
+        earlier.end();
+        let later = demux.register("ses_1");
         drop(earlier);
         assert_eq!(later.family(), ["ses_1"]);
     }
 
     #[test]
     fn a_session_stays_known_until_it_is_deleted() {
-        let board = Demux::default();
-        let subscription = board.register("ses_1");
-        board.adopt("ses_2", "ses_1");
-        board.adopt("ses_3", "ses_2");
-        board.adopt("ses_9", "nobody");
-        let sorted = |board: &Demux| {
-            let mut known = board.sessions();
+        let demux = Demux::default();
+        let subscription = demux.register("ses_1");
+        demux.adopt("ses_2", "ses_1");
+        demux.adopt("ses_3", "ses_2");
+        demux.adopt("ses_9", "nobody");
+        let sorted = |demux: &Demux| {
+            let mut known = demux.sessions();
             known.sort();
             known
         };
         let family = ["ses_1", "ses_2", "ses_3"];
-        assert_eq!(sorted(&board), family);
+        assert_eq!(sorted(&demux), family);
         drop(subscription);
-        assert_eq!(sorted(&board), family, "they are in the child still");
-        board.forget("ses_1");
-        assert_eq!(sorted(&board), [""; 0]);
+        assert_eq!(sorted(&demux), family, "they are in the child still");
+        demux.forget("ses_1");
+        assert_eq!(sorted(&demux), [""; 0]);
     }
 }

@@ -1,34 +1,20 @@
-//! Takes sessions from the registry and gives each a task of its own.
+//! Takes turns from the registry and gives each a task of its own.
 
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 
 use super::agent_sessions::AgentSessions;
+use super::config::Config;
+use super::context::Context;
 use super::demux::Demux;
 use super::overlap::RunningTurns;
-use super::{Config, actor, link, recovery};
-use crate::engine;
-use crate::gateway;
+use super::{actor, interrupted, link, opening};
 use crate::session::{Receivers, Registry, Turn, TurnKind};
 use crate::shutdown::Shutdown;
-use crate::workspace;
+use crate::{engine, gateway, workspace};
 
-/// What all sessions share. Cheap to clone.
-#[derive(Clone, Debug)]
-pub(super) struct Context {
-    pub(super) config: Config,
-    pub(super) links: link::Watch,
-    pub(super) engine: engine::Handle,
-    pub(super) workspace: workspace::Watch,
-    pub(super) gateway: gateway::Handle,
-    pub(super) demux: Demux,
-    pub(super) running_turns: RunningTurns,
-    pub(super) registry: Registry,
-    pub(super) shutdown: Shutdown,
-}
-
-/// Starts driving: one task listens to the child, one takes seats, and one drives each session. What is
-/// returned answers which sessions the agent has.
+/// Starts the driver: one task listens to the child, one takes turns, one deletes what retention removed,
+/// and each turn has its own. What is returned answers which sessions the agent has.
 pub(crate) fn spawn(
     config: Config,
     (engine, workspace): (engine::Handle, workspace::Watch),
@@ -39,7 +25,7 @@ pub(crate) fn spawn(
 ) -> AgentSessions {
     let (link_tx, links) = watch::channel(None);
     let demux = Demux::default();
-    tracker.spawn(link::keep(
+    tracker.spawn(link::follow(
         engine.watch(),
         demux.clone(),
         link_tx,
@@ -47,7 +33,6 @@ pub(crate) fn spawn(
         shutdown.gone.clone(),
     ));
     let agent_sessions = AgentSessions::new(links.clone());
-    let running_turns = RunningTurns::default();
     let context = Context {
         config,
         links,
@@ -55,7 +40,7 @@ pub(crate) fn spawn(
         workspace,
         gateway,
         demux,
-        running_turns,
+        running_turns: RunningTurns::default(),
         registry,
         shutdown,
     };
@@ -67,40 +52,34 @@ pub(crate) fn spawn(
 async fn take_turns(mut turns_rx: mpsc::Receiver<Turn>, context: Context, tracker: TaskTracker) {
     let stop = context.shutdown.gone.clone();
     while let Some(Some(turn)) = stop.run_until_cancelled(turns_rx.recv()).await {
-        match turn.kind {
-            TurnKind::Prompt(request) => {
-                tracker.spawn(actor::run(*request, turn.turn_handle, context.clone()));
-            }
-            TurnKind::Recover(interrupted) => {
-                tracker.spawn(recovery::run(
-                    interrupted,
-                    turn.turn_handle,
-                    context.clone(),
-                ));
-            }
-        }
+        let Turn { kind, turn_handle } = turn;
+        let context = context.clone();
+        match kind {
+            TurnKind::Prompt(request) => tracker.spawn(async move {
+                if let Some((turn_handle, turn)) =
+                    opening::open(*request, turn_handle, &context).await
+                {
+                    actor::run(turn_handle, turn, context).await;
+                }
+            }),
+            TurnKind::Recover(turn) => tracker.spawn(interrupted::run(turn, turn_handle, context)),
+        };
     }
 }
 
-/// Sessions that nobody can ask for any more go from the child too. Without one they wait for the next.
+/// Deletes sessions from the child that retention removed. Without a child they wait for the next.
 async fn delete_removed(mut removals_rx: mpsc::Receiver<String>, context: Context) {
-    let stop = context.shutdown.gone.clone();
     let mut links = context.links.clone();
     let delete = async {
         while let Some(remote_id) = removals_rx.recv().await {
-            let Ok(link) = links
-                .wait_for(Option::is_some)
-                .await
-                .map(|link| link.clone())
-            else {
+            let Some(link) = link::next(&mut links).await else {
                 return;
             };
-            let Some(link) = link else { continue };
             match link.client.delete_session(&remote_id).await {
                 Ok(()) => context.demux.forget(&remote_id),
                 Err(error) => tracing::debug!(%error, "an old session stays in the engine"),
             }
         }
     };
-    stop.run_until_cancelled(delete).await;
+    context.shutdown.gone.run_until_cancelled(delete).await;
 }

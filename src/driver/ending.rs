@@ -2,34 +2,33 @@
 //!
 //! `session.idle` alone proves nothing: it comes twice after an error or an abort, the first time before
 //! the last parts; it does not come at all when the agent is unknown; and an overflow of the context is an
-//! error in the middle of a turn that goes on. So on each sign of an end the driver asks for the facts, and
-//! [`decide`] judges them: the status map says whether the session works, and the last message of the
+//! error in the middle of a turn that goes on. So on each sign of an end the driver asks the child, and
+//! [`decide`] judges the answers: the status map says whether the session works, and the last message of the
 //! turn says what came of it.
 
 use std::time::Duration;
 
+use super::translate::{End, classify};
 use crate::event::{Failure, FailureCode};
 use crate::opencode::types::{Message, MessageInfo, ProviderError, Role, SessionStatus};
 
-use super::translate::{End, classify};
-
 /// What is known about the root session when it seems to have ended.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Facts<'a> {
+pub(super) struct Observation<'a> {
     /// From `GET /session/status`; a session that is not listed is idle.
-    pub(crate) status: &'a SessionStatus,
+    pub(super) status: &'a SessionStatus,
     /// The newest message of this turn, see [`last_of_turn`].
-    pub(crate) last: Option<&'a MessageInfo>,
-    /// What the session reported, see [`super::translate::Translator::turn_error`].
-    pub(crate) error: Option<&'a ProviderError>,
+    pub(super) last: Option<&'a MessageInfo>,
+    /// What the session reported.
+    pub(super) error: Option<&'a ProviderError>,
     /// Whether the caller asked to stop. Then that is how the turn ended, whatever else came of it.
-    pub(crate) cancelled: bool,
-    /// How often [`Verdict::AskAgain`] was the answer since the last sign of an end.
-    pub(crate) asked: u32,
+    pub(super) cancelled: bool,
+    /// How often [`Decision::AskAgain`] was the answer since the last sign of an end.
+    pub(super) asked: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(super) enum Decision {
     /// It works; another sign will come.
     NotYet,
     /// It is idle, but its last message is not finished: ask after this long.
@@ -39,45 +38,34 @@ pub(crate) enum Verdict {
 
 /// How long to wait before each further question, 5.5 s in all. An aborted command is killed after 3 s,
 /// and only then is its message finished.
-const RETRY_DELAYS: [Duration; 8] = {
-    let second = Duration::from_secs(1);
-    let ms = Duration::from_millis;
-    [
-        ms(100),
-        ms(200),
-        ms(400),
-        ms(800),
-        second,
-        second,
-        second,
-        second,
-    ]
-};
+const RETRY_DELAYS_MS: [u64; 8] = [100, 200, 400, 800, 1000, 1000, 1000, 1000];
 
-/// Judges the facts.
-pub(crate) fn decide(facts: &Facts<'_>) -> Verdict {
-    if *facts.status != SessionStatus::Idle {
-        return Verdict::NotYet;
+/// Decides whether the turn has ended.
+pub(super) fn decide(observed: &Observation<'_>) -> Decision {
+    if *observed.status != SessionStatus::Idle {
+        return Decision::NotYet;
     }
-    let answer = facts.last.filter(|message| message.role == Role::Assistant);
+    let answer = observed
+        .last
+        .filter(|message| message.role == Role::Assistant);
     let error = answer.and_then(|answer| answer.error.as_ref());
     let finished = answer.is_some_and(|answer| {
         error.is_some() || (answer.completed.is_some() && answer.finish.is_some())
     });
     // Without an answer there is nothing to wait for once the session said why.
-    let refused = answer.is_none() && facts.error.is_some();
+    let refused = answer.is_none() && observed.error.is_some();
     if !finished
         && !refused
-        && let Some(wait) = usize::try_from(facts.asked)
+        && let Some(delay) = usize::try_from(observed.asked)
             .ok()
-            .and_then(|asked| RETRY_DELAYS.get(asked))
+            .and_then(|asked| RETRY_DELAYS_MS.get(asked))
     {
-        return Verdict::AskAgain(*wait);
+        return Decision::AskAgain(Duration::from_millis(*delay));
     }
-    if facts.cancelled {
-        return Verdict::Ended(End::Cancelled);
+    if observed.cancelled {
+        return Decision::Ended(End::Cancelled);
     }
-    Verdict::Ended(match (error.or(facts.error), answer) {
+    Decision::Ended(match (error.or(observed.error), answer) {
         (Some(error), _) => End::Failed(classify(error)),
         (None, Some(answer)) if finished => End::Complete {
             finish_reason: answer.finish.clone(),
@@ -93,23 +81,17 @@ pub(crate) fn decide(facts: &Facts<'_>) -> Verdict {
 const BROKEN_FOR_GOOD: &str = "All fibers interrupted without error";
 
 /// Whether the turn failed because its child can do no turn any more.
-pub(crate) fn shows_broken_child(end: &End) -> bool {
+pub(super) fn shows_broken_child(end: &End) -> bool {
     matches!(end, End::Failed(failure)
         if failure.code == FailureCode::AgentError && failure.error.contains(BROKEN_FOR_GOOD))
 }
 
 fn interrupted(error: &str) -> End {
-    End::Failed(Failure {
-        code: FailureCode::Interrupted,
-        error: error.to_owned(),
-        fatal: true,
-        retry_after: None,
-        resumable: Some(true),
-    })
+    End::Failed(Failure::fatal(FailureCode::Interrupted, error, true))
 }
 
 /// The newest message of session `root` after `before`, in a list of several sessions' messages.
-pub(crate) fn last_of<'a>(
+pub(super) fn last_of_session<'a>(
     messages: &'a [Message],
     root: &str,
     before: Option<&str>,
@@ -121,9 +103,9 @@ pub(crate) fn last_of<'a>(
         .max_by(|a, b| a.id.cmp(&b.id))
 }
 
-/// How the turn had ended when its child died, if it had and nobody was told. `last` is its newest
-/// message as the child had stored it.
-pub(crate) fn ended_unheard(last: &MessageInfo) -> Option<End> {
+/// How the turn had ended when its child died, if it had ended. `last` is its newest message as the child had
+/// stored it.
+pub(super) fn stored_end(last: &MessageInfo) -> Option<End> {
     if last.role != Role::Assistant || last.summary {
         return None;
     }
@@ -145,7 +127,7 @@ pub(crate) fn ended_unheard(last: &MessageInfo) -> Option<End> {
 }
 
 /// The newest message after `before`, the newest one when the prompt was sent.
-pub(crate) fn last_of_turn<'a>(
+pub(super) fn last_of_turn<'a>(
     messages: &'a [Message],
     before: Option<&str>,
 ) -> Option<&'a MessageInfo> {
@@ -194,9 +176,9 @@ mod tests {
         }
     }
 
-    fn facts(last: Option<&MessageInfo>) -> Facts<'_> {
+    fn observed(last: Option<&MessageInfo>) -> Observation<'_> {
         let status = &SessionStatus::Idle;
-        Facts {
+        Observation {
             status,
             last,
             error: None,
@@ -205,9 +187,9 @@ mod tests {
         }
     }
 
-    fn code(verdict: &Verdict) -> Option<FailureCode> {
-        match verdict {
-            Verdict::Ended(End::Failed(failure)) => Some(failure.code),
+    fn code(decision: &Decision) -> Option<FailureCode> {
+        match decision {
+            Decision::Ended(End::Failed(failure)) => Some(failure.code),
             _ => None,
         }
     }
@@ -237,14 +219,14 @@ mod tests {
             next: 0,
         };
         for status in [SessionStatus::Busy, retry, SessionStatus::Other] {
-            let facts = facts(Some(&done));
-            let facts = Facts {
+            let observed = observed(Some(&done));
+            let observed = Observation {
                 status: &status,
                 error: Some(&failed),
                 cancelled: true,
-                ..facts
+                ..observed
             };
-            assert_eq!(decide(&facts), Verdict::NotYet);
+            assert_eq!(decide(&observed), Decision::NotYet);
         }
     }
 
@@ -254,7 +236,10 @@ mod tests {
             let end = End::Complete {
                 finish_reason: Some(reason.to_owned()),
             };
-            assert_eq!(decide(&facts(Some(&answered(reason)))), Verdict::Ended(end));
+            assert_eq!(
+                decide(&observed(Some(&answered(reason)))),
+                Decision::Ended(end)
+            );
         }
     }
 
@@ -263,30 +248,30 @@ mod tests {
         let mut last = message(Role::Assistant);
         last.error = Some(error("APIError"));
         assert_eq!(
-            code(&decide(&facts(Some(&last)))),
+            code(&decide(&observed(Some(&last)))),
             Some(FailureCode::ProviderUnavailable)
         );
         last.error = Some(error("MessageAbortedError"));
         assert_eq!(
-            code(&decide(&facts(Some(&last)))),
+            code(&decide(&observed(Some(&last)))),
             Some(FailureCode::Aborted)
         );
-        let facts = Facts {
+        let observed = Observation {
             cancelled: true,
-            ..facts(Some(&last))
+            ..observed(Some(&last))
         };
-        assert_eq!(decide(&facts), Verdict::Ended(End::Cancelled));
+        assert_eq!(decide(&observed), Decision::Ended(End::Cancelled));
     }
 
     #[test]
     fn an_error_without_any_answer_ends_at_once() {
         let (user, failed) = (message(Role::User), error("UnknownError"));
         for last in [None, Some(&user)] {
-            let facts = Facts {
+            let observed = Observation {
                 error: Some(&failed),
-                ..facts(last)
+                ..observed(last)
             };
-            assert_eq!(code(&decide(&facts)), Some(FailureCode::AgentError));
+            assert_eq!(code(&decide(&observed)), Some(FailureCode::AgentError));
         }
     }
 
@@ -296,18 +281,18 @@ mod tests {
         overflowed.completed = Some(2);
         for last in [None, Some(&message(Role::Assistant)), Some(&overflowed)] {
             let mut waited = Duration::ZERO;
-            let mut facts = facts(last);
-            while let Verdict::AskAgain(wait) = decide(&facts) {
+            let mut observed = observed(last);
+            while let Decision::AskAgain(wait) = decide(&observed) {
                 waited += wait;
-                facts.asked += 1;
+                observed.asked += 1;
             }
             assert_eq!(waited, Duration::from_millis(5500));
-            assert_eq!(code(&decide(&facts)), Some(FailureCode::Interrupted));
-            let cancelled = Facts {
+            assert_eq!(code(&decide(&observed)), Some(FailureCode::Interrupted));
+            let cancelled = Observation {
                 cancelled: true,
-                ..facts
+                ..observed
             };
-            assert_eq!(decide(&cancelled), Verdict::Ended(End::Cancelled));
+            assert_eq!(decide(&cancelled), Decision::Ended(End::Cancelled));
         }
     }
 
@@ -318,26 +303,26 @@ mod tests {
                 finish_reason: Some(reason.to_owned()),
             })
         };
-        assert_eq!(ended_unheard(&answered("stop")), complete("stop"));
-        assert_eq!(ended_unheard(&answered("length")), complete("length"));
+        assert_eq!(stored_end(&answered("stop")), complete("stop"));
+        assert_eq!(stored_end(&answered("length")), complete("length"));
         for open in [
             answered("tool-calls"),
             answered("unknown"),
             message(Role::Assistant),
             message(Role::User),
         ] {
-            assert_eq!(ended_unheard(&open), None, "{open:?}");
+            assert_eq!(stored_end(&open), None, "{open:?}");
         }
         let mut last = answered("stop");
         last.summary = true;
-        assert_eq!(ended_unheard(&last), None, "a summary is no answer");
+        assert_eq!(stored_end(&last), None, "a summary is no answer");
         let mut last = message(Role::Assistant);
         for passing in ["MessageAbortedError", "ContextOverflowError"] {
             last.error = Some(error(passing));
-            assert_eq!(ended_unheard(&last), None, "{passing}");
+            assert_eq!(stored_end(&last), None, "{passing}");
         }
         last.error = Some(error("APIError"));
-        assert!(matches!(ended_unheard(&last), Some(End::Failed(_))));
+        assert!(matches!(stored_end(&last), Some(End::Failed(_))));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The connection to the child that runs now: how to call it, and one task that listens to it.
 //!
-//! A link lives as long as one generation of the child. A feed that breaks is opened again within it; a
-//! child that goes takes its link with it, and everybody who holds one sees that.
+//! A link lives as long as one generation of the child. A feed that breaks is opened again within it; when the
+//! child goes, `lost` is cancelled for everybody who holds the link.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,10 +12,16 @@ use tokio_util::sync::CancellationToken;
 use super::demux::{Demux, Item};
 use crate::engine::Snapshot;
 use crate::id::Generation;
-use crate::opencode::Client;
+use crate::opencode::{CallError, Client};
 
 /// Between two attempts to open the feed of a child that runs.
 const REOPEN: Duration = Duration::from_millis(200);
+
+/// How long the child may take to abort a turn.
+const ABORT_TIMEOUT: Duration = Duration::from_millis(2500);
+
+/// A connection that broke because the child died is followed by the cancellation of `lost` within this time.
+const DEATH_NOTICE: Duration = Duration::from_secs(1);
 
 /// One child, as long as it lives.
 #[derive(Clone, Debug)]
@@ -29,23 +35,44 @@ pub(super) struct Link {
 /// The present link, if there is one.
 pub(super) type Watch = watch::Receiver<Option<Link>>;
 
+/// Waits for a child whose feed is open. `None`: there will be none any more.
+pub(super) async fn next(links: &mut Watch) -> Option<Link> {
+    links.wait_for(Option::is_some).await.ok()?.clone()
+}
+
+// === impl Link ===
+
+impl Link {
+    /// Aborts what runs in session `remote_id`.
+    pub(super) async fn abort(&self, remote_id: &str) {
+        if let Err(error) = self.client.abort(remote_id, ABORT_TIMEOUT).await {
+            tracing::warn!(session.remote_id = remote_id, %error, "the engine did not abort a turn");
+        }
+    }
+
+    /// Whether the child died under a call that failed with `error`.
+    pub(super) async fn died_under(&self, error: &CallError) -> bool {
+        matches!(error, CallError::Connection { .. })
+            && tokio::time::timeout(DEATH_NOTICE, self.lost.cancelled())
+                .await
+                .is_ok()
+    }
+}
+
 /// Follows the engine until `stop`.
-pub(super) async fn keep(
+pub(super) async fn follow(
     mut engine: watch::Receiver<Snapshot>,
     demux: Demux,
     link_tx: watch::Sender<Option<Link>>,
     workspace: PathBuf,
     stop: CancellationToken,
 ) {
-    let follow = async {
-        loop {
-            let Some(link) = next(&mut engine).await else {
-                return;
-            };
+    let following = async {
+        while let Some(link) = next_child(&mut engine).await {
             let generation = link.generation;
-            let over = engine.wait_for(|now| now.generation != generation || now.ready().is_none());
+            let gone = engine.wait_for(|now| now.generation != generation || now.ready().is_none());
             tokio::select! {
-                _ = over => {}
+                _ = gone => {}
                 () = async {
                     remember_earlier(&link, &demux, &workspace).await;
                     listen(&link, &demux, &link_tx).await;
@@ -55,7 +82,7 @@ pub(super) async fn keep(
             link.lost.cancel();
         }
     };
-    stop.run_until_cancelled(follow).await;
+    stop.run_until_cancelled(following).await;
 }
 
 /// Sessions of earlier lives of this sidecar are in the child as well. Those of earlier children are known.
@@ -64,10 +91,9 @@ async fn remember_earlier(link: &Link, demux: &Demux, workspace: &Path) {
         Ok(sessions) => {
             let known = demux.sessions();
             for session in sessions {
-                if known.contains(&session.id) {
-                    continue;
+                if !known.contains(&session.id) {
+                    demux.remember(&session.id, [session.id.clone()]);
                 }
-                demux.remember(&session.id, [session.id.clone()]);
             }
         }
         Err(error) => tracing::debug!(%error, "the engine's earlier sessions are not known"),
@@ -75,11 +101,10 @@ async fn remember_earlier(link: &Link, demux: &Demux, workspace: &Path) {
 }
 
 /// Waits for a child that is ready. `None`: the engine has ended for good.
-async fn next(engine: &mut watch::Receiver<Snapshot>) -> Option<Link> {
+async fn next_child(engine: &mut watch::Receiver<Snapshot>) -> Option<Link> {
     let snapshot = engine.wait_for(|now| now.ready().is_some()).await.ok()?;
-    let client = snapshot.ready()?.client.clone();
     Some(Link {
-        client,
+        client: snapshot.ready()?.client.clone(),
         generation: snapshot.generation,
         lost: CancellationToken::new(),
     })

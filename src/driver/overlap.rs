@@ -1,7 +1,7 @@
 //! Which turns worked in the workspace at the same time.
 //!
-//! OpenCode tells changes of the whole work tree, whoever made them. They can be put down to a turn only
-//! if it was alone from its beginning to its end.
+//! OpenCode reports changes of the whole work tree, whoever made them. They are attributed to a turn only if no
+//! other turn ran between its beginning and its end.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -15,7 +15,7 @@ pub(super) struct RunningTurns(Arc<Mutex<Vec<Weak<AtomicBool>>>>);
 /// One turn among them, until it is dropped.
 #[derive(Debug)]
 pub(super) struct RunningTurn {
-    crowded: Arc<AtomicBool>,
+    overlapped: Arc<AtomicBool>,
 }
 
 // === impl RunningTurns ===
@@ -24,12 +24,12 @@ impl RunningTurns {
     pub(super) fn enter(&self) -> RunningTurn {
         let mut present = self.0.lock();
         present.retain(|other| other.strong_count() > 0);
-        let crowded = Arc::new(AtomicBool::new(!present.is_empty()));
+        let overlapped = Arc::new(AtomicBool::new(!present.is_empty()));
         for other in present.iter().filter_map(Weak::upgrade) {
             other.store(true, Ordering::Relaxed);
         }
-        present.push(Arc::downgrade(&crowded));
-        RunningTurn { crowded }
+        present.push(Arc::downgrade(&overlapped));
+        RunningTurn { overlapped }
     }
 }
 
@@ -37,7 +37,7 @@ impl RunningTurns {
 
 impl RunningTurn {
     pub(super) fn alone(&self) -> bool {
-        !self.crowded.load(Ordering::Relaxed)
+        !self.overlapped.load(Ordering::Relaxed)
     }
 }
 

@@ -1,20 +1,23 @@
-//! From a batch of the translator to the session's log and status.
+//! From the translator's events to the session's log and status.
 
-use std::time::Instant;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
-use super::translate::Batch;
 use crate::event::{Body, Event, State};
 use crate::session::{Problem, Status, TurnHandle};
 
 /// Small texts that wait together become one event up to this size.
-const MERGE: usize = 16 << 10;
+const MAX_MERGED: usize = 16 << 10;
 
-/// Publishes the events of `batch`, in order, and keeps the session's status in step.
-pub(super) fn publish(turn_handle: &TurnHandle, batch: &mut Batch) {
+/// How long the disk may take to say which files are there.
+const DISK_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Publishes `events` in order, and keeps the session's status in step.
+pub(super) fn publish(turn_handle: &TurnHandle, events: &mut Vec<Event>) {
     let mut waiting: Option<Event> = None;
-    for event in batch.events.drain(..) {
+    for event in events.drain(..) {
         let next = match &mut waiting {
-            Some(before) => before.merge(event, MERGE),
+            Some(before) => before.merge(event, MAX_MERGED),
             None => Some(event),
         };
         if let Some(before) = next.and_then(|next| waiting.replace(next)) {
@@ -26,30 +29,45 @@ pub(super) fn publish(turn_handle: &TurnHandle, batch: &mut Batch) {
     }
 }
 
-/// Its note holds once all its pieces are in the log.
+/// Notes which of the modified files are not there any more: a command may have removed what a tool wrote.
+pub(super) async fn note_deleted_files(events: &mut [Event]) {
+    for event in events {
+        let Body::Complete(complete) = &mut event.body else {
+            continue;
+        };
+        let mut files = complete.files_modified.clone();
+        let looking = tokio::task::spawn_blocking(move || {
+            files.retain(|file| Path::new(file).symlink_metadata().is_err());
+            files
+        });
+        if let Ok(Ok(gone)) = tokio::time::timeout(DISK_TIMEOUT, looking).await {
+            complete.files_deleted = gone;
+        }
+    }
+}
+
+/// An event's note holds once all its pieces are in the log.
 fn append(turn_handle: &TurnHandle, event: &Event) {
     // Before the log: whoever sees the terminal event and asks for the status finds the end.
-    turn_handle.update(|status| note(status, event));
-    let note = event
-        .note
-        .as_ref()
-        .map(|note| (note.part.clone(), note.value));
+    turn_handle.update(|status| apply(status, event));
+    let note = event.note.as_ref();
+    let note = note.map(|note| (note.part.clone(), note.value));
     turn_handle.append(&event.encode(), note);
 }
 
 /// What an event says about the session's status.
-fn note(status: &mut Status, event: &Event) {
+fn apply(status: &mut Status, event: &Event) {
     status.last_activity = event.at;
     match &event.body {
-        Body::Status(news) => {
+        Body::Status(new) => {
             // A turn counts as completed only with its `complete` event.
-            if news.state != State::Completed {
-                status.state = news.state;
+            if new.state != State::Completed {
+                status.state = new.state;
             }
-            status.progress = news.progress;
-            status.phase = news.phase;
-            status.current_tool.clone_from(&news.current_tool);
-            status.reason.clone_from(&news.reason);
+            status.progress = new.progress;
+            status.phase = new.phase;
+            status.current_tool.clone_from(&new.current_tool);
+            status.reason.clone_from(&new.reason);
         }
         Body::Complete(complete) => {
             status.state = State::Completed;

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use crate::event::{Body, Event};
 
 /// Puts what was `written` for a call into the event of a call that has no arguments.
-pub(super) fn restore(events: &mut [Event], written: impl Fn(&str) -> Option<String>) {
+pub(super) fn add_arguments(events: &mut [Event], written: impl Fn(&str) -> Option<String>) {
     for event in events {
         let Body::ToolCall(call) = &mut event.body else {
             continue;
@@ -46,13 +46,8 @@ mod tests {
             args: Arc::from(args),
             call_id: "call_1".into(),
         };
-        let mut events = [Event {
-            at: Timestamp::from_millis(0),
-            agent: None,
-            body: Body::ToolCall(call),
-            note: None,
-        }];
-        restore(&mut events, |id| {
+        let mut events = [Event::new(Timestamp::now(), Body::ToolCall(call))];
+        add_arguments(&mut events, |id| {
             assert_eq!(id, "call_1");
             written.map(str::to_owned)
         });

@@ -1,4 +1,4 @@
-//! Whether the tools of a turn still bring something new.
+//! Whether the tools of a turn still give new results.
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -12,7 +12,7 @@ const REMEMBERED: usize = 64;
 #[derive(Debug)]
 pub(super) struct Results {
     seen: VecDeque<u64>,
-    /// Where tools may be repeated without end, every result is news.
+    /// Where tools may be repeated without end, every result counts as new.
     all_are_new: bool,
 }
 
@@ -27,8 +27,8 @@ impl Results {
     }
 
     /// Whether one of `events` is a result that there was not before.
-    pub(super) fn bring_news(&mut self, events: &[Event]) -> bool {
-        let mut news = false;
+    pub(super) fn has_new(&mut self, events: &[Event]) -> bool {
+        let mut new = false;
         for event in events {
             let Body::ToolResult(result) = &event.body else {
                 continue;
@@ -37,16 +37,16 @@ impl Results {
             (&result.tool, &result.result).hash(&mut hasher);
             let hash = hasher.finish();
             if self.seen.contains(&hash) {
-                news |= self.all_are_new;
+                new |= self.all_are_new;
                 continue;
             }
             if self.seen.len() == REMEMBERED {
                 self.seen.pop_front();
             }
             self.seen.push_back(hash);
-            news = true;
+            new = true;
         }
-        news
+        new
     }
 }
 
@@ -66,23 +66,18 @@ mod tests {
             duration_ms: 1,
             truncated: false,
         };
-        Event {
-            at: Timestamp::now(),
-            agent: None,
-            note: None,
-            body: Body::ToolResult(body),
-        }
+        Event::new(Timestamp::now(), Body::ToolResult(body))
     }
 
     #[test]
-    fn a_result_is_news_once() {
+    fn a_result_is_new_once() {
         let mut results = Results::new(false);
-        assert!(results.bring_news(&[result("a")]));
-        assert!(results.bring_news(&[result("a"), result("b")]));
-        assert!(!results.bring_news(&[result("b"), result("a")]));
-        assert!(!results.bring_news(&[]));
+        assert!(results.has_new(&[result("a")]));
+        assert!(results.has_new(&[result("a"), result("b")]));
+        assert!(!results.has_new(&[result("b"), result("a")]));
+        assert!(!results.has_new(&[]));
         let mut all = Results::new(true);
-        assert!(all.bring_news(&[result("a")]) && all.bring_news(&[result("a")]));
-        assert!(!all.bring_news(&[]));
+        assert!(all.has_new(&[result("a")]) && all.has_new(&[result("a")]));
+        assert!(!all.has_new(&[]));
     }
 }

@@ -1,8 +1,8 @@
-//! After the feed was lost: what happened meanwhile.
+//! What happened in the child without being received: while the feed was lost, in an earlier child, or before
+//! this sidecar was started.
 //!
-//! Three questions, each with its deadline: the history (durable events in order), the messages (the
-//! whole truth of every part), the status. An answer that does not come is done without: the messages
-//! alone mend every text, and the next sign of an end asks again anyway.
+//! The history has the durable events in order, the messages the whole truth of every part. An answer that does
+//! not come is done without: the messages alone mend every text, and the next sign of an end asks again anyway.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -20,43 +20,36 @@ use crate::opencode::types::{HistoryItem, Message, SessionInfo, SessionStatus};
 const ATTEMPTS: usize = 4;
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// How long OpenCode may take to abort what should not run.
-const ABORT: Duration = Duration::from_millis(2500);
-
 /// Subagents of one session that are asked about.
-const MOST: usize = 1000;
+const MAX_SUBAGENTS: usize = 1000;
+
+/// A session of OpenCode and its subagents, each with the last durable event seen of it.
+pub(super) type Family = Vec<(String, Option<u64>)>;
 
 /// What a child has of a session that began in an earlier one.
 pub(super) enum Found {
     Stored(Missed),
     /// It does not know the session.
     Unknown,
-    /// It does not answer.
-    Nothing,
+    NoAnswer,
 }
 
-/// What the child told.
+/// What the child has stored.
 #[derive(Debug, Default)]
 pub(super) struct Missed {
-    /// Whether all that was asked for could be read, the history apart.
-    pub(super) whole: bool,
+    /// Whether all messages could be read.
+    pub(super) complete: bool,
     pub(super) history: Vec<HistoryItem>,
     pub(super) messages: Vec<Message>,
 }
 
 /// Asks a new child for session `root` and its `family`.
-pub(super) async fn look_up(
-    link: &Link,
-    root: &str,
-    family: &[(String, Option<u64>)],
-    demux: &Demux,
-) -> Found {
+pub(super) async fn look_up(link: &Link, root: &str, family: &Family, demux: &Demux) -> Found {
     for attempt in 1..=ATTEMPTS {
         match link.client.has_session(root).await {
             Ok(true) => {
-                let others = demux.others(family);
-                let missed = ask(link.clone(), family.to_vec(), others).await;
-                if missed.whole || attempt == ATTEMPTS {
+                let missed = ask(link.clone(), family.clone(), demux.clone()).await;
+                if missed.complete || attempt == ATTEMPTS {
                     return Found::Stored(missed);
                 }
             }
@@ -67,31 +60,23 @@ pub(super) async fn look_up(
         }
         tokio::time::sleep(PAUSE).await;
     }
-    Found::Nothing
+    Found::NoAnswer
 }
 
-/// Asks about `family`, the sessions of OpenCode that belong to one of ours, each with the last durable
-/// event seen of it. `others` are sessions that the history must not tell whole.
-pub(super) async fn ask(
-    link: Link,
-    family: Vec<(String, Option<u64>)>,
-    others: Vec<String>,
-) -> Missed {
-    /// Larger than any number of an event, small enough for JavaScript.
+/// Asks for what came after the last events seen of `family`.
+pub(super) async fn ask(link: Link, family: Family, demux: Demux) -> Missed {
+    /// Larger than the number of any event, small enough for JavaScript.
     const NOTHING: u64 = (1 << 53) - 1;
-    let mut places: HashMap<String, u64> = others.into_iter().map(|id| (id, NOTHING)).collect();
-    places.extend(
-        family
-            .iter()
-            .map(|(id, seen)| (id.clone(), seen.unwrap_or(0))),
-    );
+    // The history has the whole of every session that is not named.
+    let others = demux.sessions().into_iter().map(|id| (id, NOTHING));
+    let mut places: HashMap<String, u64> = others.collect();
+    let ours = family.iter();
+    places.extend(ours.map(|(id, seen)| (id.clone(), seen.unwrap_or(0))));
     // Together: the queue of events waits meanwhile.
-    let lists = family
-        .iter()
-        .map(|(session, _)| link.client.messages(session));
+    let lists = family.iter().map(|(id, _)| link.client.messages(id));
     let (history, lists) = tokio::join!(link.client.history(&places), join_all(lists));
     let mut missed = Missed {
-        whole: lists.iter().all(Result::is_ok),
+        complete: lists.iter().all(Result::is_ok),
         ..Missed::default()
     };
     match history {
@@ -111,18 +96,15 @@ pub(super) async fn ask(
 
 /// Ends what runs in session `root`, if something does. One that is idle is left alone: it would say that it
 /// was aborted.
-pub(super) async fn quiet(link: &Link, root: &str, workspace: &Path) {
-    let busy = match link.client.statuses(workspace).await {
-        Ok(statuses) => statuses
-            .get(root)
-            .is_some_and(|status| *status != SessionStatus::Idle),
-        Err(error) => {
-            tracing::warn!(%error, "could not ask whether an old turn runs");
-            false
+pub(super) async fn stop_old_turn(link: &Link, root: &str, workspace: &Path) {
+    match link.client.statuses(workspace).await {
+        Ok(statuses) => {
+            let status = statuses.get(root);
+            if status.is_some_and(|status| *status != SessionStatus::Idle) {
+                link.abort(root).await;
+            }
         }
-    };
-    if busy && let Err(error) = link.client.abort(root, ABORT).await {
-        tracing::warn!(%error, "the engine did not abort an old turn");
+        Err(error) => tracing::warn!(%error, "could not ask whether an old turn runs"),
     }
 }
 
@@ -136,19 +118,17 @@ pub(super) async fn newest_message(link: &Link, root: &str) -> Result<Option<Str
     Ok(newest)
 }
 
-/// The subagents of session `root`, and theirs, each after its parent. The most that can be read.
+/// The subagents of session `root`, and theirs, each after its parent: as many as can be read.
 pub(super) async fn subagents(link: &Link, root: &str) -> Vec<SessionInfo> {
     let mut found = Vec::new();
     let mut parents = vec![root.to_owned()];
-    while let Some(parent) = parents.pop().filter(|_| found.len() < MOST) {
+    while let Some(parent) = parents.pop().filter(|_| found.len() < MAX_SUBAGENTS) {
         match link.client.children(&parent).await {
             Ok(children) => {
                 parents.extend(children.iter().map(|child| child.id.clone()));
                 found.extend(children);
             }
-            Err(error) => {
-                tracing::warn!(%error, "the subagents of a session could not be read");
-            }
+            Err(error) => tracing::warn!(%error, "the subagents of a session could not be read"),
         }
     }
     found

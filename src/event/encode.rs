@@ -2,9 +2,12 @@
 
 use serde::Serialize;
 
+use super::body::{Agent, Body, Event, Output};
 use super::shrink::{escaped_len, shrink, split};
-use super::{Agent, Body, Event, MAX_DATA, Output};
 use crate::clock::Timestamp;
+
+/// The most bytes of JSON one event may have.
+pub(crate) const MAX_DATA: usize = 256 << 10;
 
 /// The `data:` of an event: the fields of its type, then those that all have.
 #[derive(Serialize)]
@@ -26,8 +29,8 @@ pub(crate) struct Encoded {
     pub(crate) reasoning: bool,
 }
 
-/// What every event has besides its text: names, an agent, a timestamp.
-const FRAME_ROOM: usize = 4 << 10;
+/// Bytes kept free for what every event has besides its text: names, an agent, a timestamp.
+const OVERHEAD: usize = 4 << 10;
 
 // === impl Event ===
 
@@ -39,9 +42,9 @@ impl Event {
 
     pub(super) fn encode_within(&self, max: usize) -> Vec<Encoded> {
         if let Body::Output(output) = &self.body {
-            let room = max.saturating_sub(FRAME_ROOM).max(16);
-            if output.text.len() > room / 6 && escaped_len(&output.text) > room {
-                return self.split_output(output, room, max);
+            let limit = max.saturating_sub(OVERHEAD).max(16);
+            if output.text.len() > limit / 6 && escaped_len(&output.text) > limit {
+                return self.split_output(output, limit, max);
             }
         }
         let mut data = self.to_json();
@@ -51,8 +54,8 @@ impl Event {
         vec![self.encoded(data)]
     }
 
-    fn split_output(&self, output: &Output, room: usize, max: usize) -> Vec<Encoded> {
-        let pieces = split(&output.text, room).into_iter().enumerate();
+    fn split_output(&self, output: &Output, limit: usize, max: usize) -> Vec<Encoded> {
+        let pieces = split(&output.text, limit).into_iter().enumerate();
         let pieces = pieces.flat_map(|(index, text)| {
             let piece = Output {
                 text: text.to_owned(),
@@ -60,14 +63,11 @@ impl Event {
                 call_id: output.call_id.clone(),
                 ..*output
             };
-            let body = Body::Output(piece);
-            Self {
-                at: self.at,
+            let event = Self {
                 agent: self.agent.clone(),
-                body,
-                note: None,
-            }
-            .encode_within(max)
+                ..Self::new(self.at, Body::Output(piece))
+            };
+            event.encode_within(max)
         });
         pieces.collect()
     }

@@ -1,6 +1,8 @@
 //! Small pieces of text that wait together become one event, before it gets an id.
 
-use super::{Body, Event};
+use super::body::{Body, Event};
+
+// === impl Event ===
 
 impl Event {
     /// Appends `next` if a reader cannot tell the difference, else gives it back.
@@ -16,7 +18,7 @@ impl Event {
             && text.channel == more.channel
             && text.source == more.source
             && text.call_id == more.call_id;
-        // A hole must stay where it is: before the first character of its event.
+        // A gap must stay where it is: before the first character of its event.
         if !same || more.truncated || text.text.len() + more.text.len() > max {
             return Some(next);
         }

@@ -1,16 +1,15 @@
+use std::sync::Arc;
+
 use proptest::prelude::*;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::shrink::{escaped_len, split};
 use super::*;
+use crate::clock::Timestamp;
 
 fn event(body: Body) -> Event {
-    Event {
-        at: Timestamp::from_millis(1_795_166_590_559),
-        agent: None,
-        body,
-        note: None,
-    }
+    Event::new(Timestamp::from_millis(1_795_166_590_559), body)
 }
 
 fn output(text: &str) -> Event {

@@ -60,7 +60,6 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "event",
             "gateway",
             "id",
-            "model",
             "opencode",
             "secret",
             "session",
@@ -357,14 +356,7 @@ fn what_belongs_to_one_module_is_not_done_in_another() {
         ("StatusCode", &["api", "bench", "gateway"]),
         (
             "/proc/",
-            &[
-                "engine",
-                "journal",
-                "live",
-                "process",
-                "sandbox",
-                "socket_owner",
-            ],
+            &["engine", "journal", "process", "sandbox", "socket_owner"],
         ),
     ];
     for path in sources() {

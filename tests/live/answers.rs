@@ -15,8 +15,8 @@ const SOON: Duration = Duration::from_mins(1);
 const FEW: usize = 10;
 
 /// A world in which each dialect has a provider.
-struct Providers {
-    world: World,
+pub(crate) struct Providers {
+    pub(crate) world: World,
     /// OpenAI's own address: the only one at which responses are spoken.
     openai: Llm,
     _proxy: Proxy,
@@ -34,6 +34,10 @@ struct Case {
 
 impl Providers {
     fn start() -> Self {
+        Self::start_with(|options| options)
+    }
+
+    pub(crate) fn start_with(adapt: impl FnOnce(Options) -> Options) -> Self {
         let identity = Identity::of(&["api.openai.com"]);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -50,14 +54,14 @@ impl Providers {
             .env("HTTPS_PROXY", &proxy.url())
             .env("MAX_CONCURRENT_SESSIONS", "100");
         Self {
-            world: World::of(options),
+            world: World::of(adapt(options)),
             openai,
             _proxy: proxy,
             _runtime: runtime,
         }
     }
 
-    fn llm(&self, dialect: Dialect) -> &Llm {
+    pub(crate) fn llm(&self, dialect: Dialect) -> &Llm {
         match dialect {
             Dialect::Responses => &self.openai,
             Dialect::Chat | Dialect::Messages => &self.world.llm,
@@ -71,9 +75,14 @@ impl Providers {
     }
 
     fn create_with_key(&self, id: &str, dialect: Dialect, key: &str) {
+        self.create_with(id, dialect, |config| config["api_key"] = json!(key));
+    }
+
+    /// A session of a provider of this dialect; its key is its id.
+    pub(crate) fn create_with(&self, id: &str, dialect: Dialect, change: impl FnOnce(&mut Value)) {
         self.world.create_with(id, |body| {
             let config = &mut body["model_config"];
-            config["api_key"] = json!(key);
+            change(config);
             match dialect {
                 Dialect::Chat => {}
                 Dialect::Messages => config["provider"] = json!("anthropic"),

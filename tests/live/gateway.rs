@@ -178,11 +178,15 @@ async fn three_sessions_at_once_reach_their_providers_with_their_own_values() {
         }
     }
     assert_eq!(calls.len(), 9, "no call but the agents' own");
-    let delegated = calls
-        .iter()
-        .filter(|call| call.last_user_text().contains("the delegated work"));
-    assert_eq!(delegated.filter(|call| call.key == plans[0].key).count(), 2);
-    assert!(sidecar.workspace().join("b.txt").exists());
+    assert_delegated(&plans[0], &calls);
+    for (plan, count) in plans.iter().zip([4, 2, 3]) {
+        let status = sidecar.get(&format!("/sessions/{}/status", plan.id)).json();
+        let counted = &status["model_calls"];
+        assert_eq!(counted["calls"], count, "{status}");
+        assert_eq!(counted["total_tokens"], count * 120, "{status}");
+    }
+    let written = std::fs::read_to_string(sidecar.workspace().join("b.txt")).unwrap();
+    assert_eq!(written, "from b");
     assert!(!sidecar.workspace().join("c.txt").exists());
 
     // OpenAI through the proxy, and nothing else; both over HTTP/2.
@@ -195,6 +199,21 @@ async fn three_sessions_at_once_reach_their_providers_with_their_own_values() {
         "{asked:?}"
     );
     assert!(tls.requests().iter().all(|call| call.http2));
+}
+
+/// The subagent worked with its parent's key and within its parent's tools.
+fn assert_delegated(plan: &Plan, calls: &[Recorded]) {
+    let below: Vec<_> = calls
+        .iter()
+        .filter(|call| call.last_user_text().contains("the delegated work"))
+        .collect();
+    assert_eq!(below.len(), 2);
+    assert!(
+        below
+            .iter()
+            .all(|call| call.key == plan.key && call.tools().contains(&"bash".to_owned()))
+    );
+    assert!(String::from_utf8_lossy(&below[1].bytes).contains("from-the-subagent"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

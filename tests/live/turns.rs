@@ -243,6 +243,27 @@ fn a_tool_that_may_not_be_used_is_refused_and_the_turn_goes_on() {
     }
 }
 
+/// OpenCode has one permission for both, so this is the plugin's refusal.
+#[test]
+fn a_tool_that_shares_its_permission_with_an_enabled_one_is_refused() {
+    let world = World::start();
+    let write = json!({ "filePath": world.file("no.txt"), "content": "no" });
+    let turns = [
+        Turn::new().tool("write", write),
+        Turn::new().text("So be it."),
+    ];
+    world.script("editor", turns);
+    world.create_with("editor", |body| {
+        body["model_config"]["enabled_tools"] = json!(["edit", "read"]);
+    });
+    let seen = world.follow("editor");
+    assert_eq!(seen.assert_complete()["final_message"], "So be it.");
+    assert!(!world.workspace().join("no.txt").exists());
+    let last = world.llm.requests().pop().unwrap();
+    let refusal = "tool write is not enabled for this session";
+    assert!(String::from_utf8_lossy(&last.bytes).contains(refusal));
+}
+
 #[test]
 fn strange_bytes_come_through_as_text() {
     let world = World::start();
@@ -318,15 +339,25 @@ fn the_workspaces_instructions_reach_the_model_unless_switched_off() {
 #[test]
 fn the_demo_needs_no_key_and_no_provider() {
     let world = World::with(|options| options.env("DEMO_MODEL", "on"));
-    world.create_with("demo", |body| {
-        body["model_config"] =
-            json!({ "provider": "demo", "model": "demo", "temperature": 0, "max_tokens": 100 });
-    });
-    let seen = world.follow("demo");
-    let complete = seen.assert_complete();
-    assert!(seen.text("assistant").contains("demo"), "{seen:#?}");
-    assert_eq!(complete["files_modified"].as_array().unwrap().len(), 1);
-    assert_eq!(seen.of("tool_result").count(), seen.of("tool_call").count());
+    // Twice in one workspace: the second time its file is there already.
+    for id in ["demo", "demo-again"] {
+        world.create_with(id, |body| {
+            body["model_config"] =
+                json!({ "provider": "demo", "model": "demo", "temperature": 0, "max_tokens": 100 });
+        });
+        let seen = world.follow(id);
+        let complete = seen.assert_complete();
+        let said = seen.text("assistant");
+        assert!(said.contains("This is a demo: no model is asked"), "{said}");
+        let last = complete["final_message"].as_str().unwrap();
+        assert!(last.starts_with("That was the demo."), "{last}");
+        assert_eq!(complete["files_modified"], json!([world.file("demo.md")]));
+        let written = std::fs::read_to_string(world.file("demo.md")).unwrap();
+        assert!(written.starts_with("# Demo"), "{written}");
+        assert_eq!(seen.of("tool_result").count(), seen.of("tool_call").count());
+        assert!(seen.of("tool_result").all(|data| data["is_error"] == false));
+        assert_eq!(world.status(id)["model_calls"]["calls"], 4);
+    }
     assert!(world.llm.requests().is_empty());
 }
 

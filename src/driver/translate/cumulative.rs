@@ -3,7 +3,7 @@
 //! While a command runs, OpenCode sends all of its output again with every update, up to 30 000 UTF-16
 //! code units. Beyond, it sends `...`, an empty line and the last 30 000: a window that slides. The new
 //! text is what follows the longest overlap of the old window with the new one. A command that prints
-//! more than a window between two updates leaves a hole, which the piece says.
+//! more than a window between two updates leaves a gap, and the piece says so.
 
 /// What stands before a window that has slid.
 const SLID: &str = "...\n\n";
@@ -22,7 +22,7 @@ const NOTHING: &str = "(no output)";
 pub(super) struct Piece {
     pub(super) text: String,
     /// Text before it was never seen.
-    pub(super) hole: bool,
+    pub(super) truncated: bool,
 }
 
 /// The output of one command so far.
@@ -32,7 +32,8 @@ pub(super) struct Cumulative {
     total: usize,
     /// The output seen last: all of it, or its window.
     seen: String,
-    holes: bool,
+    /// Whether some of it was never seen.
+    gaps: bool,
 }
 
 // === impl Cumulative ===
@@ -47,7 +48,7 @@ impl Cumulative {
     }
 
     /// The last word on the output: the window once more and the result's text, which is longer.
-    pub(super) fn settle(&mut self, output: String, result: &Result) -> Option<Piece> {
+    pub(super) fn settle(&mut self, output: String, result: &FinalOutput) -> Option<Piece> {
         if self.total == 0 && output == NOTHING {
             return None;
         }
@@ -68,7 +69,7 @@ impl Cumulative {
     /// What follows the published text in the whole output, if the published text is its start.
     fn rest_of(&self, whole: &str) -> Option<String> {
         let (known, rest) = whole.split_at_checked(self.total)?;
-        (!self.holes && known.ends_with(&*self.seen)).then(|| rest.to_owned())
+        (!self.gaps && known.ends_with(&*self.seen)).then(|| rest.to_owned())
     }
 
     /// Nothing of it has slid away.
@@ -93,13 +94,13 @@ impl Cumulative {
         self.publish(more, known == 0)
     }
 
-    fn publish(&mut self, text: String, hole: bool) -> Option<Piece> {
+    fn publish(&mut self, text: String, truncated: bool) -> Option<Piece> {
         if text.is_empty() {
             return None;
         }
         self.total += text.len();
-        self.holes |= hole;
-        Some(Piece { text, hole })
+        self.gaps |= truncated;
+        Some(Piece { text, truncated })
     }
 }
 
@@ -118,7 +119,7 @@ fn window(output: &str) -> Option<&str> {
 
 /// The text of a command's result, without what OpenCode wrote around it.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Result {
+pub(super) struct FinalOutput {
     pub(super) text: String,
     /// Its start is missing.
     pub(super) cut: bool,
@@ -126,9 +127,9 @@ pub(super) struct Result {
     pub(super) note: Option<String>,
 }
 
-// === impl Result ===
+// === impl FinalOutput ===
 
-impl Result {
+impl FinalOutput {
     pub(super) fn read(output: &str) -> Self {
         let (mut text, mut note, mut cut) = (output, None, false);
         if let Some(rest) = text.strip_suffix("\n</shell_metadata>")
@@ -202,7 +203,7 @@ mod tests {
         ($text:expr) => {
             Some(Piece {
                 text: String::from($text),
-                hole: false,
+                truncated: false,
             })
         };
     }
@@ -215,14 +216,14 @@ mod tests {
         assert_eq!(output.advance("a\nä".into()), piece!("ä"));
         assert_eq!(output.advance("a\n".into()), None, "an update from before");
         assert_eq!(
-            output.settle("a\näb".into(), &Result::default()),
+            output.settle("a\näb".into(), &FinalOutput::default()),
             piece!("b")
         );
     }
 
     #[test]
     fn a_command_without_output_publishes_nothing() {
-        let result = Result::read(NOTHING);
+        let result = FinalOutput::read(NOTHING);
         assert_eq!(Cumulative::default().settle(NOTHING.into(), &result), None);
         assert_eq!(result.text, "");
     }
@@ -232,8 +233,8 @@ mod tests {
         let output = "before\n\n\n<shell_metadata>\ntimed out\n</shell_metadata>";
         let (text, note) = ("before\n".to_owned(), Some("timed out".to_owned()));
         assert_eq!(
-            Result::read(output),
-            Result {
+            FinalOutput::read(output),
+            FinalOutput {
                 text,
                 cut: false,
                 note
@@ -241,8 +242,8 @@ mod tests {
         );
         let output = "...output truncated...\n\nFull output saved to: /t/x\n\nthe\n\nend";
         assert_eq!(
-            Result::read(output),
-            Result {
+            FinalOutput::read(output),
+            FinalOutput {
                 text: "the\n\nend".into(),
                 cut: true,
                 note: None
@@ -251,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_larger_than_the_window_is_a_hole() {
+    fn a_burst_larger_than_the_window_leaves_a_gap() {
         let lines = |from: usize, to: usize| -> String {
             let mut text = String::new();
             for line in from..to {
@@ -264,7 +265,10 @@ mod tests {
         let text = lines(9000, 12_000);
         assert_eq!(
             output.advance(format!("{SLID}{text}")),
-            Some(Piece { text, hole: true })
+            Some(Piece {
+                text,
+                truncated: true
+            })
         );
         let next = output.advance(format!("{SLID}{}", lines(9100, 12_100)));
         assert_eq!(next, piece!(lines(12_000, 12_100)));
@@ -299,7 +303,7 @@ mod tests {
             for step in steps {
                 for _ in 0..step { writeln!(all, "line {line:06}").unwrap(); line += 1; }
                 let piece = output.advance(shown(&all)).unwrap();
-                prop_assert!(!piece.hole);
+                prop_assert!(!piece.truncated);
                 joined += &piece.text;
             }
             prop_assert_eq!(joined, all);

@@ -40,13 +40,7 @@ pub(crate) fn classify(error: &ProviderError) -> Failure {
         code,
         Code::ProviderAuth | Code::ModelNotFound | Code::ContextOverflow
     );
-    Failure {
-        code,
-        error,
-        fatal: true,
-        retry_after: None,
-        resumable: Some(!hopeless),
-    }
+    Failure::fatal(code, error, !hopeless)
 }
 
 /// One line of it, without addresses and keys.

@@ -1,8 +1,8 @@
 //! Which files a turn changed.
 //!
-//! Two witnesses. Tools say what they wrote, per session and everywhere. `patch` parts say what differs in
-//! the git work tree since the step began: also what a command changed, but equally what another session
-//! did there meanwhile. So patches count only for a session that was alone in its tree.
+//! There are two sources. Tools say what they wrote, per session and everywhere. `patch` parts say what differs
+//! in the git work tree since the step began: also what a command changed, but equally what another session
+//! did there meanwhile. So patches count only for a turn that ran alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
@@ -54,8 +54,8 @@ impl Files {
         }
     }
 
-    pub(super) fn patched<'a>(&mut self, files: impl Iterator<Item = &'a str>) {
-        self.by_patches.extend(files.map(str::to_owned));
+    pub(super) fn patched(&mut self, files: Vec<String>) {
+        self.by_patches.extend(files);
     }
 
     /// Absolute paths, sorted: all that changed, and those of them that are gone.
@@ -106,7 +106,7 @@ mod tests {
         let mut files = Files::default();
         files.by_tools.insert("b.txt".into(), false);
         files.by_tools.insert("./sub/../a.txt".into(), true);
-        files.patched(["/w/b.txt", "/w/c.txt"].into_iter());
+        files.patched(vec!["/w/b.txt".into(), "/w/c.txt".into()]);
         let all = |names: &[&str]| names.iter().map(|name| format!("/w/{name}")).collect();
         let (changed, gone): (Vec<String>, Vec<String>) =
             (all(&["a.txt", "b.txt"]), all(&["a.txt"]));

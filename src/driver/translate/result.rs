@@ -1,73 +1,69 @@
 //! The shape of a tool's result, by tool.
 
+use super::cumulative::FinalOutput;
 use crate::event::ResultBody;
 use crate::opencode::types as oc;
 
-use super::cumulative;
+/// The tool that OpenCode puts in the place of one that does not exist.
+pub(super) const INVALID: &str = "invalid";
 
+/// What came of a tool call.
 #[derive(Debug)]
 pub(super) struct Outcome {
     pub(super) body: ResultBody,
     pub(super) is_error: bool,
+    /// The tool's output was longer than what is here.
     pub(super) truncated: bool,
 }
 
-/// What became of a call. `printed` is the text of the result's `output`.
-pub(super) fn outcome(tool: &str, state: oc::ToolState, printed: cumulative::Result) -> Outcome {
-    let truncated = state.metadata.truncated;
-    let failed = |error: String, truncated| {
-        let body = ResultBody::Error { error };
-        Outcome {
+// === impl Outcome ===
+
+impl Outcome {
+    pub(super) const fn failed(body: ResultBody) -> Self {
+        Self {
             body,
             is_error: true,
-            truncated,
+            truncated: false,
         }
-    };
-    match (state.status, tool) {
-        (oc::ToolStatus::Error, _) => failed(
-            state.error.map(oc::Text::into_whole).unwrap_or_default(),
-            false,
-        ),
-        // A call of a tool that does not exist "completes" with an explanation.
-        (_, "invalid") => failed(printed.text, truncated),
-        (_, "bash") => {
-            let exit_code = state.metadata.exit;
-            let (stdout, stderr) = (printed.text, String::new());
+    }
+}
+
+/// What came of a call of `tool` that ended in `state` and printed `output`.
+pub(super) fn outcome(tool: &str, state: oc::ToolState, output: FinalOutput) -> Outcome {
+    let metadata = state.metadata;
+    if state.status == oc::ToolStatus::Error {
+        let error = state.error.map(oc::Text::into_whole).unwrap_or_default();
+        return Outcome::failed(ResultBody::Error { error });
+    }
+    let (body, is_error, cut) = match tool {
+        // It "completes" with an explanation.
+        INVALID => (ResultBody::Error { error: output.text }, true, false),
+        "bash" => {
             let body = ResultBody::Command {
-                exit_code,
-                stdout,
-                stderr,
-                note: printed.note,
+                exit_code: metadata.exit,
+                // OpenCode joins both outputs of a command, so all of it is `stdout`.
+                stdout: output.text,
+                stderr: String::new(),
+                note: output.note,
             };
-            // OpenCode joins both outputs of a command, so all of it is `stdout`.
-            Outcome {
-                body,
-                is_error: exit_code != Some(0),
-                truncated: truncated || printed.cut,
-            }
+            (body, metadata.exit != Some(0), output.cut)
         }
-        (_, "read") => {
-            let text = state.metadata.file_text.map(oc::Text::into_whole);
-            let body = ResultBody::Content {
-                content: text.unwrap_or(printed.text),
-            };
-            Outcome {
-                body,
-                is_error: false,
-                truncated,
-            }
+        "read" => {
+            let text = metadata.file_text.map(oc::Text::into_whole);
+            let content = text.unwrap_or(output.text);
+            (ResultBody::Content { content }, false, false)
         }
         _ => {
-            let title = state.title.filter(|title| !title.is_empty());
             let body = ResultBody::Output {
-                output: printed.text,
-                title,
+                output: output.text,
+                title: state.title.filter(|title| !title.is_empty()),
             };
-            Outcome {
-                body,
-                is_error: false,
-                truncated: truncated || printed.cut,
-            }
+            (body, false, output.cut)
         }
+    };
+    Outcome {
+        body,
+        is_error,
+        truncated: metadata.truncated || cut,
     }
 }

@@ -1,11 +1,11 @@
 //! Where a session is in its sequence of durable events, and whether one is missing.
 //!
-//! A durable event comes twice: live, and at once its `sync` twin with the number. A number counts as
-//! seen only if the live event came before it: after a connection is made, the first thing heard may be a
-//! twin whose live event was lost. Once a number is missing, the place stays there until the history has
-//! told what is missing, and what was heard meanwhile is remembered as one run of numbers.
+//! A durable event comes twice: live, and directly after that as a `sync` event with its number. A number counts
+//! as seen only if the live event came before it: the first event on a new connection may be a `sync` whose live
+//! event was lost. Once a number is missing, the position stays there until the history has brought what is
+//! missing, and what was received meanwhile is remembered as one run of numbers.
 
-/// The place in one session's sequence.
+/// The position in one session's sequence.
 #[derive(Debug, Default)]
 pub(super) struct Sequence {
     /// Everything up to here is known.
@@ -20,7 +20,7 @@ struct Gap {
     /// The first number after the missing ones.
     end: u64,
     /// The last of those that came after it without a further hole.
-    heard: Option<u64>,
+    received: Option<u64>,
 }
 
 // === impl Gap ===
@@ -31,12 +31,12 @@ impl Gap {
         if known {
             Self {
                 end: number,
-                heard: Some(number),
+                received: Some(number),
             }
         } else {
             Self {
                 end: number.saturating_add(1),
-                heard: None,
+                received: None,
             }
         }
     }
@@ -54,7 +54,7 @@ impl Sequence {
         self.unnumbered = true;
     }
 
-    /// Nothing more comes for what was heard on the old connection.
+    /// Nothing more comes for what was received on the old connection.
     pub(super) const fn lost(&mut self) {
         self.unnumbered = false;
     }
@@ -67,9 +67,9 @@ impl Sequence {
             return false;
         }
         if let Some(gap) = &mut self.gap {
-            let follows = number == gap.heard.map_or(gap.end, |heard| heard.saturating_add(1));
+            let follows = number == gap.received.map_or(gap.end, |last| last.saturating_add(1));
             if known && follows {
-                gap.heard = Some(number);
+                gap.received = Some(number);
             } else {
                 *gap = Gap::before(number, known);
             }
@@ -83,11 +83,11 @@ impl Sequence {
         true
     }
 
-    /// The history told the event of this number.
+    /// The history brought the event of this number.
     pub(super) fn recalled(&mut self, number: u64) {
         self.seen = self.seen.max(Some(number));
         if let Some(gap) = self.gap.take_if(|gap| number.saturating_add(1) >= gap.end) {
-            self.seen = self.seen.max(gap.heard);
+            self.seen = self.seen.max(gap.received);
         }
     }
 }
@@ -109,12 +109,16 @@ mod tests {
         assert!(!live(&mut sequence, 3));
         assert!(!live(&mut sequence, 4));
         assert!(live(&mut sequence, 7));
-        assert!(!live(&mut sequence, 8), "it is told already");
+        assert!(!live(&mut sequence, 8), "it is known already");
         assert_eq!(sequence.seen(), Some(4));
         sequence.recalled(5);
         assert_eq!(sequence.seen(), Some(5));
         sequence.recalled(6);
-        assert_eq!(sequence.seen(), Some(8), "what was heard meanwhile counts");
+        assert_eq!(
+            sequence.seen(),
+            Some(8),
+            "what was received meanwhile counts"
+        );
         assert!(!live(&mut sequence, 9));
     }
 
@@ -132,22 +136,22 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is lost, a place that is claimed is one up to which all was heard or recalled.
+        /// Whatever is lost, everything up to the position was received or recalled.
         #[test]
-        fn nothing_unheard_is_claimed(events in prop::collection::vec((any::<bool>(), any::<bool>(), any::<bool>()), 1..60)) {
-            let (mut sequence, mut heard) = (Sequence::default(), std::collections::BTreeSet::new());
+        fn nothing_lost_is_claimed(events in prop::collection::vec((any::<bool>(), any::<bool>(), any::<bool>()), 1..60)) {
+            let (mut sequence, mut received) = (Sequence::default(), std::collections::BTreeSet::new());
             live(&mut sequence, 0);
-            for (number, (event, twin, ask)) in (1..).zip(events) {
-                if event { sequence.event(); heard.insert(number); } else { sequence.lost(); }
-                if twin { sequence.number(number); } else { sequence.lost(); }
+            for (number, (event, sync, ask)) in (1..).zip(events) {
+                if event { sequence.event(); received.insert(number); } else { sequence.lost(); }
+                if sync { sequence.number(number); } else { sequence.lost(); }
                 if ask {
                     for missing in sequence.seen().unwrap() + 1..=number {
-                        heard.insert(missing);
+                        received.insert(missing);
                         sequence.recalled(missing);
                     }
                     prop_assert_eq!(sequence.seen(), Some(number));
                 }
-                prop_assert!((1..=sequence.seen().unwrap()).all(|number| heard.contains(&number)));
+                prop_assert!((1..=sequence.seen().unwrap()).all(|number| received.contains(&number)));
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Every recording of the real OpenCode, through the decoder and the translator.
 
-mod bench;
 mod crash;
+mod harness;
 mod healing;
 mod missed;
 mod mutation;

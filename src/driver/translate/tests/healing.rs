@@ -1,8 +1,8 @@
-//! Lost connections, repeated events: a client must see neither holes nor repetitions.
+//! Lost connections, repeated events: a client must see neither gaps nor repetitions.
 
 use proptest::prelude::*;
 
-use crate::driver::translate::{Batch, Signal};
+use crate::driver::translate::Signal;
 use crate::event::Body;
 
 use super::RECORDINGS;
@@ -54,9 +54,8 @@ fn recall(player: &mut Player, recording: &Recording, lines: usize) {
     let now = recording.lines[lines - 1].at;
     for item in before.history() {
         player.notice(&item.event, now);
-        let mut batch = Batch::default();
-        player.translator.apply_history(item, now, &mut batch);
-        player.take(batch);
+        player.translator.apply_missed(vec![item], Vec::new(), now);
+        player.take();
     }
 }
 
@@ -113,10 +112,10 @@ proptest! {
         let recording = Recording::read(name);
         let lines = recording.lines.len();
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss,
-            reason = "a random subscription")]
-        let subscription = |share: f64, of: usize| (share * of as f64) as usize;
-        let from = subscription(from, lines);
-        let to = (from + 1 + subscription(length, lines - from)).min(lines);
+            reason = "a random place")]
+        let place = |share: f64, of: usize| (share * of as f64) as usize;
+        let from = place(from, lines);
+        let to = (from + 1 + place(length, lines - from)).min(lines);
         let whole = seen(&run(&recording));
         let healed = seen(&play_with_loss(&recording, from..to));
         if name == "vi_c_conn_drop" {
@@ -158,14 +157,14 @@ fn the_whole_history_again_publishes_nothing() {
         let recording = Recording::read(name);
         let mut player = run(&recording);
         let now = recording.lines.last().unwrap().at;
-        let mut batch = Batch::default();
         // In a new turn, so that everything would be published.
-        player.translator.begin_turn(now, &mut batch);
-        batch.events.clear();
+        player.translator.begin_turn(now);
+        player.translator.events.clear();
         for item in recording.history() {
-            player.translator.apply(item.event, now, &mut batch);
+            player.translator.apply(item.event, now);
         }
-        let repeated: Vec<_> = batch.events.iter().map(crate::event::Event::kind).collect();
+        let events = player.translator.events.iter();
+        let repeated: Vec<_> = events.map(crate::event::Event::kind).collect();
         // A compaction phase is a status of the turn that is replayed into; it is no repetition.
         assert!(
             repeated.iter().all(|kind| *kind == "status"),

@@ -4,10 +4,9 @@ use serde_json::{Value, json};
 
 use crate::opencode::types as oc;
 
-use super::bench::{Bench, NOW, bench, message, said, text, tool};
+use super::harness::{Harness, NOW, harness, message, said, text, tool};
 
-/// The driver's way: the history first, then what the messages have beyond it.
-fn catch_up(bench: &mut Bench, history: &[Value], parts: &[Value]) {
+fn catch_up(harness: &mut Harness, history: &[Value], parts: &[Value]) {
     let items = history.iter().zip(1..).map(|(part, seq)| {
         json!({ "id": format!("evt_{seq}"), "aggregate_id": "s", "seq": seq,
             "type": "message.part.updated.1", "data": { "sessionID": "s", "part": part, "time": 5 } })
@@ -15,12 +14,8 @@ fn catch_up(bench: &mut Bench, history: &[Value], parts: &[Value]) {
     let history = items.collect::<Value>().to_string();
     let history = oc::history(history.as_bytes()).unwrap();
     let list = json!([{ "info": message("m1", "assistant"), "parts": parts }]);
-    let mut messages = oc::messages(list.to_string().as_bytes()).unwrap();
-    let (translator, batch) = (&mut bench.translator, &mut bench.batch);
-    translator.apply_missed(history, &mut messages, NOW, batch);
-    for message in messages {
-        translator.apply_message(message, NOW, batch);
-    }
+    let messages = oc::messages(list.to_string().as_bytes()).unwrap();
+    harness.translator.apply_missed(history, messages, NOW);
 }
 
 #[test]
@@ -28,15 +23,15 @@ fn a_call_does_not_overtake_the_text_before_it() {
     let call = tool("p2", "running", &json!({ "command": "x" }), &json!({}));
     let whole = text("p1", "one two three", true);
     for begun in [true, false] {
-        let mut bench = bench();
+        let mut harness = harness();
         if begun {
-            bench.part(&text("p1", "", false));
-            bench.delta("p1", "one ");
+            harness.part(&text("p1", "", false));
+            harness.delta("p1", "one ");
         }
-        bench.translator.feed_lost();
+        harness.translator.feed_lost();
         let history = [text("p1", "", false), call.clone(), whole.clone()];
-        catch_up(&mut bench, &history, &[whole.clone(), call.clone()]);
-        let lines = bench.lines();
+        catch_up(&mut harness, &history, &[whole.clone(), call.clone()]);
+        let lines = harness.lines();
         let told: Vec<usize> = (0..lines.len())
             .filter(|at| lines[*at].starts_with("output"))
             .collect();
@@ -54,12 +49,16 @@ fn a_call_does_not_overtake_the_text_before_it() {
 
 #[test]
 fn a_text_behind_the_call_stays_behind_it() {
-    let mut bench = bench();
-    bench.translator.feed_lost();
+    let mut harness = harness();
+    harness.translator.feed_lost();
     let call = tool("p2", "running", &json!({ "command": "x" }), &json!({}));
     let behind = text("p3", "behind", true);
-    catch_up(&mut bench, &[call.clone(), behind.clone()], &[call, behind]);
-    let lines = bench.lines();
+    catch_up(
+        &mut harness,
+        &[call.clone(), behind.clone()],
+        &[call, behind],
+    );
+    let lines = harness.lines();
     assert!(lines[0].starts_with("tool_call"), "{lines:#?}");
     assert_eq!(lines.last(), Some(&said("behind")));
 }

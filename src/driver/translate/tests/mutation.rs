@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::driver::translate::{Batch, End, Settings, Translator};
+use crate::driver::translate::{End, Settings, Translator};
 use crate::event::MAX_DATA;
 use crate::opencode::types as oc;
 
@@ -52,28 +52,31 @@ fn replace(value: &mut Value, at: &mut usize, new: &mut Option<Value>) {
 }
 
 fn translator(recording: &Recording) -> Translator {
-    Translator::new(Settings {
+    let settings = Settings {
         root: recording.root.clone(),
         directory: "/workspace".into(),
-        ask_timeout: None,
         loop_limit: 0,
-    })
+    };
+    Translator::new(settings, None)
 }
 
 /// Plays frames, readable or not, and ends the turn; gives the number of terminal events.
 fn play(recording: &Recording, frames: &[Vec<u8>]) -> usize {
     let mut translator = translator(recording);
-    let mut batch = Batch::default();
     let now = recording.lines[0].at;
-    translator.begin_turn(now, &mut batch);
+    translator.begin_turn(now);
     for frame in frames {
         if let Ok(envelope) = oc::decode(frame) {
-            translator.apply(envelope.event, now, &mut batch);
+            translator.apply(envelope.event, now);
         }
     }
-    translator.finish(End::Cancelled, true, now, &mut batch);
-    translator.finish(End::Cancelled, true, now, &mut batch);
-    for encoded in batch.events.iter().flat_map(crate::event::Event::encode) {
+    translator.finish(End::Cancelled, true, now);
+    translator.finish(End::Cancelled, true, now);
+    for encoded in translator
+        .events
+        .iter()
+        .flat_map(crate::event::Event::encode)
+    {
         assert!(encoded.data.len() <= MAX_DATA);
         assert!(!encoded.data.contains('\n'));
         assert!(
@@ -82,7 +85,7 @@ fn play(recording: &Recording, frames: &[Vec<u8>]) -> usize {
                 .is_object()
         );
     }
-    batch
+    translator
         .events
         .iter()
         .filter(|event| event.is_terminal())
@@ -128,9 +131,9 @@ proptest! {
         let recording = Recording::read(name);
         let mut frames: Vec<_> =
             recording.lines.iter().map(|line| line.json.as_bytes().to_vec()).collect();
-        for (index, subscription, byte) in changes {
+        for (index, place, byte) in changes {
             let frame: &mut Vec<u8> = index.get_mut(&mut frames);
-            *subscription.get_mut(frame.as_mut_slice()) = byte;
+            *place.get_mut(frame.as_mut_slice()) = byte;
         }
         prop_assert_eq!(play(&recording, &frames), 1);
     }

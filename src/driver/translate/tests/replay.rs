@@ -1,4 +1,4 @@
-//! Plays a recording as the driver would: decodes, translates, and ends turns by their facts.
+//! Plays a recording as the driver would: decodes, translates, and decides about ends.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -8,8 +8,8 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::clock::Timestamp;
-use crate::driver::ending::{Facts, Verdict, decide};
-use crate::driver::translate::{Batch, Settings, Signal, Translator};
+use crate::driver::ending::{Decision, Observation, decide};
+use crate::driver::translate::{Settings, Signal, Translator};
 use crate::event::{Body, Event};
 use crate::opencode::sse::{Decoder, Frame, MAX_EVENT};
 use crate::opencode::types as oc;
@@ -134,11 +134,10 @@ impl Player {
         let settings = Settings {
             root: recording.root.clone(),
             directory: "/workspace".into(),
-            ask_timeout: Some(Duration::from_mins(5)),
             loop_limit: 3,
         };
         let mut player = Self {
-            translator: Translator::new(settings),
+            translator: Translator::new(settings, None),
             events: Vec::new(),
             signals: Vec::new(),
             root: recording.root.clone(),
@@ -156,11 +155,10 @@ impl Player {
     }
 
     fn begin(&mut self, now: Timestamp) {
-        let mut batch = Batch::default();
-        self.translator.begin_turn(now, &mut batch);
+        self.translator.begin_turn(now);
         (self.last, self.asked, self.running) = (None, 0, true);
         self.begun += 1;
-        self.take(batch);
+        self.take();
     }
 
     pub(crate) fn frame(&mut self, json: &[u8], now: Timestamp) {
@@ -169,13 +167,10 @@ impl Player {
 
     pub(crate) fn event(&mut self, event: oc::Event, now: Timestamp) {
         self.notice(&event, now);
-        let mut batch = Batch::default();
-        self.translator.apply(event, now, &mut batch);
-        let ask = batch
-            .signals
-            .iter()
-            .any(|s| matches!(s, Signal::Idle | Signal::Failed));
-        self.take(batch);
+        self.translator.apply(event, now);
+        let mut signals = self.translator.signals.iter();
+        let ask = signals.any(|signal| matches!(signal, Signal::Idle | Signal::Failed));
+        self.take();
         if ask {
             self.asked = 0;
             self.judge(now);
@@ -203,18 +198,17 @@ impl Player {
     }
 
     pub(crate) fn judge(&mut self, now: Timestamp) {
-        let facts = Facts {
+        let observed = Observation {
             status: &self.status,
             last: self.last.as_ref(),
             error: self.translator.turn_error(),
             cancelled: self.cancelled,
             asked: self.asked,
         };
-        if let Verdict::Ended(end) = decide(&facts) {
-            let mut batch = Batch::default();
-            self.translator.finish(end, true, now, &mut batch);
+        if let Decision::Ended(end) = decide(&observed) {
+            self.translator.finish(end, true, now);
             self.running = false;
-            self.take(batch);
+            self.take();
         }
     }
 
@@ -230,18 +224,19 @@ impl Player {
         self.judge(now);
     }
 
-    /// The recording is over: a driver that asks again gets the same facts for ever.
+    /// The recording is over: a driver that asks again gets the same answers for ever.
     pub(crate) fn close(&mut self, recording: &Recording) {
         self.asked = u32::MAX;
         let end = recording.lines.last().unwrap().at;
         self.judge(end.after(Duration::from_secs(6)));
     }
 
-    pub(crate) fn take(&mut self, batch: Batch) {
+    pub(crate) fn take(&mut self) {
+        let signals = std::mem::take(&mut self.translator.signals);
         self.signals_at
-            .extend(batch.signals.iter().map(|_| self.events.len()));
-        self.signals.extend(batch.signals);
-        self.events.extend(batch.events);
+            .extend(signals.iter().map(|_| self.events.len()));
+        self.signals.extend(signals);
+        self.events.append(&mut self.translator.events);
     }
 
     /// The text a client has, per source, agent and call.

@@ -6,12 +6,12 @@ use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use crate::driver::translate::{Batch, End, Settings, Translator};
+use crate::driver::translate::{End, Settings, Translator};
 use crate::event::{Body, Event, Usage};
 use crate::opencode::types as oc;
 
 use super::RECORDINGS;
-use super::bench::{Bench, NOW, bench, said, text, tool};
+use super::harness::{Harness, NOW, harness, said, text, tool};
 use super::replay::{Line, Player, Recording};
 
 /// What must come out the same, whoever tells it.
@@ -115,16 +115,15 @@ impl Store {
             let Some(properties) = envelope.payload.properties else {
                 continue;
             };
-            let (subscription, raw) =
-                match (envelope.payload.kind, properties.info, properties.part) {
-                    ("session.created" | "session.updated", Some(info), _) => {
-                        (&mut store.sessions, info)
-                    }
-                    ("message.updated", Some(info), _) => (&mut store.messages, info),
-                    ("message.part.updated", _, Some(part)) => (&mut store.parts, part),
-                    _ => continue,
-                };
-            subscription.insert(named(raw).id.to_owned(), raw.to_owned());
+            let (stored, raw) = match (envelope.payload.kind, properties.info, properties.part) {
+                ("session.created" | "session.updated", Some(info), _) => {
+                    (&mut store.sessions, info)
+                }
+                ("message.updated", Some(info), _) => (&mut store.messages, info),
+                ("message.part.updated", _, Some(part)) => (&mut store.parts, part),
+                _ => continue,
+            };
+            stored.insert(named(raw).id.to_owned(), raw.to_owned());
         }
         store
     }
@@ -164,7 +163,6 @@ fn settings(root: &str) -> Settings {
     Settings {
         root: root.to_owned(),
         directory: "/workspace".into(),
-        ask_timeout: None,
         loop_limit: 0,
     }
 }
@@ -235,20 +233,17 @@ fn tell_rest(
     let store = Store::after(&known.lines);
     let settings = settings(&recording.root);
     let mut translator = Translator::restore(settings, notes(first), turn.before.clone(), now);
-    let mut batch = Batch::default();
     for info in store.subagents() {
-        translator.apply_history(info, now, &mut batch);
+        translator.apply_history(info);
     }
     if by_history {
         for item in known.history() {
-            translator.apply_history(item, now, &mut batch);
+            translator.apply_history(item);
         }
     }
-    for message in store.list() {
-        translator.apply_message(message, now, &mut batch);
-    }
-    translator.finish(End::Cancelled, true, now, &mut batch);
-    let both: Vec<Event> = first.iter().chain(&batch.events).cloned().collect();
+    translator.apply_missed(Vec::new(), store.list(), now);
+    translator.finish(End::Cancelled, true, now);
+    let both: Vec<Event> = first.iter().chain(&translator.events).cloned().collect();
     (translator, Told::of(&both))
 }
 
@@ -333,7 +328,7 @@ fn a_turn_cut_anywhere_is_told_to_its_end_without_doubles_and_holes() {
     assert!(cuts > 1000, "{cuts}");
 }
 
-fn restored(notes: &[(&str, u64)], before: Option<&str>) -> Bench {
+fn restored(notes: &[(&str, u64)], before: Option<&str>) -> Harness {
     let notes = notes
         .iter()
         .map(|(part, value)| ((*part).to_owned(), *value));
@@ -343,58 +338,55 @@ fn restored(notes: &[(&str, u64)], before: Option<&str>) -> Bench {
         before.map(str::to_owned),
         NOW,
     );
-    Bench {
-        translator,
-        batch: Batch::default(),
-    }
+    Harness { translator }
 }
 
 #[test]
 fn of_a_text_the_rest_is_told_whatever_its_first_words_were() {
-    let mut bench = restored(&[("p1", 4), ("p2", 3), ("p3", 99)], None);
-    bench.list(&[
+    let mut harness = restored(&[("p1", 4), ("p2", 3), ("p3", 99)], None);
+    harness.list(&[
         text("p1", "one two", true),
         text("p2", "", false),
         text("p3", "all of it", true),
         text("p4", "new", true),
     ]);
-    assert_eq!(bench.lines(), [said("two"), said("new")]);
-    bench.list(&[text("p1", "one two", true)]);
-    bench.delta("p2", "late");
-    assert_eq!(bench.lines(), Vec::<String>::new());
+    assert_eq!(harness.lines(), [said("two"), said("new")]);
+    harness.list(&[text("p1", "one two", true)]);
+    harness.delta("p2", "late");
+    assert_eq!(harness.lines(), Vec::<String>::new());
 }
 
 #[test]
 fn a_call_can_be_closed_though_nobody_can_be_asked_what_it_was() {
-    let mut first = bench();
+    let mut first = harness();
     first.part(&tool(
         "p1",
         "running",
         &json!({ "command": "a" }),
         &json!({ "output": "1" }),
     ));
-    let told = notes(&std::mem::take(&mut first.batch.events));
+    let told = notes(&std::mem::take(&mut first.translator.events));
     let told: Vec<(&str, u64)> = told.iter().map(|(part, value)| (&**part, *value)).collect();
-    let mut bench = restored(&told, None);
-    bench.finish();
+    let mut harness = restored(&told, None);
+    harness.finish();
     let result = json!({ "tool": "bash", "call_id": "call-p1", "is_error": true, "duration_ms": 0,
         "result": { "error": "the tool was interrupted before it finished" } });
-    let lines = bench.lines();
+    let lines = harness.lines();
     assert_eq!(lines[0], format!("tool_result {result}"));
     assert_eq!(lines.len(), 2, "{lines:?}");
 }
 
 #[test]
 fn what_was_printed_before_is_in_the_result_and_not_told_again() {
-    let mut bench = restored(&[("p1\ncall-p1\nbash", 1)], None);
+    let mut harness = restored(&[("p1\ncall-p1\nbash", 1)], None);
     let mut run = tool("p1", "running", &json!({}), &json!({ "output": "1\n" }));
-    bench.part(&run);
-    assert_eq!(bench.lines(), Vec::<String>::new());
+    harness.part(&run);
+    assert_eq!(harness.lines(), Vec::<String>::new());
     run["state"]["status"] = "completed".into();
     run["state"]["output"] = "1\n2\n".into();
     run["state"]["metadata"] = json!({ "output": "1\n2\n", "exit": 0 });
-    bench.part(&run);
-    let lines = bench.lines();
+    harness.part(&run);
+    let lines = harness.lines();
     assert_eq!(lines.len(), 2, "{lines:?}");
     assert!(lines[0].starts_with("tool_result") && lines[0].contains(r#""stdout":"1\n2\n""#));
 }
@@ -404,13 +396,13 @@ fn messages_of_earlier_turns_are_not_of_this_one() {
     let step = json!({ "id": "p2", "messageID": "m1", "sessionID": "s", "type": "step-finish", "cost": 0.1,
         "tokens": { "input": 5, "output": 7 } });
     let old = [text("p1", "old", true), step];
-    let mut bench = restored(&[], Some("m1"));
-    bench.list(&old);
-    assert_eq!(bench.lines(), Vec::<String>::new());
-    assert_eq!(bench.translator.usage(), Usage::default());
-    assert_eq!(bench.translator.newest_message(), Some("m1"));
-    let mut bench = restored(&[], Some("m0"));
-    bench.list(&old);
-    assert_eq!(bench.lines(), [said("old")]);
-    assert_eq!(bench.translator.usage().input_tokens, 5);
+    let mut harness = restored(&[], Some("m1"));
+    harness.list(&old);
+    assert_eq!(harness.lines(), Vec::<String>::new());
+    assert_eq!(harness.translator.usage(), Usage::default());
+    assert_eq!(harness.translator.newest_message(), Some("m1"));
+    let mut harness = restored(&[], Some("m0"));
+    harness.list(&old);
+    assert_eq!(harness.lines(), [said("old")]);
+    assert_eq!(harness.translator.usage().input_tokens, 5);
 }

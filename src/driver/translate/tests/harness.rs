@@ -3,35 +3,33 @@
 use serde_json::{Value, json};
 
 use crate::clock::Timestamp;
-use crate::driver::translate::{Batch, End, Settings, Signal, Translator};
+use crate::driver::translate::{End, Settings, Signal, Translator};
 use crate::event::Event;
 use crate::opencode::types as oc;
 
 pub(super) const NOW: Timestamp = Timestamp::from_millis(1_000_000);
 
-pub(super) struct Bench {
+pub(super) struct Harness {
     pub(super) translator: Translator,
-    pub(super) batch: Batch,
 }
 
 /// A turn of session `s`, with the user's message `m0` and the model's `m1` known.
-pub(super) fn bench() -> Bench {
+pub(super) fn harness() -> Harness {
     let settings = Settings {
         root: "s".into(),
         directory: "/w".into(),
-        ask_timeout: None,
         loop_limit: 2,
     };
-    let (mut translator, mut batch) = (Translator::new(settings), Batch::default());
-    translator.begin_turn(NOW, &mut batch);
-    let mut bench = Bench { translator, batch };
-    bench.event("message.updated", &json!({ "info": message("m0", "user") }));
-    bench.event(
+    let mut translator = Translator::new(settings, None);
+    translator.begin_turn(NOW);
+    let mut harness = Harness { translator };
+    harness.event("message.updated", &json!({ "info": message("m0", "user") }));
+    harness.event(
         "message.updated",
         &json!({ "info": message("m1", "assistant") }),
     );
-    bench.lines();
-    bench
+    harness.lines();
+    harness
 }
 
 pub(super) fn message(id: &str, role: &str) -> Value {
@@ -53,11 +51,11 @@ pub(super) fn tool(id: &str, status: &str, input: &Value, metadata: &Value) -> V
         "state": { "status": status, "input": input, "metadata": metadata, "time": { "start": 999_000 } } })
 }
 
-impl Bench {
+impl Harness {
     pub(super) fn event(&mut self, kind: &str, properties: &Value) {
         let json = json!({ "payload": { "type": kind, "properties": properties } });
         let event = oc::decode(json.to_string().as_bytes()).unwrap().event;
-        self.translator.apply(event, NOW, &mut self.batch);
+        self.translator.apply(event, NOW);
     }
 
     pub(super) fn part(&mut self, part: &Value) {
@@ -70,30 +68,28 @@ impl Bench {
             r#"{{"payload":{{"type":"message.part.delta","properties":{{"sessionID":"s","messageID":"m1","partID":"{part}","field":"text","delta":"{delta}"}}}}}}"#
         );
         let event = oc::decode(json.as_bytes()).unwrap().event;
-        self.translator.apply(event, NOW, &mut self.batch);
+        self.translator.apply(event, NOW);
     }
 
     pub(super) fn list(&mut self, parts: &[Value]) {
         let list = json!([{ "info": message("m1", "assistant"), "parts": parts }]);
-        for message in oc::messages(list.to_string().as_bytes()).unwrap() {
-            self.translator.apply_message(message, NOW, &mut self.batch);
-        }
+        let messages = oc::messages(list.to_string().as_bytes()).unwrap();
+        self.translator.apply_missed(Vec::new(), messages, NOW);
     }
 
     pub(super) fn number(&mut self, seq: u64) {
         let json = json!({ "payload": { "type": "sync", "syncEvent": { "seq": seq, "aggregateID": "s" } } });
         let event = oc::decode(json.to_string().as_bytes()).unwrap().event;
-        self.translator.apply(event, NOW, &mut self.batch);
+        self.translator.apply(event, NOW);
     }
 
     pub(super) fn finish(&mut self) {
-        self.translator
-            .finish(End::Cancelled, true, NOW, &mut self.batch);
+        self.translator.finish(End::Cancelled, true, NOW);
     }
 
     /// What was published since the last call, one line each, without what is always the same.
     pub(super) fn lines(&mut self) -> Vec<String> {
-        let events = std::mem::take(&mut self.batch.events);
+        let events = std::mem::take(&mut self.translator.events);
         let lines = events.iter().flat_map(Event::encode).map(|encoded| {
             let mut value: Value = serde_json::from_str(&encoded.data).unwrap();
             let fields = value.as_object_mut().unwrap();
@@ -105,7 +101,7 @@ impl Bench {
     }
 
     pub(super) fn signals(&mut self) -> Vec<Signal> {
-        std::mem::take(&mut self.batch.signals)
+        std::mem::take(&mut self.translator.signals)
     }
 }
 

@@ -1,21 +1,22 @@
-//! What the turn costs, while it runs: for whoever asks, and for the next life of the sidecar.
+//! What the turn costs, while it runs: for clients, and on disk for the next start of the sidecar.
 
-use super::Actor;
+use super::state::Actor;
 use crate::gateway::Grant;
 
 // === impl Actor ===
 
 impl Actor {
-    pub(super) fn remember_usage(&self) {
-        let (files, _) = self.translator.files(self.running_turn.alone());
+    /// Shows what the turn costs and which files it changed.
+    pub(super) fn show_usage(&self) {
+        let (files, _) = self.turn.translator.files(self.running_turn.alone());
         self.show_counts();
         self.turn_handle
             .update(|status| status.files_modified = files);
     }
 
     fn show_counts(&self) {
-        let usage = self.translator.usage();
-        let calls = self.grant.as_ref().map(Grant::usage);
+        let usage = self.turn.translator.usage();
+        let calls = self.turn.grant.as_ref().map(Grant::usage);
         self.turn_handle.update(|status| {
             if let Some(calls) = calls {
                 status.calls = calls;
@@ -26,15 +27,15 @@ impl Actor {
 
     /// The gateway counts calls that bring nothing new, and sees no results of tools.
     pub(super) fn note_progress(&mut self) {
-        if self.results.bring_news(&self.batch.events)
-            && let Some(grant) = &self.grant
+        if self.results.has_new(&self.turn.translator.events)
+            && let Some(grant) = &self.turn.grant
         {
             grant.progressed();
         }
     }
 
-    /// A call began or ended: whoever asks sees it at once. A budget counts over restarts, so a call is
-    /// put on disk as it begins, and what it cost when there is time.
+    /// A call began or ended: clients see it at once. A budget counts over restarts, so a call is written to disk
+    /// as it begins, and what it cost with the next tick.
     pub(super) fn note_counts(&mut self) {
         self.show_counts();
         self.counts_changed = true;
@@ -45,11 +46,9 @@ impl Actor {
 
     pub(super) fn keep_counts(&mut self) {
         if std::mem::take(&mut self.counts_changed) {
-            self.calls_kept = self.turn_handle.session.status().calls.calls;
-            self.turn_handle
-                .session
-                .log
-                .record(self.turn_handle.session.row(), false);
+            let session = &self.turn_handle.session;
+            self.calls_kept = session.status().calls.calls;
+            session.log.record(session.row(), false);
         }
     }
 }

@@ -1,0 +1,180 @@
+//! The child died in the middle of the turn: the turn goes on in the next one.
+//!
+//! ```text
+//! wait for the next child --> what had the dead one stored? --> publish it, close what is open --> prompt
+//!          |                                                             |
+//!          +-- it does not come, or does not know the session            +-- the turn had ended: so it ends
+//! ```
+//!
+//! The gateway's grant outlives the child, so the key stays where it is; only the child's own token is new.
+
+use std::time::{Duration, Instant};
+
+use super::state::{Actor, RecoveryStep};
+use crate::clock::Timestamp;
+use crate::driver::context::Context;
+use crate::driver::demux::Item;
+use crate::driver::link::{self, Link};
+use crate::driver::prompt::CONTINUE;
+use crate::driver::resync::{self, Family, Found, Missed};
+use crate::driver::translate::End;
+use crate::driver::{ending, reasons};
+use crate::engine::Snapshot;
+use crate::opencode::types::Role;
+
+/// How long a turn waits for the next child. A start may take a minute, and one may fail.
+const NEXT_CHILD_TIMEOUT: Duration = Duration::from_mins(2);
+
+// === impl Actor ===
+
+impl Actor {
+    /// The child is gone. What it still said is taken. A turn that was being stopped ends as it was meant
+    /// to: a shutdown ends the child too, and a caller who cancelled gets what was asked for.
+    pub(super) fn on_child_lost(&mut self) -> Option<End> {
+        let now = Timestamp::now();
+        while let Ok(item) = self.turn.subscription.items_rx.try_recv() {
+            if let Item::Event(event) = item {
+                self.turn.translator.apply(*event, now);
+            }
+        }
+        if let Some((reason, _)) = self.stopping.take() {
+            return Some(reason);
+        }
+        if self.context.shutdown.halt.is_cancelled() {
+            return Some(reasons::shutting_down());
+        }
+        let most = self.context.config.recoveries;
+        if self.recoveries >= most {
+            return Some(reasons::engine_lost(self.recoveries));
+        }
+        self.child_lost = true;
+        if let Some(end) = self.apply_signals() {
+            return Some(end);
+        }
+        // The dead child answers no questions.
+        (self.inquiry, self.resync, self.inquire_again) = (None, None, false);
+        self.recoveries += 1;
+        tracing::warn!(
+            session.id = self.turn_handle.session.id,
+            recoveries = self.recoveries,
+            "the engine died during a turn; the turn goes on in the next one"
+        );
+        let reason = format!(
+            "the agent's process died; the turn goes on in the next one ({} of {most})",
+            self.recoveries
+        );
+        self.turn.translator.process_lost(reason, now);
+        self.stalled = None;
+        self.recovery = Some(Box::pin(find_next_child(
+            self.context.clone(),
+            self.turn.remote_id.clone(),
+            self.turn.translator.sequences(),
+        )));
+        None
+    }
+
+    /// Takes what a step of the recovery found, and begins the next.
+    pub(super) fn on_recovery_step(&mut self, step: RecoveryStep) -> Option<End> {
+        match step {
+            RecoveryStep::NextChild(link, missed) => self.on_next_child(link, missed),
+            RecoveryStep::Prompted => {
+                self.turn.translator.resumed(Timestamp::now());
+                self.note_activity();
+                None
+            }
+            // The engine leaves with the sidecar, and may be gone before the shutdown reaches the turn.
+            RecoveryStep::Failed(_) if self.context.shutdown.halt.is_cancelled() => {
+                Some(reasons::shutting_down())
+            }
+            RecoveryStep::Failed(end) => Some(end),
+        }
+    }
+
+    /// The next child is there. First everything of the dead one's is published and closed.
+    fn on_next_child(&mut self, link: Link, missed: Missed) -> Option<End> {
+        (self.turn.link, self.child_lost, self.asked) = (link, false, 0);
+        let now = Timestamp::now();
+        let (root, before) = (&*self.turn.remote_id, self.turn.before.as_deref());
+        let stored_end =
+            ending::last_of_session(&missed.messages, root, before).and_then(ending::stored_end);
+        let prompt_is_stored = missed.messages.iter().any(|message| {
+            let info = &message.info;
+            info.session == root
+                && info.role == Role::User
+                && before.is_none_or(|before| *info.id > *before)
+        });
+        // A prompt is answered for before it is stored: the child may have died in between.
+        let prompt_was_lost = missed.complete && !prompt_is_stored;
+
+        let translator = &mut self.turn.translator;
+        translator.apply_missed(missed.history, missed.messages, now);
+        translator.abandon_run(now);
+        self.note_activity();
+        if let Some(end) = self.apply_signals() {
+            return Some(end);
+        }
+        let grant = self.turn.grant.as_ref()?;
+        if let Some(end) = stored_end {
+            return Some(reasons::refine(end, Some(grant)));
+        }
+        if !prompt_was_lost {
+            CONTINUE.clone_into(&mut self.turn.prompt_text.text);
+        }
+        let model = grant.model_ref();
+        // What the dead run left unfinished must not be taken for the end of this one.
+        self.turn.before = self.turn.translator.newest_message().map(str::to_owned);
+        let (link, remote_id) = (self.turn.link.clone(), self.turn.remote_id.clone());
+        let prompt_text = self.turn.prompt_text.clone();
+        self.recovery = Some(Box::pin(async move {
+            let prompt = prompt_text.prompt(model);
+            let Err(error) = link.client.prompt(&remote_id, &prompt).await else {
+                return RecoveryStep::Prompted;
+            };
+            tracing::warn!(%error, "the next engine did not take the prompt to go on");
+            if link.died_under(&error).await {
+                // Its death begins another recovery, which drops this one.
+                std::future::pending::<()>().await;
+            }
+            failed("the next one did not take the prompt to go on", true)
+        }));
+        None
+    }
+}
+
+fn failed(reason: &str, resumable: bool) -> RecoveryStep {
+    RecoveryStep::Failed(reasons::engine_stays_lost(reason, resumable))
+}
+
+/// Waits for the next child and asks it what the dead one had stored.
+async fn find_next_child(context: Context, remote_id: String, family: Family) -> RecoveryStep {
+    let finding = async {
+        let mut engine = context.engine.watch();
+        let mut links = context.links.clone();
+        loop {
+            let link = tokio::select! {
+                link = link::next(&mut links) => link,
+                _ = engine.wait_for(Snapshot::given_up) => None,
+            };
+            let Some(link) = link else {
+                let reason = context.engine.not_ready(Instant::now());
+                let reason = reason.unwrap_or_else(|| "the engine has ended".into());
+                return failed(&format!("the next one does not come: {reason}"), true);
+            };
+            let found = tokio::select! {
+                found = resync::look_up(&link, &remote_id, &family, &context.demux) => found,
+                // Nothing was begun in it, so it does not count: the engine counts its restarts.
+                () = link.lost.cancelled() => continue,
+            };
+            return match found {
+                Found::Stored(missed) => RecoveryStep::NextChild(link, missed),
+                Found::Unknown => failed("the next one does not know its session", false),
+                Found::NoAnswer => failed("the next one does not answer", true),
+            };
+        }
+    };
+    let found = tokio::time::timeout(NEXT_CHILD_TIMEOUT, finding).await;
+    found.unwrap_or_else(|_| {
+        let secs = NEXT_CHILD_TIMEOUT.as_secs();
+        failed(&format!("the next one was not there within {secs} s"), true)
+    })
+}

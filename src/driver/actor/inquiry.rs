@@ -1,0 +1,137 @@
+//! What the child is asked about a turn that runs: whether it has ended, and what was missed.
+
+use std::time::Duration;
+
+use super::state::{Actor, Findings};
+use crate::clock::Timestamp;
+use crate::driver::ending::{self, Decision, Observation};
+use crate::driver::reasons;
+use crate::driver::resync::{self, Missed};
+use crate::driver::translate::{End, classify};
+use crate::opencode::CallError;
+use crate::opencode::types::SessionStatus;
+
+/// The pause after a question about the turn's end that got no answer.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
+
+// === impl Actor ===
+
+impl Actor {
+    /// Asks the child whether the turn has ended, unless that is being asked.
+    pub(super) fn inquire(&mut self, after: Duration) {
+        self.inquire_again = self.inquiry.is_some();
+        if self.inquire_again {
+            return;
+        }
+        let inquiry = self.ask_for_end();
+        self.inquiry = Some(Box::pin(async move {
+            tokio::time::sleep(after).await;
+            inquiry.await
+        }));
+    }
+
+    pub(super) fn ask_for_end(&self) -> impl Future<Output = Findings> + Send + 'static {
+        let (client, remote_id) = (self.turn.link.client.clone(), self.turn.remote_id.clone());
+        let workspace = self.context.config.workspace.clone();
+        async move {
+            let mut statuses = client.statuses(&workspace).await?;
+            let status = statuses.remove(&remote_id).unwrap_or(SessionStatus::Idle);
+            // A session that works has not ended, whatever its messages say.
+            let messages = match status {
+                SessionStatus::Idle => client.messages(&remote_id).await?,
+                _ => Vec::new(),
+            };
+            Ok((status, messages))
+        }
+    }
+
+    pub(super) fn on_findings(&mut self, findings: Findings) -> Option<End> {
+        let (status, messages) = match findings {
+            Ok(findings) => findings,
+            Err(CallError::TooLarge { .. }) => return Some(self.end_without_messages()),
+            Err(error) => {
+                tracing::warn!(%error, "could not ask whether a turn has ended");
+                self.inquire(ASK_AGAIN);
+                return None;
+            }
+        };
+        let observed = Observation {
+            status: &status,
+            last: ending::last_of_turn(&messages, self.turn.before.as_deref()),
+            error: self.turn.translator.turn_error(),
+            cancelled: self.stopping.is_some(),
+            asked: self.asked,
+        };
+        match ending::decide(&observed) {
+            Decision::NotYet if self.inquire_again => self.inquire(Duration::ZERO),
+            Decision::NotYet => {}
+            Decision::AskAgain(wait) => {
+                self.asked += 1;
+                self.inquire(wait);
+            }
+            // With the child this turn goes too, and on in the next one.
+            Decision::Ended(end) if self.stopping.is_none() && ending::shows_broken_child(&end) => {
+                self.replace_child();
+            }
+            Decision::Ended(end) => {
+                // What the last events would have said, if they are still on their way.
+                let translator = &mut self.turn.translator;
+                translator.apply_missed(Vec::new(), messages, Timestamp::now());
+                return Some(self.end_as(end));
+            }
+        }
+        None
+    }
+
+    /// How the turn ends that OpenCode ended with `end`. The reason for which it was stopped comes first.
+    fn end_as(&mut self, end: End) -> End {
+        match self.stopping.take() {
+            Some((reason, _)) => reason,
+            None => reasons::refine(end, self.turn.grant.as_ref()),
+        }
+    }
+
+    /// The end of an idle turn whose messages are too large to be read. They will not get smaller: what the
+    /// feed brought has to do.
+    fn end_without_messages(&mut self) -> End {
+        tracing::warn!(
+            "the messages of a turn are too large to be read; it ends with what was streamed"
+        );
+        let end = match self.turn.translator.turn_error() {
+            Some(error) => End::Failed(classify(error)),
+            None => End::Complete {
+                finish_reason: None,
+            },
+        };
+        self.end_as(end)
+    }
+
+    fn replace_child(&self) {
+        let generation = self.turn.link.generation;
+        tracing::warn!(
+            session.id = self.turn_handle.session.id,
+            child.generation = generation.get(),
+            "the engine can run no turn any more; it is replaced"
+        );
+        let why = "an aborted turn left it in a state in which every turn fails";
+        self.context.engine.replace(generation, why);
+    }
+
+    /// Asks for the events that were missed. Until the answer no other event is taken.
+    pub(super) fn begin_resync(&mut self) {
+        self.resync = Some(Box::pin(resync::ask(
+            self.turn.link.clone(),
+            self.turn.translator.sequences(),
+            self.context.demux.clone(),
+        )));
+    }
+
+    pub(super) fn on_missed(&mut self, missed: Missed) -> Option<End> {
+        let translator = &mut self.turn.translator;
+        translator.apply_missed(missed.history, missed.messages, Timestamp::now());
+        self.note_activity();
+        // The end may be among what was missed.
+        self.inquire(Duration::ZERO);
+        self.apply_signals()
+    }
+}

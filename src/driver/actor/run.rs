@@ -1,0 +1,112 @@
+//! The loop in which a turn runs to its end.
+
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::state::Actor;
+use crate::driver::context::{Context, workspace_problem};
+use crate::driver::reasons;
+use crate::driver::results::Results;
+use crate::driver::start::OpenTurn;
+use crate::gateway::Grant;
+use crate::session::TurnHandle;
+use crate::workspace::Checked;
+
+/// How often it is checked whether the turn stalls, and its counts are written to disk.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Runs a turn to its one terminal event.
+pub(in crate::driver) async fn run(turn_handle: TurnHandle, turn: OpenTurn, context: Context) {
+    let now = Instant::now();
+    let mut counts_rx = match &turn.grant {
+        Some(grant) => Grant::changes(grant),
+        None => watch::channel(()).1,
+    };
+    // The first call may be under way.
+    counts_rx.mark_changed();
+    let actor = Actor {
+        running_turn: context.running_turns.enter(),
+        deadline: now + context.config.turn_timeout,
+        results: Results::new(context.config.loop_limit == 0),
+        turn_handle,
+        context,
+        turn,
+        stopping: None,
+        waiting: Vec::new(),
+        inquiry: None,
+        inquire_again: false,
+        asked: 0,
+        resync: None,
+        child_lost: false,
+        recoveries: 0,
+        recovery: None,
+        background_calls: FuturesUnordered::new(),
+        last_activity_at: now,
+        stalled: None,
+        counts_rx,
+        calls_kept: 0,
+        counts_changed: false,
+    };
+    actor.run().await;
+}
+
+// === impl Actor ===
+
+impl Actor {
+    /// Every branch of the select is cancel-safe: queues, tokens, timers, and futures that are kept in `self`.
+    async fn run(mut self) {
+        let halt = self.context.shutdown.halt.clone();
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut health_rx = self.context.registry.health();
+        let mut workspace_rx = self.context.workspace.clone();
+        // Also what it is now.
+        health_rx.mark_changed();
+        let end = loop {
+            self.note_progress();
+            self.publish();
+            let stop_by = self.stopping.as_ref().map_or(self.deadline, |(_, by)| *by);
+            let stopping = self.stopping.is_some();
+            // Each child has its own.
+            let lost = self.turn.link.lost.clone();
+            let end = tokio::select! {
+                item = self.turn.subscription.items_rx.recv(), if self.resync.is_none() && !self.child_lost => item.and_then(|item| self.on_item(item)),
+                command = self.turn_handle.commands_rx.recv() => self.on_command(command),
+                // Not while it is asked what was missed: the end must not overtake that.
+                findings = finished(&mut self.inquiry), if stopping || self.resync.is_none() => self.on_findings(findings),
+                missed = finished(&mut self.resync) => self.on_missed(missed),
+                step = finished(&mut self.recovery) => self.on_recovery_step(step),
+                Some(()) = self.background_calls.next(), if !self.background_calls.is_empty() => None,
+                () = lost.cancelled(), if !self.child_lost => self.on_child_lost(),
+                () = halt.cancelled(), if !stopping => self.stop(reasons::shutting_down()),
+                () = tokio::time::sleep_until(stop_by) => self.on_deadline(),
+                Ok(()) = self.counts_rx.changed() => { self.note_counts(); None }
+                problem = workspace_problem(&mut workspace_rx, Checked::lost), if !stopping => self.stop(reasons::workspace_lost(problem)),
+                Ok(()) = health_rx.changed() => { self.note_health(&health_rx.borrow_and_update().clone()); None }
+                _ = ticks.tick() => { self.keep_counts(); self.check_stall(); None }
+            };
+            if let Some(end) = end {
+                break end;
+            }
+        };
+        self.close(end).await;
+    }
+}
+
+/// The result of a future that is kept in `slot`, which is then empty. Waits for ever while it is empty.
+/// Cancel-safe: the future stays in its place.
+async fn finished<T>(slot: &mut Option<BoxFuture<'static, T>>) -> T {
+    match slot {
+        Some(future) => {
+            let result = future.await;
+            *slot = None;
+            result
+        }
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,65 @@
+//! What the task of a turn keeps.
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
+
+use crate::driver::context::Context;
+use crate::driver::link::Link;
+use crate::driver::overlap::RunningTurn;
+use crate::driver::results::Results;
+use crate::driver::resync::Missed;
+use crate::driver::start::OpenTurn;
+use crate::driver::translate::End;
+use crate::opencode::CallError;
+use crate::opencode::types::{Message, SessionStatus};
+use crate::session::TurnHandle;
+
+/// What the child says of the root session when an end is suspected.
+pub(super) type Findings = Result<(SessionStatus, Vec<Message>), CallError>;
+
+/// What came of a step of the recovery after the child died.
+pub(super) enum RecoveryStep {
+    /// The next child is there, and this is what the dead one had stored.
+    NextChild(Link, Missed),
+    /// The agent was prompted to go on.
+    Prompted,
+    Failed(End),
+}
+
+pub(super) struct Actor {
+    pub(super) turn_handle: TurnHandle,
+    pub(super) context: Context,
+    pub(super) turn: OpenTurn,
+    pub(super) running_turn: RunningTurn,
+    pub(super) deadline: Instant,
+    /// How a turn that is being stopped is to end, and by when.
+    pub(super) stopping: Option<(End, Instant)>,
+    /// Who waits for the end.
+    pub(super) waiting: Vec<oneshot::Sender<()>>,
+    /// The question whether the turn has ended.
+    pub(super) inquiry: Option<BoxFuture<'static, Findings>>,
+    /// A further sign of an end came while that was asked.
+    pub(super) inquire_again: bool,
+    /// How often it was asked again since the last sign.
+    pub(super) asked: u32,
+    /// The question what was missed.
+    pub(super) resync: Option<BoxFuture<'static, Missed>>,
+    /// The child is gone, and the next one is not here yet.
+    pub(super) child_lost: bool,
+    /// How often the turn went on after that.
+    pub(super) recoveries: u32,
+    pub(super) recovery: Option<BoxFuture<'static, RecoveryStep>>,
+    /// Small calls whose result is only logged.
+    pub(super) background_calls: FuturesUnordered<BoxFuture<'static, ()>>,
+    pub(super) last_activity_at: Instant,
+    /// Why it was last called stalled.
+    pub(super) stalled: Option<&'static str>,
+    pub(super) results: Results,
+    /// Changes with the gateway's counts.
+    pub(super) counts_rx: watch::Receiver<()>,
+    /// The number of calls that is on disk, and whether anything of the counts is newer.
+    pub(super) calls_kept: u64,
+    pub(super) counts_changed: bool,
+}

@@ -1,0 +1,106 @@
+//! The end of a turn: by a command, a deadline or the shutdown, and what is done in every case.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::state::Actor;
+use crate::clock::Timestamp;
+use crate::driver::publish::{note_deleted_files, publish};
+use crate::driver::reasons;
+use crate::driver::translate::End;
+use crate::session::Command;
+
+/// How long a stopped turn may take to end in good order. A client that cancels is answered within 5 s.
+const STOP_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// How long a stop waits for a prompt that is on its way.
+const PROMPT_TIMEOUT: Duration = Duration::from_secs(1);
+
+// === impl Actor ===
+
+impl Actor {
+    pub(super) fn on_command(&mut self, command: Option<Command>) -> Option<End> {
+        // The session holds a sender, so this does not end before the session.
+        let Command::Cancel(done_tx) = command?;
+        self.waiting.push(done_tx);
+        self.stop(End::Cancelled)
+    }
+
+    pub(super) fn on_deadline(&mut self) -> Option<End> {
+        match self.stopping.take() {
+            Some((end, _)) => Some(end),
+            None => self.stop(reasons::timeout(self.context.config.turn_timeout)),
+        }
+    }
+
+    /// Begins to end the turn: abort, no more model calls, no more commands. The first reason holds.
+    /// Between two children nothing runs that could be stopped: then it ends now.
+    pub(super) fn stop(&mut self, end: End) -> Option<End> {
+        if self.stopping.is_some() {
+            return None;
+        }
+        if self.child_lost {
+            return Some(end);
+        }
+        self.stopping = Some((end, Instant::now() + STOP_TIMEOUT));
+        self.show_usage();
+        // Held until the agent was aborted. A call that is cut before looks like a lost connection: OpenCode
+        // begins another try, and may then ignore the abort.
+        let grant = self.turn.grant.take();
+        self.asked = 0;
+        let prompting = self.recovery.take();
+        let (link, remote_id) = (self.turn.link.clone(), self.turn.remote_id.clone());
+        let (engine, family) = (self.context.engine.clone(), self.turn.subscription.family());
+        let inquiry = self.ask_for_end();
+        self.inquiry = Some(Box::pin(async move {
+            if let Some(prompting) = prompting {
+                // A prompt that arrives after the abort would start another run.
+                tokio::time::timeout(PROMPT_TIMEOUT, prompting).await.ok();
+            }
+            link.abort(&remote_id).await;
+            drop(grant);
+            // Also what left the process group of its command.
+            log_ended(engine.end_tools(family).await);
+            inquiry.await
+        }));
+        None
+    }
+
+    /// Publishes the end and what belongs before it.
+    pub(super) async fn close(mut self, end: End) {
+        self.show_usage();
+        // Before the terminal event can be seen: then no key is in use any more.
+        self.turn.grant = None;
+        (self.inquiry, self.recovery) = (None, None);
+        // What a command left running lives as long as the session does, and no client may see the end before
+        // it: the next turn of this session would find it.
+        let family = self.turn.subscription.family();
+        log_ended(self.context.engine.end_tools(family).await);
+        let alone = self.running_turn.alone();
+        let translator = &mut self.turn.translator;
+        translator.finish(end, alone, Timestamp::now());
+        note_deleted_files(&mut translator.events).await;
+        self.turn.subscription.end();
+        publish(&self.turn_handle, &mut translator.events);
+        let status = self.turn_handle.session.status();
+        tracing::info!(
+            session.id = self.turn_handle.session.id,
+            state = status.state.as_str(),
+            code = status.problem.as_ref().map(|problem| &*problem.code),
+            "session ended"
+        );
+        self.context.registry.ended();
+        // A command that comes now is carried out already: with the turn handle its queue goes, which says so.
+        drop(self.waiting);
+    }
+}
+
+fn log_ended(processes: usize) {
+    if processes > 0 {
+        tracing::info!(
+            processes,
+            "ended what the session's commands had left running"
+        );
+    }
+}

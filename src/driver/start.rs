@@ -1,0 +1,250 @@
+//! The start of a turn in the child: a session of OpenCode, a grant of the gateway, the prompt.
+
+use std::time::Instant;
+
+use tokio_util::sync::CancellationToken;
+
+use super::config::Config;
+use super::context::{Context, workspace_problem};
+use super::demux::Subscription;
+use super::link::{self, Link};
+use super::prompt::PromptText;
+use super::resync;
+use super::translate::{Settings, Translator};
+use crate::clock::Timestamp;
+use crate::engine::Busy;
+use crate::gateway::{Grant, Route};
+use crate::opencode::{CallError, NewSession, Rule};
+use crate::session::{CreateError, Request, Status};
+use crate::tool::Tools;
+use crate::workspace::Checked;
+
+/// A turn that runs.
+pub(super) struct OpenTurn {
+    pub(super) link: Link,
+    /// Held for its drop: the engine counts turns.
+    _busy: Busy,
+    pub(super) remote_id: String,
+    pub(super) subscription: Subscription,
+    /// `None` as soon as the turn is to stop: then no call of a model goes out or on.
+    pub(super) grant: Option<Grant>,
+    /// The last prompt. It may have to be sent again.
+    pub(super) prompt_text: PromptText,
+    /// Messages up to this one say nothing about the end of the turn.
+    pub(super) before: Option<String>,
+    pub(super) translator: Translator,
+}
+
+/// Why a turn did not start, as far as the child is concerned.
+enum StartError {
+    Call(CallError),
+    Abandoned,
+}
+
+struct Start<'a> {
+    request: &'a Request,
+    status: &'a Status,
+    context: &'a Context,
+    abandoned: &'a CancellationToken,
+}
+
+/// Starts the turn that `request` asks for: the first one of a new session, or another one if the `status`
+/// of the session names OpenCode's.
+///
+/// Nobody may drop this in the middle. Who does not want the turn any more cancels `abandoned`, and waits until
+/// what was begun is undone.
+pub(super) async fn start(
+    request: &Request,
+    status: &Status,
+    context: &Context,
+    abandoned: &CancellationToken,
+) -> Result<OpenTurn, CreateError> {
+    let start = Start {
+        request,
+        status,
+        context,
+        abandoned,
+    };
+    let link = start.wait_for_link().await?;
+    match start.on(link.clone()).await {
+        // Nothing of the turn is published yet, so the next child may have it; but only that one, in case it
+        // is the request that kills.
+        Err(StartError::Call(error)) if link.died_under(&error).await => {
+            let link = start.wait_for_link().await?;
+            start.on(link).await
+        }
+        started => started,
+    }
+    .map_err(|error| start.refusal(error))
+}
+
+/// Deletes the session of a turn that did not start; the next child does it if this one does not answer.
+pub(super) async fn delete_unopened(link: &Link, remote_id: String, context: &Context) {
+    if let Err(error) = link.client.delete_session(&remote_id).await {
+        tracing::debug!(%error, "a session that did not begin is deleted later");
+        context.registry.delete_remote(remote_id);
+    }
+}
+
+/// The settings of the translator of session `remote_id`.
+pub(super) fn settings(config: &Config, remote_id: &str) -> Settings {
+    Settings {
+        root: remote_id.to_owned(),
+        directory: config.workspace.to_string_lossy().into_owned(),
+        loop_limit: config.loop_limit,
+    }
+}
+
+// === impl Start ===
+
+impl Start<'_> {
+    /// The present child, or the next one if it comes soon, once there is memory for one more session.
+    async fn wait_for_link(&self) -> Result<Link, CreateError> {
+        let engine = &self.context.engine;
+        let mut links = self.context.links.clone();
+        let waiting = async {
+            loop {
+                engine.room().await;
+                let link = link::next(&mut links).await;
+                // It may have taken a while, and memory may be short again.
+                if link.is_none() || engine.short_of_memory().is_none() {
+                    return link;
+                }
+            }
+        };
+        let mut workspace = self.context.workspace.clone();
+        tokio::select! {
+            biased;
+            () = self.abandoned.cancelled() => return Err(CreateError::Cancelled),
+            sentence = workspace_problem(&mut workspace, Checked::sentence) => {
+                return Err(CreateError::WorkspaceUnavailable(sentence));
+            }
+            link = waiting => return link.ok_or(CreateError::ShuttingDown),
+            () = tokio::time::sleep(self.context.config.engine_wait) => {}
+        }
+        let reason = engine
+            .not_ready(Instant::now())
+            .or_else(|| engine.short_of_memory());
+        Err(CreateError::EngineUnavailable(
+            reason.unwrap_or_else(|| "engine starting".into()),
+        ))
+    }
+
+    /// Starts the turn in this child. If it does not start, nothing of a new session stays.
+    async fn on(&self, link: Link) -> Result<OpenTurn, StartError> {
+        let workspace = &self.context.config.workspace;
+        let busy = self.context.engine.turn();
+        let (remote_id, before) = match &self.status.remote_id {
+            Some(remote_id) => {
+                // Whatever an earlier turn left running: a prompt would wait for its end, and what it says
+                // until then does not belong to this turn.
+                resync::stop_old_turn(&link, remote_id, workspace).await;
+                let before = resync::newest_message(&link, remote_id).await?;
+                (remote_id.clone(), before)
+            }
+            None => (self.create_session(&link).await?, None),
+        };
+        let prompting = self.prompt(link.clone(), busy, remote_id.clone(), before);
+        let error = match self.abandoned.run_until_cancelled(prompting).await {
+            Some(Ok(turn)) => return Ok(turn),
+            Some(Err(error)) => StartError::Call(error),
+            None => StartError::Abandoned,
+        };
+        let prompted = matches!(error, StartError::Abandoned);
+        if self.status.remote_id.is_some() {
+            if prompted {
+                resync::stop_old_turn(&link, &remote_id, workspace).await;
+            }
+        } else {
+            if prompted {
+                link.abort(&remote_id).await;
+            }
+            delete_unopened(&link, remote_id, self.context).await;
+        }
+        Err(error)
+    }
+
+    async fn create_session(&self, link: &Link) -> Result<String, CallError> {
+        let tools = self.request.tools.as_ref();
+        let denied = tools.map_or_else(
+            || Tools::all().denied_permissions(),
+            Tools::denied_permissions,
+        );
+        let rules = denied.into_iter().map(|permission| Rule {
+            permission,
+            pattern: "*",
+            action: "deny",
+        });
+        let new = NewSession {
+            directory: &self.context.config.workspace,
+            title: &self.request.id,
+            rules: rules.collect(),
+            metadata: tools.map_or(
+                serde_json::Value::Null,
+                |tools| serde_json::json!({ "sidecar": { "tools": tools.list() } }),
+            ),
+        };
+        Ok(link.client.create_session(&new).await?.id)
+    }
+
+    /// Hands the prompt over, once its events are subscribed to and its calls may pass the gateway.
+    async fn prompt(
+        &self,
+        link: Link,
+        busy: Busy,
+        remote_id: String,
+        before: Option<String>,
+    ) -> Result<OpenTurn, CallError> {
+        let config = &self.context.config;
+        let subscription = self.context.demux.register(&remote_id);
+        let grant = self.context.gateway.register(Route {
+            session: remote_id.clone(),
+            model: self.request.model.clone(),
+            enabled_tools: self.request.tools.as_ref().map(Tools::list),
+            spent: self.status.earlier.calls.clone(),
+        });
+        let mut translator = Translator::new(settings(config, &remote_id), before.clone());
+        translator.begin_turn(Timestamp::now());
+        let workspace = config.instructions.then_some(&*config.workspace);
+        let prompt_text = PromptText::new(self.request, workspace).await;
+        let prompt = prompt_text.prompt(grant.model_ref());
+        link.client.prompt(&remote_id, &prompt).await?;
+        Ok(OpenTurn {
+            link,
+            _busy: busy,
+            remote_id,
+            subscription,
+            grant: Some(grant),
+            prompt_text,
+            before,
+            translator,
+        })
+    }
+
+    fn refusal(&self, error: StartError) -> CreateError {
+        let StartError::Call(error) = error else {
+            return CreateError::Cancelled;
+        };
+        match error {
+            CallError::Status { status: 404, .. } if self.status.remote_id.is_some() => {
+                CreateError::RemoteGone
+            }
+            CallError::Connection { .. } => {
+                tracing::warn!(%error, "lost the engine while a session was created");
+                CreateError::EngineUnavailable(
+                    "the engine died while the session was created".into(),
+                )
+            }
+            CallError::Deadline { .. }
+            | CallError::Status { .. }
+            | CallError::TooLarge { .. }
+            | CallError::Body { .. } => CreateError::Failed(error.to_string()),
+        }
+    }
+}
+
+impl From<CallError> for StartError {
+    fn from(error: CallError) -> Self {
+        Self::Call(error)
+    }
+}
