@@ -177,12 +177,6 @@ impl Journal {
             .await
     }
 
-    /// Notes of a session's last turn.
-    #[cfg(test)]
-    pub(crate) async fn notes(&self, number: u64) -> Result<Vec<(String, u64)>, JournalError> {
-        self.query(move |conn| queries::notes(conn, number)).await
-    }
-
     async fn query<T: Send + 'static>(
         &self,
         query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,

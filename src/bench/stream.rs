@@ -21,9 +21,10 @@ use tokio_util::task::TaskTracker;
 use crate::api::protocol::{self, Version};
 use crate::api::stream::{StreamRequest, stream};
 use crate::api::write_timeout::{WRITE_TIMEOUT, WriteTimeout};
+use crate::event::Encoded;
 use crate::session::limits::StreamSlots;
 use crate::session::log::{
-    Cursor, Epoch, EventLog, Limits, MemoryBudget, Opening, Requested, Step, View,
+    Cursor, Epoch, EventLog, Extent, Limits, MemoryBudget, Opening, Requested, Step, View,
 };
 
 /// A log that keeps everything.
@@ -42,19 +43,27 @@ impl StreamLog {
             events: 1 << 20,
             bytes: 1 << 30,
         };
-        Self(EventLog::in_memory(
-            Epoch::random(),
-            limits,
-            &MemoryBudget::new(1 << 40),
-        ))
+        let extent = Extent::empty(0, Epoch::random());
+        let budget = MemoryBudget::new(1 << 40);
+        Self(EventLog::new(extent, limits, &budget, None))
     }
 
     pub fn append(&self, data: &str) {
-        self.0.append("output", data);
+        self.append_one("output", data, false);
     }
 
     pub fn end_turn(&self) {
-        self.0.end_turn("complete", "{}");
+        self.append_one("complete", "{}", true);
+    }
+
+    fn append_one(&self, kind: &'static str, data: &str, terminal: bool) {
+        let piece = Encoded {
+            kind,
+            data: data.to_owned(),
+            terminal,
+            reasoning: false,
+        };
+        self.0.append_all(&[piece], None, None);
     }
 
     /// What the log itself counts for its memory.

@@ -1,7 +1,5 @@
 //! What everybody may know of the journal: whether it is open, its health and its figures.
 
-use std::time::Duration;
-
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 
@@ -31,9 +29,6 @@ pub(crate) struct Figures {
     pub(crate) lost: u64,
     /// Sessions that retention removed.
     pub(crate) removed: u64,
-    /// Events in the last group, and how long it took.
-    pub(crate) group_events: u64,
-    pub(crate) group_time: Duration,
     pub(crate) degraded: bool,
 }
 

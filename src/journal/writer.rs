@@ -218,13 +218,11 @@ impl Writer {
             return Ok(written);
         }
         written.synced = synced || group.drafts.iter().any(|pending| store.must_sync(pending));
-        let start = Instant::now();
         let write = || store.write(&group.drafts, written.synced);
         if let Err(error) = shared.writer_state.at_disk(write) {
             shared.queue.put_back(group.drafts);
             return Err(error.into());
         }
-        let time = start.elapsed();
         shared.queue.commit();
         let (mut events, mut bytes) = (0, 0);
         for pending in &group.drafts {
@@ -236,8 +234,6 @@ impl Writer {
             figures.commits += 1;
             figures.synced += u64::from(written.synced);
             figures.events += events;
-            figures.group_events = events;
-            figures.group_time = time;
         });
         Ok(written)
     }

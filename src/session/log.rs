@@ -108,34 +108,6 @@ impl EventLog {
         }
     }
 
-    /// An empty log in memory alone, whose first turn is running.
-    #[cfg(any(test, feature = "bench"))]
-    pub(crate) fn in_memory(epoch: Epoch, limits: Limits, budget: &MemoryBudget) -> Self {
-        Self::new(Extent::empty(0, epoch), limits, budget, None)
-    }
-
-    /// Adds an event; `data` is one line of JSON.
-    #[cfg(any(test, feature = "bench"))]
-    pub(crate) fn append(&self, kind: &'static str, data: &str) -> EventId {
-        self.change(|change| change.push(kind, data, false))
-    }
-
-    /// Adds an event that only readers with [`View::reasoning`] are shown.
-    #[cfg(test)]
-    pub(crate) fn append_reasoning(&self, kind: &'static str, data: &str) -> EventId {
-        self.change(|change| change.push(kind, data, true))
-    }
-
-    /// Adds the terminal event of a turn.
-    #[cfg(any(test, feature = "bench"))]
-    pub(crate) fn end_turn(&self, kind: &'static str, data: &str) -> EventId {
-        self.change(|change| {
-            let id = change.push(kind, data, false);
-            change.end();
-            id
-        })
-    }
-
     /// Adds all pieces of one event, and with them the note of its part and what the session is now: on disk they are
     /// together or not at all.
     ///
@@ -230,7 +202,7 @@ impl EventLog {
         self.inner.buffer.bytes()
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut Change<'_>) -> T) -> T {
+    fn change(&self, change: impl FnOnce(&mut Change<'_>)) {
         self.inner.buffer.change(|ring| {
             let draft = self.inner.disk.as_ref().map(|_| Draft::after(ring.last()));
             let mut all = Change {
@@ -238,7 +210,7 @@ impl EventLog {
                 draft,
                 ends: false,
             };
-            let out = change(&mut all);
+            change(&mut all);
             self.inner.watermark.append(all.ring.last(), all.ends);
             match (&self.inner.disk, all.draft) {
                 // Under the lock of the ring, so that drafts come in the order of their events.
@@ -248,8 +220,7 @@ impl EventLog {
                 }
                 _ => self.inner.watermark.show_appended(),
             }
-            out
-        })
+        });
     }
 
     /// What readers could read now, as one consistent picture.
@@ -296,12 +267,11 @@ impl Extent {
 // === impl Change ===
 
 impl Change<'_> {
-    fn push(&mut self, kind: &str, data: &str, hidden: bool) -> EventId {
-        let (id, frame) = self.ring.push(kind, data, hidden);
+    fn push(&mut self, kind: &str, data: &str, hidden: bool) {
+        let (seq, frame) = self.ring.push(kind, data, hidden);
         if let Some(draft) = &mut self.draft {
-            draft.add_event(id.seq, hidden, frame);
+            draft.add_event(seq, hidden, frame);
         }
-        id
     }
 
     fn end(&mut self) {

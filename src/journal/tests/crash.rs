@@ -259,10 +259,10 @@ async fn while_the_marker_stands_every_session_has_a_new_epoch() {
     }
 }
 
-/// A way to spoil a database file.
-type Spoiler = (&'static str, Box<dyn Fn(&mut Vec<u8>)>);
+/// A way to damage a database file.
+type Damage = (&'static str, Box<dyn Fn(&mut Vec<u8>)>);
 
-fn spoilers() -> Vec<Spoiler> {
+fn damages() -> Vec<Damage> {
     vec![
         (
             "no database at all",
@@ -282,17 +282,17 @@ fn spoilers() -> Vec<Spoiler> {
 }
 
 #[tokio::test]
-async fn a_spoiled_database_is_put_aside_and_a_new_one_begins() {
+async fn a_damaged_database_is_moved_aside_and_a_new_one_begins() {
     let setup = Setup::new();
     let (journal, _) = setup.open().await;
     let fake = Fake::begun(&journal, 7).await;
     fake.say(&journal, 1000, false);
     fake.until_written().await;
     journal.close().await;
-    for (how, spoil) in spoilers() {
+    for (how, damage) in damages() {
         let copy = setup.copy();
         let mut bytes = std::fs::read(copy.path()).unwrap();
-        spoil(&mut bytes);
+        damage(&mut bytes);
         std::fs::write(copy.path(), &bytes).unwrap();
         let (journal, opened) = copy.open().await;
         assert_eq!(
@@ -316,7 +316,7 @@ async fn a_spoiled_database_is_put_aside_and_a_new_one_begins() {
 }
 
 #[tokio::test]
-async fn a_spoiled_wal_costs_what_was_in_it_and_nothing_else() {
+async fn a_damaged_wal_costs_what_was_in_it_and_nothing_else() {
     let setup = Setup::new();
     let (journal, _) = setup.open().await;
     let fake = Fake::begun(&journal, 1).await;
@@ -339,12 +339,12 @@ async fn a_spoiled_wal_costs_what_was_in_it_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn at_most_three_databases_lie_aside_and_the_newest_stay() {
+async fn at_most_three_databases_are_kept_and_the_newest_stay() {
     assert_eq!(aside_of(1 << 20, [5000; 5]).await, [3, 4, 5]);
 }
 
 #[tokio::test]
-async fn databases_that_lie_aside_take_no_more_than_one_may_but_the_newest_stays() {
+async fn databases_that_are_kept_take_no_more_than_one_may_but_the_newest_stays() {
     assert_eq!(aside_of(12_000, [5000; 5]).await, [4, 5]);
     assert_eq!(
         aside_of(12_000, [5000, 5000, 5000, 5000, 50_000]).await,

@@ -139,7 +139,7 @@ async fn forged_rows_are_left_out_and_the_others_are_used() {
 
 /// A table of another make could hold any type, or do things of its own when it is written.
 #[tokio::test]
-async fn tables_that_are_not_ours_to_the_letter_are_put_aside() {
+async fn tables_that_are_not_ours_to_the_letter_are_moved_aside() {
     for change in [
         "CREATE TRIGGER t AFTER UPDATE ON sessions BEGIN DELETE FROM runs; END",
         "CREATE VIEW v AS SELECT 1",

@@ -147,6 +147,11 @@ impl Journal {
         timeout(DEADLINE, done_rx).await.unwrap().unwrap()
     }
 
+    /// Notes of a session's last turn.
+    pub(super) async fn notes(&self, number: u64) -> Result<Vec<(String, u64)>, JournalError> {
+        self.query(move |conn| queries::notes(conn, number)).await
+    }
+
     pub(super) async fn until_health(&self, wanted: impl Fn(&Health) -> bool) -> Health {
         let mut health = self.health();
         let reached = timeout(DEADLINE, health.wait_for(|now| wanted(now))).await;

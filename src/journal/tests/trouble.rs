@@ -207,7 +207,9 @@ async fn memory_is_bounded_and_what_it_lets_go_of_is_a_hole_that_readers_see() {
     let one = Fake::begun(&journal, 1).await;
     let two = Fake::begun(&journal, 2).await;
     fill_disk(&journal).await;
-    two.say(&journal, 10, false);
+    // More than fits into the pages that are there.
+    two.say(&journal, 30, false);
+    two.until(|state| state.from_memory).await;
     for nth in 1..=1000 {
         one.say(&journal, 1, nth % 100 == 0);
         if nth % 50 == 0 {
@@ -357,9 +359,9 @@ async fn a_bug_in_the_writer_s_thread_leaves_readers_with_events_from_memory() {
 }
 
 /// Overwrites everything but the first page, in the file and out of the writer's memory.
-async fn spoil(setup: &Setup, journal: &Journal) {
+async fn damage(setup: &Setup, journal: &Journal) {
     let path = setup.path();
-    let spoil = move |conn: &Connection| {
+    let damage = move |conn: &Connection| {
         conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
             .unwrap();
         conn.execute_batch("PRAGMA shrink_memory").unwrap();
@@ -368,7 +370,7 @@ async fn spoil(setup: &Setup, journal: &Journal) {
         let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
         std::os::unix::fs::FileExt::write_all_at(&file, &junk, 4096).unwrap();
     };
-    journal.probe(spoil).await;
+    journal.probe(damage).await;
 }
 
 fn corrupt_ones(setup: &Setup) -> usize {
@@ -382,7 +384,7 @@ fn corrupt_ones(setup: &Setup) -> usize {
 }
 
 #[tokio::test]
-async fn a_database_that_is_spoiled_while_it_is_used_is_put_aside_and_running_sessions_go_on() {
+async fn a_database_that_is_damaged_while_it_is_used_is_moved_aside_and_running_sessions_go_on() {
     let setup = Setup::new();
     let (journal, _) = setup.open().await;
     let one = Fake::begun(&journal, 1).await;
@@ -392,12 +394,12 @@ async fn a_database_that_is_spoiled_while_it_is_used_is_put_aside_and_running_se
     two.end(&journal, super::support::now());
     one.until_written().await;
     two.until_written().await;
-    spoil(&setup, &journal).await;
+    damage(&setup, &journal).await;
     one.say(&journal, 10, false);
     one.until_written().await;
     until_well(&journal).await;
     assert_eq!(corrupt_ones(&setup), 1);
-    // What ran goes on under the same numbers; what had ended is in the file that was put aside.
+    // What ran goes on under the same numbers; what had ended is in the file that was moved aside.
     let got = journal.read(1, 0, 110, false).await;
     assert_eq!(got.lost, (1..=100).collect());
     assert_eq!(got.text, one.expected(100, 110, false).text);
@@ -456,13 +458,13 @@ async fn a_journal_that_is_closed_while_the_disk_is_full_tries_again() {
 
 /// Found by the last group, when the journal is already being closed.
 #[tokio::test]
-async fn a_database_that_is_spoiled_when_it_is_closed_is_put_aside_too() {
+async fn a_database_that_is_damaged_when_it_is_closed_is_moved_aside_too() {
     let setup = Setup::new();
     let (journal, _) = setup.open().await;
     let one = Fake::begun(&journal, 1).await;
     one.say(&journal, 100, false);
     one.until_written().await;
-    spoil(&setup, &journal).await;
+    damage(&setup, &journal).await;
     let (begun_tx, begun_rx) = std::sync::mpsc::channel();
     let (go_tx, go_rx) = std::sync::mpsc::channel();
     let queue = &journal.shared.queue;
@@ -491,13 +493,13 @@ async fn a_database_that_is_spoiled_when_it_is_closed_is_put_aside_too() {
 }
 
 #[tokio::test]
-async fn a_reader_that_meets_a_spoiled_page_has_the_database_put_aside() {
+async fn a_reader_that_meets_a_damaged_page_has_the_database_put_aside() {
     let setup = Setup::new();
     let (journal, _) = setup.open().await;
     let one = Fake::begun(&journal, 1).await;
     one.say(&journal, 2000, false);
     one.until_written().await;
-    spoil(&setup, &journal).await;
+    damage(&setup, &journal).await;
     let broken = journal.page(1, 0, 2000, false).await.unwrap_err();
     assert!(matches!(broken, JournalError::Broken(_)), "{broken:?}");
     poll("the move", || {

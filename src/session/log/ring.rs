@@ -10,7 +10,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::frame;
-use super::id::{Epoch, EventId};
+use super::id::Epoch;
 
 /// Bounds of what one log keeps.
 #[derive(Clone, Copy, Debug)]
@@ -103,8 +103,8 @@ impl Ring {
         }
     }
 
-    /// Adds an event and evicts what is over the bounds. Returns the id and the frame.
-    pub(super) fn push(&mut self, kind: &str, data: &str, hidden: bool) -> (EventId, &[u8]) {
+    /// Adds an event and evicts what is over the bounds. Returns the number and the frame.
+    pub(super) fn push(&mut self, kind: &str, data: &str, hidden: bool) -> (u64, &[u8]) {
         let need = frame::OVERHEAD + kind.len() + data.len();
         let full = self.active.index.len() >= self.limits.segment_events()
             || self.active.frames.len() + need > self.limits.segment_bytes();
@@ -116,7 +116,7 @@ impl Ring {
         frame::encode(&mut self.active.frames, kind, id, data);
         self.active.index.push(self.active.frames.len(), hidden);
         self.trim();
-        (id, &self.active.frames[start..])
+        (id.seq, &self.active.frames[start..])
     }
 
     fn trim(&mut self) {

@@ -14,11 +14,45 @@ mod parse;
 
 /// An empty log with the epoch `abcdefghij`.
 pub(crate) fn log_with(limits: Limits) -> EventLog {
-    EventLog::in_memory(
-        Epoch::parse("abcdefghij").unwrap(),
-        limits,
-        &MemoryBudget::default(),
-    )
+    log_under(limits, &MemoryBudget::default())
+}
+
+fn log_under(limits: Limits, budget: &MemoryBudget) -> EventLog {
+    let epoch = Epoch::parse("abcdefghij").unwrap();
+    EventLog::new(Extent::empty(0, epoch), limits, budget, None)
+}
+
+impl EventLog {
+    pub(crate) fn append(&self, kind: &'static str, data: &str) -> EventId {
+        self.append_one(kind, data, false, false)
+    }
+
+    pub(crate) fn append_reasoning(&self, kind: &'static str, data: &str) -> EventId {
+        self.append_one(kind, data, true, false)
+    }
+
+    pub(crate) fn end_turn(&self, kind: &'static str, data: &str) -> EventId {
+        self.append_one(kind, data, false, true)
+    }
+
+    fn append_one(
+        &self,
+        kind: &'static str,
+        data: &str,
+        reasoning: bool,
+        terminal: bool,
+    ) -> EventId {
+        let piece = Encoded {
+            kind,
+            data: data.to_owned(),
+            terminal,
+            reasoning,
+        };
+        self.append_all(&[piece], None, None);
+        self.inner
+            .epoch
+            .at(self.inner.buffer.read(|ring| ring.last()))
+    }
 }
 
 fn log() -> EventLog {
@@ -71,9 +105,9 @@ fn an_end_that_was_shown_stays_shown_while_the_disk_follows() {
     // As the log does it for a journal: an event is shown when the journal says so.
     let append = |ends| {
         log.inner.buffer.change(|ring| {
-            let id = ring.push("output", "{}", false).0;
-            log.inner.watermark.append(id.seq, ends);
-            id
+            let seq = ring.push("output", "{}", false).0;
+            log.inner.watermark.append(seq, ends);
+            id(seq)
         })
     };
     append(false);

@@ -4,7 +4,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::clock::Timestamp;
-use crate::event::{Body, Event, State as SessionState};
+use crate::event::{Body, Event, State};
 use crate::journal::{self, Health, Journal};
 use crate::session::log::{Cursor, Opening, Requested, Step, View};
 
@@ -74,7 +74,7 @@ impl Life {
 
 fn running() -> Event {
     let status = crate::event::Status {
-        state: SessionState::Running,
+        state: State::Running,
         progress: 0,
         phase: None,
         current_tool: None,
@@ -111,7 +111,7 @@ async fn complete(turn_handle: TurnHandle) {
     let session = turn_handle.session.clone();
     let before = session.log.last_event_id().seq;
     turn_handle.update(|status| {
-        status.state = SessionState::Completed;
+        status.state = State::Completed;
         status.completed_at = Some(Timestamp::now());
         status.ended = Some(std::time::Instant::now());
         status.files_modified = vec!["/workspace/a".into()];
@@ -200,7 +200,7 @@ async fn after_a_kill_a_finished_session_is_the_same_bytes_and_a_running_one_is_
     assert_eq!(replay(&done, "earliest").await, told);
     assert_eq!(done.log.last_event_id(), done_id);
     let status = done.status();
-    assert_eq!(status.state, SessionState::Completed);
+    assert_eq!(status.state, State::Completed);
     assert_eq!(status.files_modified, ["/workspace/a"]);
     let Turn { kind, turn_handle } = life.take().await;
     let TurnKind::Recover(interrupted) = kind else {
@@ -209,7 +209,7 @@ async fn after_a_kill_a_finished_session_is_the_same_bytes_and_a_running_one_is_
     assert_eq!(interrupted.remote_id, "ses_1");
     assert_eq!(interrupted.notes, [("prt_1".to_owned(), 6)]);
     assert_eq!(turn_handle.session.log.last_event_id(), cut_id);
-    assert_eq!(life.find("cut").await.status().state, SessionState::Running);
+    assert_eq!(life.find("cut").await.status().state, State::Running);
     complete(turn_handle).await;
     let cut = life.find("cut").await;
     assert_eq!(cut.log.last_event_id().seq, cut_id.seq + 1);
@@ -262,7 +262,7 @@ async fn another_turn_goes_on_in_the_same_log() {
         CreateError::RemoteGone
     );
     let status = session.status();
-    assert_eq!((status.state, status.turn), (SessionState::Completed, 1));
+    assert_eq!((status.state, status.turn), (State::Completed, 1));
     assert_eq!(
         session.log.last_event_id(),
         first,
@@ -356,7 +356,7 @@ async fn the_end_of_a_turn_is_to_be_reported_until_it_was() {
     assert_eq!(reports.len(), 1);
     assert_eq!(
         (&*reports[0].id, reports[0].turn, reports[0].state),
-        ("a", 1, SessionState::Completed)
+        ("a", 1, State::Completed)
     );
     life.registry.reported("a", 1).await.unwrap();
     assert_eq!(life.registry.unreported(9).await.unwrap(), []);
@@ -429,7 +429,7 @@ async fn what_happens_while_another_turn_is_about_to_begin_is_not_of_that_turn()
     let stored = other.find("a").await;
     assert_eq!(
         (stored.status().turn, stored.status().state),
-        (1, SessionState::Completed)
+        (1, State::Completed)
     );
     assert_eq!(other.registry.unreported(9).await.unwrap(), []);
 

@@ -21,7 +21,7 @@ fn frames(seqs: impl IntoIterator<Item = u64>) -> Bytes {
 
 fn push(ring: &mut Ring, hidden: bool) -> u64 {
     let data = ring.active.index.next().to_string();
-    ring.push("k", &data, hidden).0.seq
+    ring.push("k", &data, hidden).0
 }
 
 #[test]

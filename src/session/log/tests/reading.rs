@@ -180,9 +180,9 @@ fn an_idle_session_is_replayed_to_its_end_for_any_other_cursor() {
 #[test]
 fn an_idle_session_that_kept_nothing_still_tells_the_gap() {
     let budget = MemoryBudget::new(0);
-    let log = EventLog::in_memory(id(0).epoch, Limits::default(), &budget);
+    let log = log_under(Limits::default(), &budget);
     log.end_turn("complete", "{}");
-    let next = EventLog::in_memory(Epoch::random(), Limits::default(), &budget);
+    let next = log_under(Limits::default(), &budget);
     next.append("k", "{}"); // takes the room
     let (mut cursor, gap) = open(&log, "abcdefghij-0", View::default());
     assert_eq!(
@@ -295,7 +295,7 @@ async fn dropping_a_wait_loses_nothing() {
 fn under_pressure_the_largest_finished_log_gives_way_first_and_running_ones_last() {
     let budget = MemoryBudget::new(300_000);
     let fill = |events: usize| {
-        let log = EventLog::in_memory(id(0).epoch, Limits::default(), &budget);
+        let log = log_under(Limits::default(), &budget);
         for _ in 0..events {
             log.append("k", &"x".repeat(1000));
         }
@@ -326,7 +326,7 @@ fn under_pressure_the_largest_finished_log_gives_way_first_and_running_ones_last
 #[test]
 fn a_log_that_goes_gives_its_memory_back() {
     let budget = MemoryBudget::default();
-    let log = EventLog::in_memory(Epoch::random(), Limits::default(), &budget);
+    let log = log_under(Limits::default(), &budget);
     for _ in 0..2000 {
         log.append("k", "{}");
     }
