@@ -366,10 +366,10 @@ fn child_configs(
 ) -> engine::ChildConfigs {
     engine::ChildConfigs::new(move || {
         let token = gateway.new_child_token();
-        let models = gateway::CLASSES.map(|class| Model {
-            id: class.id,
-            context: class.context,
-            output: class.output,
+        let models = gateway::GENERIC_MODELS.map(|model| Model {
+            id: model.id,
+            context: model.context,
+            output: model.output,
         });
         let timeout = gateway.child_timeout();
         let settings = Settings {

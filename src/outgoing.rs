@@ -118,7 +118,7 @@ impl Caller {
         };
         let name = request.url().host_str().unwrap_or_default().to_owned();
         client.execute(request).await.map_err(|error| {
-            let Some(reason) = untrusted(&error) else {
+            let Some(&reason) = find_cause(&error) else {
                 return SendError::Call(error);
             };
             // The next call asks where it leads.
@@ -250,20 +250,18 @@ pub(crate) fn innermost(error: &dyn Error) -> String {
     error.to_string()
 }
 
-/// The refusal of ours that an error of the client is. An `io::Error` has what it wraps as itself and not as
-/// its source.
-fn untrusted(error: &reqwest::Error) -> Option<Untrusted> {
+/// The first cause of `error` that is a `T`. An `io::Error` has what it wraps as itself and not as its source,
+/// and connectors wrap more than once.
+pub(crate) fn find_cause<T: Error + 'static>(error: &reqwest::Error) -> Option<&T> {
     let mut cause: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(inner) = cause {
-        let mut inside = inner;
-        while let Some(wrapper) = inside.downcast_ref::<std::io::Error>() {
-            let Some(wrapped) = wrapper.get_ref() else {
-                break;
-            };
-            inside = wrapped;
-        }
-        if let Some(found) = inside.downcast_ref::<Untrusted>() {
-            return Some(*found);
+        let mut inside = Some(inner);
+        while let Some(error) = inside {
+            if let Some(found) = error.downcast_ref() {
+                return Some(found);
+            }
+            let wrapper = error.downcast_ref::<std::io::Error>();
+            inside = wrapper.and_then(|wrapper| Some(wrapper.get_ref()? as _));
         }
         cause = inner.source();
     }

@@ -39,6 +39,7 @@ impl Gateway {
             Config {
                 header_timeout: LONG,
                 idle_timeout: LONG,
+                merge_ms: 0,
                 max_retry_after: LONG,
                 extra_ca_file: None,
                 proxy: ProxySettings::default(),

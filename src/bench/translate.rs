@@ -49,8 +49,8 @@ impl Pipeline {
         while let Some(frame) = self.decoder.next() {
             count.frames += 1;
             let Frame::Data(data) = frame else { continue };
-            let Ok(envelope) = decode(data) else { continue };
-            self.translator.apply(envelope.event, self.now);
+            let Ok(event) = decode(data) else { continue };
+            self.translator.apply(event, self.now);
             count.events += self.translator.events.len() as u64;
             for event in self.translator.events.drain(..) {
                 if encode {

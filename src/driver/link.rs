@@ -125,7 +125,7 @@ async fn listen(link: &Link, demux: &Demux, link_tx: &watch::Sender<Option<Link>
                 }
                 let error = loop {
                     match feed.next().await {
-                        Ok(envelope) => demux.route(envelope.event).await,
+                        Ok(event) => demux.route(event).await,
                         Err(error) => break error,
                     }
                 };

@@ -13,7 +13,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::sync::watch;
 
 use crate::opencode::config::READY_FOR_SECRETS;
-use crate::secret::{Secret, scrub};
+use crate::secret::{Secret, redact};
 
 const MAX_LINE: usize = 4096;
 /// More than any secret is long. What may be the first part of one, at a cut, is cut off as well.
@@ -109,12 +109,13 @@ fn address(line: &str) -> Option<SocketAddr> {
 
 /// `line` without secrets, and then without what is too much of it.
 fn clean(line: &str, secrets: &[Secret]) -> String {
-    let scrubbed = scrub(line, secrets);
+    let secrets: Vec<&str> = secrets.iter().map(Secret::expose).collect();
+    let clean = redact(line, &secrets);
     if line.len() <= MAX_LINE {
-        return scrubbed;
+        return clean;
     }
-    // The end may be the first part of a secret, which no scrubbing finds.
-    let sure = cut(&scrubbed, scrubbed.len().saturating_sub(MARGIN));
+    // The end may be the first part of a secret, which no redaction finds.
+    let sure = cut(&clean, clean.len().saturating_sub(MARGIN));
     cut(sure, MAX_LINE).to_owned()
 }
 

@@ -31,20 +31,19 @@ use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::body::{self, Answer};
 use super::error;
-use super::refusal;
-use super::relay::Answer;
 use crate::provider::Dialect;
 use player::Player;
 use script::{Script, Step};
 
-/// The faults of scripts that have happened: each happens once, so that a second attempt gets past it.
+/// The faults of a script that have happened: each happens once, so that a second attempt gets past it.
 #[derive(Debug, Default)]
-pub(super) struct Played(Mutex<HashSet<(usize, usize)>>);
+pub(super) struct PlayedFaults(Mutex<HashSet<(usize, usize)>>);
 
 /// As much of a call as decides the answer.
 #[derive(Deserialize)]
-struct Ask<'a> {
+struct ChatRequest<'a> {
     #[serde(borrow)]
     messages: Vec<Message<'a>>,
     #[serde(default)]
@@ -76,16 +75,16 @@ struct Function {
 }
 
 /// Answers a call of chat completions.
-pub(super) fn answer(body: &Bytes, once: &Played) -> Response<Answer> {
-    let Ok(ask) = serde_json::from_slice::<Ask<'_>>(body) else {
+pub(super) fn answer(body: &Bytes, once: &PlayedFaults) -> Response<Answer> {
+    let Ok(request) = serde_json::from_slice::<ChatRequest<'_>>(body) else {
         return fault(
             StatusCode::BAD_REQUEST,
             0,
             "the demo model cannot read this call",
         );
     };
-    let steps = ask.steps();
-    let turn = ask.messages.len();
+    let steps = request.steps();
+    let turn = request.messages.len();
     for (index, step) in steps.iter().enumerate() {
         if let Step::Error {
             status,
@@ -117,35 +116,26 @@ pub(super) fn answer(body: &Bytes, once: &Played) -> Response<Answer> {
 }
 
 fn fault(status: StatusCode, retry_after: u32, message: &str) -> Response<Answer> {
-    let mut response = Response::new(refusal::full(error::body(
-        Dialect::Chat,
-        "demo_error",
-        message,
-    )));
-    *response.status_mut() = status;
+    let body = error::body(Dialect::Chat, "demo_error", message);
+    let mut response = body::json(status, body);
     if retry_after > 0 {
-        response
-            .headers_mut()
-            .insert("retry-after", HeaderValue::from(retry_after));
+        let headers = response.headers_mut();
+        headers.insert("retry-after", HeaderValue::from(retry_after));
     }
-    response.headers_mut().insert(
-        "content-type",
-        const { HeaderValue::from_static("application/json") },
-    );
     response
 }
 
-// === impl Played ===
+// === impl PlayedFaults ===
 
-impl Played {
+impl PlayedFaults {
     fn first_time(&self, turn: usize, step: usize) -> bool {
         self.0.lock().insert((turn, step))
     }
 }
 
-// === impl Ask ===
+// === impl ChatRequest ===
 
-impl Ask<'_> {
+impl ChatRequest<'_> {
     /// What this call of the model is to play.
     fn steps(&self) -> Vec<Step> {
         let titling = |message: &Message<'_>| {

@@ -9,20 +9,21 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use super::meter::{Denied, LastError, Stop};
-use super::scan::ScanError;
-use super::sentence::PROVIDER_AT;
+use super::json_parts::NotAnObject;
+use super::last_error::{LastError, PROVIDER_AT};
+use super::meter::Denied;
+use super::stop::{BAD_ANSWER, Stop};
 use crate::outgoing::Untrusted;
 use crate::provider::Dialect;
 
-/// A call that the gateway answers itself. By side: the child, the gateway, the provider.
+/// A call that the gateway answers itself, by whose side failed: the child's, its own, the provider's.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ForwardError {
     // Downstream
     #[error("the call is larger than the gateway takes (32 MiB)")]
     TooLarge,
     #[error("the call cannot be read: {0}")]
-    BadBody(#[from] ScanError),
+    BadBody(#[from] NotAnObject),
     #[error("the call's body did not arrive in time")]
     SlowBody,
     #[error("the call's body was cut off")]
@@ -33,7 +34,7 @@ pub(super) enum ForwardError {
     UnknownSession,
     #[error("the turn is over")]
     Revoked,
-    #[error("{}", stop_sentence(*.0))]
+    #[error("{}", .0.sentence())]
     Stopped(Stop),
     #[error("the provider has already refused this very call")]
     Repeated,
@@ -61,8 +62,8 @@ pub(super) enum ForwardError {
     Encoding,
     #[error("the provider's stream stalled: nothing came for {}", seconds(*.0))]
     Stalled(Duration),
-    /// Asked again after the pause; without one this was the last time, and OpenCode must not find in the
-    /// quote what it repeats calls for.
+    /// The child calls again after the pause. Without one it must not, so the sentence has no quote, in which
+    /// OpenCode might find words that it repeats calls for.
     #[error("{}", bad_answer(.said, *.pause))]
     BadAnswer {
         said: String,
@@ -73,29 +74,12 @@ pub(super) enum ForwardError {
 fn bad_answer(said: &str, pause: Option<Duration>) -> &str {
     match pause {
         Some(_) => said,
-        None => stop_sentence(Stop::BadAnswers),
+        None => Stop::BadAnswers.sentence(),
     }
 }
 
-/// How much may be said in a few words.
 fn seconds(duration: Duration) -> String {
     format!("{} s", duration.as_secs_f64())
-}
-
-const fn stop_sentence(stop: Stop) -> &'static str {
-    match stop {
-        Stop::BudgetExceeded => "the session's budget is spent",
-        Stop::QuotaExhausted => "the provider says that the account's quota or credit is used up",
-        Stop::ProviderFailing => {
-            "the provider failed too often in a row; no more calls are made in this turn"
-        }
-        Stop::BadAnswers => {
-            "the provider's answers cannot be used; no more calls are made in this turn"
-        }
-        Stop::NoProgress => {
-            "the calls of the model bring nothing new; no more are made in this turn"
-        }
-    }
 }
 
 // === impl ForwardError ===
@@ -109,7 +93,7 @@ impl ForwardError {
             Self::SlowBody => "call_timeout",
             Self::UnknownSession => "session_unknown",
             Self::Revoked => "session_ended",
-            Self::Stopped(stop) => stop_code(*stop),
+            Self::Stopped(stop) => stop.code(),
             Self::Repeated => "provider_refused",
             Self::Crowded => "gateway_busy",
             Self::NoClient(_) => "gateway_tls",
@@ -149,7 +133,7 @@ impl ForwardError {
         }
     }
 
-    /// Whether the provider let us down and may do better next time.
+    /// Whether the provider failed and the same call may succeed later.
     pub(super) const fn is_passing(&self) -> bool {
         matches!(self, Self::HeaderTimeout(_) | Self::Unreachable { .. })
     }
@@ -181,20 +165,6 @@ impl From<Denied> for ForwardError {
             Denied::Stopped(stop) => Self::Stopped(stop),
             Denied::Repeated => Self::Repeated,
         }
-    }
-}
-
-/// What came from the provider is no answer.
-pub(super) const BAD_ANSWER: &str = "provider_bad_answer";
-
-/// The code of a turn that ends for this reason.
-pub(crate) const fn stop_code(stop: Stop) -> &'static str {
-    match stop {
-        Stop::BudgetExceeded => "budget_exceeded",
-        Stop::QuotaExhausted => "provider_quota",
-        Stop::ProviderFailing => "provider_failing",
-        Stop::BadAnswers => BAD_ANSWER,
-        Stop::NoProgress => "no_progress",
     }
 }
 
@@ -234,7 +204,7 @@ pub(super) fn bad_answer_event(dialect: Dialect, said: &str, again: bool) -> Str
     event(
         dialect,
         (BAD_ANSWER, "invalid_prompt"),
-        stop_sentence(Stop::BadAnswers),
+        Stop::BadAnswers.sentence(),
     )
 }
 

@@ -1,7 +1,7 @@
 //! What a provider's error body says. Pure.
 //!
-//! Providers agree on nothing but that an error has a sentence and sometimes a word for programs. Only those
-//! are read: the rest of a body may repeat the call, and with it what the model or a person wrote.
+//! Providers agree on nothing but that an error has a sentence and sometimes a code. Only those are read: the
+//! rest of a body may repeat the call, and with it what the model or a person wrote.
 
 use serde_json::Value;
 

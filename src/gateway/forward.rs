@@ -1,18 +1,19 @@
 //! One call: from the child to the provider and back.
 //!
 //! ```text
-//! receive -> who is it? -> may it? -> rewrite -> send -> success -> relay
-//!                                        ^        |
-//!                                        +- fix <-+- refusal -> verdict -> the child's error
+//! receive -> routes -> meter -> rewrite -> send -> success -> relay
+//!                                  ^         |
+//!                                  |         +-> refusal -> the child's error
+//!                                  +-------------- | without the parameter that is not supported
 //! ```
 //!
-//! Dropping the future or the relay at any point ends the call to the provider; that is how the child's
-//! hanging up reaches it.
+//! Dropping the future or the relay at any point ends the call to the provider: that is how the provider
+//! learns that the child hung up.
 
 use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE};
@@ -20,21 +21,22 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use http_body_util::BodyExt;
 use tokio::time::Instant;
 
-use super::Shared;
+use super::answer_reader::AnswerReader;
+use super::body::{self, Answer, BoxError};
+use super::call::Call;
 use super::demo;
 use super::error::ForwardError;
-use super::fix::Fixes;
-use super::hold::{self, Early};
-use super::judge::{Fault, Judge};
 use super::meter::Outcome;
-use super::refusal::{self, Refusal};
-use super::relay::{Answer, BoxError, Call, Relay};
+use super::provider_error::ProviderError;
+use super::relay::relay;
 use super::request_body::Received;
 use super::rewrite::{self, Changes};
-use super::table::Entry;
-use super::usage::{Format, Tap};
+use super::routes::RegisteredRoute;
+use super::shared::Shared;
+use super::stream_start::{self, StartError};
+use super::unsupported::Unsupported;
+use super::validate::{Fault, Validator};
 use crate::provider::{Dialect, is_reasoning_model};
-use crate::secret::Secret;
 
 /// What goes from the child to the provider. Everything else stays here, above all its own bearer.
 const REQUEST_HEADERS: [&str; 2] = ["anthropic-beta", "openai-beta"];
@@ -58,13 +60,13 @@ pub(super) async fn forward<B>(
 where
     B: http_body::Body<Data = Bytes> + Unpin,
 {
-    match attempt(shared, dialect, headers, body).await {
+    match try_forward(shared, dialect, headers, body).await {
         Ok(response) => response,
         Err(error) => error_response(dialect, &error),
     }
 }
 
-async fn attempt<B>(
+async fn try_forward<B>(
     shared: &Shared,
     dialect: Dialect,
     headers: &HeaderMap,
@@ -75,44 +77,44 @@ where
 {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     // The body first: a child that is still sending would not read an early answer.
-    let Received { body, room } = shared.request_body.receive(body).await?;
+    let Received { body, memory } = shared.request_body.receive(body).await?;
     let caller = text("x-session-id").ok_or(ForwardError::UnknownSession)?;
-    let entry = shared
-        .table
+    let registered = shared
+        .routes
         .find(caller, text("x-parent-session-id"))
-        .filter(|entry| entry.route.model.upstream.dialect() == dialect)
+        .filter(|registered| registered.route.model.upstream.dialect() == dialect)
         .ok_or(ForwardError::UnknownSession)?;
 
     let deadline = SystemTime::now() + shared.config.header_timeout;
-    let id = entry.meter.begin(caller, deadline, || hash(&body))?;
-    let call = Call::new(Arc::clone(&entry), id, Instant::now());
+    let id = registered.meter.begin(caller, deadline, || hash(&body))?;
+    let call = Call::new(Arc::clone(&registered), id, Instant::now());
     let exchange = Exchange {
         shared,
-        entry: &entry,
+        registered: &registered,
         headers,
         dialect,
     };
     let answered = tokio::select! {
         biased;
-        () = entry.revoked.cancelled() => Err(ForwardError::Revoked),
+        () = registered.revoked.cancelled() => Err(ForwardError::Revoked),
         answered = exchange.run(call, &body) => answered,
     };
-    drop(room);
+    drop(memory);
     answered
 }
 
 /// One call while it has no answer.
 struct Exchange<'a> {
     shared: &'a Shared,
-    entry: &'a Arc<Entry>,
+    registered: &'a Arc<RegisteredRoute>,
     headers: &'a HeaderMap,
     dialect: Dialect,
 }
 
-/// What a provider has to say.
+/// What a provider answers.
 enum Reply {
     Success(Response<Answer>),
-    Refused(Refusal),
+    Refused(ProviderError),
 }
 
 // === impl Exchange ===
@@ -120,7 +122,7 @@ enum Reply {
 impl Exchange<'_> {
     async fn run(&self, mut call: Call, body: &Bytes) -> Result<Response<Answer>, ForwardError> {
         let limit = self.shared.config.header_timeout;
-        let reply = match tokio::time::timeout(limit, self.converse(body)).await {
+        let reply = match tokio::time::timeout(limit, self.ask(body)).await {
             Ok(reply) => reply,
             Err(_) => Err(ForwardError::HeaderTimeout(limit)),
         };
@@ -139,52 +141,56 @@ impl Exchange<'_> {
         }
     }
 
-    /// Asks, and asks again without what the provider says it does not take.
-    async fn converse(&self, body: &Bytes) -> Result<Reply, ForwardError> {
-        let known = self.shared.table.fixes(self.entry);
-        let mut fixes = known;
+    /// Asks, and asks again without what the provider says it does not support.
+    async fn ask(&self, body: &Bytes) -> Result<Reply, ForwardError> {
+        let known = self.shared.routes.unsupported(self.registered);
+        let mut unsupported = known;
         let mut attempts = 1;
         loop {
-            let response = self.send(body, fixes).await?;
+            let response = self.send(body, unsupported).await?;
             if response.status().is_success() {
-                if fixes != known {
-                    self.shared.table.remember(self.entry, fixes);
+                if unsupported != known {
+                    self.shared.routes.remember(self.registered, unsupported);
                 }
                 return Ok(Reply::Success(response));
             }
             if response.status().is_redirection() {
                 return Err(ForwardError::Redirect);
             }
-            let refusal = Refusal::read(response).await;
+            let refusal = ProviderError::read(response).await;
             let may_learn = matches!(refusal.status.as_u16(), 400 | 422) && attempts < MAX_ATTEMPTS;
-            match fixes
+            match unsupported
                 .learn(self.dialect, &refusal.body)
                 .filter(|_| may_learn)
             {
-                Some(learnt) => fixes = learnt,
+                Some(learnt) => unsupported = learnt,
                 None => return Ok(Reply::Refused(refusal)),
             }
             attempts += 1;
-            self.entry.meter.repeated();
+            self.registered.meter.repeated();
         }
     }
 
-    async fn send(&self, body: &Bytes, fixes: Fixes) -> Result<Response<Answer>, ForwardError> {
-        let route = &self.entry.route;
-        let (spec, model) = (&route.model, &self.entry.model_id);
-        let mut fixes = fixes;
-        fixes.completion_limit |= spec.upstream.wants_completion_limit(model);
+    async fn send(
+        &self,
+        body: &Bytes,
+        unsupported: Unsupported,
+    ) -> Result<Response<Answer>, ForwardError> {
+        let route = &self.registered.route;
+        let (spec, model) = (&route.model, &self.registered.model_id);
+        let mut unsupported = unsupported;
+        unsupported.max_tokens |= spec.upstream.wants_completion_limit(model);
         let changes = Changes {
             model,
             temperature: spec.temperature,
             max_tokens: spec.max_tokens,
             keep_reasoning: self.dialect == Dialect::Responses && is_reasoning_model(model),
             enabled_tools: route.enabled_tools.as_deref(),
-            fixes,
+            unsupported,
         };
         let segments = rewrite::rewrite(body, self.dialect, &changes)?;
         if spec.upstream.is_demo() {
-            return Ok(demo::answer(body, &self.entry.demo));
+            return Ok(demo::answer(body, &self.registered.demo));
         }
         let mut request = reqwest::Request::new(Method::POST, spec.upstream.url());
         *request.headers_mut() = self.request_headers()?;
@@ -218,7 +224,7 @@ impl Exchange<'_> {
                 given.unwrap_or(const { HeaderValue::from_static("2023-06-01") }),
             );
         }
-        if let Some(key) = self.entry.key() {
+        if let Some(key) = self.registered.key() {
             let (name, text) = match self.dialect {
                 Dialect::Messages => (
                     HeaderName::from_static("x-api-key"),
@@ -238,14 +244,15 @@ impl Exchange<'_> {
 
     fn refuse(
         &self,
-        refusal: Refusal,
+        refusal: ProviderError,
         call: Call,
         body: &Bytes,
     ) -> Result<Response<Answer>, ForwardError> {
-        let token = self.shared.token();
-        let token = token.as_ref().map(Secret::expose);
+        let redactor = self.registered.redactor(self.shared.token());
         let max_retry_after = self.shared.config.max_retry_after;
-        refusal.answer(call, self.dialect, token, max_retry_after, || hash(body))
+        refusal.answer(call, self.dialect, &redactor, max_retry_after, || {
+            hash(body)
+        })
     }
 
     /// Shows the answer to the child, if it is one.
@@ -255,61 +262,54 @@ impl Exchange<'_> {
         mut call: Call,
         asked: &Bytes,
     ) -> Result<Response<Answer>, ForwardError> {
-        let (head, mut body) = response.into_parts();
-        if head
-            .headers
-            .get(CONTENT_ENCODING)
-            .is_some_and(|encoding| encoding != "identity")
-        {
+        let (head, body) = response.into_parts();
+        let encoding = head.headers.get(CONTENT_ENCODING);
+        if encoding.is_some_and(|encoding| encoding != "identity") {
             call.outcome(Outcome::Refused(ForwardError::Encoding.last_error()));
             return Err(ForwardError::Encoding);
         }
-        let kind = head.headers.get(CONTENT_TYPE);
-        let is_json = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
-        let format = if is_json {
-            Format::Json
-        } else {
-            Format::Stream
-        };
-        let tap = Tap::new(self.dialect, format);
-        call.answering(tap.keeping(self.entry.tool_arguments.clone()));
-        let mut judge = Judge::new(self.dialect, self.entry.redactor(self.shared.token()));
-        let idle = self.shared.config.idle_timeout;
-        let begun = match hold::begin(&mut body, &mut judge, &mut call, idle).await {
-            Ok(begun) => begun,
-            Err(Early::Stalled) => {
-                let error = ForwardError::Stalled(idle);
-                call.outcome(Outcome::Failed(error.last_error()));
+        call.answering();
+        let config = &self.shared.config;
+        let merge_window = Duration::from_millis(config.merge_ms);
+        let validator = Validator::new(
+            self.dialect,
+            self.registered.redactor(self.shared.token()),
+            Arc::clone(&self.registered.tool_arguments),
+            !merge_window.is_zero(),
+        );
+        let mut reader = AnswerReader::new(body, call, validator, config.idle_timeout);
+        let started = match stream_start::start(&mut reader).await {
+            Ok(started) => started,
+            Err(StartError::Stalled) => {
+                let error = ForwardError::Stalled(config.idle_timeout);
+                reader.call.outcome(Outcome::Failed(error.last_error()));
                 return Err(error);
             }
-            Err(Early::Fault(Fault::Told(json))) => {
-                let refusal = Refusal::told(json, call.pause());
-                return self.refuse(refusal, call, asked);
+            Err(StartError::Fault(Fault::Told(json))) => {
+                let refusal = ProviderError::told(json, reader.call.pause_after_failure());
+                return self.refuse(refusal, reader.call, asked);
             }
-            Err(Early::Fault(Fault::Bad(why))) => {
-                let said = judge.sentence(why);
+            Err(StartError::Fault(Fault::Bad(why))) => {
+                let said = reader.validator.sentence(why);
                 let status = StatusCode::BAD_GATEWAY.as_u16();
-                let pause = call.was_bad(Some(status), said.clone());
+                let pause = reader.call.answered_badly(Some(status), said.clone());
                 if let Some(pause) = pause {
-                    self.entry.meter.retry_at(SystemTime::now() + pause);
+                    self.registered.meter.retry_at(SystemTime::now() + pause);
                 }
                 return Err(ForwardError::BadAnswer { said, pause });
             }
         };
-        let mut response = Response::new(());
+        let mut response = Response::new(relay(reader, started, merge_window));
         *response.status_mut() = head.status;
         for name in RESPONSE_HEADERS {
             if let Some(value) = head.headers.get(&name) {
                 response.headers_mut().insert(name, value.clone());
             }
         }
-        // Whatever the provider called it: it is one.
-        response.headers_mut().insert(
-            CONTENT_TYPE,
-            const { HeaderValue::from_static("text/event-stream") },
-        );
-        let relay = Relay::new(body, call, judge, begun, idle);
-        Ok(response.map(|()| relay.map_err(BoxError::from).boxed_unsync()))
+        // An answer that was validated is an event stream, whatever the provider called it.
+        let kind = const { HeaderValue::from_static("text/event-stream") };
+        response.headers_mut().insert(CONTENT_TYPE, kind);
+        Ok(response)
     }
 }
 
@@ -320,16 +320,11 @@ fn hash(body: &Bytes) -> u64 {
 }
 
 fn error_response(dialect: Dialect, error: &ForwardError) -> Response<Answer> {
-    let mut response = Response::new(refusal::full(error.body(dialect)));
-    *response.status_mut() = error.status();
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let mut response = body::json(error.status(), error.body(dialect));
     if let Some(pause) = error.pause() {
         let ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-        response
-            .headers_mut()
-            .insert("retry-after-ms", HeaderValue::from(ms));
+        let headers = response.headers_mut();
+        headers.insert("retry-after-ms", HeaderValue::from(ms));
     }
     response
 }

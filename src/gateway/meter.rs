@@ -1,10 +1,10 @@
-//! What one session's calls cost, what they wait for, and when there are to be no more.
+//! What the calls of one turn cost, what they wait for, and when no more are made.
 //!
-//! Owns the counters, the budget and the breaker of one route. Nothing here waits or knows HTTP: the
-//! forwarder says what happened and asks whether a call may be made.
+//! Owns the counters and the limits of one route. Nothing here waits or knows HTTP: the forwarder reports
+//! what happened and asks whether a call may be made.
 //!
-//! A provider that says the account's quota is used up is left alone for the rest of the turn; when else
-//! there are no more calls, [`failure_limits`] says.
+//! A provider that says the account's quota is used up is not called again in the turn;
+//! [`failure_limits`] holds the other reasons for which calls end.
 
 mod failure_limits;
 
@@ -14,48 +14,13 @@ use std::time::{Duration, SystemTime};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::judge::Answered;
+use super::last_error::LastError;
+use super::limits::Limits;
+use super::stop::Stop;
 use super::usage::Tokens;
-use crate::model::{Budget, ModelCalls};
+use super::validate::Answered;
+use crate::model::ModelCalls;
 use failure_limits::{Failure, FailureLimits};
-
-/// What holds for one session.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Limits {
-    pub(super) total_tokens: Option<u64>,
-    pub(super) calls: Option<u64>,
-    /// In each turn, where nobody said anything of calls.
-    pub(super) calls_of_a_turn: Option<u64>,
-}
-
-/// No agent that gets anywhere makes so many; one that goes round makes them in minutes.
-const CALLS_OF_A_TURN: u64 = 500;
-
-/// The last thing that went wrong, without any key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct LastError {
-    /// Stable, for programs.
-    pub(crate) code: &'static str,
-    /// What the child was answered; `None` if its answer had begun.
-    pub(crate) status: Option<u16>,
-    /// For people.
-    pub(crate) message: String,
-}
-
-/// Why no more calls are made for a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stop {
-    /// The turn is to end with code `budget_exceeded`.
-    BudgetExceeded,
-    /// The provider says that the account has nothing left.
-    QuotaExhausted,
-    /// The provider failed too often in a row.
-    ProviderFailing,
-    /// The provider's answers could not be used, too often in a row.
-    BadAnswers,
-    /// The calls brought nothing new, too often in a row.
-    NoProgress,
-}
 
 /// What a session's calls are doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,28 +90,6 @@ pub(super) enum Outcome {
     Bad(LastError),
     /// Calling again cannot help.
     Refused(LastError),
-}
-
-// === impl Limits ===
-
-impl Limits {
-    /// The session's own limits, and the pod's where it has none.
-    pub(super) fn new(own: Budget, pod: Budget) -> Self {
-        let calls = own.max_calls.or(pod.max_calls);
-        Self {
-            total_tokens: own.max_total_tokens.or(pod.max_total_tokens),
-            calls: calls.filter(|calls| *calls > 0),
-            calls_of_a_turn: calls.is_none().then_some(CALLS_OF_A_TURN),
-        }
-    }
-
-    fn are_reached(self, spent: &ModelCalls, usage: &ModelCalls) -> bool {
-        let reached = |limit: Option<u64>, count| limit.is_some_and(|limit| count >= limit);
-        let tokens = spent.total_tokens.saturating_add(usage.total_tokens);
-        reached(self.calls, spent.calls.saturating_add(usage.calls))
-            || reached(self.calls_of_a_turn, usage.calls)
-            || reached(self.total_tokens, tokens)
-    }
 }
 
 // === impl Meter ===
@@ -219,7 +162,7 @@ impl Meter {
         })
     }
 
-    /// The gateway itself calls once more.
+    /// The gateway itself makes the call again.
     pub(super) fn repeated(&self) {
         let mut state = self.state.lock();
         state.usage.calls += 1;

@@ -16,26 +16,26 @@ use super::error::ForwardError;
 
 /// Images make large calls; OpenCode answers our 413 by compacting the conversation.
 pub(super) const MAX_BODY: usize = 32 * 1024 * 1024;
-/// Four of the largest at a time, or thousands of ordinary ones; the others wait.
+/// Four of the largest at a time, or thousands of ordinary ones; further ones wait.
 const MAX_BODIES: usize = 4 * MAX_BODY;
-/// Permits count in these.
+/// Bytes of one permit.
 const UNIT: usize = 1024;
-/// A child that sends more than it may is heard out this far, so that it reads our answer.
+/// A child that sends too much is read this far without keeping it, so that it reads our answer.
 const MAX_IGNORED: usize = 4 * MAX_BODY;
-/// Over loopback, from memory: seconds would do.
+/// Over loopback, from memory: seconds are enough.
 const DEADLINE: Duration = Duration::from_mins(1);
 
 /// Bounds all bodies together.
 #[derive(Debug)]
 pub(super) struct BodyReader {
-    room: Arc<Semaphore>,
+    memory: Arc<Semaphore>,
 }
 
 /// A body, and its share of the memory.
 #[derive(Debug)]
 pub(super) struct Received {
     pub(super) body: Bytes,
-    pub(super) room: OwnedSemaphorePermit,
+    pub(super) memory: OwnedSemaphorePermit,
 }
 
 // === impl BodyReader ===
@@ -43,7 +43,7 @@ pub(super) struct Received {
 impl BodyReader {
     pub(super) fn new() -> Self {
         Self {
-            room: Arc::new(Semaphore::new(MAX_BODIES / UNIT)),
+            memory: Arc::new(Semaphore::new(MAX_BODIES / UNIT)),
         }
     }
 
@@ -63,7 +63,7 @@ impl BodyReader {
             return Err(ForwardError::TooLarge);
         }
         let units = u32::try_from(expected.div_ceil(UNIT).max(1)).unwrap_or(u32::MAX);
-        let room = timeout_at(deadline, Arc::clone(&self.room).acquire_many_owned(units))
+        let memory = timeout_at(deadline, Arc::clone(&self.memory).acquire_many_owned(units))
             .await
             .map_err(|_| ForwardError::Crowded)?
             .map_err(|_| ForwardError::Crowded)?;
@@ -86,7 +86,7 @@ impl BodyReader {
         }
         Ok(Received {
             body: text.freeze(),
-            room,
+            memory,
         })
     }
 }

@@ -2,20 +2,20 @@
 //!
 //! The fields it owns are written first; every other field goes out with the bytes it came in with (white
 //! space between fields is lost). Nothing large is copied: the result is a list of slices of the body.
-//! An owned field that comes twice, or under an escaped name, cannot outlive its replacement. Pure; what
-//! is not JSON comes back as an error and never as a panic.
+//! An owned field that comes twice, or under an escaped name, cannot outlive its replacement. Pure.
 
-use std::ops::Range;
+use std::borrow::Cow;
 
 use bytes::Bytes;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
-use super::fix::Fixes;
-use super::scan::{self, Member, ScanError};
+use super::json_parts::{NotAnObject, elements, members};
 use super::segments::Segments;
+use super::unsupported::Unsupported;
 use crate::provider::Dialect;
 
-/// What a call of one session is to say.
+/// What the calls of one session say.
 #[derive(Debug, Default)]
 pub(super) struct Changes<'a> {
     pub(super) model: &'a str,
@@ -26,71 +26,76 @@ pub(super) struct Changes<'a> {
     pub(super) keep_reasoning: bool,
     /// `None`: every tool.
     pub(super) enabled_tools: Option<&'a [String]>,
-    pub(super) fixes: Fixes,
+    pub(super) unsupported: Unsupported,
 }
 
 /// Tools OpenCode adds for its own ends; they do nothing in the world.
 const INTERNAL_TOOLS: [&str; 3] = ["invalid", "_noop", "StructuredOutput"];
-
-const KEEP_REASONING: &[u8] = br#""include":["reasoning.encrypted_content"]"#;
 
 /// Writes `changes` into `body`.
 pub(super) fn rewrite(
     body: &Bytes,
     dialect: Dialect,
     changes: &Changes<'_>,
-) -> Result<Segments, ScanError> {
-    let members = scan::members(body)?;
-    let mut kept = Vec::with_capacity(members.len());
+) -> Result<Segments, NotAnObject> {
+    let unsupported = changes.unsupported;
+    let mut kept = Vec::new();
     let mut limit = changes
         .max_tokens
         .map(|tokens| Bytes::from(tokens.to_string()));
-    let mut tools = Tools::new(body, changes.enabled_tools);
+    let mut tools = Tools::new(changes.enabled_tools);
     let mut unstored = false;
     let mut includes = false;
-    for member in members {
-        let name = scan::string(body, &member.key)?;
+    for (key, value) in members(body)? {
+        let name: Cow<'_, str> = serde_json::from_str(key.get()).map_err(|_| NotAnObject)?;
         match name.as_ref() {
             "model" => continue,
             "temperature" if changes.temperature.is_some() => continue,
             name if is_limit(dialect, name) => {
-                limit.get_or_insert_with(|| body.slice(member.value));
+                limit.get_or_insert_with(|| slice(body, value, value));
                 continue;
             }
-            name if changes.fixes.drops(name) => continue,
-            "store" => unstored = body.get(member.value.clone()) == Some(b"false"),
+            name if unsupported.drops(name) => continue,
+            "store" => unstored = value.get() == "false",
             "include" => includes = true,
+            "tools" => tools.filter(value)?,
             _ => {}
         }
-        if name == "tools" {
-            tools.filter(&member)?;
-        }
-        kept.push((name.into_owned(), member));
+        kept.push((name, key, value));
     }
 
-    let mut out = Fields::new();
-    out.new_field("model", &serde_json::Value::from(changes.model).to_string());
+    let mut out = Fields::default();
+    out.made("model", &serde_json::Value::from(changes.model).to_string());
     if let Some(temperature) = changes
         .temperature
-        .filter(|_| !changes.fixes.drops("temperature"))
+        .filter(|_| !unsupported.drops("temperature"))
     {
-        out.new_field(
-            "temperature",
-            &temperature.min(dialect.temperature_cap()).to_string(),
-        );
+        let temperature = temperature.min(dialect.temperature_cap());
+        out.made("temperature", &temperature.to_string());
     }
-    let limit_name = limit_name(dialect, changes.fixes);
-    if let Some(limit) = limit.filter(|_| !changes.fixes.drops(limit_name)) {
-        out.new_field(limit_name, "");
+    let limit_name = limit_name(dialect, unsupported);
+    if let Some(limit) = limit.filter(|_| !unsupported.drops(limit_name)) {
+        out.made(limit_name, "");
         out.0.push(limit);
     }
-    if changes.keep_reasoning && unstored && !includes && !changes.fixes.drops("include") {
-        out.raw_field(Bytes::from_static(KEEP_REASONING));
+    if changes.keep_reasoning && unstored && !includes && !unsupported.drops("include") {
+        out.made("include", r#"["reasoning.encrypted_content"]"#);
     }
-    for (name, member) in &kept {
-        tools.write(name, member, &mut out);
+    for (name, key, value) in kept {
+        match name.as_ref() {
+            "tools" if !tools.removed.is_empty() => out.array("tools", body, &tools.enabled(value)),
+            // A provider refuses a choice without tools, or of a tool that is not there.
+            "tool_choice" if tools.forbid(value) => {}
+            _ => out.kept(slice(body, key, value)),
+        }
     }
     Ok(out.finish())
+}
+
+/// The bytes of `body` from the beginning of one of its parts to the end of another.
+fn slice(body: &Bytes, first: &RawValue, last: &RawValue) -> Bytes {
+    let offset = |part: &str| part.as_ptr().addr() - body.as_ptr().addr();
+    body.slice(offset(first.get())..offset(last.get()) + last.get().len())
 }
 
 fn is_limit(dialect: Dialect, name: &str) -> bool {
@@ -101,25 +106,62 @@ fn is_limit(dialect: Dialect, name: &str) -> bool {
     }
 }
 
-fn limit_name(dialect: Dialect, fixes: Fixes) -> &'static str {
+fn limit_name(dialect: Dialect, unsupported: Unsupported) -> &'static str {
     match dialect {
-        Dialect::Chat if fixes.completion_limit => "max_completion_tokens",
+        Dialect::Chat if unsupported.max_tokens => "max_completion_tokens",
         Dialect::Chat | Dialect::Messages => "max_tokens",
         Dialect::Responses => "max_output_tokens",
     }
 }
 
 /// The fields of the new object.
+#[derive(Default)]
 struct Fields(Segments);
 
-/// The tool list of a session, held against the tools of a call.
+// === impl Fields ===
+
+impl Fields {
+    fn separate(&mut self) {
+        let separator = if self.0.is_empty() { b"{" } else { b"," };
+        self.0.push(Bytes::from_static(separator));
+    }
+
+    fn made(&mut self, name: &str, value: &str) {
+        self.separate();
+        self.0.push(Bytes::from(format!("\"{name}\":{value}")));
+    }
+
+    fn kept(&mut self, field: Bytes) {
+        self.separate();
+        self.0.push(field);
+    }
+
+    /// Some elements of an array; no field if there are none.
+    fn array(&mut self, name: &str, body: &Bytes, elements: &[&RawValue]) {
+        for (index, element) in elements.iter().enumerate() {
+            if index == 0 {
+                self.made(name, "[");
+            } else {
+                self.0.push(Bytes::from_static(b","));
+            }
+            self.0.push(slice(body, element, element));
+        }
+        if !elements.is_empty() {
+            self.0.push(Bytes::from_static(b"]"));
+        }
+    }
+
+    fn finish(mut self) -> Segments {
+        self.0.push(Bytes::from_static(b"}"));
+        self.0
+    }
+}
+
+/// The tools of a session against those of a call.
 struct Tools<'a> {
-    body: &'a Bytes,
     enabled: Option<&'a [String]>,
     removed: Vec<String>,
     any_left: bool,
-    /// The elements to keep, by where their array began.
-    filtered: Vec<(usize, Vec<Range<usize>>)>,
 }
 
 /// As much of a tool as names it, in all three dialects.
@@ -136,109 +178,53 @@ struct Function {
     name: Option<String>,
 }
 
-// === impl Fields ===
-
-impl Fields {
-    fn new() -> Self {
-        Self(Segments::from(Bytes::from_static(b"{")))
-    }
-
-    fn separate(&mut self) {
-        if self.0.count() > 1 {
-            self.0.push(Bytes::from_static(b","));
-        }
-    }
-
-    fn new_field(&mut self, name: &str, value: &str) {
-        self.separate();
-        self.0.push(Bytes::from(format!("\"{name}\":{value}")));
-    }
-
-    fn raw_field(&mut self, field: Bytes) {
-        self.separate();
-        self.0.push(field);
-    }
-
-    fn finish(mut self) -> Segments {
-        self.0.push(Bytes::from_static(b"}"));
-        self.0
-    }
-}
-
 // === impl Tools ===
 
 impl<'a> Tools<'a> {
-    const fn new(body: &'a Bytes, enabled: Option<&'a [String]>) -> Self {
+    const fn new(enabled: Option<&'a [String]>) -> Self {
         Self {
-            body,
             enabled,
             removed: Vec::new(),
             any_left: false,
-            filtered: Vec::new(),
         }
     }
 
-    /// Decides which elements of the array `tools` stay.
-    fn filter(&mut self, member: &Member) -> Result<(), ScanError> {
-        let Some(enabled) = self.enabled else {
-            return Ok(());
-        };
-        let elements = scan::elements(self.body, &member.value)?.unwrap_or_default();
-        let mut kept = Vec::with_capacity(elements.len());
-        for element in elements {
-            let name = self
-                .body
-                .get(element.clone())
-                .and_then(tool_name)
-                .unwrap_or_default();
-            if INTERNAL_TOOLS.contains(&name.as_str()) || enabled.contains(&name) {
-                kept.push(element);
-            } else {
-                self.removed.push(name);
+    /// Notes which elements of the array `tools` go.
+    fn filter(&mut self, tools: &RawValue) -> Result<(), NotAnObject> {
+        if self.enabled.is_some() {
+            for tool in elements(tools)? {
+                if self.is_enabled(tool) {
+                    self.any_left = true;
+                } else {
+                    self.removed.push(tool_name(tool).unwrap_or_default());
+                }
             }
         }
-        self.any_left |= !kept.is_empty();
-        self.filtered.push((member.value.start, kept));
         Ok(())
     }
 
-    /// Writes a kept field; `tools` and `tool_choice` as the list has it.
-    fn write(&self, name: &str, member: &Member, out: &mut Fields) {
-        let whole = self.body.slice(member.key.start..member.value.end);
-        if self.removed.is_empty() {
-            return out.raw_field(whole);
-        }
-        match name {
-            "tools" => {
-                let filtered = self
-                    .filtered
-                    .iter()
-                    .find(|(start, _)| *start == member.value.start);
-                if let Some((_, kept)) = filtered.filter(|(_, kept)| !kept.is_empty()) {
-                    out.new_field("tools", "[");
-                    for (index, element) in kept.iter().enumerate() {
-                        if index > 0 {
-                            out.0.push(Bytes::from_static(b","));
-                        }
-                        out.0.push(self.body.slice(element.clone()));
-                    }
-                    out.0.push(Bytes::from_static(b"]"));
-                }
-            }
-            // A provider refuses a choice without tools, or of a tool that is not there.
-            "tool_choice" if !self.any_left || self.chooses_a_removed_one(member) => {}
-            _ => out.raw_field(whole),
-        }
+    /// The elements of the array `tools` that stay.
+    fn enabled<'b>(&self, tools: &'b RawValue) -> Vec<&'b RawValue> {
+        let mut tools = elements(tools).unwrap_or_default();
+        tools.retain(|tool| self.is_enabled(tool));
+        tools
     }
 
-    fn chooses_a_removed_one(&self, member: &Member) -> bool {
-        let chosen = self.body.get(member.value.clone()).and_then(tool_name);
-        chosen.is_some_and(|chosen| self.removed.contains(&chosen))
+    fn is_enabled(&self, tool: &RawValue) -> bool {
+        let name = tool_name(tool).unwrap_or_default();
+        INTERNAL_TOOLS.contains(&name.as_str())
+            || self.enabled.is_none_or(|enabled| enabled.contains(&name))
+    }
+
+    /// Whether this choice is of a tool that went, or there is none left to choose.
+    fn forbid(&self, choice: &RawValue) -> bool {
+        let removed = || tool_name(choice).is_some_and(|chosen| self.removed.contains(&chosen));
+        !self.removed.is_empty() && (!self.any_left || removed())
     }
 }
 
-fn tool_name(json: &[u8]) -> Option<String> {
-    let tool: Tool = serde_json::from_slice(json).ok()?;
+fn tool_name(tool: &RawValue) -> Option<String> {
+    let tool: Tool = serde_json::from_str(tool.get()).ok()?;
     tool.function
         .and_then(|function| function.name)
         .or(tool.name)

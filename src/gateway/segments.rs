@@ -25,21 +25,13 @@ impl Segments {
         }
     }
 
-    pub(super) fn count(&self) -> usize {
-        self.pieces.len()
+    pub(super) fn is_empty(&self) -> bool {
+        self.pieces.is_empty()
     }
 
     #[cfg(test)]
     pub(super) fn to_vec(&self) -> Vec<u8> {
         self.pieces.iter().flatten().copied().collect()
-    }
-}
-
-impl From<Bytes> for Segments {
-    fn from(piece: Bytes) -> Self {
-        let mut segments = Self::default();
-        segments.push(piece);
-        segments
     }
 }
 

@@ -6,16 +6,16 @@
 //! ```
 //!
 //! Everything else is 404, and these without the bearer of the present child 403, before any body is read. A
-//! connection that has not shown the bearer takes no place from those that have. One connection carries
-//! one call: over loopback a new connection costs microseconds, and a kept one could be closed by us at
-//! the moment the child writes to it.
+//! connection that has not shown the bearer counts against no limit of those that have. One connection
+//! carries one call: over loopback a new connection costs microseconds, and a kept one could be closed by us
+//! at the moment the child writes to it.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -28,20 +28,19 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::Shared;
-use super::class::CLASSES;
+use super::body::{self, Answer};
 use super::error::{self, ForwardError};
 use super::forward;
-use super::refusal;
-use super::relay::Answer;
+use super::generic_model::GENERIC_MODELS;
+use super::shared::Shared;
 use super::unauthenticated::{Connection, Unauthenticated};
 use crate::provider::Dialect;
 
 /// Calls at one time, with their subagents. The next ones wait before their bodies are read.
 const MAX_CALLS: usize = 512;
-/// How long a call waits for its place.
-const ROOM_TIMEOUT: Duration = Duration::from_mins(1);
-/// A connection that does not say what it wants.
+/// How long a call waits for its permit.
+const PERMIT_TIMEOUT: Duration = Duration::from_mins(1);
+/// Longest a connection may take to send its request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// After an error of `accept`, as when file descriptors are short.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -53,7 +52,7 @@ pub(super) async fn serve(
     tracker: TaskTracker,
     cancelled: CancellationToken,
 ) {
-    let room = Arc::new(Semaphore::new(MAX_CALLS));
+    let calls = Arc::new(Semaphore::new(MAX_CALLS));
     let unauthenticated = Unauthenticated::default();
     loop {
         // Both futures may be dropped at any time without loss.
@@ -65,11 +64,11 @@ pub(super) async fn serve(
             Ok((stream, _)) => {
                 let admission = Arc::new(Admission {
                     connection: unauthenticated.add(),
-                    room: Arc::clone(&room),
+                    calls: Arc::clone(&calls),
                     permit: Mutex::default(),
                 });
                 let evicted = admission.connection.evicted();
-                let connection = converse(stream, Arc::clone(&shared), admission);
+                let connection = connection(stream, Arc::clone(&shared), admission);
                 let cancelled = cancelled.clone();
                 tracker.spawn(async move {
                     tokio::select! {
@@ -90,18 +89,18 @@ pub(super) async fn serve(
 /// What a connection needs to become a call. It lives as long as the connection.
 struct Admission {
     connection: Connection,
-    room: Arc<Semaphore>,
-    /// There once the call has its place.
+    calls: Arc<Semaphore>,
+    /// Of one call, once it is admitted.
     permit: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
 // === impl Admission ===
 
 impl Admission {
-    /// Takes a place among the calls, for one that has shown the bearer.
+    /// Takes a permit for a call that has shown the bearer.
     async fn admit(&self) -> Result<(), ForwardError> {
         self.connection.authenticated();
-        let permit = timeout(ROOM_TIMEOUT, Arc::clone(&self.room).acquire_owned())
+        let permit = timeout(PERMIT_TIMEOUT, Arc::clone(&self.calls).acquire_owned())
             .await
             .map_err(|_| ForwardError::Crowded)?
             .map_err(|_| ForwardError::Crowded)?;
@@ -110,7 +109,7 @@ impl Admission {
     }
 }
 
-async fn converse(stream: TcpStream, shared: Arc<Shared>, admission: Arc<Admission>) {
+async fn connection(stream: TcpStream, shared: Arc<Shared>, admission: Arc<Admission>) {
     // Best effort: without it a small chunk may wait for an acknowledgement.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "set TCP_NODELAY");
@@ -137,7 +136,7 @@ async fn answer(
     admission: &Admission,
 ) -> Response<Answer> {
     let Some(endpoint) = endpoint(request.method(), request.uri().path()) else {
-        return plain(
+        return refused(
             StatusCode::NOT_FOUND,
             Dialect::Chat,
             "not_found",
@@ -147,7 +146,7 @@ async fn answer(
     let (dialect, (head, body)) = (endpoint.dialect(), request.into_parts());
     if !is_child(shared, &head.headers) {
         // Whoever it is may promise a body and never send it: the connection is closed with it unread.
-        return plain(
+        return refused(
             StatusCode::FORBIDDEN,
             dialect,
             "forbidden",
@@ -155,7 +154,7 @@ async fn answer(
         );
     }
     if let Err(error) = admission.admit().await {
-        return plain(error.status(), dialect, error.code(), &error.to_string());
+        return refused(error.status(), dialect, error.code(), &error.to_string());
     }
     match endpoint {
         Endpoint::Models(_) => models(),
@@ -193,28 +192,16 @@ fn is_child(shared: &Shared, headers: &HeaderMap) -> bool {
 }
 
 fn models() -> Response<Answer> {
-    let list: Vec<_> = CLASSES
+    let list: Vec<_> = GENERIC_MODELS
         .iter()
-        .map(|class| serde_json::json!({ "id": class.id, "object": "model" }))
+        .map(|model| serde_json::json!({ "id": model.id, "object": "model" }))
         .collect();
-    json(
-        StatusCode::OK,
-        serde_json::json!({ "object": "list", "data": list }).to_string(),
-    )
+    let list = serde_json::json!({ "object": "list", "data": list });
+    body::json(StatusCode::OK, list.to_string())
 }
 
-fn plain(status: StatusCode, dialect: Dialect, code: &str, message: &str) -> Response<Answer> {
-    json(status, error::body(dialect, code, message))
-}
-
-fn json(status: StatusCode, body: String) -> Response<Answer> {
-    let mut response = Response::new(refusal::full(body));
-    *response.status_mut() = status;
-    response.headers_mut().insert(
-        CONTENT_TYPE,
-        const { HeaderValue::from_static("application/json") },
-    );
-    response
+fn refused(status: StatusCode, dialect: Dialect, code: &str, message: &str) -> Response<Answer> {
+    body::json(status, error::body(dialect, code, message))
 }
 
 // === impl Endpoint ===

@@ -5,8 +5,8 @@ mod budgets;
 mod demo;
 mod faults;
 mod forwarding;
-mod holding;
 mod loops;
+mod stream_start;
 mod streams;
 mod tls;
 
@@ -42,6 +42,7 @@ fn config() -> Config {
     Config {
         header_timeout: LONG,
         idle_timeout: LONG,
+        merge_ms: 0,
         max_retry_after: Duration::from_mins(1),
         extra_ca_file: None,
         proxy: ProxySettings::default(),

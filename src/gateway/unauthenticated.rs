@@ -1,7 +1,7 @@
-//! Connections that have not shown the child's bearer yet: few, and the oldest goes first.
+//! Connections that have not shown the child's bearer yet: few are kept, and the oldest is closed first.
 //!
-//! The child shows it with its first bytes. Everybody else on this host can connect too, and then say
-//! nothing; so such connections share no limit with calls, and a new one is never kept waiting by them.
+//! The child shows it with its first bytes. Any other process on this host can connect too, and then send
+//! nothing; so such connections share no limit with calls, and a new one never waits for them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 /// More than a child opens at one moment. Past it the oldest is closed.
-const MOST: usize = 256;
+const MAX_CONNECTIONS: usize = 256;
 
 /// All of them. A cheap clone.
 #[derive(Clone, Debug, Default)]
@@ -34,14 +34,14 @@ pub(super) struct Connection {
 // === impl Unauthenticated ===
 
 impl Unauthenticated {
-    /// One more; it may cost the oldest its place.
+    /// Adds one; past the limit the oldest is evicted.
     pub(super) fn add(&self) -> Connection {
         let evicted_token = CancellationToken::new();
         let mut connections = self.0.lock();
         let number = connections.next;
         connections.next += 1;
         connections.tokens.insert(number, evicted_token.clone());
-        if connections.tokens.len() > MOST
+        if connections.tokens.len() > MAX_CONNECTIONS
             && let Some((_, oldest)) = connections.tokens.pop_first()
         {
             oldest.cancel();
@@ -84,7 +84,7 @@ mod tests {
         let all = Unauthenticated::default();
         let known = all.add();
         known.authenticated();
-        let mut waiting: Vec<Connection> = (0..MOST).map(|_| all.add()).collect();
+        let mut waiting: Vec<Connection> = (0..MAX_CONNECTIONS).map(|_| all.add()).collect();
         assert!(waiting.iter().all(|one| !one.evicted().is_cancelled()));
         let last = all.add();
         assert!(waiting[0].evicted().is_cancelled());

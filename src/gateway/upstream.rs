@@ -4,7 +4,6 @@
 //! `EXTRA_CA_FILE`, the proxies it was given. They are built on the first call, because the certificates
 //! alone are larger than the rest of an idle sidecar. They follow no redirect and read no environment.
 
-use std::error::Error;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use rustls::CertificateError;
 use rustls::pki_types::CertificateDer;
 
 use super::error::ForwardError;
-use crate::outgoing::{Caller, Kind, SendError, innermost};
+use crate::outgoing::{Caller, Kind, SendError, find_cause, innermost};
 use crate::provider::authority;
 use crate::socket_owner::Finder;
 use crate::trust;
@@ -50,7 +49,7 @@ pub(super) struct Providers {
 }
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Long enough to serve the next step of a turn, shorter than the patience of load balancers.
+/// Long enough to serve the next step of a turn, shorter than the idle timeouts of load balancers.
 const POOL_IDLE: Duration = Duration::from_secs(50);
 /// A dead HTTP/2 connection would take every session's calls with it.
 const PING_EVERY: Duration = Duration::from_secs(20);
@@ -167,12 +166,8 @@ fn proxies(settings: &ProxySettings) -> Result<Vec<Proxy>, UpstreamError> {
 
 /// What went wrong on the way to the provider at `authority`, without keys.
 fn explain(error: &reqwest::Error, authority: &str) -> ForwardError {
-    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
-    while let Some(inner) = cause {
-        if let Some(rustls::Error::InvalidCertificate(reason)) = as_tls(inner) {
-            return ForwardError::Certificate(in_words(reason));
-        }
-        cause = inner.source();
+    if let Some(rustls::Error::InvalidCertificate(reason)) = find_cause(error) {
+        return ForwardError::Certificate(in_words(reason));
     }
     ForwardError::Unreachable {
         authority: authority.to_owned(),
@@ -192,13 +187,4 @@ const fn in_words(reason: &CertificateError) -> &'static str {
         E::Revoked => "it was revoked",
         _ => "it is not valid",
     }
-}
-
-/// The TLS error that this error is. An `io::Error` has the error it wraps as itself and not as its
-/// source, and connectors wrap more than once.
-fn as_tls<'a>(mut error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
-    while let Some(wrapper) = error.downcast_ref::<std::io::Error>() {
-        error = wrapper.get_ref()?;
-    }
-    error.downcast_ref()
 }

@@ -1,14 +1,14 @@
-//! `GET /global/event`: what the child says, as it says it.
+//! `GET /global/event`: the stream of everything that happens in the child.
 //!
-//! One connection, read until it ends. It does not come back by itself: what was missed in between has
-//! to be asked for, and only the driver knows how.
+//! One connection, read until it ends. It is not opened again here: what was missed in between has to be
+//! asked for, and only the driver knows how.
 
 use std::time::Duration;
 
 use reqwest::Response;
 
 use super::sse::{Decoder, Frame, MAX_EVENT};
-use super::types::{Envelope, decode};
+use super::types::{Event, decode};
 
 /// OpenCode says something every 10 s, if only that it is there.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -43,12 +43,12 @@ impl Feed {
 
     /// The next event. An event that cannot be read is logged and passed over: the ones after it are
     /// worth more than the order to stop.
-    pub(crate) async fn next(&mut self) -> Result<Envelope, FeedError> {
+    pub(crate) async fn next(&mut self) -> Result<Event, FeedError> {
         loop {
             while let Some(frame) = self.decoder.next() {
                 match frame {
                     Frame::Data(data) => match decode(data) {
-                        Ok(envelope) => return Ok(envelope),
+                        Ok(event) => return Ok(event),
                         Err(error) => {
                             tracing::warn!(%error, "an event of the engine was not understood");
                         }

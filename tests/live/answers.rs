@@ -33,7 +33,7 @@ struct Case {
 // === impl Providers ===
 
 impl Providers {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::start_with(|options| options)
     }
 
@@ -74,7 +74,7 @@ impl Providers {
         self.create_with_key(&case.id, case.dialect, &case.id);
     }
 
-    fn create_with_key(&self, id: &str, dialect: Dialect, key: &str) {
+    pub(crate) fn create_with_key(&self, id: &str, dialect: Dialect, key: &str) {
         self.create_with(id, dialect, |config| config["api_key"] = json!(key));
     }
 

@@ -24,6 +24,7 @@ mod gateway;
 mod healing;
 mod insider;
 mod memory;
+mod merging;
 mod newcomer;
 mod outsider;
 mod overlap;

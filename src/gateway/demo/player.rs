@@ -10,8 +10,8 @@ use http_body::{Body, Frame};
 use serde_json::{Value, json};
 use tokio::time::Sleep;
 
-use super::super::relay::BoxError;
 use super::script::Step;
+use crate::gateway::body::BoxError;
 
 /// What a stream is made of.
 #[derive(Debug)]
@@ -36,14 +36,14 @@ pub(super) struct Player {
     broken: bool,
 }
 
-/// The pieces, in time.
+/// The pieces, each when its pause is over.
 #[derive(Debug)]
 pub(super) struct Playing {
     pieces: VecDeque<Piece>,
     pause: Option<Pin<Box<Sleep>>>,
 }
 
-/// Tokens are told as if each were this long.
+/// The token counts are made up as if each token were this long.
 const BYTES_PER_TOKEN: usize = 4;
 
 // === impl Player ===

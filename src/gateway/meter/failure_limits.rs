@@ -1,44 +1,45 @@
-//! How often a provider may fail, and how long a turn may get nowhere.
+//! How often a provider may fail, and how many calls of a turn may bring nothing new. Pure.
 //!
-//! The breaker: a provider that failed one caller [`FAILURES_IN_A_ROW`] times, while nobody else of the
-//! family had a success, is left alone for the rest of the turn. OpenCode gives up a call after six
-//! failures, but a parent whose subagent failed would begin again, and again. What is no answer is a failure
-//! too, and [`BAD_ANSWERS_IN_A_ROW`] of them are enough.
+//! A circuit breaker for the turn: a provider that failed one caller [`FAILURES_IN_A_ROW`] times, while no
+//! other caller of the session had a success, is not called again in the turn. OpenCode gives up a call after
+//! six failures, but a parent whose subagent failed would begin again, and again. An answer that cannot be
+//! used is a failure too, and [`BAD_ANSWERS_IN_A_ROW`] of them are enough.
 //!
-//! No progress: calls of one caller that fail, or whose answers say what was said before, may be
-//! [`FRUITLESS_IN_A_ROW`] in a row. Whatever makes OpenCode go round, it ends.
+//! Progress: at most [`REPEATED_IN_A_ROW`] calls of one caller in a row may fail or be answered with what was
+//! said before. Whatever makes OpenCode repeat itself, this ends it.
 //!
-//! Callers are counted apart so that parallel subagents do not count against each other.
+//! Each caller (the session itself, each subagent) has counts of its own, so that parallel subagents do not
+//! count against each other.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
-use super::Stop;
+use crate::gateway::stop::Stop;
 
 /// As many calls as OpenCode makes for one step. Fewer, and its own limit could not be reached.
 const FAILURES_IN_A_ROW: u32 = 6;
 
-/// What is no answer today is none tomorrow: fewer tries than after a failure.
+/// A server that answers with a page or an empty stream seldom changes: fewer tries than after a failure.
 const BAD_ANSWERS_IN_A_ROW: u32 = 3;
 
 /// One more than `TOOL_LOOP_LIMIT` has by default, so that a loop of tools ends as one.
-pub(super) const FRUITLESS_IN_A_ROW: u32 = 11;
+pub(super) const REPEATED_IN_A_ROW: u32 = 11;
 
-/// Answers that are remembered, to know them again.
+/// Answers that are remembered, so that a repeated one is recognised.
 const REMEMBERED: usize = 32;
 
 /// The first pause between calls, where the gateway sets it. Each is twice as long as the one before.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(8);
 
-/// Callers that are counted apart; the others share one count.
+/// Callers that have counts of their own; further ones share one.
 pub(super) const MAX_CALLERS: usize = 64;
 
 /// What became of a call that got no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Failure {
-    /// For good: says nothing about the provider.
+    /// The call itself was wrong, which says nothing about the provider.
     Refused,
     Failed,
     BadAnswer,
@@ -54,12 +55,12 @@ pub(super) struct FailureLimits {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Caller {
-    /// Since the last success of anybody.
+    /// Since the last success of any caller.
     failures: u32,
-    /// Of these, answers that were none.
+    /// Of these, answers that could not be used.
     bad_answers: u32,
     /// Calls since there was something new for this caller.
-    fruitless: u32,
+    without_progress: u32,
 }
 
 // === impl FailureLimits ===
@@ -67,19 +68,19 @@ struct Caller {
 impl FailureLimits {
     /// Whether a call of `caller` is made again because one before had failed.
     pub(super) fn is_retry(&self, caller: &str) -> bool {
-        self.of(caller).failures > 0
+        self.counts(caller).failures > 0
     }
 
     /// Something new happened that no answer shows.
     pub(super) fn progressed(&mut self) {
         for caller in self.callers.values_mut() {
-            caller.fruitless = 0;
+            caller.without_progress = 0;
         }
     }
 
     /// How long to wait after one more bad answer; `None`: it is the last one.
     pub(super) fn pause_after_bad_answer(&self, caller: &str) -> Option<Duration> {
-        let before = self.of(caller);
+        let before = self.counts(caller);
         let last = before.bad_answers + 1 >= BAD_ANSWERS_IN_A_ROW
             || before.failures + 1 >= FAILURES_IN_A_ROW;
         (!last).then(|| self.pause_after_failure(caller))
@@ -87,12 +88,12 @@ impl FailureLimits {
 
     pub(super) fn pause_after_failure(&self, caller: &str) -> Duration {
         FIRST_PAUSE
-            .saturating_mul(2_u32.saturating_pow(self.of(caller).failures))
+            .saturating_mul(2_u32.saturating_pow(self.counts(caller).failures))
             .min(LONGEST_PAUSE)
     }
 
     pub(super) fn failed(&mut self, caller: &str, failure: Failure) -> Option<Stop> {
-        let counts = self.of_mut(caller);
+        let counts = self.counts_mut(caller);
         counts.failures += u32::from(failure != Failure::Refused);
         counts.bad_answers += u32::from(failure == Failure::BadAnswer);
         if counts.bad_answers >= BAD_ANSWERS_IN_A_ROW {
@@ -101,21 +102,22 @@ impl FailureLimits {
         if counts.failures >= FAILURES_IN_A_ROW {
             return Some(Stop::ProviderFailing);
         }
-        self.was_fruitless(caller)
+        self.without_progress(caller)
     }
 
-    /// The provider is there, whoever had called. `digest` is the same for answers that say the same.
+    /// A call was answered, which speaks for the provider whoever made it. `digest` is the same for answers
+    /// that say the same.
     pub(super) fn answered(&mut self, caller: &str, digest: u64) -> Option<Stop> {
         for counts in self.callers.values_mut() {
             (counts.failures, counts.bad_answers) = (0, 0);
         }
         let stop = if self.is_new(caller, digest) {
-            self.of_mut(caller).fruitless = 0;
+            self.counts_mut(caller).without_progress = 0;
             None
         } else {
-            self.was_fruitless(caller)
+            self.without_progress(caller)
         };
-        self.callers.retain(|_, counts| counts.fruitless > 0);
+        self.callers.retain(|_, counts| counts.without_progress > 0);
         stop
     }
 
@@ -133,24 +135,24 @@ impl FailureLimits {
         true
     }
 
-    fn was_fruitless(&mut self, caller: &str) -> Option<Stop> {
-        let counts = self.of_mut(caller);
-        counts.fruitless += 1;
-        (counts.fruitless >= FRUITLESS_IN_A_ROW).then_some(Stop::NoProgress)
+    fn without_progress(&mut self, caller: &str) -> Option<Stop> {
+        let counts = self.counts_mut(caller);
+        counts.without_progress += 1;
+        (counts.without_progress >= REPEATED_IN_A_ROW).then_some(Stop::NoProgress)
     }
 
-    fn of(&self, caller: &str) -> Caller {
-        let counts = self.callers.get(self.counted_as(caller));
+    fn counts(&self, caller: &str) -> Caller {
+        let counts = self.callers.get(self.key_of(caller));
         counts.copied().unwrap_or_default()
     }
 
-    fn of_mut(&mut self, caller: &str) -> &mut Caller {
-        let caller = self.counted_as(caller).to_owned();
+    fn counts_mut(&mut self, caller: &str) -> &mut Caller {
+        let caller = self.key_of(caller).to_owned();
         self.callers.entry(caller).or_default()
     }
 
-    /// Callers past the most share one count.
-    fn counted_as<'a>(&self, caller: &'a str) -> &'a str {
+    /// Callers past [`MAX_CALLERS`] share the counts of one key.
+    fn key_of<'a>(&self, caller: &'a str) -> &'a str {
         let apart = self.callers.len() < MAX_CALLERS || self.callers.contains_key(caller);
         if apart { caller } else { "" }
     }

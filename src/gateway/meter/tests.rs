@@ -1,7 +1,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::failure_limits::{FRUITLESS_IN_A_ROW, MAX_CALLERS};
+use super::failure_limits::{MAX_CALLERS, REPEATED_IN_A_ROW};
 use super::*;
+use crate::model::Budget;
 
 fn meter(budget: Budget) -> Meter {
     Meter::new(
@@ -152,7 +153,7 @@ fn the_limit_of_a_turn_holds_where_nothing_else_does() {
         (None, Some(0), None),
     ] {
         let limits = Limits::new(calls(own), calls(pod));
-        assert_eq!((limits.calls, limits.calls_of_a_turn), (limit, None));
+        assert_eq!((limits.calls, limits.calls_per_turn), (limit, None));
     }
 }
 
@@ -198,7 +199,7 @@ fn calls_that_bring_nothing_new_come_to_an_end() {
     call(&meter, saying(1), None).unwrap();
     call(&meter, saying(2), None).unwrap();
     // Two answers in turns, and a failure now and then.
-    for n in 0..u64::from(FRUITLESS_IN_A_ROW) {
+    for n in 0..u64::from(REPEATED_IN_A_ROW) {
         assert_eq!(meter.stopped(), None, "{n}");
         let outcome = if n % 4 == 3 {
             failure()
@@ -213,7 +214,7 @@ fn calls_that_bring_nothing_new_come_to_an_end() {
 #[test]
 fn the_same_answer_is_no_loop_while_tools_bring_something_new() {
     let meter = meter(Budget::default());
-    for _ in 0..3 * FRUITLESS_IN_A_ROW {
+    for _ in 0..3 * REPEATED_IN_A_ROW {
         call(&meter, saying(1), None).unwrap();
         meter.progressed();
     }

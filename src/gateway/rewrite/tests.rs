@@ -72,14 +72,16 @@ fn each_dialect_has_its_own_limit() {
 #[test]
 fn the_newer_name_takes_over_the_limit_whoever_set_it() {
     let refusal = b"'max_tokens' is not supported: use 'max_completion_tokens'";
-    let fixes = Fixes::default().learn(Dialect::Chat, refusal).unwrap();
+    let unsupported = Unsupported::default()
+        .learn(Dialect::Chat, refusal)
+        .unwrap();
     let body = bytes(&json!({ "model": "a", "max_tokens": 100 }));
     let kept = rewritten(
         &body,
         Dialect::Chat,
         &Changes {
             model: "m",
-            fixes,
+            unsupported,
             ..Changes::default()
         },
     );
@@ -87,7 +89,7 @@ fn the_newer_name_takes_over_the_limit_whoever_set_it() {
     let set = Changes {
         model: "m",
         max_tokens: Some(7),
-        fixes,
+        unsupported,
         ..Changes::default()
     };
     assert_eq!(
@@ -116,14 +118,14 @@ fn anthropic_gets_no_temperature_above_its_highest() {
 
 #[test]
 fn a_parameter_learnt_to_be_unknown_is_left_out() {
-    let learnt = Fixes::default()
+    let learnt = Unsupported::default()
         .learn(Dialect::Chat, b"temperature is not supported")
         .unwrap();
     let body = bytes(&json!({ "model": "a", "temperature": 1, "top_p": 1 }));
     let changes = Changes {
         model: "m",
         temperature: Some(0.5),
-        fixes: learnt,
+        unsupported: learnt,
         ..Changes::default()
     };
     assert_eq!(
@@ -315,9 +317,10 @@ proptest! {
         };
         // Byte for byte, and in their order.
         let others = |text: &[u8]| -> Vec<Vec<u8>> {
-            let members = scan::members(text).unwrap().into_iter();
-            let others = members.filter(|member| !owned(&scan::string(text, &member.key).unwrap()));
-            others.map(|member| text[member.key.start..member.value.end].to_vec()).collect()
+            let text = Bytes::copy_from_slice(text);
+            let members = members(&text).unwrap().into_iter();
+            let others = members.filter(|(key, _)| !owned(&serde_json::from_str::<String>(key.get()).unwrap()));
+            others.map(|(key, value)| slice(&text, key, value).to_vec()).collect()
         };
         prop_assert_eq!(others(text.as_bytes()), others(&out));
     }
@@ -340,7 +343,7 @@ proptest! {
         let changes = Changes { model: "m", enabled_tools: Some(&enabled), ..Changes::default() };
         if let Ok(out) = rewrite(&Bytes::from(body), dialect, &changes) {
             // What was accepted is still an object that can be taken apart.
-            prop_assert!(scan::members(&out.to_vec()).is_ok());
+            prop_assert!(members(&out.to_vec()).is_ok());
         }
     }
 }

@@ -1,8 +1,8 @@
 //! When there are to be no more calls.
 
 use super::*;
+use crate::gateway::Stop;
 use crate::gateway::llm::Turn;
-use crate::gateway::{Stop, stop_code};
 
 #[tokio::test]
 async fn a_spent_budget_refuses_the_next_call_in_words() {
@@ -26,7 +26,7 @@ async fn a_spent_budget_refuses_the_next_call_in_words() {
             (spent.status, spent.code().as_str()),
             (402, "budget_exceeded")
         );
-        assert_eq!(grant.stopped().map(stop_code), Some("budget_exceeded"));
+        assert_eq!(grant.stopped().map(Stop::code), Some("budget_exceeded"));
         assert_eq!(grant.usage().total_tokens, 240);
     }
 }

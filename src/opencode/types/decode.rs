@@ -6,13 +6,8 @@ use std::collections::HashMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::wire::{
-    WireDelta, WireDisposed, WireEnvelope, WireHistory, WireMessage, WireMessageUpdated,
-    WirePartUpdated, WirePayload, WirePermission, WireQuestion, WireReplied, WireSession,
-    WireSessionError, WireSessionInfo, WireSessionStatus, WireSessionUpdated, WireStatus,
-    WireTodos,
-};
-use super::{Envelope, Event, Message, SessionInfo, SessionStatus, Text};
+use super::event::{Event, Message, MessageInfo, ProviderError, SessionInfo, SessionStatus, Todo};
+use super::part::{Part, RawPart};
 
 /// Why a frame could not be read. It says which event, never what was in it.
 #[derive(Debug, thiserror::Error)]
@@ -46,37 +41,28 @@ pub(crate) struct HistoryItem {
 }
 
 /// Reads one envelope of `/global/event`, or one bare event of `/event`.
-pub(crate) fn decode(frame: &[u8]) -> Result<Envelope, DecodeError> {
-    let wire: WireEnvelope<'_> = serde_json::from_slice(frame).map_err(DecodeError::Envelope)?;
-    let directory = wire.directory.map(Cow::into_owned);
-    let payload = match (wire.payload, wire.kind) {
-        (Some(payload), _) => payload,
-        (None, kind) => {
-            let kind = kind.unwrap_or_default();
-            WirePayload {
-                kind,
-                properties: wire.properties,
-                sync: None,
-            }
-        }
-    };
+pub(crate) fn decode(frame: &[u8]) -> Result<Event, DecodeError> {
+    let envelope: RawEnvelope<'_> = serde_json::from_slice(frame).map_err(DecodeError::Envelope)?;
+    let payload = envelope.payload.unwrap_or(RawPayload {
+        kind: envelope.kind.unwrap_or_default(),
+        properties: envelope.properties,
+        sync: None,
+    });
     if let Some(sync) = payload.sync {
-        let event = Event::Sync {
+        return Ok(Event::Sync {
             session: sync.session,
             seq: sync.seq,
-        };
-        return Ok(Envelope { directory, event });
+        });
     }
-    let event = event(
+    event(
         &payload.kind,
         payload.properties.map_or("{}", RawValue::get),
-    )?;
-    Ok(Envelope { directory, event })
+    )
 }
 
 /// Reads the answer of `/sync/history`, in the order things happened across all its sessions.
 pub(crate) fn history(body: &[u8]) -> Result<Vec<HistoryItem>, DecodeError> {
-    let mut items: Vec<WireHistory<'_>> = list("history", body)?;
+    let mut items: Vec<RawHistoryItem<'_>> = list("history", body)?;
     // Ids sort by time. A stable sort: within a session the answer is in order already.
     items.sort_by(|a, b| a.id.cmp(&b.id));
     let items = items.into_iter().map(|item| {
@@ -97,9 +83,9 @@ pub(crate) fn history(body: &[u8]) -> Result<Vec<HistoryItem>, DecodeError> {
 
 /// Reads the answer of `GET /session/{id}/message`.
 pub(crate) fn messages(body: &[u8]) -> Result<Vec<Message>, DecodeError> {
-    let messages: Vec<WireMessage<'_>> = list("messages", body)?;
+    let messages: Vec<RawMessage<'_>> = list("messages", body)?;
     let messages = messages.into_iter().map(|message| Message {
-        info: message.info.into_info(),
+        info: message.info,
         parts: message
             .parts
             .into_iter()
@@ -111,20 +97,12 @@ pub(crate) fn messages(body: &[u8]) -> Result<Vec<Message>, DecodeError> {
 
 /// Reads the answer of `GET /session/{id}/children`.
 pub(crate) fn sessions(body: &[u8]) -> Result<Vec<SessionInfo>, DecodeError> {
-    let sessions: Vec<WireSessionInfo> = list("sessions", body)?;
-    Ok(sessions
-        .into_iter()
-        .map(WireSessionInfo::into_info)
-        .collect())
+    list("sessions", body)
 }
 
 /// Reads the answer of `GET /session/status`.
 pub(crate) fn statuses(body: &[u8]) -> Result<Statuses, DecodeError> {
-    let statuses: HashMap<String, WireStatus> = list("statuses", body)?;
-    Ok(statuses
-        .into_iter()
-        .map(|(session, status)| (session, status.into_status()))
-        .collect())
+    list("statuses", body)
 }
 
 fn list<'a, T: Deserialize<'a>>(what: &'static str, body: &'a [u8]) -> Result<T, DecodeError> {
@@ -140,27 +118,17 @@ fn event(kind: &str, body: &str) -> Result<Event, DecodeError> {
 
 fn parse(kind: &str, body: &str) -> Result<Event, serde_json::Error> {
     Ok(match kind {
-        "message.part.delta" => serde_json::from_str::<WireDelta>(body)?.into_event(),
-        "message.part.updated" => {
-            let wire: WirePartUpdated<'_> = serde_json::from_str(body)?;
-            Event::Part(wire.part.into_part(wire.time))
-        }
-        "message.updated" => Event::Message(
-            serde_json::from_str::<WireMessageUpdated>(body)?
-                .info
-                .into_info(),
-        ),
-        "session.created" => Event::SessionCreated(session_info(body)?),
-        "session.updated" => Event::SessionUpdated(session_info(body)?),
+        "message.part.delta" => Event::Delta(serde_json::from_str(body)?),
+        "message.part.updated" => Event::Part(part(body)?),
+        "message.updated" => Event::Message(info(body)?),
+        "session.created" => Event::SessionCreated(info(body)?),
+        "session.updated" => Event::SessionUpdated(info(body)?),
         "session.deleted" => Event::SessionDeleted {
-            session: session_info(body)?.id,
+            session: info::<SessionInfo>(body)?.id,
         },
         "session.status" => {
-            let wire: WireSessionStatus = serde_json::from_str(body)?;
-            Event::Status {
-                session: wire.session,
-                status: wire.status.into_status(),
-            }
+            let SessionStatusEvent { session, status } = serde_json::from_str(body)?;
+            Event::Status { session, status }
         }
         "session.idle" => Event::Idle {
             session: session(body)?,
@@ -169,41 +137,38 @@ fn parse(kind: &str, body: &str) -> Result<Event, serde_json::Error> {
             session: session(body)?,
         },
         "session.error" => {
-            let wire: WireSessionError = serde_json::from_str(body)?;
-            let error = wire.error.unwrap_or_default().into_error();
-            Event::SessionError {
-                session: wire.session,
-                error,
-            }
+            let SessionErrorEvent { session, error } = serde_json::from_str(body)?;
+            let error = error.unwrap_or_default();
+            Event::SessionError { session, error }
         }
-        "permission.asked" => serde_json::from_str::<WirePermission<'_>>(body)?.into_event(),
+        "permission.asked" => Event::PermissionAsked(serde_json::from_str(body)?),
         "permission.replied" => {
-            let wire: WireReplied = serde_json::from_str(body)?;
-            let reply = wire.reply.unwrap_or_default();
+            let replied: Replied = serde_json::from_str(body)?;
             Event::PermissionReplied {
-                session: wire.session,
-                request: wire.request,
-                reply,
+                session: replied.session,
+                request: replied.request,
+                reply: replied.reply.unwrap_or_default(),
             }
         }
-        "question.asked" => serde_json::from_str::<WireQuestion<'_>>(body)?.into_event(),
+        "question.asked" => Event::QuestionAsked(serde_json::from_str(body)?),
         "question.replied" => {
-            let wire: WireReplied = serde_json::from_str(body)?;
-            Event::QuestionReplied {
-                session: wire.session,
-                request: wire.request,
-            }
+            let Replied {
+                session, request, ..
+            } = serde_json::from_str(body)?;
+            Event::QuestionReplied { session, request }
         }
         "question.rejected" => {
-            let wire: WireReplied = serde_json::from_str(body)?;
-            Event::QuestionRejected {
-                session: wire.session,
-                request: wire.request,
-            }
+            let Replied {
+                session, request, ..
+            } = serde_json::from_str(body)?;
+            Event::QuestionRejected { session, request }
         }
-        "todo.updated" => serde_json::from_str::<WireTodos>(body)?.into_event(),
+        "todo.updated" => {
+            let Todos { session, todos } = serde_json::from_str(body)?;
+            Event::Todos { session, todos }
+        }
         "server.instance.disposed" | "global.disposed" => Event::Disposed {
-            directory: serde_json::from_str::<WireDisposed>(body)?.directory,
+            directory: serde_json::from_str::<Disposed>(body)?.directory,
         },
         "server.connected" => Event::Connected,
         "server.heartbeat" => Event::Heartbeat,
@@ -213,25 +178,115 @@ fn parse(kind: &str, body: &str) -> Result<Event, serde_json::Error> {
     })
 }
 
+fn part(body: &str) -> Result<Part, serde_json::Error> {
+    let PartUpdated { part, time } = serde_json::from_str(body)?;
+    Ok(part.into_part(time))
+}
+
 fn session(body: &str) -> Result<String, serde_json::Error> {
-    Ok(serde_json::from_str::<WireSession>(body)?.session)
+    Ok(serde_json::from_str::<SessionId>(body)?.session)
 }
 
-fn session_info(body: &str) -> Result<SessionInfo, serde_json::Error> {
-    Ok(serde_json::from_str::<WireSessionUpdated>(body)?
-        .info
-        .into_info())
+/// The `info` of an event about a session or a message.
+fn info<'a, T: Deserialize<'a>>(body: &'a str) -> Result<T, serde_json::Error> {
+    Ok(serde_json::from_str::<Info<T>>(body)?.info)
 }
 
-// === impl WireSessionInfo ===
+#[derive(Deserialize)]
+struct RawEnvelope<'a> {
+    #[serde(borrow)]
+    payload: Option<RawPayload<'a>>,
+    #[serde(rename = "type", borrow)]
+    kind: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    properties: Option<&'a RawValue>,
+}
 
-impl WireSessionInfo {
-    fn into_info(self) -> SessionInfo {
-        SessionInfo {
-            id: self.id,
-            parent: self.parent,
-            agent: self.agent,
-            title: self.title.map(Text::into_whole),
-        }
-    }
+#[derive(Deserialize)]
+struct RawPayload<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Cow<'a, str>,
+    #[serde(borrow)]
+    properties: Option<&'a RawValue>,
+    #[serde(rename = "syncEvent")]
+    sync: Option<SyncEvent>,
+}
+
+#[derive(Deserialize)]
+struct SyncEvent {
+    seq: u64,
+    #[serde(rename = "aggregateID")]
+    session: String,
+}
+
+#[derive(Deserialize)]
+struct RawHistoryItem<'a> {
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+    aggregate_id: String,
+    seq: u64,
+    #[serde(rename = "type", borrow)]
+    kind: Cow<'a, str>,
+    #[serde(borrow)]
+    data: &'a RawValue,
+}
+
+#[derive(Deserialize)]
+struct RawMessage<'a> {
+    info: MessageInfo,
+    #[serde(borrow)]
+    parts: Vec<RawPart<'a>>,
+}
+
+#[derive(Deserialize)]
+struct PartUpdated<'a> {
+    #[serde(borrow)]
+    part: RawPart<'a>,
+    time: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct Info<T> {
+    info: T,
+}
+
+#[derive(Deserialize)]
+struct SessionId {
+    #[serde(rename = "sessionID")]
+    session: String,
+}
+
+#[derive(Deserialize)]
+struct SessionStatusEvent {
+    #[serde(rename = "sessionID")]
+    session: String,
+    status: SessionStatus,
+}
+
+#[derive(Deserialize)]
+struct SessionErrorEvent {
+    #[serde(rename = "sessionID")]
+    session: Option<String>,
+    error: Option<ProviderError>,
+}
+
+#[derive(Deserialize)]
+struct Replied {
+    #[serde(rename = "sessionID")]
+    session: String,
+    #[serde(rename = "requestID")]
+    request: String,
+    reply: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Todos {
+    #[serde(rename = "sessionID")]
+    session: String,
+    todos: Vec<Todo>,
+}
+
+#[derive(Deserialize)]
+struct Disposed {
+    directory: Option<String>,
 }

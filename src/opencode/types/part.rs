@@ -7,7 +7,8 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Raw, Text, text::mend_json};
+use super::raw::{Raw, pass_on};
+use super::text::Text;
 
 #[derive(Debug)]
 pub(crate) struct Part {
@@ -107,7 +108,7 @@ pub(crate) struct StepFinish {
 }
 
 #[derive(Deserialize)]
-pub(super) struct WirePart<'a> {
+pub(super) struct RawPart<'a> {
     id: String,
     #[serde(rename = "sessionID")]
     session: String,
@@ -117,14 +118,14 @@ pub(super) struct WirePart<'a> {
     kind: Cow<'a, str>,
     text: Option<Text>,
     #[serde(default)]
-    time: WireTime,
+    time: RawTime,
     tool: Option<String>,
     #[serde(rename = "callID")]
     call: Option<String>,
     #[serde(borrow)]
-    state: Option<WireState<'a>>,
+    state: Option<RawState<'a>>,
     #[serde(default)]
-    tokens: WireTokens,
+    tokens: RawTokens,
     #[serde(default)]
     cost: f64,
     #[serde(borrow)]
@@ -132,13 +133,13 @@ pub(super) struct WirePart<'a> {
 }
 
 #[derive(Default, Deserialize)]
-struct WireTime {
+struct RawTime {
     start: Option<u64>,
     end: Option<u64>,
 }
 
 #[derive(Deserialize)]
-struct WireState<'a> {
+struct RawState<'a> {
     status: ToolStatus,
     #[serde(borrow)]
     input: Option<&'a RawValue>,
@@ -148,21 +149,21 @@ struct WireState<'a> {
     #[serde(borrow)]
     metadata: Option<&'a RawValue>,
     #[serde(default)]
-    time: WireTime,
+    time: RawTime,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct WireTokens {
+struct RawTokens {
     input: u64,
     output: u64,
     reasoning: u64,
-    cache: WireCache,
+    cache: RawCache,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct WireCache {
+struct RawCache {
     read: u64,
     write: u64,
 }
@@ -170,7 +171,7 @@ struct WireCache {
 /// Each field is read by itself, so that one of a foreign shape does not spoil the others.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct WireMetadata<'a> {
+struct RawMetadata<'a> {
     #[serde(borrow)]
     output: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -186,15 +187,15 @@ struct WireMetadata<'a> {
 }
 
 #[derive(Deserialize)]
-struct WireDisplay {
+struct RawDisplay {
     text: Option<Text>,
     #[serde(default)]
     truncated: bool,
 }
 
-// === impl WirePart ===
+// === impl RawPart ===
 
-impl WirePart<'_> {
+impl RawPart<'_> {
     pub(super) fn into_part(self, time: Option<u64>) -> Part {
         let text = self.text.unwrap_or_default();
         let ended = self.time.end.is_some();
@@ -231,9 +232,9 @@ impl WirePart<'_> {
     }
 }
 
-// === impl WireState ===
+// === impl RawState ===
 
-impl WireState<'_> {
+impl RawState<'_> {
     fn into_state(self) -> ToolState {
         ToolState {
             status: self.status,
@@ -241,7 +242,7 @@ impl WireState<'_> {
             output: self.output,
             error: self.error,
             title: self.title.map(Text::into_whole),
-            metadata: read::<WireMetadata<'_>>(self.metadata)
+            metadata: read::<RawMetadata<'_>>(self.metadata)
                 .unwrap_or_default()
                 .into_metadata(),
             start: self.time.start,
@@ -250,11 +251,11 @@ impl WireState<'_> {
     }
 }
 
-// === impl WireMetadata ===
+// === impl RawMetadata ===
 
-impl WireMetadata<'_> {
+impl RawMetadata<'_> {
     fn into_metadata(self) -> ToolMetadata {
-        let display = read::<WireDisplay>(self.display);
+        let display = read::<RawDisplay>(self.display);
         let cut = display.as_ref().is_some_and(|display| display.truncated);
         ToolMetadata {
             output: read(self.output),
@@ -270,20 +271,4 @@ impl WireMetadata<'_> {
 /// A value of the expected shape, or nothing.
 fn read<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Option<T> {
     serde_json::from_str(raw?.get()).ok()
-}
-
-/// JSON from OpenCode that a client may read: on one line, and without halves of characters.
-pub(super) fn pass_on(raw: &RawValue) -> Raw {
-    let mut json = Cow::Borrowed(raw.get());
-    if json.contains(['\n', '\r']) {
-        // Inside a string it would be escaped, so this one only separates.
-        json = json.replace(['\n', '\r'], " ").into();
-    }
-    if let Some(mended) = mend_json(&json) {
-        json = mended.into();
-    }
-    match json {
-        Cow::Borrowed(_) => raw.to_owned(),
-        Cow::Owned(json) => RawValue::from_string(json).unwrap_or_else(|_| raw.to_owned()),
-    }
 }

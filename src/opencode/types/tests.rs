@@ -1,7 +1,7 @@
 use super::*;
 
 fn event(json: &str) -> Event {
-    decode(json.as_bytes()).unwrap().event
+    decode(json.as_bytes()).unwrap()
 }
 
 fn tool(state: &str) -> ToolPart {
@@ -28,9 +28,7 @@ fn an_envelope_and_a_bare_event_read_the_same_in_any_order_of_fields() {
         r#"{"payload":{"properties":{"sessionID":"s","new":[1]},"type":"session.idle"},"directory":"/w"}"#,
         r#"{"id":"e","type":"session.idle","properties":{"sessionID":"s"},"directory":"/w"}"#,
     ] {
-        let envelope = decode(json.as_bytes()).unwrap();
-        assert_eq!(envelope.directory.as_deref(), Some("/w"));
-        assert!(matches!(envelope.event, Event::Idle { session } if session == "s"));
+        assert!(matches!(event(json), Event::Idle { session } if session == "s"));
     }
 }
 

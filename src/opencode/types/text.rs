@@ -145,40 +145,16 @@ fn join(high: u16, low: u16) -> char {
         .unwrap_or(REPLACEMENT)
 }
 
-/// JSON whose strings hold no lone surrogate: strict readers, and our own, refuse one.
-///
-/// Used for JSON that is passed on as it came (a tool's input). Almost always there is nothing to do.
-pub(crate) fn mend_json(json: &str) -> Option<String> {
-    let mut mended: Option<String> = None;
-    let (mut done, mut at) = (0, 0);
-    let bytes = json.as_bytes();
-    while let Some(found) = memchr::memchr(b'\\', bytes.get(at..)?) {
-        let start = at + found;
-        let Some(unit) = escape(bytes, start) else {
-            at = start + 2;
-            continue;
-        };
-        at = start + 6;
-        if (0xD800..0xDC00).contains(&unit)
-            && escape(bytes, at).is_some_and(|low| (0xDC00..0xE000).contains(&low))
-        {
-            at += 6;
-        } else if (0xD800..0xE000).contains(&unit) {
-            let out = mended.get_or_insert_default();
-            out.push_str(json.get(done..start)?);
-            out.push_str("\\ufffd");
-            done = at;
-        }
-    }
-    let mut out = mended?;
-    out.push_str(json.get(done..)?);
-    Some(out)
+/// A string that may hold halves of characters, as a field of ours: each half becomes U+FFFD.
+pub(super) fn required<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Text::deserialize(deserializer).map(Text::into_whole)
 }
 
-/// The code unit of a `\uXXXX` at `at`.
-fn escape(bytes: &[u8], at: usize) -> Option<u16> {
-    let digits = bytes.get(at..at + 6)?.strip_prefix(b"\\u")?;
-    u16::from_str_radix(str::from_utf8(digits).ok()?, 16).ok()
+pub(super) fn optional<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<String>, D::Error> {
+    let text = Option::<Text>::deserialize(deserializer)?;
+    Ok(text.map(Text::into_whole))
 }
 
 #[cfg(test)]
@@ -230,20 +206,6 @@ mod tests {
         assert_eq!(parse(r#""x\ud83dy""#).into_whole(), "x\u{fffd}y");
     }
 
-    #[test]
-    fn json_is_mended_only_where_it_must_be() {
-        assert_eq!(mend_json(r#"{"a":"\ud83d\ude00 \\ud83d \"\u0041"}"#), None);
-        assert_eq!(
-            mend_json(r#"["\ud83dx","\ude00"]"#).unwrap(),
-            r#"["\ufffdx","\ufffd"]"#
-        );
-        assert_eq!(
-            mend_json(r#""\ud83d\ud83d\ude00""#).unwrap(),
-            r#""\ufffd\ud83d\ude00""#
-        );
-        assert_eq!(mend_json("\"\\"), None);
-    }
-
     proptest! {
         #[test]
         fn any_cut_of_utf16_gives_the_lossy_whole(
@@ -263,12 +225,6 @@ mod tests {
             }
             let pieces: Vec<&str> = pieces.iter().map(String::as_str).collect();
             prop_assert_eq!(joined(&pieces), String::from_utf16_lossy(&units));
-            let whole = quote(&units);
-            let mended = mend_json(&whole).unwrap_or_else(|| whole.clone());
-            prop_assert_eq!(
-                serde_json::from_str::<String>(&mended).unwrap(),
-                parse(&whole).into_whole()
-            );
         }
     }
 }

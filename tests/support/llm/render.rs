@@ -147,7 +147,11 @@ impl Writer {
         match part {
             Part::Text(text) => self.say(text, false),
             Part::Reasoning(text) => self.say(text, true),
-            Part::Tool { name, arguments } => self.tool(name, arguments),
+            Part::Tool {
+                name,
+                arguments,
+                pieces,
+            } => self.tool(name, arguments, *pieces),
             Part::Flood { text, times } => self.flood(text, *times),
             Part::Stream { chunks, delay } => {
                 (self.chunks, self.delay) = ((*chunks).max(1), *delay);
@@ -276,35 +280,57 @@ impl Writer {
         json!({ "type": "message", "id": id, "role": "assistant", "status": status, "content": content })
     }
 
-    fn tool(&mut self, name: &str, arguments: &str) {
+    fn tool(&mut self, name: &str, arguments: &str, pieces: usize) {
         let call_id = format!("call_{}_{}", self.calls, self.id);
-        match self.dialect {
+        let characters: Vec<char> = arguments.chars().collect();
+        let size = characters.len().div_ceil(pieces).max(1);
+        let mut pieces = characters
+            .chunks(size)
+            .map(|piece| piece.iter().collect::<String>());
+        let (calls, index, item_id) = (self.calls, self.index, self.item_id());
+        let first = match self.dialect {
             Dialect::Chat => {
-                let function = json!({ "name": name, "arguments": arguments });
-                let call = json!({ "index": self.calls, "id": call_id, "type": "function", "function": function });
-                self.delta(&json!({ "tool_calls": [call] }));
+                let function =
+                    json!({ "name": name, "arguments": pieces.next().unwrap_or_default() });
+                let call = json!({ "index": calls, "id": call_id, "type": "function", "function": function });
+                chunk(&json!({ "tool_calls": [call] }), None)
             }
             Dialect::Responses => {
-                let item = |status: &str, arguments: &str| {
-                    json!({ "type": "function_call", "id": self.item_id(), "call_id": call_id, "name": name,
-                        "arguments": arguments, "status": status })
-                };
-                let added = json!({ "type": "response.output_item.added", "sequence_number": 0,
-                    "output_index": self.index, "item": item("in_progress", "") });
-                let delta = json!({ "type": "response.function_call_arguments.delta", "sequence_number": 0,
-                    "item_id": self.item_id(), "output_index": self.index, "delta": arguments });
-                let done = json!({ "type": "response.output_item.done", "sequence_number": 0,
-                    "output_index": self.index, "item": item("completed", arguments) });
-                for event in [added, delta, done] {
-                    self.data(&event);
-                }
+                json!({ "type": "response.output_item.added", "sequence_number": 0, "output_index": index,
+                    "item": { "type": "function_call", "id": item_id, "call_id": call_id, "name": name,
+                        "arguments": "", "status": "in_progress" } })
             }
             Dialect::Messages => {
                 let block = json!({ "type": "tool_use", "id": call_id, "name": name, "input": {} });
-                self.data(&json!({ "type": "content_block_start", "index": self.index, "content_block": block }));
-                self.data(&json!({ "type": "content_block_delta", "index": self.index,
-                    "delta": { "type": "input_json_delta", "partial_json": arguments } }));
-                self.data(&json!({ "type": "content_block_stop", "index": self.index }));
+                json!({ "type": "content_block_start", "index": index, "content_block": block })
+            }
+        };
+        self.data(&first);
+        for piece in pieces {
+            if !self.delay.is_zero() {
+                self.pieces.push(Piece::Pause(self.delay));
+            }
+            let event = match self.dialect {
+                Dialect::Chat => {
+                    let call = json!({ "index": calls, "function": { "arguments": piece } });
+                    chunk(&json!({ "tool_calls": [call] }), None)
+                }
+                Dialect::Responses => {
+                    json!({ "type": "response.function_call_arguments.delta", "sequence_number": 0,
+                        "item_id": item_id, "output_index": index, "delta": piece })
+                }
+                Dialect::Messages => json!({ "type": "content_block_delta", "index": index,
+                    "delta": { "type": "input_json_delta", "partial_json": piece } }),
+            };
+            self.data(&event);
+        }
+        match self.dialect {
+            Dialect::Chat => {}
+            Dialect::Responses => self.data(&json!({ "type": "response.output_item.done", "sequence_number": 0,
+                "output_index": index, "item": { "type": "function_call", "id": item_id, "call_id": call_id,
+                    "name": name, "arguments": arguments, "status": "completed" } })),
+            Dialect::Messages => {
+                self.data(&json!({ "type": "content_block_stop", "index": index }));
             }
         }
         self.calls += 1;

@@ -13,6 +13,8 @@ pub(crate) enum Part {
     Tool {
         name: String,
         arguments: String,
+        /// How many pieces the arguments come in, with the pause of [`Stream`](Self::Stream) before each.
+        pieces: usize,
     },
     /// The same text again and again, made as it is sent: for large streams.
     Flood {
@@ -125,18 +127,22 @@ impl Turn {
         reason = "callers write json!({…}) here"
     )]
     pub(crate) fn tool(self, name: &str, arguments: Value) -> Self {
-        self.part(Part::Tool {
-            name: name.to_owned(),
-            arguments: arguments.to_string(),
-        })
+        self.tool_in_pieces(name, &arguments.to_string(), 1)
     }
 
     /// A tool call with arguments that need not be JSON.
     #[must_use]
     pub(crate) fn tool_raw(self, name: &str, arguments: &str) -> Self {
+        self.tool_in_pieces(name, arguments, 1)
+    }
+
+    /// A tool call whose arguments come in pieces.
+    #[must_use]
+    pub(crate) fn tool_in_pieces(self, name: &str, arguments: &str, pieces: usize) -> Self {
         self.part(Part::Tool {
             name: name.to_owned(),
             arguments: arguments.to_owned(),
+            pieces,
         })
     }
 

@@ -54,7 +54,7 @@ pub(super) fn tool(id: &str, status: &str, input: &Value, metadata: &Value) -> V
 impl Harness {
     pub(super) fn event(&mut self, kind: &str, properties: &Value) {
         let json = json!({ "payload": { "type": kind, "properties": properties } });
-        let event = oc::decode(json.to_string().as_bytes()).unwrap().event;
+        let event = oc::decode(json.to_string().as_bytes()).unwrap();
         self.translator.apply(event, NOW);
     }
 
@@ -67,7 +67,7 @@ impl Harness {
         let json = format!(
             r#"{{"payload":{{"type":"message.part.delta","properties":{{"sessionID":"s","messageID":"m1","partID":"{part}","field":"text","delta":"{delta}"}}}}}}"#
         );
-        let event = oc::decode(json.as_bytes()).unwrap().event;
+        let event = oc::decode(json.as_bytes()).unwrap();
         self.translator.apply(event, NOW);
     }
 
@@ -79,7 +79,7 @@ impl Harness {
 
     pub(super) fn number(&mut self, seq: u64) {
         let json = json!({ "payload": { "type": "sync", "syncEvent": { "seq": seq, "aggregateID": "s" } } });
-        let event = oc::decode(json.to_string().as_bytes()).unwrap().event;
+        let event = oc::decode(json.to_string().as_bytes()).unwrap();
         self.translator.apply(event, NOW);
     }
 

@@ -66,8 +66,8 @@ fn play(recording: &Recording, frames: &[Vec<u8>]) -> usize {
     let now = recording.lines[0].at;
     translator.begin_turn(now);
     for frame in frames {
-        if let Ok(envelope) = oc::decode(frame) {
-            translator.apply(envelope.event, now);
+        if let Ok(event) = oc::decode(frame) {
+            translator.apply(event, now);
         }
     }
     translator.finish(End::Cancelled, true, now);

@@ -64,7 +64,7 @@ impl Recording {
             })
             .collect();
         let root = lines.iter().find_map(|line| {
-            let event = oc::decode(line.json.as_bytes()).unwrap().event;
+            let event = oc::decode(line.json.as_bytes()).unwrap();
             event.session().map(str::to_owned)
         });
         Self {
@@ -162,7 +162,7 @@ impl Player {
     }
 
     pub(crate) fn frame(&mut self, json: &[u8], now: Timestamp) {
-        self.event(oc::decode(json).unwrap().event, now);
+        self.event(oc::decode(json).unwrap(), now);
     }
 
     pub(crate) fn event(&mut self, event: oc::Event, now: Timestamp) {
@@ -215,7 +215,7 @@ impl Player {
     /// After a lost connection the driver asks for the status, and judges if it is idle.
     pub(crate) fn reread_status(&mut self, before: &Recording, now: Timestamp) {
         let status = before.lines.iter().rev().find_map(|line| {
-            match oc::decode(line.json.as_bytes()).unwrap().event {
+            match oc::decode(line.json.as_bytes()).unwrap() {
                 oc::Event::Status { session, status } if session == self.root => Some(status),
                 _ => None,
             }
@@ -286,10 +286,7 @@ fn copy(info: &oc::MessageInfo) -> oc::MessageInfo {
         id: info.id.clone(),
         session: info.session.clone(),
         role: info.role,
-        parent: info.parent.clone(),
-        agent: info.agent.clone(),
         summary: info.summary,
-        created: info.created,
         completed: info.completed,
         finish: info.finish.clone(),
         error: info.error.clone(),

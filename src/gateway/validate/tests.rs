@@ -1,14 +1,18 @@
 //! Every kind of answer, cut into every kind of piece.
 
+mod merging;
+mod usage;
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::fault::{CUT_CALL, FOREIGN, NO_CONTENT, ONLY_REASONING, SAME_INDEX, UNNAMED_CALL};
 use super::*;
 use crate::gateway::llm;
 use crate::gateway::llm::wire::{Wire, unstreamed};
 use crate::secret::Secret;
 
-const ALL: [(Dialect, llm::Dialect); 3] = [
+const ALL_DIALECTS: [(Dialect, llm::Dialect); 3] = [
     (Dialect::Chat, llm::Dialect::Chat),
     (Dialect::Responses, llm::Dialect::Responses),
     (Dialect::Messages, llm::Dialect::Messages),
@@ -16,25 +20,31 @@ const ALL: [(Dialect, llm::Dialect); 3] = [
 
 const KEY: &str = "pl/ain-key";
 
-fn judge(dialect: Dialect) -> Judge {
-    Judge::new(dialect, Redactor::new([Secret::new(KEY)]))
+fn validator(dialect: Dialect, merging: bool) -> Validator {
+    let redactor = Redactor::new([Secret::new(KEY)]);
+    Validator::new(dialect, redactor, Arc::default(), merging)
 }
 
+type Outcome = (String, Result<Answered, Fault>);
+
 /// What goes on to the child, and how it was judged, with a cut after each of `cuts` bytes.
-fn run(dialect: Dialect, bytes: &[u8], cuts: &[usize]) -> (String, Result<Answered, Fault>) {
-    let mut judge = judge(dialect);
+fn run(dialect: Dialect, bytes: &[u8], cuts: &[usize]) -> Outcome {
+    feed(&mut validator(dialect, false), bytes, cuts)
+}
+
+fn feed(validator: &mut Validator, bytes: &[u8], cuts: &[usize]) -> Outcome {
     let mut passed = Vec::new();
     let mut rest = Bytes::copy_from_slice(bytes);
     let mut cuts = cuts.iter().copied().cycle();
     while !rest.is_empty() {
         let cut = cuts.next().unwrap_or(rest.len()).clamp(1, rest.len());
-        let taken = judge.take(&rest.split_to(cut));
+        let taken = validator.take(&rest.split_to(cut));
         passed.extend_from_slice(&taken.pass);
         if let Some(fault) = taken.fault {
             return (String::from_utf8_lossy(&passed).into_owned(), Err(fault));
         }
     }
-    let (taken, answered) = judge.end();
+    let (taken, answered) = validator.end();
     passed.extend_from_slice(&taken.pass);
     let passed = String::from_utf8_lossy(&passed).into_owned();
     match (taken.fault, answered) {
@@ -44,7 +54,7 @@ fn run(dialect: Dialect, bytes: &[u8], cuts: &[usize]) -> (String, Result<Answer
     }
 }
 
-fn whole(dialect: Dialect, bytes: &str) -> (String, Result<Answered, Fault>) {
+fn whole(dialect: Dialect, bytes: &str) -> Outcome {
     run(dialect, bytes.as_bytes(), &[])
 }
 
@@ -54,7 +64,7 @@ fn bash() -> Value {
 
 #[test]
 fn a_right_answer_passes_byte_for_byte() {
-    for (dialect, wire) in ALL {
+    for (dialect, wire) in ALL_DIALECTS {
         for right in [
             Wire::begun(wire).text("hello").stop(),
             Wire::begun(wire).reasoning("hm").text("hello").stop(),
@@ -86,7 +96,7 @@ fn line_ends_of_windows_and_spaces_are_understood() {
 #[test]
 fn what_is_no_answer_is_named() {
     use llm::Dialect as D;
-    for (dialect, wire) in ALL {
+    for (dialect, wire) in ALL_DIALECTS {
         let begun = || Wire::begun(wire);
         let other = if wire == D::Chat {
             D::Messages
@@ -148,7 +158,8 @@ fn what_is_no_answer_is_named() {
 #[test]
 fn a_limit_says_why_there_is_nothing() {
     for ((dialect, wire), reason) in
-        ALL.into_iter()
+        ALL_DIALECTS
+            .into_iter()
             .zip(["length", "max_output_tokens", "max_tokens"])
     {
         let limited = Wire::begun(wire).end(reason).bytes;
@@ -185,9 +196,10 @@ fn last_reason(dialect: Dialect, passed: &str) -> String {
 
 #[test]
 fn a_text_gets_the_end_that_it_lacks() {
-    for ((dialect, wire), stop) in ALL
-        .into_iter()
-        .zip(["stop", "response.completed", "end_turn"])
+    for ((dialect, wire), stop) in
+        ALL_DIALECTS
+            .into_iter()
+            .zip(["stop", "response.completed", "end_turn"])
     {
         let text = || Wire::begun(wire).open_text("hello");
         for (bytes, unended) in [
@@ -214,7 +226,8 @@ fn a_text_gets_the_end_that_it_lacks() {
 #[test]
 fn a_call_that_is_whole_gets_the_end_that_it_lacks() {
     for ((dialect, wire), stop) in
-        ALL.into_iter()
+        ALL_DIALECTS
+            .into_iter()
             .zip(["tool_calls", "response.completed", "tool_use"])
     {
         let called = Wire::begun(wire).call(0, &json!("c1"), &bash(), "{\"a\":\"}\"}");
@@ -249,7 +262,7 @@ fn an_end_that_the_client_cannot_read_is_made_again() {
 
 #[test]
 fn an_error_in_the_stream_comes_without_the_key_however_it_is_written() {
-    for (dialect, wire) in ALL {
+    for (dialect, wire) in ALL_DIALECTS {
         for written in ["pl/ain-key", r"pl\/ain-key", r"\u0070l/ain-\u006bey"] {
             let told = Wire::begun(wire)
                 .open_text("so far")
@@ -282,7 +295,7 @@ fn an_error_in_the_stream_comes_without_the_key_however_it_is_written() {
 
 #[test]
 fn the_same_words_have_the_same_digest_and_others_another() {
-    for (dialect, wire) in ALL {
+    for (dialect, wire) in ALL_DIALECTS {
         let digest = |text: &str| {
             let said = Wire::begun(wire).text(text).stop().bytes;
             whole(dialect, &said).1.unwrap().digest
@@ -304,7 +317,7 @@ fn the_same_words_have_the_same_digest_and_others_another() {
 fn any_wire() -> impl Strategy<Value = (Dialect, String)> {
     let parts = proptest::collection::vec((0..9_u8, "[a-z\"\\\\ é]{0,12}"), 0..8);
     (0..3_usize, parts).prop_map(|(dialect, parts)| {
-        let (dialect, wire) = ALL[dialect];
+        let (dialect, wire) = ALL_DIALECTS[dialect];
         let mut stream = Wire::begun(wire);
         for (n, (part, text)) in parts.into_iter().enumerate() {
             let (index, id) = (u64::try_from(n).unwrap(), json!(format!("c{n}")));

@@ -4,31 +4,32 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout_at};
 
+use super::body::{self, Answer};
+use super::call::Call;
 use super::error::{self, ForwardError};
 use super::error_body::ErrorBody;
-use super::meter::{LastError, Outcome, Stop};
-use super::redact::redact_body;
-use super::relay::{Answer, Call};
-use super::verdict::{Verdict, judge, status_of};
+use super::error_kind::{ErrorKind, status_of};
+use super::last_error::LastError;
+use super::meter::Outcome;
+use super::redactor::Redactor;
+use super::stop::Stop;
 use crate::provider::Dialect;
 
 /// Real error bodies are a few hundred bytes. A longer one is replaced by its beginning.
 const MAX_BODY: usize = 64 * 1024;
-/// So much of a replaced body is quoted.
+/// At most this much of a replaced body is quoted.
 const MAX_QUOTE: usize = 1024;
 /// The status says most of it: the rest is not waited for long.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
-const NO_REASON: &str = "the provider gave no reason";
-
 /// What was read of it.
 #[derive(Debug)]
-pub(super) struct Refusal {
+pub(super) struct ProviderError {
     pub(super) status: StatusCode,
     headers: HeaderMap,
     pub(super) body: Bytes,
@@ -38,10 +39,10 @@ pub(super) struct Refusal {
     pause: Option<Duration>,
 }
 
-// === impl Refusal ===
+// === impl ProviderError ===
 
-impl Refusal {
-    /// Reads the refusal; a body that does not end is left.
+impl ProviderError {
+    /// Reads the answer; a body that does not end is left.
     pub(super) async fn read(response: Response<Answer>) -> Self {
         let deadline = Instant::now() + READ_TIMEOUT;
         let (head, mut rest) = response.into_parts();
@@ -68,7 +69,7 @@ impl Refusal {
         }
     }
 
-    /// One that the provider told in the first event of its stream, already redacted.
+    /// An error that the provider told in the first event of its stream, already redacted.
     pub(super) fn told(json: String, pause: Duration) -> Self {
         Self {
             status: status_of(&json),
@@ -79,31 +80,22 @@ impl Refusal {
         }
     }
 
-    /// Ends the call and answers the child.
+    /// Ends the call and answers the child. `hash` is that of the call's body.
     pub(super) fn answer(
         self,
         mut call: Call,
         dialect: Dialect,
-        token: Option<&str>,
+        redactor: &Redactor,
         max_retry_after: Duration,
         hash: impl FnOnce() -> u64,
     ) -> Result<Response<Answer>, ForwardError> {
-        let entry = Arc::clone(call.entry());
+        let route = Arc::clone(call.route());
         let now = SystemTime::now();
         let text = String::from_utf8_lossy(&self.body);
-        let verdict = judge(self.status, &self.headers, &text, max_retry_after, now);
-        let secrets = [
-            entry.key().map_or("", |key| key.expose()),
-            token.unwrap_or_default(),
-        ];
+        let kind = ErrorKind::of(self.status, &self.headers, &text, max_retry_after, now);
         // What was cut off may end in the middle of a key.
-        let whole = secrets.iter().map(|secret| secret.len()).max().unwrap_or(0);
-        let kept = if self.cut {
-            text.len().saturating_sub(whole)
-        } else {
-            text.len()
-        };
-        let clean = redact_body(head(&text, kept), &secrets);
+        let unsure = if self.cut { redactor.longest() } else { 0 };
+        let clean = redactor.body(head(&text, text.len().saturating_sub(unsure)));
         let error = |code| LastError {
             code,
             status: Some(self.status.as_u16()),
@@ -112,62 +104,47 @@ impl Refusal {
                 None => message(&clean),
             },
         };
-        let mut response = Response::new(());
-        *response.status_mut() = self.status;
-        match verdict {
-            Verdict::Passing { after } => {
+        let passed = self.passable(&clean, dialect);
+        let given = self.headers.get(CONTENT_TYPE);
+        let given = given.filter(|_| passed == clean).cloned();
+        let mut response = body::json(self.status, passed);
+        if let Some(given) = given {
+            response.headers_mut().insert(CONTENT_TYPE, given);
+        }
+        match kind {
+            ErrorKind::Transient { retry_after } => {
                 call.outcome(Outcome::Failed(error("provider_error")));
-                if let Some(after) = after.or(self.pause) {
-                    entry.meter.retry_at(now + after);
+                if let Some(after) = retry_after.or(self.pause) {
+                    route.meter.retry_at(now + after);
                     let ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
-                    response
-                        .headers_mut()
-                        .insert("retry-after", HeaderValue::from(ms.div_ceil(1000)));
-                    response
-                        .headers_mut()
-                        .insert("retry-after-ms", HeaderValue::from(ms));
+                    let headers = response.headers_mut();
+                    headers.insert(RETRY_AFTER, HeaderValue::from(ms.div_ceil(1000)));
+                    headers.insert("retry-after-ms", HeaderValue::from(ms));
                 }
             }
-            Verdict::Quota => {
+            ErrorKind::QuotaExhausted => {
                 call.outcome(Outcome::Refused(error("provider_quota")));
-                entry.meter.stop(Stop::QuotaExhausted);
+                route.meter.stop(Stop::QuotaExhausted);
                 return Err(ForwardError::Stopped(Stop::QuotaExhausted));
             }
-            Verdict::Wrong => {
+            ErrorKind::Permanent => {
                 call.outcome(Outcome::Refused(error("provider_refused")));
-                entry.meter.refused(hash());
+                route.meter.refused(hash());
             }
         }
-        let passed = self.passable(&clean, dialect);
-        let kind = self
-            .headers
-            .get(CONTENT_TYPE)
-            .filter(|_| passed == clean)
-            .cloned();
-        let kind = kind.unwrap_or(const { HeaderValue::from_static("application/json") });
-        response.headers_mut().insert(CONTENT_TYPE, kind);
-        Ok(response.map(|()| full(passed)))
+        Ok(response)
     }
 
     /// The provider's own words where they can be passed on whole.
     fn passable(&self, clean: &str, dialect: Dialect) -> String {
-        if !self.cut && !clean.trim().is_empty() {
-            return clean.to_owned();
+        if clean.trim().is_empty() {
+            return error::body(dialect, "provider_error", "the provider gave no reason");
         }
-        let said = if clean.trim().is_empty() {
-            NO_REASON
-        } else {
-            head(clean, MAX_QUOTE)
-        };
-        error::body(dialect, "provider_error", said)
+        if self.cut {
+            return error::body(dialect, "provider_error", head(clean, MAX_QUOTE));
+        }
+        clean.to_owned()
     }
-}
-
-/// A body that is all there.
-pub(super) fn full(text: String) -> Answer {
-    http_body_util::Full::new(Bytes::from(text))
-        .map_err(|never| match never {})
-        .boxed_unsync()
 }
 
 /// The sentence of an error that was told in a stream.
@@ -185,9 +162,6 @@ fn message(body: &str) -> String {
 
 /// At most the first `limit` bytes, in whole characters.
 fn head(text: &str, limit: usize) -> &str {
-    let end = (0..=limit.min(text.len()))
-        .rev()
-        .find(|&at| text.is_char_boundary(at))
-        .unwrap_or_default();
-    text.get(..end).unwrap_or_default()
+    text.get(..text.floor_char_boundary(limit))
+        .unwrap_or_default()
 }

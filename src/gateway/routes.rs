@@ -1,7 +1,7 @@
 //! Which sessions may call, and as whom.
 //!
-//! Owns the routes of running turns, the families of subagents that belong to them, and the memory of
-//! what models do not take. A route lives exactly as long as its [`Grant`]; when it goes, its calls in
+//! Owns the routes of running turns, the subagents that belong to them, and what is known of the parameters
+//! that models do not support. A route lives exactly as long as its [`Grant`]; when it goes, its calls in
 //! flight are cut and its subagents are forgotten. Everything is bounded.
 
 use std::collections::HashMap;
@@ -11,13 +11,15 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::class::{self, Class};
 use super::demo;
-use super::fix::Fixes;
-use super::meter::{LastError, Limits, Meter, Stop, Wait};
-use super::redact::Redactor;
-use super::sentence::located;
+use super::generic_model::GenericModel;
+use super::last_error::LastError;
+use super::limits::Limits;
+use super::meter::{Meter, Wait};
+use super::redactor::Redactor;
+use super::stop::Stop;
 use super::tool_arguments::ToolArguments;
+use super::unsupported::Unsupported;
 use crate::model::{Budget, ModelCalls, ModelSpec};
 use crate::secret::Secret;
 
@@ -36,61 +38,56 @@ pub(crate) struct Route {
 /// A registered route. Dropping it revokes the route; the numbers stay readable until then.
 #[derive(Debug)]
 pub(crate) struct Grant {
-    table: Arc<Table>,
-    entry: Arc<Entry>,
+    routes: Arc<Routes>,
+    registered: Arc<RegisteredRoute>,
 }
 
-/// A registered route as the forwarder sees it.
+/// A route whose turn is running, with what belongs to its calls.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct RegisteredRoute {
     pub(super) route: Route,
     /// What the model is called at the provider.
     pub(super) model_id: String,
     pub(super) meter: Meter,
     pub(super) revoked: CancellationToken,
-    pub(super) demo: demo::Played,
+    pub(super) demo: demo::PlayedFaults,
     pub(super) tool_arguments: Arc<ToolArguments>,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Table {
-    families: Mutex<Families>,
+pub(super) struct Routes {
+    sessions: Mutex<Sessions>,
     /// By base address and model.
-    fixes: Mutex<HashMap<(String, String), Fixes>>,
+    unsupported: Mutex<HashMap<(String, String), Unsupported>>,
 }
 
 #[derive(Debug, Default)]
-struct Families {
+struct Sessions {
     roots: HashMap<String, Root>,
     /// Subagent -> root, at any depth.
-    members: HashMap<String, String>,
+    subagents: HashMap<String, String>,
 }
 
 #[derive(Debug)]
 struct Root {
-    entry: Arc<Entry>,
-    members: Vec<String>,
+    registered: Arc<RegisteredRoute>,
+    subagents: Vec<String>,
 }
 
-/// Subagents remembered for one session. One past that is still found through its parent's id, which
+/// Subagents remembered for one session. A further one is still found through its parent's id, which
 /// every call carries; only the ones below it are not.
-const MAX_MEMBERS: usize = 1024;
+const MAX_SUBAGENTS: usize = 1024;
 
-/// Models whose ways are remembered. Past that the memory starts anew and costs one 400 per model.
-const MAX_FIXES: usize = 256;
+/// Models that are remembered. Past that all are forgotten, which costs one more 400 per model.
+const MAX_MODELS: usize = 256;
 
-fn class_of(model: &ModelSpec) -> Class {
-    let local = model.upstream.provider().name == "local";
-    class::choose(model.context_window, &model.name, local)
-}
+// === impl Routes ===
 
-// === impl Table ===
-
-impl Table {
+impl Routes {
     /// Registers `route`; a route the session had before is revoked.
     pub(super) fn register(self: &Arc<Self>, route: Route, default: Budget) -> Grant {
         let model = &route.model;
-        let entry = Arc::new(Entry {
+        let registered = Arc::new(RegisteredRoute {
             model_id: model
                 .upstream
                 .model_id(&model.name, model.version.as_deref()),
@@ -100,109 +97,112 @@ impl Table {
                 &route.session,
             ),
             revoked: CancellationToken::new(),
-            demo: demo::Played::default(),
+            demo: demo::PlayedFaults::default(),
             tool_arguments: Arc::default(),
             route,
         });
         let root = Root {
-            entry: Arc::clone(&entry),
-            members: Vec::new(),
+            registered: Arc::clone(&registered),
+            subagents: Vec::new(),
         };
-        let mut families = self.families.lock();
-        let session = entry.route.session.clone();
-        families.remove(&session);
-        families.roots.insert(session, root);
+        let mut sessions = self.sessions.lock();
+        let session = registered.route.session.clone();
+        sessions.remove(&session);
+        sessions.roots.insert(session, root);
         Grant {
-            table: Arc::clone(self),
-            entry,
+            routes: Arc::clone(self),
+            registered,
         }
     }
 
     /// `child` is a subagent of `parent`. Unknown parents are ignored: their turn is over.
     pub(super) fn adopt(&self, child: &str, parent: &str) {
-        self.families.lock().adopt(child, parent);
+        self.sessions.lock().adopt(child, parent);
     }
 
     /// Who is calling: the session itself, a known subagent, or an unknown one whose parent is known.
-    pub(super) fn find(&self, session: &str, parent: Option<&str>) -> Option<Arc<Entry>> {
-        let mut families = self.families.lock();
-        if let Some(root) = families.root_of(session) {
-            return Some(Arc::clone(&root.entry));
+    pub(super) fn find(&self, session: &str, parent: Option<&str>) -> Option<Arc<RegisteredRoute>> {
+        let mut sessions = self.sessions.lock();
+        if let Some(root) = sessions.root_of(session) {
+            return Some(Arc::clone(&root.registered));
         }
-        families.adopt(session, parent?);
-        families
+        sessions.adopt(session, parent?);
+        sessions
             .root_of(parent?)
-            .map(|root| Arc::clone(&root.entry))
+            .map(|root| Arc::clone(&root.registered))
     }
 
     /// The route of a session that is running now.
     #[cfg(test)]
-    pub(super) fn get(&self, session: &str) -> Option<Arc<Entry>> {
+    pub(super) fn get(&self, session: &str) -> Option<Arc<RegisteredRoute>> {
         self.find(session, None)
     }
 
-    pub(super) fn fixes(&self, entry: &Entry) -> Fixes {
-        self.fixes
+    pub(super) fn unsupported(&self, registered: &RegisteredRoute) -> Unsupported {
+        self.unsupported
             .lock()
-            .get(&fix_key(entry))
+            .get(&model_key(registered))
             .copied()
             .unwrap_or_default()
     }
 
-    pub(super) fn remember(&self, entry: &Entry, fixes: Fixes) {
-        let mut known = self.fixes.lock();
-        if known.len() >= MAX_FIXES {
+    pub(super) fn remember(&self, registered: &RegisteredRoute, unsupported: Unsupported) {
+        let mut known = self.unsupported.lock();
+        if known.len() >= MAX_MODELS {
             known.clear();
         }
-        let slot = known.entry(fix_key(entry)).or_default();
-        *slot = slot.union(fixes);
+        let slot = known.entry(model_key(registered)).or_default();
+        *slot = slot.union(unsupported);
     }
 }
 
-fn fix_key(entry: &Entry) -> (String, String) {
+fn model_key(registered: &RegisteredRoute) -> (String, String) {
     (
-        entry.route.model.upstream.base().to_owned(),
-        entry.model_id.clone(),
+        registered.route.model.upstream.base().to_owned(),
+        registered.model_id.clone(),
     )
 }
 
-// === impl Families ===
+// === impl Sessions ===
 
-impl Families {
+impl Sessions {
     fn root_of(&self, session: &str) -> Option<&Root> {
         self.roots
             .get(session)
-            .or_else(|| self.roots.get(self.members.get(session)?))
+            .or_else(|| self.roots.get(self.subagents.get(session)?))
     }
 
     fn adopt(&mut self, child: &str, parent: &str) {
-        let name = match self.members.get(parent) {
+        let name = match self.subagents.get(parent) {
             Some(root) => root.clone(),
             None => parent.to_owned(),
         };
         let Some(root) = self.roots.get_mut(&name) else {
             return;
         };
-        if child == name || root.members.len() >= MAX_MEMBERS || self.members.contains_key(child) {
+        if child == name
+            || root.subagents.len() >= MAX_SUBAGENTS
+            || self.subagents.contains_key(child)
+        {
             return;
         }
-        root.members.push(child.to_owned());
-        self.members.insert(child.to_owned(), name);
+        root.subagents.push(child.to_owned());
+        self.subagents.insert(child.to_owned(), name);
     }
 
     fn remove(&mut self, session: &str) {
         if let Some(root) = self.roots.remove(session) {
-            root.entry.revoked.cancel();
-            for member in root.members {
-                self.members.remove(&member);
+            root.registered.revoked.cancel();
+            for subagent in root.subagents {
+                self.subagents.remove(&subagent);
             }
         }
     }
 }
 
-// === impl Entry ===
+// === impl RegisteredRoute ===
 
-impl Entry {
+impl RegisteredRoute {
     /// The key to send; a server on this machine may need none.
     pub(super) fn key(&self) -> Option<&Secret> {
         let key = self.route.model.key.as_ref();
@@ -228,72 +228,74 @@ impl Grant {
     pub(crate) fn usage(&self) -> ModelCalls {
         ModelCalls {
             last_error: self.last_error().map(|error| error.message),
-            ..self.entry.meter.usage()
+            ..self.registered.meter.usage()
         }
     }
 
     pub(crate) fn last_error(&self) -> Option<LastError> {
-        let error = self.entry.meter.last_error()?;
-        Some(located(error, &self.entry.route.model.upstream.authority()))
+        let error = self.registered.meter.last_error()?;
+        Some(error.located_at(&self.registered.route.model.upstream.authority()))
     }
 
     /// Whether the session's own last answer came without its end, and what it said was kept.
     pub(crate) fn unended(&self) -> bool {
-        self.entry.meter.unended()
+        self.registered.meter.unended()
     }
 
     #[cfg(test)]
-    pub(super) fn tokens(&self) -> super::Tokens {
-        self.entry.meter.tokens()
+    pub(super) fn tokens(&self) -> crate::gateway::Tokens {
+        self.registered.meter.tokens()
     }
 
     #[cfg(test)]
     pub(super) fn unmetered_calls(&self) -> u64 {
-        self.entry.meter.unmetered_calls()
+        self.registered.meter.unmetered_calls()
     }
 
     /// What the model wrote as arguments of the call `id`, one of the newest.
     pub(crate) fn tool_arguments(&self, id: &str) -> Option<String> {
-        self.entry.tool_arguments.of(id)
+        self.registered.tool_arguments.of(id)
     }
 
     /// Why no more calls are made; the turn cannot go on.
     pub(crate) fn stopped(&self) -> Option<Stop> {
-        self.entry.meter.stopped()
+        self.registered.meter.stopped()
     }
 
     pub(crate) fn wait(&self) -> Wait {
-        self.entry.meter.wait()
+        self.registered.meter.wait()
     }
 
     /// Changes with every count.
     pub(crate) fn changes(&self) -> watch::Receiver<()> {
-        self.entry.meter.changes()
+        self.registered.meter.changes()
     }
 
     /// Something new happened that no answer of the model shows.
     pub(crate) fn progressed(&self) {
-        self.entry.meter.progressed();
+        self.registered.meter.progressed();
     }
 
     /// What to send to OpenCode as `model{providerID, modelID}`.
     pub(crate) fn model_ref(&self) -> (&'static str, &'static str) {
-        let model = &self.entry.route.model;
-        (model.upstream.dialect().provider_id(), class_of(model).id)
+        let model = &self.registered.route.model;
+        let local = model.upstream.provider().name == "local";
+        let generic = GenericModel::standing_for(&model.name, model.context_window, local);
+        (model.upstream.dialect().provider_id(), generic.id)
     }
 }
 
 impl Drop for Grant {
     fn drop(&mut self) {
-        let mut families = self.table.families.lock();
-        let session = &self.entry.route.session;
+        let mut sessions = self.routes.sessions.lock();
+        let session = &self.registered.route.session;
         // A later registration of the same session is not ours to remove.
-        if families
+        if sessions
             .roots
             .get(session)
-            .is_some_and(|root| Arc::ptr_eq(&root.entry, &self.entry))
+            .is_some_and(|root| Arc::ptr_eq(&root.registered, &self.registered))
         {
-            families.remove(session);
+            sessions.remove(session);
         }
     }
 }
@@ -322,69 +324,69 @@ mod tests {
         }
     }
 
-    fn table() -> Arc<Table> {
-        Arc::new(Table::default())
+    fn routes() -> Arc<Routes> {
+        Arc::new(Routes::default())
     }
 
-    fn caller(table: &Table, session: &str, parent: Option<&str>) -> Option<String> {
-        table
+    fn caller(routes: &Routes, session: &str, parent: Option<&str>) -> Option<String> {
+        routes
             .find(session, parent)
-            .map(|entry| entry.route.session.clone())
+            .map(|registered| registered.route.session.clone())
     }
 
     #[test]
     fn a_subagent_at_any_depth_calls_as_its_root() {
-        let table = table();
-        let _grant = table.register(route("root"), Budget::default());
-        table.adopt("child", "root");
-        assert_eq!(caller(&table, "child", None).as_deref(), Some("root"));
+        let routes = routes();
+        let _grant = routes.register(route("root"), Budget::default());
+        routes.adopt("child", "root");
+        assert_eq!(caller(&routes, "child", None).as_deref(), Some("root"));
         // Not announced: learnt from the call's own header, and then known to its children.
         assert_eq!(
-            caller(&table, "grandchild", Some("child")).as_deref(),
+            caller(&routes, "grandchild", Some("child")).as_deref(),
             Some("root")
         );
         assert_eq!(
-            caller(&table, "great", Some("grandchild")).as_deref(),
+            caller(&routes, "great", Some("grandchild")).as_deref(),
             Some("root")
         );
-        assert_eq!(caller(&table, "stranger", Some("nobody")), None);
-        assert_eq!(caller(&table, "stranger", None), None);
+        assert_eq!(caller(&routes, "stranger", Some("nobody")), None);
+        assert_eq!(caller(&routes, "stranger", None), None);
     }
 
     #[test]
     fn a_dropped_grant_takes_its_family_and_its_calls_with_it() {
-        let table = table();
-        let grant = table.register(route("root"), Budget::default());
-        table.adopt("child", "root");
-        let entry = table.get("root").unwrap();
+        let routes = routes();
+        let grant = routes.register(route("root"), Budget::default());
+        routes.adopt("child", "root");
+        let registered = routes.get("root").unwrap();
         grant.revoke();
-        assert!(entry.revoked.is_cancelled());
-        assert_eq!(caller(&table, "root", None), None);
-        assert_eq!(caller(&table, "child", Some("root")), None);
-        assert!(table.families.lock().members.is_empty());
+        assert!(registered.revoked.is_cancelled());
+        assert_eq!(caller(&routes, "root", None), None);
+        assert_eq!(caller(&routes, "child", Some("root")), None);
+        assert!(routes.sessions.lock().subagents.is_empty());
     }
 
     #[test]
     fn a_late_drop_of_an_old_grant_leaves_the_new_one() {
-        let table = table();
-        let old = table.register(route("root"), Budget::default());
-        let new = table.register(route("root"), Budget::default());
-        assert!(old.entry.revoked.is_cancelled());
+        let routes = routes();
+        let old = routes.register(route("root"), Budget::default());
+        let new = routes.register(route("root"), Budget::default());
+        assert!(old.registered.revoked.is_cancelled());
         drop(old);
-        assert!(!new.entry.revoked.is_cancelled());
-        assert!(table.get("root").is_some());
+        assert!(!new.registered.revoked.is_cancelled());
+        assert!(routes.get("root").is_some());
     }
 
     #[test]
     fn the_memory_of_subagents_is_bounded() {
-        let table = table();
-        let _grant = table.register(route("root"), Budget::default());
-        for n in 0..2 * MAX_MEMBERS {
-            table.adopt(&format!("child-{n}"), "root");
+        let routes = routes();
+        let _grant = routes.register(route("root"), Budget::default());
+        for n in 0..2 * MAX_SUBAGENTS {
+            routes.adopt(&format!("child-{n}"), "root");
         }
-        assert_eq!(table.families.lock().members.len(), MAX_MEMBERS);
+        assert_eq!(routes.sessions.lock().subagents.len(), MAX_SUBAGENTS);
         assert_eq!(
-            caller(&table, "child-2000", Some("root")).as_deref(),
+            caller(&routes, "child-2000", Some("root")).as_deref(),
             Some("root")
         );
     }

@@ -1,14 +1,13 @@
 //! Which generic model of the child stands for a real one.
 //!
 //! The child's configuration cannot change while it runs (that aborts every session), so it knows a few
-//! classes by context window and the gateway puts the real name in. The class decides when OpenCode
-//! compacts a conversation: a class too small compacts early, one too large meets the provider's
-//! "context length exceeded", which OpenCode heals by compacting. Pure.
+//! generic models by context window, and the gateway puts the real name into each call. The window decides
+//! when OpenCode compacts a conversation: one too small compacts early, one too large meets the provider's
+//! "context length exceeded", after which OpenCode compacts too. Pure.
 
-/// A model class of the child.
+/// A model in the child's configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Class {
-    /// The model id in the child's configuration.
+pub(crate) struct GenericModel {
     pub(crate) id: &'static str,
     /// Tokens the model can take in.
     pub(crate) context: u32,
@@ -17,30 +16,30 @@ pub(crate) struct Class {
 }
 
 /// Smallest first.
-pub(crate) const CLASSES: [Class; 4] = [
-    Class {
+pub(crate) const GENERIC_MODELS: [GenericModel; 4] = [
+    GenericModel {
         id: "auto-32k",
         context: 32_768,
         output: 4_096,
     },
-    Class {
+    GenericModel {
         id: "auto-128k",
         context: 128_000,
         output: 16_384,
     },
-    Class {
+    GenericModel {
         id: "auto-200k",
         context: 200_000,
         output: 32_000,
     },
-    Class {
+    GenericModel {
         id: "auto-1m",
         context: 1_000_000,
         output: 32_000,
     },
 ];
 
-/// What is known of the windows of models, by a piece of their names; the first match counts.
+/// The context windows of known models, by a part of their names; the first match counts.
 const WINDOWS: &[(&str, u32)] = &[
     ("gpt-4.1", 1_000_000),
     ("gpt-4o", 128_000),
@@ -59,24 +58,28 @@ const WINDOWS: &[(&str, u32)] = &[
     ("glm-4", 128_000),
 ];
 
-/// What an unknown model is taken for.
+/// Of a model that is not known.
 const DEFAULT_WINDOW: u32 = 128_000;
 
-/// The largest class that fits `window` or, without one, what the model's name says.
-///
-/// `small_by_default`: a server on this machine usually runs with a small window whatever the model could do.
-pub(super) fn choose(window: Option<u32>, model: &str, small_by_default: bool) -> Class {
-    let window = window.unwrap_or_else(|| known_window(model, small_by_default));
-    CLASSES
-        .into_iter()
-        .rev()
-        .find(|class| class.context <= window)
-        .unwrap_or(CLASSES[0])
+// === impl GenericModel ===
+
+impl GenericModel {
+    /// The largest one that fits `window` or, without one, what the name of `model` says.
+    ///
+    /// A model that is `local` usually runs with a small window, whatever it could do.
+    pub(super) fn standing_for(model: &str, window: Option<u32>, local: bool) -> Self {
+        let window = window.unwrap_or_else(|| known_window(model, local));
+        GENERIC_MODELS
+            .into_iter()
+            .rev()
+            .find(|generic| generic.context <= window)
+            .unwrap_or(GENERIC_MODELS[0])
+    }
 }
 
-fn known_window(model: &str, small_by_default: bool) -> u32 {
-    if small_by_default {
-        return CLASSES[0].context;
+fn known_window(model: &str, local: bool) -> u32 {
+    if local {
+        return GENERIC_MODELS[0].context;
     }
     let name = model.to_ascii_lowercase();
     if crate::provider::is_reasoning_model(&name) {
@@ -101,7 +104,7 @@ mod tests {
             (128_000, "auto-128k"),
         ] {
             assert_eq!(
-                choose(Some(window), "gemini-2.5-pro", false).id,
+                GenericModel::standing_for("gemini-2.5-pro", Some(window), false).id,
                 id,
                 "{window}"
             );
@@ -111,7 +114,11 @@ mod tests {
             (200_000, "auto-200k"),
             (2_000_000, "auto-1m"),
         ] {
-            assert_eq!(choose(Some(window), "gpt-4", true).id, id, "{window}");
+            assert_eq!(
+                GenericModel::standing_for("gpt-4", Some(window), true).id,
+                id,
+                "{window}"
+            );
         }
     }
 
@@ -127,8 +134,15 @@ mod tests {
             ("Gemini-2.5-Flash", "auto-1m"),
             ("whatever-7b", "auto-128k"),
         ] {
-            assert_eq!(choose(None, model, false).id, id, "{model}");
+            assert_eq!(
+                GenericModel::standing_for(model, None, false).id,
+                id,
+                "{model}"
+            );
         }
-        assert_eq!(choose(None, "gpt-oss:20b", true).id, "auto-32k");
+        assert_eq!(
+            GenericModel::standing_for("gpt-oss:20b", None, true).id,
+            "auto-32k"
+        );
     }
 }

@@ -1,12 +1,12 @@
-//! Where the events of a stream begin and end, and what data they hold.
+//! Where the events of a stream begin and end, and what data they hold. Pure.
 
 use std::borrow::Cow;
 
-/// What the first bytes of an answer say of it.
+/// What the first bytes of an answer show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Start {
     Stream,
-    /// Too little has come.
+    /// Too little has come to tell.
     Unknown,
     Other,
 }

@@ -1,4 +1,4 @@
-//! What a model does not take, learnt from its provider's 400.
+//! Which parameters a model does not support, learnt from its provider's 400.
 //!
 //! Reasoning models refuse `temperature`, newer ones want `max_completion_tokens`, older servers do not
 //! know `stream_options`. The answer names the parameter; the call is then made again without it. Only a
@@ -39,12 +39,12 @@ const REFUSALS: [&str; 11] = [
     "unexpected",
 ];
 
-/// What is left out of, or renamed in, every call to a model.
+/// What is left out of every call to a model, or renamed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Fixes {
+pub(super) struct Unsupported {
     dropped: u16,
-    /// Chat only: the limit is called `max_completion_tokens`.
-    pub(super) completion_limit: bool,
+    /// Chat only: `max_tokens` is called `max_completion_tokens` by it.
+    pub(super) max_tokens: bool,
 }
 
 /// An error body, as far as it can name a parameter.
@@ -64,9 +64,9 @@ struct Detail {
     param: Option<String>,
 }
 
-// === impl Fixes ===
+// === impl Unsupported ===
 
-impl Fixes {
+impl Unsupported {
     pub(super) fn drops(self, name: &str) -> bool {
         OPTIONAL
             .iter()
@@ -77,11 +77,11 @@ impl Fixes {
     pub(super) const fn union(self, other: Self) -> Self {
         Self {
             dropped: self.dropped | other.dropped,
-            completion_limit: self.completion_limit || other.completion_limit,
+            max_tokens: self.max_tokens || other.max_tokens,
         }
     }
 
-    /// These fixes and the one that `body`, the provider's 400, asks for; `None` if it asks for none that is new.
+    /// These and the one that `body`, the provider's 400, asks for; `None` if it asks for none that is new.
     pub(super) fn learn(self, dialect: Dialect, body: &[u8]) -> Option<Self> {
         let (message, param) = refusal(body)?;
         let message = message.to_ascii_lowercase();
@@ -90,7 +90,7 @@ impl Fixes {
         }
         let mut learnt = self;
         if dialect == Dialect::Chat && names(&message, param.as_deref(), "max_tokens") {
-            learnt.completion_limit = true;
+            learnt.max_tokens = true;
         } else {
             let bit = OPTIONAL
                 .iter()
@@ -130,8 +130,8 @@ fn names(message: &str, param: Option<&str>, name: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn learn(dialect: Dialect, body: &str) -> Option<Fixes> {
-        Fixes::default().learn(dialect, body.as_bytes())
+    fn learn(dialect: Dialect, body: &str) -> Option<Unsupported> {
+        Unsupported::default().learn(dialect, body.as_bytes())
     }
 
     #[test]
@@ -140,7 +140,7 @@ mod tests {
             Dialect::Chat,
             r#"{"error":{"message":"Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.","type":"invalid_request_error","param":"max_tokens","code":"unsupported_parameter"}}"#,
         );
-        assert!(completion.unwrap().completion_limit);
+        assert!(completion.unwrap().max_tokens);
         for (dialect, body, name) in [
             (
                 Dialect::Responses,
@@ -174,7 +174,7 @@ mod tests {
             ),
         ] {
             assert!(
-                learn(dialect, body).is_some_and(|fixes| fixes.drops(name)),
+                learn(dialect, body).is_some_and(|unsupported| unsupported.drops(name)),
                 "{body}"
             );
         }
@@ -196,7 +196,9 @@ mod tests {
     #[test]
     fn nothing_is_learnt_twice() {
         let body = br#"{"error":{"message":"temperature is not supported","param":null}}"#;
-        let once = Fixes::default().learn(Dialect::Messages, body).unwrap();
+        let once = Unsupported::default()
+            .learn(Dialect::Messages, body)
+            .unwrap();
         assert_eq!(once.learn(Dialect::Messages, body), None);
     }
 }

@@ -1,4 +1,4 @@
-//! What a provider's refusal means: pass it on, wait, or give up. Pure.
+//! What kind of error a provider's refusal is: one that may pass, or one that is final. Pure.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,15 +7,14 @@ use serde_json::Value;
 
 use super::error_body::ErrorBody;
 
-/// What to do with an answer that is no success.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// Calling again may help; not before `after`, if the provider said so (capped).
-    Passing { after: Option<Duration> },
+pub(super) enum ErrorKind {
+    /// Calling again may help; not before `retry_after`, if the provider said so (capped).
+    Transient { retry_after: Option<Duration> },
     /// The account has nothing left: calling again cannot help in this turn.
-    Quota,
+    QuotaExhausted,
     /// The call itself is wrong: the same one would be refused again.
-    Wrong,
+    Permanent,
 }
 
 /// How providers say that the money is gone. Rate limits use some of the same words, but say when to come back.
@@ -31,32 +30,35 @@ const QUOTA: [&str; 9] = [
     "payment required",
 ];
 
-pub(super) fn judge(
-    status: StatusCode,
-    headers: &HeaderMap,
-    body: &str,
-    max_retry_after: Duration,
-    now: SystemTime,
-) -> Verdict {
-    let after = retry_after(headers, now);
-    let body = ErrorBody::read(body);
-    let says_when = after.is_some() || body.says_when;
-    let says_quota = QUOTA.iter().any(|words| body.says(words));
-    if status == StatusCode::PAYMENT_REQUIRED
-        || (status.is_client_error() && says_quota && !says_when)
-    {
-        return Verdict::Quota;
+// === impl ErrorKind ===
+
+impl ErrorKind {
+    /// Of an answer that is no success.
+    pub(super) fn of(
+        status: StatusCode,
+        headers: &HeaderMap,
+        body: &str,
+        max_retry_after: Duration,
+        now: SystemTime,
+    ) -> Self {
+        let retry_after = retry_after(headers, now);
+        let body = ErrorBody::read(body);
+        let says_when = retry_after.is_some() || body.says_when;
+        let says_quota = QUOTA.iter().any(|words| body.says(words));
+        if status == StatusCode::PAYMENT_REQUIRED
+            || (status.is_client_error() && says_quota && !says_when)
+        {
+            return Self::QuotaExhausted;
+        }
+        if status.is_server_error() || matches!(status.as_u16(), 408 | 409 | 425 | 429) {
+            let retry_after = retry_after.map(|after| after.min(max_retry_after));
+            return Self::Transient { retry_after };
+        }
+        Self::Permanent
     }
-    if status.is_server_error() || matches!(status.as_u16(), 408 | 409 | 425 | 429) {
-        return Verdict::Passing {
-            after: after.map(|after| after.min(max_retry_after)),
-        };
-    }
-    Verdict::Wrong
 }
 
-/// The status that an error told within a stream would have had. What cannot be told is the provider's
-/// fault.
+/// The status that an error told within a stream would have had; 502 if nothing shows it.
 pub(super) fn status_of(error: &str) -> StatusCode {
     let json: Value = serde_json::from_str(error).unwrap_or_default();
     let detail = json.get("error").filter(|detail| detail.is_object());
@@ -106,16 +108,13 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
             .ok()
             .filter(|n| n.is_finite() && *n >= 0.0)
     };
+    let secs = |secs| Some(Duration::try_from_secs_f64(secs).unwrap_or(Duration::MAX));
     if let Some(ms) = text("retry-after-ms").and_then(number) {
-        return Duration::try_from_secs_f64(ms / 1000.0)
-            .ok()
-            .or(Some(Duration::MAX));
+        return secs(ms / 1000.0);
     }
     let value = text("retry-after")?;
     if let Some(seconds) = number(value) {
-        return Duration::try_from_secs_f64(seconds)
-            .ok()
-            .or(Some(Duration::MAX));
+        return secs(seconds);
     }
     let date = httpdate::parse_http_date(value).ok()?;
     Some(date.duration_since(now).unwrap_or_default())
@@ -127,11 +126,11 @@ mod tests {
 
     const CAP: Duration = Duration::from_mins(1);
 
-    fn verdict(status: u16, headers: &[(&'static str, &str)], body: &str) -> Verdict {
+    fn kind(status: u16, headers: &[(&'static str, &str)], body: &str) -> ErrorKind {
         let headers = headers
             .iter()
             .map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap()));
-        judge(
+        ErrorKind::of(
             StatusCode::from_u16(status).unwrap(),
             &headers.collect(),
             body,
@@ -140,35 +139,35 @@ mod tests {
         )
     }
 
-    fn after(secs: f64) -> Verdict {
-        Verdict::Passing {
-            after: Some(Duration::from_secs_f64(secs)),
+    fn after(secs: f64) -> ErrorKind {
+        ErrorKind::Transient {
+            retry_after: Some(Duration::from_secs_f64(secs)),
         }
     }
 
     #[test]
     fn waits_are_read_in_every_form_and_capped() {
-        assert_eq!(verdict(429, &[("retry-after", "2")], ""), after(2.0));
-        assert_eq!(verdict(429, &[("retry-after", "1.5")], ""), after(1.5));
+        assert_eq!(kind(429, &[("retry-after", "2")], ""), after(2.0));
+        assert_eq!(kind(429, &[("retry-after", "1.5")], ""), after(1.5));
         assert_eq!(
-            verdict(429, &[("retry-after-ms", "250"), ("retry-after", "9")], ""),
+            kind(429, &[("retry-after-ms", "250"), ("retry-after", "9")], ""),
             after(0.25)
         );
         assert_eq!(
-            verdict(503, &[("retry-after", "Thu, 01 Jan 1970 00:00:30 GMT")], ""),
+            kind(503, &[("retry-after", "Thu, 01 Jan 1970 00:00:30 GMT")], ""),
             after(30.0)
         );
         for long in ["86400", "1e300", "Fri, 01 Jan 2100 00:00:00 GMT"] {
             assert_eq!(
-                verdict(429, &[("retry-after", long)], ""),
+                kind(429, &[("retry-after", long)], ""),
                 after(60.0),
                 "{long}"
             );
         }
         for odd in ["soon", "-1", "NaN", "inf"] {
             assert_eq!(
-                verdict(429, &[("retry-after", odd)], ""),
-                Verdict::Passing { after: None },
+                kind(429, &[("retry-after", odd)], ""),
+                ErrorKind::Transient { retry_after: None },
                 "{odd}"
             );
         }
@@ -177,20 +176,23 @@ mod tests {
     #[test]
     fn an_empty_account_is_not_a_rate_limit() {
         let quota = r#"{"error":{"message":"You exceeded your current quota, please check your plan","code":"insufficient_quota"}}"#;
-        assert_eq!(verdict(429, &[], quota), Verdict::Quota);
-        assert_eq!(verdict(402, &[], ""), Verdict::Quota);
+        assert_eq!(kind(429, &[], quota), ErrorKind::QuotaExhausted);
+        assert_eq!(kind(402, &[], ""), ErrorKind::QuotaExhausted);
         assert_eq!(
-            verdict(
+            kind(
                 400,
                 &[],
                 "Your credit balance is too low to access the Anthropic API"
             ),
-            Verdict::Quota
+            ErrorKind::QuotaExhausted
         );
         // Google says the same words when only this minute's share is used up.
         let minute = r#"[{"error":{"message":"You exceeded your current quota","details":[{"retryDelay":"12s"}]}}]"#;
-        assert_eq!(verdict(429, &[], minute), Verdict::Passing { after: None });
-        assert_eq!(verdict(429, &[("retry-after", "3")], quota), after(3.0));
+        assert_eq!(
+            kind(429, &[], minute),
+            ErrorKind::Transient { retry_after: None }
+        );
+        assert_eq!(kind(429, &[("retry-after", "3")], quota), after(3.0));
     }
 
     /// A body may repeat what was asked, and that may be about money.
@@ -201,10 +203,10 @@ mod tests {
             r#"{"detail":"bad","body":{"messages":[{"content":"exceeded your current quota"}]}}"#,
             "<html><title>Bad Request</title><body>payment required</body></html>",
         ] {
-            assert_eq!(verdict(400, &[], echo), Verdict::Wrong, "{echo}");
+            assert_eq!(kind(400, &[], echo), ErrorKind::Permanent, "{echo}");
             assert_eq!(
-                verdict(429, &[], echo),
-                Verdict::Passing { after: None },
+                kind(429, &[], echo),
+                ErrorKind::Transient { retry_after: None },
                 "{echo}"
             );
         }
@@ -214,13 +216,13 @@ mod tests {
     fn faults_pass_and_mistakes_do_not() {
         for status in [408, 409, 425, 429, 500, 502, 503, 529] {
             assert_eq!(
-                verdict(status, &[], ""),
-                Verdict::Passing { after: None },
+                kind(status, &[], ""),
+                ErrorKind::Transient { retry_after: None },
                 "{status}"
             );
         }
         for status in [400, 401, 403, 404, 413, 422] {
-            assert_eq!(verdict(status, &[], ""), Verdict::Wrong, "{status}");
+            assert_eq!(kind(status, &[], ""), ErrorKind::Permanent, "{status}");
         }
     }
 }

@@ -1,0 +1,99 @@
+//! One call of the child that was begun: its meter hears of it once, whatever happens.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::last_error::LastError;
+use super::meter::{CallId, Outcome};
+use super::routes::RegisteredRoute;
+use super::stop::BAD_ANSWER;
+use super::usage::Tokens;
+
+/// A call that is dropped without an outcome was cut.
+#[derive(Debug)]
+pub(super) struct Call {
+    route: Arc<RegisteredRoute>,
+    id: CallId,
+    started: Instant,
+    first_byte_seen: bool,
+    tokens: Option<Tokens>,
+    outcome: Option<Outcome>,
+}
+
+// === impl Call ===
+
+impl Call {
+    pub(super) const fn new(route: Arc<RegisteredRoute>, id: CallId, started: Instant) -> Self {
+        Self {
+            route,
+            id,
+            started,
+            first_byte_seen: false,
+            tokens: None,
+            outcome: None,
+        }
+    }
+
+    pub(super) const fn route(&self) -> &Arc<RegisteredRoute> {
+        &self.route
+    }
+
+    /// The provider has begun to answer.
+    pub(super) fn answering(&self) {
+        self.route.meter.answering(&self.id);
+    }
+
+    /// Bytes of the answer have come, which has cost `tokens` so far.
+    pub(super) fn received(&mut self, tokens: Option<Tokens>) {
+        if !std::mem::replace(&mut self.first_byte_seen, true) {
+            self.route.meter.first_byte(self.started.elapsed());
+        }
+        self.tokens = tokens;
+    }
+
+    /// The first outcome counts.
+    pub(super) fn outcome(&mut self, outcome: Outcome) {
+        self.outcome.get_or_insert(outcome);
+    }
+
+    /// The answer that had begun failed.
+    pub(super) fn failed(&mut self, code: &'static str, message: String) {
+        self.outcome(Outcome::Failed(LastError {
+            code,
+            status: None,
+            message,
+        }));
+    }
+
+    /// The answer cannot be used. Says how long the child is to wait before it calls again, if it is to.
+    pub(super) fn answered_badly(
+        &mut self,
+        status: Option<u16>,
+        message: String,
+    ) -> Option<Duration> {
+        let pause = self.route.meter.pause_after_bad_answer(&self.id);
+        self.outcome(Outcome::Bad(LastError {
+            code: BAD_ANSWER,
+            status,
+            message,
+        }));
+        pause
+    }
+
+    /// How long the child is to wait after a failure whose provider does not say.
+    pub(super) fn pause_after_failure(&self) -> Duration {
+        self.route.meter.pause_after_failure(&self.id)
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        let outcome = self.outcome.take().unwrap_or(Outcome::Cut);
+        let duration = self.started.elapsed();
+        self.route
+            .meter
+            .end(&self.id, duration, self.tokens, outcome);
+    }
+}
