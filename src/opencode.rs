@@ -3,6 +3,7 @@
 //! Promises: every call has a deadline; nothing in an error holds the password. It does not know what
 //! a session of ours is, and publishes nothing.
 
+mod call;
 mod client;
 pub(crate) mod config;
 mod error;
@@ -10,9 +11,9 @@ mod feed;
 pub(crate) mod sse;
 pub(crate) mod types;
 
-pub(crate) use self::client::{Client, NewSession, Prompt, Rule};
-pub(crate) use self::error::CallError;
-pub(crate) use self::feed::{Feed, FeedError};
+pub(crate) use client::{Client, NewSession, Prompt, Rule};
+pub(crate) use error::CallError;
+pub(crate) use feed::{Feed, FeedError};
 
 /// The version this build is made for and tested with.
 pub(crate) const VERSION: &str = "1.18.33";

@@ -108,7 +108,7 @@ async fn prompt_and_follow(
     client.prompt(session, &prompt).await?;
     let mut seen = Seen::default();
     loop {
-        let event = feed.next().await?.event;
+        let event = feed.next().await?;
         if event.session() == Some(session)
             && let Some(first_output) = seen.take(event)?
         {

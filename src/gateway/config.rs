@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::model::Budget;
 use super::upstream::ProxySettings;
+use crate::model::Budget;
 use crate::setting;
 
 /// The comments are the words of `--help`.

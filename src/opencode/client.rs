@@ -6,37 +6,23 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::{Method, RequestBuilder};
-use serde::de::DeserializeOwned;
+use reqwest::Method;
 use serde::{Deserialize, Serialize};
 
-use super::error::root_cause;
+use super::call::Call;
+use super::error::CallError;
+use super::feed::Feed;
 use super::types::{self, HistoryItem, Message, SessionInfo, Statuses};
-use super::{CallError, Feed};
 use crate::secret::Secret;
 
 /// OpenCode's user name when it is told none.
 const USER: &str = "opencode";
 
-/// How much of an error body is worth repeating.
-const MAX_DETAIL: usize = 300;
-
 /// Creating the first session of a process boots OpenCode's engine: 0.1 to 0.5 s on an idle machine,
 /// many times that on a throttled one.
 const SESSION_DEADLINE: Duration = Duration::from_secs(20);
 
-/// Any other call: answered in milliseconds unless the child is busy.
-const CALL_DEADLINE: Duration = Duration::from_secs(5);
-
-/// Health, sessions, and yes or no: a few hundred bytes.
-const ANSWER: usize = 64 * 1024;
-
-/// Messages and history hold what tools said. More than this is no session but an attack.
-const LARGE_ANSWER: usize = 64 * 1024 * 1024;
-
-const LOOK_UP: &str = "look up a session";
-
-/// How a child of one generation is called. Cheap to clone.
+/// Calls the child of one generation. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
     http: reqwest::Client,
@@ -51,7 +37,7 @@ pub(crate) struct Health {
     pub(crate) version: String,
 }
 
-/// What we read of a session.
+/// What is read of a session.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Session {
     pub(crate) id: String,
@@ -119,71 +105,53 @@ impl Client {
     /// Whether the child answers and knows us. The deadline is the caller's: a connection made in the
     /// moment OpenCode begins to listen is never answered.
     pub(crate) async fn health(&self, deadline: Duration) -> Result<Health, CallError> {
-        let call = "ask for its health";
-        let health: Health = self
-            .json(call, self.request(Method::GET, "/global/health"), deadline)
-            .await?;
+        let name = "ask for its health";
+        let call = self.get(name, "/global/health").within(deadline);
+        let health: Health = call.read_json().await?;
         if health.healthy {
-            Ok(health)
-        } else {
-            Err(CallError::Body {
-                call,
-                reason: "it says it is not healthy".into(),
-            })
+            return Ok(health);
         }
+        Err(CallError::Body {
+            call: name,
+            reason: "it says it is not healthy".into(),
+        })
     }
 
     pub(crate) async fn create_session(&self, new: &NewSession<'_>) -> Result<Session, CallError> {
-        let request = self
-            .request(Method::POST, "/session")
-            .query(&[("directory", new.directory.to_string_lossy())])
-            .json(new);
-        self.json("create a session", request, SESSION_DEADLINE)
+        self.post("create a session", "/session", new)
+            .in_directory(new.directory)
+            .within(SESSION_DEADLINE)
+            .read_json()
             .await
     }
 
     /// The ids of the sessions of `directory` that are in the child.
     pub(crate) async fn sessions(&self, directory: &Path) -> Result<Vec<Session>, CallError> {
-        let request = self
-            .request(Method::GET, "/session")
-            .query(&[("directory", directory.to_string_lossy())]);
-        self.json("list the sessions", request, CALL_DEADLINE).await
+        let call = self.get("list the sessions", "/session");
+        call.in_directory(directory).read_json().await
     }
 
     /// Whether the child knows this session.
     pub(crate) async fn has_session(&self, id: &str) -> Result<bool, CallError> {
-        Ok(self.find_session(id).await?.is_some())
+        Ok(self.session_title(id).await?.is_some())
     }
 
-    /// The title that this session was made with; `None` if the child does not know it.
+    /// The title that this session was made with, which may be empty; `None` if the child does not know it.
     pub(crate) async fn session_title(&self, id: &str) -> Result<Option<String>, CallError> {
-        let Some(body) = self.find_session(id).await? else {
-            return Ok(None);
-        };
-        let session: Session = serde_json::from_slice(&body).map_err(|error| CallError::Body {
-            call: LOOK_UP,
-            reason: error.to_string(),
-        })?;
-        Ok(session.title)
-    }
-
-    async fn find_session(&self, id: &str) -> Result<Option<Vec<u8>>, CallError> {
-        let request = self.request(Method::GET, &format!("/session/{id}"));
-        match self
-            .read(LOOK_UP, request, CALL_DEADLINE, LARGE_ANSWER)
-            .await
-        {
-            Ok(body) => Ok(Some(body)),
+        let call = self.get("look up a session", &format!("/session/{id}"));
+        match call.large().read_json::<Session>().await {
+            Ok(session) => Ok(Some(session.title.unwrap_or_default())),
             Err(CallError::Status { status: 404, .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
     pub(crate) async fn delete_session(&self, id: &str) -> Result<(), CallError> {
-        let request = self.request(Method::DELETE, &format!("/session/{id}"));
-        self.call("delete a session", request, SESSION_DEADLINE)
+        let path = format!("/session/{id}");
+        self.call("delete a session", Method::DELETE, &path)
+            .within(SESSION_DEADLINE)
+            .done()
             .await
-            .map(drop)
     }
 
     /// Hands a prompt over. Success says only that it was taken: what comes of it is in the feed.
@@ -193,53 +161,50 @@ impl Client {
             "model": { "providerID": provider, "modelID": model },
             "parts": [{ "type": "text", "text": prompt.text }],
         });
-        if let (Some(system), Some(body)) = (prompt.system, body.as_object_mut()) {
-            body.insert("system".into(), system.into());
+        if let Some(system) = prompt.system {
+            body["system"] = system.into();
         }
-        let request = self
-            .request(Method::POST, &format!("/session/{session}/prompt_async"))
-            .json(&body);
-        self.call("hand over the prompt", request, SESSION_DEADLINE)
+        let path = format!("/session/{session}/prompt_async");
+        self.post("hand over the prompt", &path, &body)
+            .within(SESSION_DEADLINE)
+            .done()
             .await
-            .map(drop)
     }
 
     pub(crate) async fn abort(&self, session: &str, deadline: Duration) -> Result<(), CallError> {
-        let request = self.request(Method::POST, &format!("/session/{session}/abort"));
-        self.call("abort a session", request, deadline)
+        let path = format!("/session/{session}/abort");
+        self.call("abort a session", Method::POST, &path)
+            .within(deadline)
+            .done()
             .await
-            .map(drop)
     }
 
     pub(crate) async fn messages(&self, session: &str) -> Result<Vec<Message>, CallError> {
-        let request = self.request(Method::GET, &format!("/session/{session}/message"));
-        self.typed("read the messages of a session", request, types::messages)
-            .await
+        let path = format!("/session/{session}/message");
+        let call = self.get("read the messages of a session", &path);
+        call.large().read(types::messages).await
     }
 
     /// The id of a session's last message.
     pub(crate) async fn newest_message(&self, session: &str) -> Result<Option<String>, CallError> {
-        let request = self
-            .request(Method::GET, &format!("/session/{session}/message"))
-            .query(&[("limit", "1")]);
-        let messages = self
-            .typed("read the last message", request, types::messages)
-            .await?;
+        let path = format!("/session/{session}/message?limit=1");
+        let call = self.get("read the last message", &path);
+        let messages = call.large().read(types::messages).await?;
         Ok(messages.into_iter().next_back().map(|last| last.info.id))
     }
 
     /// The subagents that a session started itself.
     pub(crate) async fn children(&self, session: &str) -> Result<Vec<SessionInfo>, CallError> {
-        let request = self.request(Method::GET, &format!("/session/{session}/children"));
-        self.typed("read the subagents of a session", request, types::sessions)
-            .await
+        let path = format!("/session/{session}/children");
+        let call = self.get("read the subagents of a session", &path);
+        call.large().read(types::sessions).await
     }
 
     pub(crate) async fn statuses(&self, directory: &Path) -> Result<Statuses, CallError> {
-        let request = self
-            .request(Method::GET, "/session/status")
-            .query(&[("directory", directory.to_string_lossy())]);
-        self.typed("read who is busy", request, types::statuses)
+        self.get("read who is busy", "/session/status")
+            .in_directory(directory)
+            .large()
+            .read(types::statuses)
             .await
     }
 
@@ -249,154 +214,54 @@ impl Client {
         &self,
         places: &HashMap<String, u64>,
     ) -> Result<Vec<HistoryItem>, CallError> {
-        let request = self.request(Method::POST, "/sync/history").json(places);
-        self.typed("read the history", request, types::history)
-            .await
+        let call = self.post("read the history", "/sync/history", places);
+        call.large().read(types::history).await
     }
 
     /// Says no to a permission nobody is there to give.
     pub(crate) async fn reject_permission(&self, request: &str) -> Result<(), CallError> {
+        let path = format!("/permission/{request}/reply");
         let body = serde_json::json!({ "reply": "reject" });
-        let request = self
-            .request(Method::POST, &format!("/permission/{request}/reply"))
-            .json(&body);
-        self.call("reject a permission", request, CALL_DEADLINE)
-            .await
-            .map(drop)
+        self.post("reject a permission", &path, &body).done().await
     }
 
     /// Dismisses a question nobody is there to answer.
     pub(crate) async fn reject_question(&self, request: &str) -> Result<(), CallError> {
-        let request = self
-            .request(Method::POST, &format!("/question/{request}/reject"))
-            .json(&serde_json::json!({}));
-        self.call("reject a question", request, CALL_DEADLINE)
-            .await
-            .map(drop)
+        let path = format!("/question/{request}/reject");
+        let body = serde_json::json!({});
+        self.post("reject a question", &path, &body).done().await
     }
 
     /// Opens the stream of everything that happens in the child.
     pub(crate) async fn feed(&self) -> Result<Feed, CallError> {
-        let call = "open the event stream";
-        let request = self.request(Method::GET, "/global/event").send();
-        let response = match tokio::time::timeout(CALL_DEADLINE, request).await {
-            Err(_) => {
-                return Err(CallError::Deadline {
-                    call,
-                    after: CALL_DEADLINE,
-                });
-            }
-            Ok(Err(error)) => {
-                return Err(CallError::Connection {
-                    call,
-                    reason: root_cause(&error),
-                });
-            }
-            Ok(Ok(response)) => response,
-        };
-        if !response.status().is_success() {
-            let status = response.status().as_u16();
-            return Err(CallError::Status {
-                call,
-                status,
-                body: String::new(),
-            });
-        }
+        let response = self
+            .get("open the event stream", "/global/event")
+            .open()
+            .await?;
         Ok(Feed::new(response))
     }
 
     /// Ends everything that runs in the child, its tools too.
     pub(crate) async fn dispose(&self, deadline: Duration) -> Result<(), CallError> {
-        let request = self.request(Method::POST, "/global/dispose");
-        self.call("end what runs in it", request, deadline)
+        self.call("end what runs in it", Method::POST, "/global/dispose")
+            .within(deadline)
+            .done()
             .await
-            .map(drop)
     }
 
-    fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http
-            .request(method, format!("{}{path}", self.base))
-            .basic_auth(USER, Some(self.password.expose()))
+    fn get(&self, name: &'static str, path: &str) -> Call {
+        self.call(name, Method::GET, path)
     }
 
-    async fn json<T: DeserializeOwned>(
-        &self,
-        call: &'static str,
-        request: RequestBuilder,
-        deadline: Duration,
-    ) -> Result<T, CallError> {
-        let body = self.call(call, request, deadline).await?;
-        serde_json::from_slice(&body).map_err(|error| CallError::Body {
-            call,
-            reason: error.to_string(),
-        })
+    fn post(&self, name: &'static str, path: &str, body: &impl Serialize) -> Call {
+        self.call(name, Method::POST, path).json(body)
     }
 
-    async fn typed<T>(
-        &self,
-        call: &'static str,
-        request: RequestBuilder,
-        read: impl Fn(&[u8]) -> Result<T, types::DecodeError>,
-    ) -> Result<T, CallError> {
-        let body = self
-            .read(call, request, CALL_DEADLINE, LARGE_ANSWER)
-            .await?;
-        read(&body).map_err(|error| CallError::Body {
-            call,
-            reason: error.to_string(),
-        })
-    }
-
-    async fn call(
-        &self,
-        call: &'static str,
-        request: RequestBuilder,
-        deadline: Duration,
-    ) -> Result<Vec<u8>, CallError> {
-        self.read(call, request, deadline, ANSWER).await
-    }
-
-    /// Sends `request` and reads its answer, no more than `most` bytes of it.
-    async fn read(
-        &self,
-        call: &'static str,
-        request: RequestBuilder,
-        deadline: Duration,
-        most: usize,
-    ) -> Result<Vec<u8>, CallError> {
-        let exchange = async {
-            let broken = |error: reqwest::Error| CallError::Connection {
-                call,
-                reason: root_cause(&error),
-            };
-            let mut response = request.send().await.map_err(broken)?;
-            let mut body = Vec::new();
-            while let Some(chunk) = response.chunk().await.map_err(broken)? {
-                if body.len() + chunk.len() > most {
-                    return Err(CallError::TooLarge { call, most });
-                }
-                body.extend_from_slice(&chunk);
-            }
-            Ok((response.status(), body))
-        };
-        let (status, body) = tokio::time::timeout(deadline, exchange)
-            .await
-            .map_err(|_| CallError::Deadline {
-                call,
-                after: deadline,
-            })??;
-        if status.is_success() {
-            return Ok(body);
-        }
-        let text = String::from_utf8_lossy(&body);
-        let detail = text
-            .get(..text.floor_char_boundary(MAX_DETAIL))
-            .unwrap_or_default();
-        Err(CallError::Status {
-            call,
-            status: status.as_u16(),
-            body: detail.trim().to_owned(),
-        })
+    fn call(&self, name: &'static str, method: Method, path: &str) -> Call {
+        let url = format!("{}{path}", self.base);
+        let request = self.http.request(method, url);
+        let request = request.basic_auth(USER, Some(self.password.expose()));
+        Call::new(name, request)
     }
 }
 
@@ -405,6 +270,7 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
+    use crate::opencode::call::MAX_ANSWER;
 
     /// A child that answers one request with `length` bytes, and says so beforehand if `told`.
     async fn answering(length: usize, told: bool) -> Client {
@@ -429,13 +295,13 @@ mod tests {
     async fn an_answer_is_read_up_to_its_limit_only() {
         let deadline = Duration::from_secs(20);
         for told in [false, true] {
-            let client = answering(ANSWER + 1, told).await;
+            let client = answering(MAX_ANSWER + 1, told).await;
             let error = client.health(deadline).await.unwrap_err();
             assert!(matches!(error, CallError::TooLarge { .. }), "{error}");
-            let client = answering(ANSWER, told).await;
+            let client = answering(MAX_ANSWER, told).await;
             let error = client.health(deadline).await.unwrap_err();
             assert!(matches!(error, CallError::Body { .. }), "{error}");
-            let client = answering(ANSWER + 1, told).await;
+            let client = answering(MAX_ANSWER + 1, told).await;
             let error = client.messages("ses_1").await.unwrap_err();
             assert!(matches!(error, CallError::Body { .. }), "{error}");
         }
