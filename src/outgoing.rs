@@ -1,9 +1,9 @@
 //! Calls that carry a secret, to servers that may be on this host.
 //!
 //! All containers of a pod share one loopback, and so does the agent: where a server is down, or listens on
-//! one family only, the agent can listen in its place. So a connection to an address of this host is looked
-//! at after it is made and before anything is written: whoever may have got it must not descend from us
-//! ([`socket_owner`](crate::socket_owner)). Connections that are kept are of a server that was looked at.
+//! one family only, the agent can listen in its place. So a connection to an address of this host is
+//! checked after it is made and before anything is written: the process at its other end must not descend from us
+//! ([`socket_owner`](crate::socket_owner)). Connections that are kept are of a server that was checked.
 //!
 //! Owns the two kinds of HTTP client for that. The one for other hosts cannot connect to this one, whatever a
 //! name resolves to; each server of this host has a client of its own. `localhost` is 127.0.0.1 and nothing
@@ -16,13 +16,12 @@ use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Client, ClientBuilder, Request, Response, Url};
-use tower::{Layer, Service};
+use tower::util::AndThenLayer;
 
 use crate::socket_owner::{Finder, Owner, is_here};
 
@@ -46,7 +45,7 @@ pub(crate) enum SendError {
     Call(reqwest::Error),
 }
 
-/// A server on this host that gets nothing.
+/// Why a server on this host gets nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Untrusted {
     #[error("the server there is run by the agent or its tools, so nothing is sent to it")]
@@ -84,10 +83,10 @@ struct Server {
     has_secret: bool,
 }
 
-/// Names and servers that are remembered. Past that they are looked at anew.
+/// Names and servers that are remembered. Past that all are forgotten and looked up anew.
 const MAX_KNOWN: usize = 256;
 
-/// Behind a proxy names may lead nowhere from here, and then the proxy knows them.
+/// Behind a proxy a name may not resolve here; then only the proxy knows it.
 const LOOKUP: Duration = Duration::from_secs(2);
 
 // === impl Caller ===
@@ -121,7 +120,7 @@ impl Caller {
             let Some(&reason) = find_cause(&error) else {
                 return SendError::Call(error);
             };
-            // The next call asks where it leads.
+            // The next call resolves it again.
             self.names.lock().remove(&name);
             SendError::Untrusted(reason)
         })
@@ -175,13 +174,13 @@ impl Caller {
         let check = self.check(self.proxies.iter().filter_map(here).collect(), true);
         let resolver = OtherHosts {
             proxies: self.proxies.clone(),
-            check: Arc::clone(&check.0),
+            check: Arc::clone(&check),
         };
         let mut builder = (self.make)(Kind::Remote)
             .map_err(SendError::NoClient)?
             .dns_resolver(Arc::new(resolver));
         if !self.proxies.is_empty() {
-            builder = builder.connector_layer(check);
+            builder = builder.connector_layer(AndThenLayer::new(checked(check)));
         }
         Ok(remote.insert(built(builder)?).clone())
     }
@@ -194,11 +193,12 @@ impl Caller {
         let kind = Kind::Local {
             https: server.https,
         };
+        let check = self.check(vec![server.address], server.has_secret);
         let builder = (self.make)(kind)
             .map_err(SendError::NoClient)?
             .no_proxy()
             .resolve(&server.host, server.address)
-            .connector_layer(self.check(vec![server.address], server.has_secret));
+            .connector_layer(AndThenLayer::new(checked(check)));
         let client = built(builder)?;
         if local.len() >= MAX_KNOWN {
             local.clear();
@@ -207,12 +207,12 @@ impl Caller {
         Ok(client)
     }
 
-    fn check(&self, servers: Vec<SocketAddr>, has_secret: bool) -> CheckLayer {
-        CheckLayer(Arc::new(Check {
+    fn check(&self, servers: Vec<SocketAddr>, has_secret: bool) -> Arc<Check> {
+        Arc::new(Check {
             finder: self.finder.clone(),
             servers: Mutex::new(servers),
             has_secret,
-        }))
+        })
     }
 }
 
@@ -268,7 +268,7 @@ pub(crate) fn find_cause<T: Error + 'static>(error: &reqwest::Error) -> Option<&
     None
 }
 
-/// Resolves names, and refuses those that lead to this host. A proxy may be here: it is looked at.
+/// Resolves names, and refuses those that lead to this host. A proxy may be here: it is checked.
 struct OtherHosts {
     proxies: Vec<(String, u16)>,
     check: Arc<Check>,
@@ -294,22 +294,12 @@ impl Resolve for OtherHosts {
     }
 }
 
-/// Looks at the servers of this host when a connection was made, before it is used.
+/// Checks the servers of this host when a connection was made, before it is used.
 #[derive(Debug)]
 struct Check {
     finder: Finder,
     servers: Mutex<Vec<SocketAddr>>,
     has_secret: bool,
-}
-
-#[derive(Clone, Debug)]
-struct CheckLayer(Arc<Check>);
-
-/// A connector whose connections are looked at.
-#[derive(Clone, Debug)]
-struct Checked<S> {
-    connector: S,
-    check: Arc<Check>,
 }
 
 // === impl Check ===
@@ -335,37 +325,16 @@ impl Check {
     }
 }
 
-impl<S> Layer<S> for CheckLayer {
-    type Service = Checked<S>;
-
-    fn layer(&self, connector: S) -> Checked<S> {
-        Checked {
-            connector,
-            check: Arc::clone(&self.0),
-        }
-    }
-}
-
 type BoxError = Box<dyn Error + Send + Sync>;
+type Checking<C> = Pin<Box<dyn Future<Output = Result<C, BoxError>> + Send>>;
 
-impl<S, R> Service<R> for Checked<S>
-where
-    S: Service<R, Error = BoxError>,
-    S::Future: Send + 'static,
-    S::Response: Send,
-{
-    type Response = S::Response;
-    type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<S::Response, BoxError>> + Send>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.connector.poll_ready(cx)
-    }
-
-    fn call(&mut self, target: R) -> Self::Future {
-        let (connecting, check) = (self.connector.call(target), Arc::clone(&self.check));
+/// What a connector does with each new connection.
+fn checked<C: Send + 'static>(
+    check: Arc<Check>,
+) -> impl Fn(C) -> Checking<C> + Clone + Send + Sync + 'static {
+    move |connection| {
+        let check = Arc::clone(&check);
         Box::pin(async move {
-            let connection = connecting.await?;
             check.run().await?;
             Ok(connection)
         })

@@ -7,10 +7,10 @@
 
 use reqwest::Url;
 
-/// How a provider talks.
+/// The API that a provider speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Dialect {
-    /// OpenAI's chat completions, which most of the world speaks.
+    /// OpenAI's chat completions, which most providers speak.
     Chat,
     /// OpenAI's responses.
     Responses,
@@ -244,12 +244,12 @@ impl Upstream {
         self.provider.name == DEMO
     }
 
-    /// For sentences and for the memory of what a model does not take: never holds a credential.
+    /// For messages, and to remember what a model does not support: never holds a credential.
     pub(crate) fn base(&self) -> &str {
         self.base.as_str()
     }
 
-    /// Host and port, for sentences.
+    /// Host and port, for messages.
     pub(crate) fn authority(&self) -> String {
         authority(&self.base)
     }
@@ -285,7 +285,7 @@ impl Upstream {
         }
     }
 
-    /// OpenAI's newer chat models take `max_completion_tokens` only. Others are learnt from their 400.
+    /// OpenAI's newer chat models take `max_completion_tokens` only. Of others the 400 shows it.
     pub(crate) fn wants_completion_limit(&self, model: &str) -> bool {
         self.provider.name == "openai" && is_reasoning_model(model)
     }
@@ -314,7 +314,7 @@ fn parse_base(text: &str) -> Result<Url, ResolveError> {
     Ok(base)
 }
 
-/// Host and port, for sentences.
+/// Host and port, for messages.
 pub(crate) fn authority(url: &Url) -> String {
     let port = url.port_or_known_default();
     let port = port.map_or_else(String::new, |port| format!(":{port}"));

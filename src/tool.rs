@@ -1,5 +1,5 @@
-//! The tools a session may use: OpenCode's names, the group names of the contract, and what of
-//! OpenCode's permissions follows from a list. Pure.
+//! The tools a session may use: OpenCode's names, the group names of the contract, and the permissions of
+//! OpenCode that follow from a list of them. Pure.
 
 use std::collections::BTreeSet;
 
@@ -164,7 +164,7 @@ mod tests {
                 "skill"
             ]
         );
-        // Writing without editing cannot be said by permissions: the plugin says it.
+        // Permissions cannot allow writing without editing: the plugin enforces that.
         assert!(
             !parse(&["write"])
                 .unwrap()

@@ -1,4 +1,4 @@
-//! Why a call was not answered by its provider, and how the child hears of it.
+//! Why a call was not answered by its provider, and what the child is answered.
 //!
 //! The child reads errors in its dialect's own shape, and decides by status *and text* whether to call
 //! again: OpenCode repeats any 5xx, and any refusal whose text contains a number or words it takes for a
@@ -87,49 +87,37 @@ fn seconds(duration: Duration) -> String {
 impl ForwardError {
     /// Stable, for programs; the child gets it as the error's type and code.
     pub(super) const fn code(&self) -> &'static str {
-        match self {
-            Self::TooLarge => "call_too_large",
-            Self::BadBody(_) | Self::CutBody => "call_invalid",
-            Self::SlowBody => "call_timeout",
-            Self::UnknownSession => "session_unknown",
-            Self::Revoked => "session_ended",
-            Self::Stopped(stop) => stop.code(),
-            Self::Repeated => "provider_refused",
-            Self::Crowded => "gateway_busy",
-            Self::NoClient(_) => "gateway_tls",
-            Self::BadKey => "key_invalid",
-            Self::HeaderTimeout(_) => "provider_timeout",
-            Self::Unreachable { .. } => "provider_unreachable",
-            Self::Untrusted(_) => "provider_untrusted",
-            Self::Certificate(_) => "provider_certificate",
-            Self::Redirect => "provider_redirect",
-            Self::Encoding => "provider_encoding",
-            Self::Stalled(_) => "provider_stalled",
-            Self::BadAnswer { .. } => BAD_ANSWER,
-        }
+        self.code_and_status().0
     }
 
     pub(super) const fn status(&self) -> StatusCode {
+        self.code_and_status().1
+    }
+
+    const fn code_and_status(&self) -> (&'static str, StatusCode) {
         match self {
-            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::BadBody(_) | Self::CutBody | Self::SlowBody => StatusCode::BAD_REQUEST,
-            Self::UnknownSession | Self::Revoked | Self::BadKey => StatusCode::UNAUTHORIZED,
-            Self::Stopped(Stop::BudgetExceeded | Stop::QuotaExhausted) => {
-                StatusCode::PAYMENT_REQUIRED
+            Self::TooLarge => ("call_too_large", StatusCode::PAYLOAD_TOO_LARGE),
+            Self::BadBody(_) | Self::CutBody => ("call_invalid", StatusCode::BAD_REQUEST),
+            Self::SlowBody => ("call_timeout", StatusCode::BAD_REQUEST),
+            Self::UnknownSession => ("session_unknown", StatusCode::UNAUTHORIZED),
+            Self::Revoked => ("session_ended", StatusCode::UNAUTHORIZED),
+            Self::BadKey => ("key_invalid", StatusCode::UNAUTHORIZED),
+            Self::Stopped(stop @ (Stop::BudgetExceeded | Stop::QuotaExhausted)) => {
+                (stop.code(), StatusCode::PAYMENT_REQUIRED)
             }
-            Self::Stopped(Stop::ProviderFailing | Stop::BadAnswers | Stop::NoProgress)
-            | Self::BadAnswer { pause: None, .. }
-            | Self::Repeated
-            | Self::NoClient(_)
-            | Self::Untrusted(_)
-            | Self::Certificate(_)
-            | Self::Redirect
-            | Self::Encoding => StatusCode::FAILED_DEPENDENCY,
-            Self::Crowded => StatusCode::SERVICE_UNAVAILABLE,
-            Self::HeaderTimeout(_) | Self::Stalled(_) => StatusCode::GATEWAY_TIMEOUT,
-            Self::Unreachable { .. } | Self::BadAnswer { pause: Some(_), .. } => {
-                StatusCode::BAD_GATEWAY
-            }
+            Self::Stopped(stop) => (stop.code(), StatusCode::FAILED_DEPENDENCY),
+            Self::Repeated => ("provider_refused", StatusCode::FAILED_DEPENDENCY),
+            Self::NoClient(_) => ("gateway_tls", StatusCode::FAILED_DEPENDENCY),
+            Self::Untrusted(_) => ("provider_untrusted", StatusCode::FAILED_DEPENDENCY),
+            Self::Certificate(_) => ("provider_certificate", StatusCode::FAILED_DEPENDENCY),
+            Self::Redirect => ("provider_redirect", StatusCode::FAILED_DEPENDENCY),
+            Self::Encoding => ("provider_encoding", StatusCode::FAILED_DEPENDENCY),
+            Self::BadAnswer { pause: None, .. } => (BAD_ANSWER, StatusCode::FAILED_DEPENDENCY),
+            Self::BadAnswer { pause: Some(_), .. } => (BAD_ANSWER, StatusCode::BAD_GATEWAY),
+            Self::Crowded => ("gateway_busy", StatusCode::SERVICE_UNAVAILABLE),
+            Self::HeaderTimeout(_) => ("provider_timeout", StatusCode::GATEWAY_TIMEOUT),
+            Self::Stalled(_) => ("provider_stalled", StatusCode::GATEWAY_TIMEOUT),
+            Self::Unreachable { .. } => ("provider_unreachable", StatusCode::BAD_GATEWAY),
         }
     }
 
@@ -138,7 +126,7 @@ impl ForwardError {
         matches!(self, Self::HeaderTimeout(_) | Self::Unreachable { .. })
     }
 
-    /// How long the child is to wait before it calls again, where we say so.
+    /// How long the child is to wait before it calls again, where the gateway sets it.
     pub(super) const fn pause(&self) -> Option<Duration> {
         match self {
             Self::BadAnswer { pause, .. } => *pause,
@@ -181,7 +169,7 @@ pub(super) fn body(dialect: Dialect, code: &str, message: &str) -> String {
     json.to_string()
 }
 
-/// Says in a stream that had begun that it stalled. OpenCode repeats a call that "timed out".
+/// The last event of a stream that stalled after it had begun. OpenCode repeats a call that "timed out".
 pub(super) fn stall_event(dialect: Dialect, idle: Duration) -> String {
     let message = format!(
         "the provider's stream timed out: nothing came for {}",
@@ -190,8 +178,8 @@ pub(super) fn stall_event(dialect: Dialect, idle: Duration) -> String {
     event(dialect, ("provider_stalled", "provider_stalled"), &message)
 }
 
-/// Says in a stream that had begun that its rest cannot be used. OpenCode repeats a call whose "provider
-/// returned error", unless this was the last time.
+/// The last event of a stream that had begun and whose rest cannot be used. OpenCode repeats a call whose
+/// "provider returned error", unless this was the last time.
 pub(super) fn bad_answer_event(dialect: Dialect, said: &str, again: bool) -> String {
     if again {
         return event(

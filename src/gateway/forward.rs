@@ -40,12 +40,13 @@ use crate::provider::{Dialect, is_reasoning_model};
 
 /// What goes from the child to the provider. Everything else stays here, above all its own bearer.
 const REQUEST_HEADERS: [&str; 2] = ["anthropic-beta", "openai-beta"];
-/// What goes back. Others would tell the agent about the account, or about our connection.
+/// What goes back. Others would show the agent the account, or our connection.
 const RESPONSE_HEADERS: [HeaderName; 2] = [
     HeaderName::from_static("request-id"),
     HeaderName::from_static("x-request-id"),
 ];
-/// The first attempt and one for each thing that it may teach: a limit's name, a temperature, one more.
+/// The first attempt, and one for each parameter that it may turn out not to support: the limit's name, the
+/// temperature, one more.
 const MAX_ATTEMPTS: u32 = 4;
 /// Anthropic requires it; the child sends its own, which wins.
 const ANTHROPIC_VERSION: &str = "anthropic-version";
@@ -103,7 +104,7 @@ where
     answered
 }
 
-/// One call while it has no answer.
+/// A call that has no answer yet.
 struct Exchange<'a> {
     shared: &'a Shared,
     registered: &'a Arc<RegisteredRoute>,
@@ -215,7 +216,7 @@ impl Exchange<'_> {
             ACCEPT,
             HeaderValue::from_static("text/event-stream, application/json"),
         );
-        // Compressed streams arrive in lumps. A provider that compresses all the same is understood (gzip).
+        // A compressed stream arrives in few large pieces. gzip is understood if a provider uses it all the same.
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         if self.dialect == Dialect::Messages {
             let given = self.headers.get(ANTHROPIC_VERSION).cloned();

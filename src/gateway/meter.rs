@@ -34,7 +34,7 @@ pub(crate) enum Wait {
     },
     /// An answer is coming in.
     Answering { since: SystemTime },
-    /// The provider asked to be left alone; the child calls again at about `until`.
+    /// The provider asked for a pause; the child calls again at about `until`.
     Retry { until: SystemTime },
 }
 
@@ -66,11 +66,11 @@ struct State {
     retry_at: Option<SystemTime>,
     failures: FailureLimits,
     stop: Option<Stop>,
-    /// The body of the last call that was refused for good.
+    /// The hash of the last call's body that was refused for good.
     refused: Option<u64>,
 }
 
-/// Names one call to its meter.
+/// One call of a meter.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct CallId {
     number: u64,
@@ -82,11 +82,11 @@ pub(super) struct CallId {
 #[derive(Debug)]
 pub(super) enum Outcome {
     Complete(Answered),
-    /// The child hung up or the session ended: says nothing about the provider.
+    /// The child hung up or the session ended, which says nothing about the provider.
     Cut,
     /// Calling again may help.
     Failed(LastError),
-    /// What came was no answer.
+    /// The answer could not be used.
     Bad(LastError),
     /// Calling again cannot help.
     Refused(LastError),
@@ -120,7 +120,7 @@ impl Meter {
         }
     }
 
-    /// Begins a call, or says why there is to be none. `body` hashes what would be sent; it is asked only
+    /// Begins a call, or says why there may be none. `body` hashes what would be sent; it is asked only
     /// after a refusal.
     pub(super) fn begin(
         &self,
@@ -176,7 +176,7 @@ impl Meter {
         self.changes_tx.subscribe()
     }
 
-    /// Something new happened that no answer shows, as a tool's result.
+    /// Something new happened that no answer shows, such as a tool's result.
     pub(super) fn progressed(&self) {
         self.state.lock().failures.progressed();
     }
@@ -274,7 +274,7 @@ impl Meter {
         self.state.lock().stop
     }
 
-    /// What to tell someone who asks why nothing happens.
+    /// What the session's calls are doing: an answer that is coming in first.
     pub(super) fn wait(&self) -> Wait {
         let state = self.state.lock();
         let answering = state
@@ -325,7 +325,7 @@ fn millis(time: Duration) -> u64 {
 pub(super) enum Denied {
     Stopped(Stop),
     /// OpenCode repeats refusals whose text looks to it like a passing fault ("500" in a number is
-    /// enough). The provider need not hear the same question again.
+    /// enough). The provider would refuse the same call again.
     Repeated,
 }
 

@@ -52,7 +52,7 @@ impl BodyReader {
         mut body: B,
     ) -> Result<Received, ForwardError> {
         let deadline = Instant::now() + DEADLINE;
-        // A body that does not say its length may become the largest.
+        // A body without a length may become as large as is allowed.
         let declared = body
             .size_hint()
             .upper()

@@ -1,4 +1,4 @@
-//! A request body in pieces that are slices of another one.
+//! A request body in segments, most of them slices of the body that the child sent.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-/// A body in pieces. A clone shares the bytes, so that a second attempt costs no copy.
+/// A clone shares the bytes, so that a second attempt copies nothing.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Segments {
     pieces: VecDeque<Bytes>,

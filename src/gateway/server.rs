@@ -36,7 +36,7 @@ use super::shared::Shared;
 use super::unauthenticated::{Connection, Unauthenticated};
 use crate::provider::Dialect;
 
-/// Calls at one time, with their subagents. The next ones wait before their bodies are read.
+/// Calls at one time, those of subagents included. Further ones wait before their bodies are read.
 const MAX_CALLS: usize = 512;
 /// How long a call waits for its permit.
 const PERMIT_TIMEOUT: Duration = Duration::from_mins(1);
@@ -145,7 +145,7 @@ async fn answer(
     };
     let (dialect, (head, body)) = (endpoint.dialect(), request.into_parts());
     if !is_child(shared, &head.headers) {
-        // Whoever it is may promise a body and never send it: the connection is closed with it unread.
+        // The sender may announce a body and never send it: the connection is closed with it unread.
         return refused(
             StatusCode::FORBIDDEN,
             dialect,
@@ -162,7 +162,7 @@ async fn answer(
     }
 }
 
-/// What may be asked for.
+/// The two kinds of request.
 #[derive(Clone, Copy)]
 enum Endpoint {
     Call(Dialect),

@@ -90,7 +90,7 @@ mod tests {
         assert!(waiting[0].evicted().is_cancelled());
         assert!(!waiting[1].evicted().is_cancelled() && !last.evicted().is_cancelled());
         assert!(!known.evicted().is_cancelled());
-        // One that ends makes room.
+        // One that ends frees its place.
         drop(waiting.remove(1));
         let _another = all.add();
         assert!(!waiting[1].evicted().is_cancelled());

@@ -2,7 +2,7 @@
 //!
 //! Reasoning models refuse `temperature`, newer ones want `max_completion_tokens`, older servers do not
 //! know `stream_options`. The answer names the parameter; the call is then made again without it. Only a
-//! parameter called unsupported is dropped: a value out of range is the caller's to hear about. Pure.
+//! parameter called unsupported is dropped: the error for a value out of range goes to the caller. Pure.
 
 use serde::Deserialize;
 
@@ -24,7 +24,7 @@ const OPTIONAL: [&str; 12] = [
     "text",
 ];
 
-/// How providers say that they do not take a parameter at all.
+/// How providers say that they do not support a parameter at all.
 const REFUSALS: [&str; 11] = [
     "unsupported",
     "not supported",
@@ -43,7 +43,7 @@ const REFUSALS: [&str; 11] = [
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Unsupported {
     dropped: u16,
-    /// Chat only: `max_tokens` is called `max_completion_tokens` by it.
+    /// Chat only: the model's name for `max_tokens` is `max_completion_tokens`.
     pub(super) max_tokens: bool,
 }
 

@@ -51,14 +51,14 @@ pub(super) struct Providers {
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Long enough to serve the next step of a turn, shorter than the idle timeouts of load balancers.
 const POOL_IDLE: Duration = Duration::from_secs(50);
-/// A dead HTTP/2 connection would take every session's calls with it.
+/// Calls of every session share an HTTP/2 connection, so a dead one has to be noticed.
 const PING_EVERY: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
 // === impl Providers ===
 
 impl Providers {
-    /// Reads what a wrong setting would break, so that it breaks at start.
+    /// Reads the certificates and proxies, so that a wrong setting is an error at start.
     pub(super) fn new(
         extra_ca_file: Option<&PathBuf>,
         proxy: &ProxySettings,
@@ -123,7 +123,7 @@ fn builder(
     Ok(builder.tls_backend_preconfigured(tls))
 }
 
-/// A client for tests: it looks at nothing.
+/// A client for tests, which checks no server.
 #[cfg(test)]
 pub(super) fn plain_client() -> Client {
     builder(Kind::Local { https: false }, &[], &[])

@@ -5,7 +5,7 @@
 //! never in a file or in an environment that the kernel shows.
 //!
 //! It cannot change while the child runs (that aborts every session), so nothing in it belongs to one
-//! session: models are generic classes, and the gateway puts the real ones in.
+//! session: its models are generic, and the gateway puts the real ones in.
 
 use std::net::SocketAddr;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Bytes of an event stream to frames.
+//! Decodes the bytes of an event stream into frames.
 //!
 //! Pure and incremental: however the network cuts the bytes, the frames are the same. Only `data:`
 //! lines count; OpenCode sends nothing else (no `id:`, no `event:`), and comments and other fields are
@@ -9,7 +9,7 @@
 
 use memchr::memchr;
 
-/// The most one event may hold. Events of 10.2 MB have been seen in the field (a written file appears
+/// The most one event may hold. Events of 10.2 MB have been seen (a written file appears
 /// in the tool's input, in its metadata and in the diff), so three times that. There is one decoder
 /// per child, and it gives the memory back, so the bound costs nothing until it is needed.
 pub(crate) const MAX_EVENT: usize = 32 << 20;
@@ -164,7 +164,7 @@ impl Decoder {
         Frame::Data(data)
     }
 
-    /// Lets go of a line without end that is too long, or belongs to an event that was.
+    /// Drops a line without end that is too long, or belongs to an event that was.
     fn drop_oversize_line(&mut self) {
         let waiting = self.buffer.len() - self.head;
         if self.oversize.is_none() && waiting + self.joined.len() <= self.max_event {

@@ -15,9 +15,9 @@ mod raw;
 mod tests;
 mod text;
 
-pub(crate) use decode::{
-    DecodeError, HistoryItem, Statuses, decode, history, messages, sessions, statuses,
-};
+#[cfg(test)]
+use decode::DecodeError;
+pub(crate) use decode::{HistoryItem, Statuses, decode, history, messages, sessions, statuses};
 pub(crate) use event::{
     Delta, Event, Message, MessageInfo, PermissionAsked, ProviderError, QuestionAsked, Role,
     SessionInfo, SessionStatus, Todo,

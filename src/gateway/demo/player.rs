@@ -175,7 +175,7 @@ impl Body for Playing {
                     continue;
                 }
                 Some(Piece::Break) => Poll::Ready(Some(Err("the script says drop".into()))),
-                // The relay's own timers wake the task; here nothing ever will.
+                // Nothing more comes. The reader has timers of its own that wake the task.
                 Some(Piece::Silence) => {
                     self.pieces.push_front(Piece::Silence);
                     Poll::Pending
