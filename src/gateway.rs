@@ -26,6 +26,7 @@ mod handle;
 mod json_parts;
 mod last_error;
 mod limits;
+mod merge_window;
 mod meter;
 mod provider_error;
 mod redactor;

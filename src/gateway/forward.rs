@@ -13,7 +13,7 @@
 use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE};
@@ -271,12 +271,12 @@ impl Exchange<'_> {
         }
         call.answering();
         let config = &self.shared.config;
-        let merge_window = Duration::from_millis(config.merge_ms);
+        let merge_window = self.shared.merge_window;
         let validator = Validator::new(
             self.dialect,
             self.registered.redactor(self.shared.token()),
             Arc::clone(&self.registered.tool_arguments),
-            !merge_window.is_zero(),
+            merge_window.merges(),
         );
         let mut reader = AnswerReader::new(body, call, validator, config.idle_timeout);
         let started = match stream_start::start(&mut reader).await {

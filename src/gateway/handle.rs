@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::config::Config;
+use super::merge_window::MergeWindow;
 use super::request_body::BodyReader;
 use super::routes::{Grant, Route};
 use super::server;
@@ -51,6 +52,7 @@ impl Bound {
         let providers = Providers::new(config.extra_ca_file.as_ref(), &config.proxy, owners)?;
         let (listener, addr) = server::listen().await.map_err(BindError::Listen)?;
         let shared = Shared {
+            merge_window: MergeWindow::new(Duration::from_millis(config.merge_ms)),
             config,
             token: Mutex::new(None),
             routes: Arc::default(),

@@ -1,13 +1,12 @@
-//! The answer on its way to the child: passed on event by event, never collected.
+//! The answer on its way to the child: passed on event by event, so that memory holds little of it.
 //!
 //! Ends with the provider's end; with the child's (dropping it drops the provider's connection); with the
 //! session's; and when nothing comes for the idle timeout.
 //!
-//! With a merge window, small pieces of text that follow a write within it wait for its end and go out as
-//! one event. The first piece, everything that is no such piece, and the end never wait.
+//! Small pieces of text that follow a write within the same [`MergeWindow`] wait for its end and go out as one
+//! event. The first piece, everything that is no such piece, and the end never wait.
 
 use std::pin::Pin;
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::stream;
@@ -19,6 +18,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 use super::answer_reader::{AnswerReader, Read};
 use super::body::{Answer, BoxError};
 use super::error;
+use super::merge_window::MergeWindow;
 use super::provider_error;
 use super::stream_start::{Next, Started};
 use super::validate::{Fault, Taken};
@@ -38,8 +38,7 @@ enum RelayError {
 struct Relay {
     reader: AnswerReader,
     revoked: Pin<Box<WaitForCancellationFutureOwned>>,
-    /// Zero: nothing is merged.
-    merge_window: Duration,
+    merge_window: MergeWindow,
     /// Until then, pieces of text wait.
     window_end: Instant,
     /// What goes out before anything else.
@@ -49,13 +48,13 @@ struct Relay {
 }
 
 /// The body for the child, of an answer of which `started` was read.
-pub(super) fn relay(reader: AnswerReader, started: Started, merge_window: Duration) -> Answer {
+pub(super) fn relay(reader: AnswerReader, started: Started, merge_window: MergeWindow) -> Answer {
     let revoked = reader.call.route().revoked.clone();
     let mut relay = Box::new(Relay {
         reader,
         revoked: Box::pin(revoked.cancelled_owned()),
         merge_window,
-        window_end: Instant::now() + merge_window,
+        window_end: merge_window.end(Instant::now()),
         first: Bytes::new(),
         ended: None,
     });
@@ -141,7 +140,7 @@ impl Relay {
 
     /// `pass`, and behind it what was merged if that need not wait any longer.
     fn released(&mut self, pass: Bytes) -> Bytes {
-        if self.merge_window.is_zero() {
+        if !self.merge_window.merges() {
             return pass;
         }
         let now = Instant::now();
@@ -152,7 +151,7 @@ impl Relay {
             pass
         };
         if !out.is_empty() {
-            self.window_end = now + self.merge_window;
+            self.window_end = self.merge_window.end(now);
         }
         out
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::config::Config;
+use super::merge_window::MergeWindow;
 use super::request_body::BodyReader;
 use super::routes::Routes;
 use super::upstream::Providers;
@@ -16,6 +17,7 @@ pub(super) struct Shared {
     /// The present child's bearer; there is none before the first child.
     pub(super) token: Mutex<Option<Secret>>,
     pub(super) routes: Arc<Routes>,
+    pub(super) merge_window: MergeWindow,
     pub(super) request_body: BodyReader,
     pub(super) providers: Providers,
 }

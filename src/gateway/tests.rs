@@ -6,11 +6,13 @@ mod demo;
 mod faults;
 mod forwarding;
 mod loops;
+mod merging;
 mod stream_start;
 mod streams;
 mod tls;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{Client, RequestBuilder};
@@ -18,7 +20,13 @@ use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use super::answer_reader::AnswerReader;
+use super::body::Answer;
+use super::call::Call;
 use super::llm::{self, Llm};
+use super::redactor::Redactor;
+use super::routes::Routes;
+use super::validate::Validator;
 use super::{Bound, Config, Grant, Handle, ProxySettings, Route, upstream};
 use crate::model::{Budget, ModelCalls, ModelSpec};
 use crate::provider::{Dialect, Upstream};
@@ -95,6 +103,19 @@ fn path(dialect: Dialect) -> &'static str {
 
 fn ask() -> Value {
     json!({ "model": "auto-128k", "stream": true, "messages": [{ "role": "user", "content": "hello" }] })
+}
+
+/// Reads `answer` as that of a call of the session `ses_a`.
+fn reader(answer: Answer, merging: bool, idle: Duration) -> (Grant, AnswerReader) {
+    let routes = Arc::new(Routes::default());
+    let grant = routes.register(route(Dialect::Chat, "http://x.test/v1"), Budget::default());
+    let registered = routes.get("ses_a").unwrap();
+    let now = std::time::SystemTime::now();
+    let id = registered.meter.begin("ses_a", now, || 0).unwrap();
+    let call = Call::new(registered, id, tokio::time::Instant::now());
+    call.answering();
+    let validator = Validator::new(Dialect::Chat, Redactor::default(), Arc::default(), merging);
+    (grant, AnswerReader::new(answer, call, validator, idle))
 }
 
 // === impl Rig ===

@@ -1,21 +1,14 @@
 //! How long the beginning of an answer is held back, on a clock that is not waited for.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use futures_util::stream;
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 
 use super::*;
-use crate::gateway::answer_reader::AnswerReader;
 use crate::gateway::body::{Answer, BoxError};
-use crate::gateway::call::Call;
 use crate::gateway::llm::wire::Wire;
-use crate::gateway::redactor::Redactor;
-use crate::gateway::routes::Routes;
 use crate::gateway::stream_start::{Next, StartError, Started, start};
-use crate::gateway::validate::Validator;
 
 const EVERY: Duration = Duration::from_secs(3);
 
@@ -31,18 +24,9 @@ fn slowly(pieces: &'static [&'static str]) -> Answer {
 }
 
 async fn held(answer: Answer, idle: Duration) -> (Result<Started, StartError>, Duration) {
-    let routes = Arc::new(Routes::default());
-    let grant = routes.register(route(Dialect::Chat, "http://x.test/v1"), Budget::default());
-    let registered = routes.get("ses_a").unwrap();
-    let now = std::time::SystemTime::now();
-    let id = registered.meter.begin("ses_a", now, || 0).unwrap();
     let begun = tokio::time::Instant::now();
-    let call = Call::new(registered, id, begun);
-    call.answering();
-    let validator = Validator::new(Dialect::Chat, Redactor::default(), Arc::default(), false);
-    let mut reader = AnswerReader::new(answer, call, validator, idle);
+    let (_grant, mut reader) = reader(answer, false, idle);
     let started = start(&mut reader).await;
-    drop(grant);
     (started, begun.elapsed())
 }
 
