@@ -91,20 +91,19 @@ fn read(dialect: Dialect, stream: &str) -> Vec<(String, String)> {
             Dialect::Responses => &["/delta"],
             Dialect::Messages => &["/delta/text", "/delta/thinking", "/delta/partial_json"],
         };
-        let mut text = String::new();
+        let mut text = None;
         for place in places {
             if let Some(value) = event.pointer_mut(place) {
-                text = value.take().as_str().unwrap_or_default().to_owned();
+                text = value.take().as_str().map(str::to_owned);
             }
         }
         for varying in ["sequence_number", "created", "usage", "obfuscation"] {
             event.as_object_mut().unwrap().remove(varying);
         }
-        match read.last_mut() {
-            Some((known, all)) if *known == event.to_string() && !text.is_empty() => {
-                all.push_str(&text)
-            }
-            _ => read.push((event.to_string(), text)),
+        match (read.last_mut(), text) {
+            // Also a piece that says nothing, which merging drops.
+            (Some((known, all)), Some(text)) if *known == event.to_string() => all.push_str(&text),
+            (_, text) => read.push((event.to_string(), text.unwrap_or_default())),
         }
     }
     read
