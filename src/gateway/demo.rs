@@ -26,7 +26,6 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode};
-use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -107,7 +106,7 @@ pub(super) fn answer(body: &Bytes, once: &PlayedFaults) -> Response<Answer> {
             break;
         }
     }
-    let mut response = Response::new(player.body().boxed_unsync());
+    let mut response = Response::new(player.body());
     response.headers_mut().insert(
         "content-type",
         const { HeaderValue::from_static("text/event-stream") },

@@ -1,17 +1,16 @@
 //! Plays the steps of one call as a stream of chat completion chunks.
 
 use std::collections::VecDeque;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body::{Body, Frame};
+use futures_util::stream;
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
 use serde_json::{Value, json};
-use tokio::time::Sleep;
 
 use super::script::Step;
-use crate::gateway::body::BoxError;
+use crate::gateway::body::Answer;
 
 /// What a stream is made of.
 #[derive(Debug)]
@@ -34,13 +33,6 @@ pub(super) struct Player {
     prompt_bytes: usize,
     said_bytes: usize,
     broken: bool,
-}
-
-/// The pieces, each when its pause is over.
-#[derive(Debug)]
-pub(super) struct Playing {
-    pieces: VecDeque<Piece>,
-    pause: Option<Pin<Box<Sleep>>>,
 }
 
 /// The token counts are made up as if each token were this long.
@@ -91,8 +83,8 @@ impl Player {
         }
     }
 
-    /// The stream, with its end.
-    pub(super) fn body(mut self) -> Playing {
+    /// The stream, with its end. Each piece comes when the pauses before it are over.
+    pub(super) fn body(mut self) -> Answer {
         if !self.broken {
             let reason = if self.calls > 0 { "tool_calls" } else { "stop" };
             self.chunk(
@@ -108,10 +100,18 @@ impl Player {
             self.pieces
                 .push_back(Piece::Data(Bytes::from_static(b"data: [DONE]\n\n")));
         }
-        Playing {
-            pieces: self.pieces,
-            pause: None,
-        }
+        let frames = stream::unfold(self.pieces, |mut pieces| async move {
+            loop {
+                match pieces.pop_front()? {
+                    Piece::Data(data) => return Some((Ok(Frame::data(data)), pieces)),
+                    Piece::Pause(pause) => tokio::time::sleep(pause).await,
+                    Piece::Break => return Some((Err("the script says drop".into()), pieces)),
+                    // Nothing more comes; the reader has timers of its own.
+                    Piece::Silence => std::future::pending().await,
+                }
+            }
+        });
+        StreamBody::new(frames).boxed_unsync()
     }
 
     fn break_off(&mut self, piece: Piece) {
@@ -149,38 +149,5 @@ impl Player {
         });
         self.pieces
             .push_back(Piece::Data(Bytes::from(format!("data: {chunk}\n\n"))));
-    }
-}
-
-// === impl Playing ===
-
-impl Body for Playing {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        loop {
-            if let Some(pause) = &mut self.pause {
-                std::task::ready!(pause.as_mut().poll(cx));
-                self.pause = None;
-            }
-            return match self.pieces.pop_front() {
-                None => Poll::Ready(None),
-                Some(Piece::Data(data)) => Poll::Ready(Some(Ok(Frame::data(data)))),
-                Some(Piece::Pause(pause)) => {
-                    self.pause = Some(Box::pin(tokio::time::sleep(pause)));
-                    continue;
-                }
-                Some(Piece::Break) => Poll::Ready(Some(Err("the script says drop".into()))),
-                // Nothing more comes. The reader has timers of its own that wake the task.
-                Some(Piece::Silence) => {
-                    self.pieces.push_front(Piece::Silence);
-                    Poll::Pending
-                }
-            };
-        }
     }
 }

@@ -102,9 +102,7 @@ impl Messages {
                     return Step::Drop;
                 };
                 *open = false;
-                if let Some(call) = seen.calls.get_mut(&index) {
-                    call.whole = true;
-                }
+                seen.close_call(index);
                 Step::Pass
             }
             "message_delta" => self.reason(&event, seen),

@@ -113,10 +113,10 @@ impl Responses {
                 (Kind::Arguments, event.delta.filter(|delta| says(delta)))
             }
             "response.output_item.added" => {
-                return self.opened(event.output_index, event.item, seen);
+                return self.item(event.output_index, event.item, false, seen);
             }
             "response.output_item.done" => {
-                return self.closed(event.output_index, event.item, seen);
+                return self.item(event.output_index, event.item, true, seen);
             }
             "response.completed" | "response.incomplete" => {
                 seen.finish = Some(finish(event.response));
@@ -134,55 +134,31 @@ impl Responses {
         })
     }
 
-    fn opened(
+    /// An output item is opened or, when it is `done`, closed.
+    fn item(
         &mut self,
         index: Option<u64>,
         item: Option<Item<'_>>,
+        done: bool,
         seen: &mut Seen,
     ) -> Step<'static> {
         let Some(item) = item else {
             return Step::Bad(FOREIGN);
         };
         match &*item.r#type {
-            "message" => self.open = item.id,
-            "function_call" => {
-                let Some((id, name)) = item.call() else {
-                    return Step::Bad(UNNAMED_CALL);
-                };
-                if seen.call(index.unwrap_or_default(), id, name).is_some() {
-                    return Step::Bad(SAME_INDEX);
-                }
-            }
-            _ => {}
-        }
-        Step::Pass
-    }
-
-    fn closed(
-        &mut self,
-        index: Option<u64>,
-        item: Option<Item<'_>>,
-        seen: &mut Seen,
-    ) -> Step<'static> {
-        let Some(item) = item else {
-            return Step::Bad(FOREIGN);
-        };
-        match &*item.r#type {
-            "message" => self.open = None,
+            "message" => self.open = item.id.filter(|_| !done),
             "function_call" => {
                 let Some((id, name)) = item.call() else {
                     return Step::Bad(UNNAMED_CALL);
                 };
                 let index = index.unwrap_or_default();
                 let before = seen.call(index, id, name);
-                if before.is_some_and(|before| before.id != id) {
+                if before.is_some_and(|before| !done || before.id != id) {
                     return Step::Bad(SAME_INDEX);
                 }
-                if let Some(arguments) = &item.arguments {
+                if let Some(arguments) = item.arguments.as_deref().filter(|_| done) {
                     seen.argued(index, arguments);
-                }
-                if let Some(call) = seen.calls.get_mut(&index) {
-                    call.whole = item.arguments.is_some();
+                    seen.close_call(index);
                 }
             }
             _ => {}

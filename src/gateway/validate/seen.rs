@@ -123,6 +123,13 @@ impl Seen {
         }
     }
 
+    /// All of a tool call's arguments have come.
+    pub(super) fn close_call(&mut self, index: u64) {
+        if let Some(call) = self.calls.get_mut(&index) {
+            call.whole = true;
+        }
+    }
+
     /// Token counts. They only grow: providers repeat running totals, so each keeps its largest value.
     pub(super) fn count(&mut self, usage: Option<&RawValue>) {
         let counted = usage.and_then(|usage| Tokens::read(self.dialect, usage.get()));
