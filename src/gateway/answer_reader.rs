@@ -77,15 +77,14 @@ impl AnswerReader {
     /// The next bytes of the answer, its end, or why there are none. Nothing is lost if this is dropped.
     pub(super) async fn read(&mut self, deadline: Option<Instant>) -> Read {
         let stalled_at = self.last_progress + self.idle_timeout;
-        let received = match self.behind.take() {
-            Some(behind) => behind,
-            None => {
-                let until = deadline.map_or(stalled_at, |deadline| deadline.min(stalled_at));
-                match timeout_at(until, data(&mut self.answer)).await {
-                    Ok(received) => received,
-                    Err(_) if until == stalled_at => return Read::Stalled,
-                    Err(_) => return Read::Deadline,
-                }
+        let received = if let Some(behind) = self.behind.take() {
+            behind
+        } else {
+            let until = deadline.map_or(stalled_at, |deadline| deadline.min(stalled_at));
+            match timeout_at(until, data(&mut self.answer)).await {
+                Ok(received) => received,
+                Err(_) if until == stalled_at => return Read::Stalled,
+                Err(_) => return Read::Deadline,
             }
         };
         match received {
@@ -146,11 +145,11 @@ impl AnswerReader {
     pub(super) async fn read_quote(&mut self) {
         let deadline = Instant::now() + QUOTE_TIMEOUT;
         while self.validator.wants_start() {
-            let next = match self.behind.take() {
-                Some(behind) => behind,
-                None => timeout_at(deadline, data(&mut self.answer))
-                    .await
-                    .unwrap_or_default(),
+            let next = if let Some(behind) = self.behind.take() {
+                behind
+            } else {
+                let next = timeout_at(deadline, data(&mut self.answer)).await;
+                next.unwrap_or_default()
             };
             let Some(Ok(chunk)) = next else { return };
             self.validator.note_start(&chunk);

@@ -17,9 +17,8 @@ const PAUSE: Duration = Duration::from_millis(4);
 fn merged_pieces_say_the_same_in_every_dialect() {
     let providers = Providers::start();
     let words = |what: &str| -> String {
-        (0..PIECES)
-            .map(|number| format!("{what} {number} \"é🦀\\ "))
-            .collect()
+        let words = (0..PIECES).map(|number| format!("{what} {number} \"é🦀\\ "));
+        words.collect::<Vec<_>>().concat()
     };
     let (thoughts, text) = (words("thought"), words("word"));
     let arguments = bash("echo 'é🦀 \"quoted\"'").to_string();

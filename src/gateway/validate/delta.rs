@@ -78,14 +78,18 @@ impl Frame {
                 varying.filter_map(|value| place(event, value)).collect();
             holes.push(text);
             holes.sort_unstable_by_key(|hole| hole.start);
-            let mut at = 0;
-            for hole in holes.into_iter().chain([event.len()..event.len()]) {
-                let piece = event.get(at..hole.start).unwrap_or_default();
-                fixed.extend(piece.iter().filter(|byte| !byte.is_ascii_whitespace()));
+            let mut keep = |piece: Option<&[u8]>| {
+                let piece = piece.unwrap_or_default().iter();
+                fixed.extend(piece.filter(|byte| !byte.is_ascii_whitespace()));
                 // No event holds this byte, so it marks the hole.
                 fixed.push(0);
+            };
+            let mut at = 0;
+            for hole in holes {
+                keep(event.get(at..hole.start));
                 at = hole.end;
             }
+            keep(event.get(at..));
         }
         Some(Self {
             kind: delta.kind,

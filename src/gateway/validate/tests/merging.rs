@@ -100,10 +100,11 @@ fn read(dialect: Dialect, stream: &str) -> Vec<(String, String)> {
         for varying in ["sequence_number", "created", "usage", "obfuscation"] {
             event.as_object_mut().unwrap().remove(varying);
         }
+        let event = event.to_string();
         match (read.last_mut(), text) {
             // Also a piece that says nothing, which merging drops.
-            (Some((known, all)), Some(text)) if *known == event.to_string() => all.push_str(&text),
-            (_, text) => read.push((event.to_string(), text.unwrap_or_default())),
+            (Some((known, all)), Some(text)) if *known == event => all.push_str(&text),
+            (_, text) => read.push((event, text.unwrap_or_default())),
         }
     }
     read

@@ -135,9 +135,7 @@ fn the_pieces_of_two_calls_are_joined_in_every_dialect() {
         delta(1, ":1}"),
     ];
     for ((dialect, wire), events) in ALL_DIALECTS.into_iter().zip([chat, responses, messages]) {
-        let stream = events
-            .iter()
-            .fold(Wire::nothing(wire), |wire, event| wire.event(event));
+        let stream = events.iter().fold(Wire::nothing(wire), Wire::event);
         let whole = |text: &str| Some(text.to_owned());
         assert_eq!(
             arguments(dialect, &stream, ["a", "b", "c"]),
