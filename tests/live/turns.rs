@@ -361,6 +361,22 @@ fn the_demo_needs_no_key_and_no_provider() {
     assert!(world.llm.requests().is_empty());
 }
 
+/// An image that the agent reads reaches a model that can see, also with an empty catalogue of models.
+#[test]
+fn an_image_that_the_agent_reads_reaches_the_model() {
+    const DOT: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x06\0\0\0\x1f\x15\xc4\x89\0\0\0\rIDATx\xdac\xfc\xcf\xc0P\x0f\0\x04\x85\x01\x80\x84\xa9\x8c!\0\0\0\0IEND\xaeB`\x82";
+    let world = World::start();
+    std::fs::write(world.file("dot.png"), DOT).unwrap();
+    let read = Turn::new().tool("read", json!({ "filePath": world.file("dot.png") }));
+    world.script("viewer", [read, Turn::new().text("A dot.")]);
+    world.create_with("viewer", |body| {
+        body["model_config"]["provider"] = "anthropic".into();
+    });
+    world.follow("viewer").assert_complete();
+    let last = world.llm.requests().pop().unwrap().body.to_string();
+    assert!(last.contains("iVBORw0KGgo"), "{last}");
+}
+
 /// The engine's own summary in the middle of a turn is no end of it.
 #[test]
 fn a_conversation_that_outgrows_the_model_is_summarised_and_goes_on() {
