@@ -1,6 +1,6 @@
-//! Which session an event of the child belongs to.
+//! Delivers the events of the child to the driver of the session that they belong to.
 //!
-//! A subagent is a session of OpenCode of its own; its events go to the session that started it.
+//! OpenCode has a session of its own for a subagent; its events go to the session that started it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use tokio::sync::mpsc;
 
 use crate::opencode::types::Event;
 
-/// Events that wait for a session's driver. It empties the queue whenever it looks, so this is reached
-/// only while it asks the child what it missed.
+/// Events that wait for a session's driver. It takes many at a time, so this is reached only while it asks the
+/// child what was missed.
 const QUEUE: usize = 4096;
 
 /// How long the feed waits for a driver whose queue is full. All sessions wait with it; past this the

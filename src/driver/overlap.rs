@@ -21,6 +21,7 @@ pub(super) struct RunningTurn {
 // === impl RunningTurns ===
 
 impl RunningTurns {
+    /// A turn begins.
     pub(super) fn enter(&self) -> RunningTurn {
         let mut present = self.0.lock();
         present.retain(|other| other.strong_count() > 0);
@@ -36,6 +37,7 @@ impl RunningTurns {
 // === impl RunningTurn ===
 
 impl RunningTurn {
+    /// Whether no other turn ran at the same time so far.
     pub(super) fn alone(&self) -> bool {
         !self.overlapped.load(Ordering::Relaxed)
     }

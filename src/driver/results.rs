@@ -5,10 +5,10 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use crate::event::{Body, Event};
 
-/// Results that are remembered, to know them again.
-const REMEMBERED: usize = 64;
+/// Results that are remembered, to recognise repetitions.
+const MAX_REMEMBERED: usize = 64;
 
-/// The results there were.
+/// The newest results, by their hashes.
 #[derive(Debug)]
 pub(super) struct Results {
     seen: VecDeque<u64>,
@@ -26,7 +26,7 @@ impl Results {
         }
     }
 
-    /// Whether one of `events` is a result that there was not before.
+    /// Whether one of `events` is a result that was not seen before.
     pub(super) fn has_new(&mut self, events: &[Event]) -> bool {
         let mut new = false;
         for event in events {
@@ -40,7 +40,7 @@ impl Results {
                 new |= self.all_are_new;
                 continue;
             }
-            if self.seen.len() == REMEMBERED {
+            if self.seen.len() == MAX_REMEMBERED {
                 self.seen.pop_front();
             }
             self.seen.push_back(hash);

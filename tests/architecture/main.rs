@@ -27,7 +27,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("text", &[]),
     ("trust", &[]),
     ("workspace", &[]),
-    ("telemetry", &["config", "setting"]),
+    ("telemetry", &["setting"]),
     ("setting", &[]),
     ("model", &["provider", "secret", "setting"]),
     ("provider", &[]),

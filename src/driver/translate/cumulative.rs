@@ -1,17 +1,17 @@
-//! New output out of repeated output.
+//! Finds the new output of a command in updates that repeat all of it.
 //!
 //! While a command runs, OpenCode sends all of its output again with every update, up to 30 000 UTF-16
 //! code units. Beyond, it sends `...`, an empty line and the last 30 000: a window that slides. The new
 //! text is what follows the longest overlap of the old window with the new one. A command that prints
 //! more than a window between two updates leaves a gap, and the piece says so.
 
-/// What stands before a window that has slid.
+/// The start of a window that has slid.
 const SLID: &str = "...\n\n";
 
 /// The size of a window. Shorter text that begins with [`SLID`] is just text.
 const WINDOW: usize = 30_000;
 
-/// How much of a window is looked for first.
+/// The length of the start of a window that is searched for first.
 const PROBE: usize = 64;
 
 /// How a command with no output at all is shown.
@@ -47,7 +47,8 @@ impl Cumulative {
         }
     }
 
-    /// The last word on the output: the window once more and the result's text, which is longer.
+    /// The output as the end of the command repeats it: the window once more, and the text of the result, which
+    /// is longer.
     pub(super) fn settle(&mut self, output: String, result: &FinalOutput) -> Option<Piece> {
         if self.total == 0 && output == NOTHING {
             return None;

@@ -10,7 +10,7 @@ use crate::secret::{KEY_PREFIXES, SHORTEST_KEY};
 
 const MAX_MESSAGE: usize = 500;
 
-/// What stands before a secret that looks like nothing.
+/// Words that come before a secret which has no form of its own.
 const SCHEMES: [&str; 2] = ["Bearer ", "Basic "];
 
 /// The failure that ends a turn on this error.
