@@ -20,9 +20,11 @@ struct Chunk<'a> {
     error: Option<&'a RawValue>,
     #[serde(borrow, default)]
     created: Option<&'a RawValue>,
-    /// Noise by which OpenAI hides how long the text is.
+    /// Noise by which OpenAI hides how long the text is; Mistral's is `p`.
     #[serde(borrow, default)]
     obfuscation: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    p: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -109,7 +111,7 @@ pub(super) fn event<'a>(json: &'a [u8], seen: &mut Seen) -> Step<'a> {
         [(kind, text)] if choice.finish_reason.is_none() && !several_calls => Step::Delta(Delta {
             kind,
             text,
-            varying: [chunk.created, chunk.usage, chunk.obfuscation],
+            varying: [chunk.created, chunk.usage, chunk.obfuscation, chunk.p],
         }),
         _ => Step::Pass,
     }

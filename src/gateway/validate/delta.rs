@@ -14,7 +14,7 @@ pub(super) struct Delta<'a> {
     /// A string that is not empty, with its quotes.
     pub(super) text: &'a RawValue,
     /// Values that the child's client ignores, or of which it takes the last.
-    pub(super) varying: [Option<&'a RawValue>; 3],
+    pub(super) varying: [Option<&'a RawValue>; 4],
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

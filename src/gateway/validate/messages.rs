@@ -156,7 +156,7 @@ impl Messages {
             (Some((kind, text)), None) => Step::Delta(Delta {
                 kind,
                 text,
-                varying: [None; 3],
+                varying: [None; 4],
             }),
             _ => Step::Pass,
         }

@@ -129,7 +129,7 @@ impl Responses {
             Step::Delta(Delta {
                 kind,
                 text,
-                varying: [event.sequence_number, event.obfuscation, None],
+                varying: [event.sequence_number, event.obfuscation, None, None],
             })
         })
     }

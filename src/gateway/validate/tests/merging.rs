@@ -43,7 +43,7 @@ fn piece(dialect: Dialect, slot: Slot, number: usize, text: &str) -> Value {
                 }
                 Slot::Other => json!({}),
             };
-            json!({ "id": "c", "created": number, "usage": { "completion_tokens": number }, "obfuscation": noise,
+            json!({ "id": "c", "created": number, "usage": { "completion_tokens": number }, "obfuscation": noise, "p": noise,
                 "choices": [{ "index": 0, "delta": delta, "finish_reason": null }] })
         }
         Dialect::Responses => {
@@ -97,7 +97,7 @@ fn read(dialect: Dialect, stream: &str) -> Vec<(String, String)> {
                 text = value.take().as_str().map(str::to_owned);
             }
         }
-        for varying in ["sequence_number", "created", "usage", "obfuscation"] {
+        for varying in ["sequence_number", "created", "usage", "obfuscation", "p"] {
             event.as_object_mut().unwrap().remove(varying);
         }
         let event = event.to_string();
