@@ -55,7 +55,7 @@ pub(crate) use self::page::Piece;
 pub(crate) use self::readers::JournalError;
 pub(crate) use self::row::{Opened, Removed, Row, Stored};
 pub(crate) use self::stats::{Figures, Health};
-pub(crate) use self::watermark::{Head, Watermark};
+pub(crate) use self::watermark::{Appended, Head, Watermark};
 
 use self::config::Tuning;
 use self::queue::End;
@@ -95,11 +95,12 @@ impl Journal {
         };
         let (watched, limit) = (Arc::clone(&shared), tuning.hang);
         let writer = Writer::new(shared, config, boot, tuning);
+        // First the one that ends with the last handle, because its end is what ends the other.
+        spawn("journal", Box::new(move || writer.run()))?;
         spawn(
             "journal-watch",
             Box::new(move || watchdog::watch(&watched, limit)),
         )?;
-        spawn("journal", Box::new(move || writer.run()))?;
         Ok(journal)
     }
 
@@ -122,8 +123,14 @@ impl Journal {
 
     /// Takes what session `number` has that is not on disk. Never blocks. The drafts of a session must come in the order
     /// of its events.
-    pub(crate) fn append(&self, number: u64, watermark: &Arc<Watermark>, draft: Draft) {
-        self.shared.queue.append(number, watermark, draft);
+    pub(crate) fn append(
+        &self,
+        number: u64,
+        watermark: &Arc<Watermark>,
+        appended: Appended,
+        draft: Draft,
+    ) {
+        self.shared.queue.append(number, watermark, appended, draft);
     }
 
     /// Whether everything that this session appended is on disk.

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 
-use crate::journal::{Config, Draft, Journal, Piece, Row, Watermark, boot_id};
+use crate::journal::{Appended, Config, Draft, Journal, Piece, Row, Watermark, boot_id};
 
 /// A journal in a directory.
 #[derive(Clone, Debug)]
@@ -132,8 +132,12 @@ impl DiskSession {
         let mut last = self.last.lock();
         let mut draft = Draft::after(*last);
         change(self.number, &mut last, &mut draft);
-        self.watermark.append(*last, false);
-        self.journal.append(self.number, &self.watermark, draft);
+        let appended = Appended {
+            last: *last,
+            ends: false,
+        };
+        self.journal
+            .append(self.number, &self.watermark, appended, draft);
         *last
     }
 }

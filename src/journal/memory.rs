@@ -104,7 +104,7 @@ impl Running {
         Self {
             row,
             last,
-            bytes: (last + 1 - oldest) * EVENT_BYTES,
+            bytes: (last + 1).saturating_sub(oldest) * EVENT_BYTES,
             watermark,
         }
     }

@@ -82,6 +82,9 @@ fn try_open(
     set_about(&tx, "closed", "no")?;
     tx.commit()?;
     let opened = opened(&store.conn)?;
+    if !is_in_range(opened.last_number + 1, 0) {
+        return Err(StoreError::Damaged("its last number is too large".into()));
+    }
     let unfinished = opened.unfinished.iter().map(|(stored, _)| stored);
     store.memory = Memory::new(unfinished, opened.last_number);
     // Only now: until the new epochs are on disk, the marker is what keeps the old ones from being used.

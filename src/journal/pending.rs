@@ -152,7 +152,7 @@ impl PendingList {
         if fixed + self.size.frames <= limit {
             return;
         }
-        let wanted = (limit - limit / 8).saturating_sub(fixed);
+        let wanted = limit.saturating_sub(fixed) / 8 * 7;
         while self.size.frames > wanted {
             let excess = self.size.frames - wanted;
             let largest = self.waiting.values_mut().max_by_key(|one| one.size.frames);

@@ -15,7 +15,7 @@ use parking_lot::{Condvar, Mutex};
 use super::draft::Draft;
 use super::pending::{Group, Pending, PendingList};
 use super::stats::{Health, Stats};
-use super::watermark::Watermark;
+use super::watermark::{Appended, Watermark};
 
 pub(super) struct Queue {
     state: Mutex<State>,
@@ -66,9 +66,17 @@ impl Queue {
 
     // --- for sessions and readers ---
 
-    /// Takes what a session has. Never waits for the disk.
-    pub(super) fn append(&self, number: u64, watermark: &Arc<Watermark>, draft: Draft) {
+    /// Takes what a session has, and says to its watermark how far the log is now. Never waits for the disk.
+    pub(super) fn append(
+        &self,
+        number: u64,
+        watermark: &Arc<Watermark>,
+        appended: Appended,
+        draft: Draft,
+    ) {
         let mut state = self.state.lock();
+        // Under the lock: what `degrade_if` shows is in the list then, and counts as not written.
+        watermark.append(appended);
         if state.closed || draft.is_empty() {
             return;
         }

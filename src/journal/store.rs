@@ -145,7 +145,10 @@ impl Store {
         {
             let mut writer = DraftWriter::new(&tx)?;
             for (number, running) in &memory.running {
-                writer.row(&running.row)?;
+                // A row that is there may say more: that the session has ended, in a group whose commit looked failed.
+                if !queries::exists(&tx, *number)? {
+                    writer.row(&running.row)?;
+                }
                 let (_, last) = queries::span(&tx, *number)?;
                 writer.fill(*number, last, running.last)?;
             }

@@ -33,6 +33,15 @@ pub(crate) struct Head {
     ended: Option<u64>,
 }
 
+/// What a log has become.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Appended {
+    /// Its last event.
+    pub(crate) last: u64,
+    /// Whether that is the last one of the turn.
+    pub(crate) ends: bool,
+}
+
 // === impl Watermark ===
 
 impl Watermark {
@@ -71,8 +80,7 @@ impl Watermark {
 
     // --- for the log ---
 
-    /// The log has events up to `last` now, and with `ends` that is the last one of the turn.
-    pub(crate) fn append(&self, last: u64, ends: bool) {
+    pub(crate) fn append(&self, Appended { last, ends }: Appended) {
         self.update(|head| {
             head.appended = last;
             if ends {

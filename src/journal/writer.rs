@@ -343,8 +343,9 @@ impl Writer {
         // What comes from here on is not shown.
         self.shared.queue.close();
         self.shared.readers.close();
+        // Not as a call that the watchdog watches: nothing can be shown from memory any more.
         if let Database::Open(store) = &mut self.database
-            && let Err(error) = self.shared.writer_state.at_disk(|| store.close())
+            && let Err(error) = store.close()
         {
             tracing::warn!(%error, "the journal could not be closed in good order");
         }

@@ -32,7 +32,7 @@ use self::budget::Buffer;
 use self::requested::Kept;
 use self::ring::Ring;
 use crate::event::Encoded;
-use crate::journal::{Draft, Head, Journal, Row, Watermark};
+use crate::journal::{Appended, Draft, Head, Journal, Row, Watermark};
 
 /// How much of a part of the running turn was published: the part, and a number that only grows.
 pub(crate) type Note = (Arc<str>, u64);
@@ -211,14 +211,20 @@ impl EventLog {
                 ends: false,
             };
             change(&mut all);
-            self.inner.watermark.append(all.ring.last(), all.ends);
+            let watermark = &self.inner.watermark;
+            let appended = Appended {
+                last: all.ring.last(),
+                ends: all.ends,
+            };
             match (&self.inner.disk, all.draft) {
                 // Under the lock of the ring, so that drafts come in the order of their events.
                 (Some(disk), Some(draft)) => {
-                    disk.journal
-                        .append(disk.number, &self.inner.watermark, draft);
+                    disk.journal.append(disk.number, watermark, appended, draft);
                 }
-                _ => self.inner.watermark.show_appended(),
+                _ => {
+                    watermark.append(appended);
+                    watermark.show_appended();
+                }
             }
         });
     }

@@ -68,7 +68,7 @@ impl TurnHandle {
         self.set_begun();
     }
 
-    /// The turn runs already, since an earlier process.
+    /// Answers whoever waits for the beginning of the turn: it runs.
     pub(super) fn set_begun(&self) {
         self.outcome_tx
             .send_replace(Some(Ok(Created::of(&self.session))));

@@ -303,9 +303,12 @@ impl Fake {
         let mut state = self.inner.lock();
         let mut draft = Draft::after(state.last);
         change(&mut state, &mut draft);
-        self.watermark.append(state.last, false);
+        let appended = Appended {
+            last: state.last,
+            ends: false,
+        };
         // With its own lock held, as the log does it.
-        journal.append(self.number, &self.watermark, draft);
+        journal.append(self.number, &self.watermark, appended, draft);
     }
 
     pub(super) fn number(&self) -> u64 {

@@ -64,7 +64,7 @@ impl Writer {
         if stepped.more {
             self.maintain_at = Instant::now();
         }
-        let size = store.size()?;
+        let size = shared.writer_state.at_disk(|| store.size())?;
         let lost = shared.queue.take_lost();
         shared.stats.count(|figures| {
             figures.bytes = size.used + size.wal;

@@ -195,7 +195,8 @@ impl Cursor {
             .inner
             .buffer
             .read(|ring| ring.read(self.at, upto, reasoning));
-        let durable = self.log.inner.watermark.head().durable;
+        let head = self.log.inner.watermark.head();
+        let durable = head.durable;
         match (read, &self.log.inner.disk) {
             (Read::Frames { bytes, last }, _) => return Some(self.pass(bytes, last)),
             (Read::Skipped { last }, _) => self.at = last,
@@ -208,6 +209,8 @@ impl Cursor {
             }
             // It is nowhere: there is no disk, or it fails and memory could not hold everything.
             (Read::Evicted { oldest }, _) => {
+                // What is not published yet may be evicted from memory, and is on its way to the disk.
+                let oldest = oldest.min(head.seq + 1);
                 return Some(Step::Gap(self.overtaken(oldest, GapReason::Lagged)));
             }
         }

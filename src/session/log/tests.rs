@@ -105,9 +105,9 @@ fn an_end_that_was_shown_stays_shown_while_the_disk_follows() {
     // As the log does it for a journal: an event is shown when the journal says so.
     let append = |ends| {
         log.inner.buffer.change(|ring| {
-            let seq = ring.push("output", "{}", false).0;
-            log.inner.watermark.append(seq, ends);
-            id(seq)
+            let last = ring.push("output", "{}", false).0;
+            log.inner.watermark.append(Appended { last, ends });
+            id(last)
         })
     };
     append(false);
