@@ -25,7 +25,9 @@ use crate::engine::OomScore;
 use crate::journal::{self, Journal};
 use crate::opencode::config::{Model, Settings, content};
 use crate::shutdown::Shutdown;
-use crate::{api, backend, driver, engine, gateway, session, socket_owner, test_turn, workspace};
+use crate::{
+    api, backend, driver, engine, gateway, session, socket_owner, warm_up_turn, workspace,
+};
 
 /// How long connections may take to finish their request once everything else is over.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
@@ -37,7 +39,7 @@ const LAST_ENDS: Duration = Duration::from_secs(1);
 const LAST_WRITE: Duration = Duration::from_secs(2);
 
 /// What the engine's ladder may take, from the end of the last turn to the sweep.
-const LADDER: Duration = Duration::from_secs(8);
+const STOP_SEQUENCE: Duration = Duration::from_secs(8);
 
 /// How often a secret file is looked at.
 const RENEWAL: Duration = Duration::from_secs(2);
@@ -63,7 +65,7 @@ pub enum AppError {
     #[error("failed to {0}: {1}")]
     System(&'static str, std::io::Error),
     /// A task that everything depends on is gone. It panicked, and the log says where.
-    #[error("the engine's keeper failed; the log says where")]
+    #[error("the engine's supervisor failed; the log says where")]
     Broken,
 }
 
@@ -72,7 +74,7 @@ const OPEN_FILES: u64 = 65_536;
 
 /// Takes what the system grants: the usual soft limit of 1024 is a courtesy to programs that use
 /// `select`.
-pub fn widen() {
+pub fn raise_open_file_limit() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let wanted = maximum.map_or(OPEN_FILES, |maximum| maximum.min(OPEN_FILES));
     if current.is_none_or(|current| current >= wanted) {
@@ -151,16 +153,16 @@ impl App {
             .map_err(|error| AppError::Usage(error.to_string()))?;
         let shell = engine::shell_link(&config.engine.data_dir);
         let child_configs = child_configs(gateway.addr(), gateway.handle(), shell);
-        let test_turn = test_turns(gateway.handle(), config.workspace.clone());
-        let (engine, mut keeper) = engine::spawn(
+        let warm_up_turn = warm_up_turns(gateway.handle(), config.workspace.clone());
+        let (engine, mut supervisor) = engine::spawn(
             config.engine,
-            (child_configs, test_turn),
+            (child_configs, warm_up_turn),
             oom_score,
             workspace.clone(),
             shutdown.clone(),
             &tracker,
         )
-        .map_err(|error| AppError::System("start the engine's keeper", error))?;
+        .map_err(|error| AppError::System("start the engine's supervisor", error))?;
         let journal = start_journal(config.journal)?;
         let (registry, receivers) =
             session::Registry::new(config.sessions, journal.clone(), shutdown.drain.clone());
@@ -205,12 +207,12 @@ impl App {
 
         let leave = async {
             let sound = tokio::select! {
-                () = drain(&shutdown, &registry, config.drain_timeout) => (&mut keeper).await.is_ok(),
+                () = drain(&shutdown, &registry, config.drain_timeout) => (&mut supervisor).await.is_ok(),
                 // It leaves when it is told to; before that it has panicked.
-                ended = &mut keeper => ended.is_ok(),
+                ended = &mut supervisor => ended.is_ok(),
             };
             if !sound {
-                tracing::error!("the engine's keeper failed: leaving");
+                tracing::error!("the engine's supervisor failed: leaving");
                 shutdown.begin();
                 shutdown.halt.cancel();
                 engine.end_all().await;
@@ -228,7 +230,7 @@ impl App {
         };
         tokio::select! {
             left = leave => {
-                tracing::info!("bye");
+                tracing::info!("stopped");
                 left
             }
             // Each step has its own limit; together they must not take longer than was promised.
@@ -348,7 +350,7 @@ async fn overdue(shutdown: &Shutdown, drain_timeout: Duration) {
 async fn drain(shutdown: &Shutdown, registry: &session::Registry, drain_timeout: Duration) {
     shutdown.drain.cancelled().await;
     let wait = drain_timeout
-        .checked_sub(LADDER)
+        .checked_sub(STOP_SEQUENCE)
         .unwrap_or(drain_timeout / 4);
     tokio::select! {
         () = registry.idle() => {}
@@ -387,13 +389,13 @@ fn child_configs(
 }
 
 /// What a new child is tried by before it counts as ready.
-fn test_turns(gateway: gateway::Handle, workspace: PathBuf) -> engine::TestTurn {
-    engine::TestTurn::new(move |client| {
+fn warm_up_turns(gateway: gateway::Handle, workspace: PathBuf) -> engine::WarmUpTurn {
+    engine::WarmUpTurn::new(move |client| {
         let (gateway, workspace) = (gateway.clone(), workspace.clone());
         async move {
-            let finished = test_turn::run(&client, &gateway, &workspace).await;
+            let finished = warm_up_turn::run(&client, &gateway, &workspace).await;
             let finished = finished.map_err(|error| error.to_string())?;
-            Ok(engine::FinishedTestTurn {
+            Ok(engine::FinishedWarmUpTurn {
                 session: finished.session,
                 first_output: finished.first_output,
             })

@@ -2,8 +2,8 @@
 //! becomes what we publish.
 //!
 //! ```text
-//! TurnHandle -> dispatch -> opening -> actor (one task per session) --calls--> opencode
-//! opencode --feed--> link (one task per child) -> demux -> actor -> translate (pure) -> log
+//! TurnHandle -> dispatch -> opening -> actor (one task per turn) --calls--> opencode
+//! opencode --feed--> child_connection (one task per child) -> demux -> actor -> translate (pure) -> log
 //! ```
 //!
 //! Promises: every turn that begins ends with exactly one terminal event, whatever dies in between.
@@ -11,21 +11,21 @@
 
 mod actor;
 mod agent_sessions;
+mod child_connection;
 mod config;
 mod context;
 mod demux;
 mod dispatch;
+mod end_reasons;
 mod ending;
 mod interrupted;
-mod link;
 mod opening;
 mod overlap;
 mod prompt;
 mod publish;
-mod reasons;
 mod refused_calls;
-mod results;
 mod resync;
+mod seen_tool_results;
 mod start;
 pub(crate) mod translate;
 

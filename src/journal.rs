@@ -20,7 +20,6 @@ mod config;
 mod draft;
 mod frames;
 mod marker;
-mod memory;
 mod opening;
 mod page;
 mod pending;
@@ -39,6 +38,7 @@ mod store_error;
 mod watchdog;
 mod watermark;
 mod writer;
+mod writer_cache;
 mod writer_state;
 
 use std::io;

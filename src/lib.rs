@@ -5,11 +5,16 @@
 //! - [`config`]: flags and environment to a checked `Config`; the only reader of both.
 //! - `app`: what is started in which order, and ended in which.
 //! - `api`: routes, errors, the listener.
+//! - `session`: which sessions exist, and the log of events of each.
 //! - `journal`: sessions and their events on disk.
+//! - `driver`: one task per turn, between a session and OpenCode.
+//! - `event`: what clients are told.
 //! - `engine`: the child process, from spawn to sweep.
 //! - `sandbox`: what the kernel keeps between the agent and the rest.
 //! - `opencode`: OpenCode's HTTP API and files.
-//! - `workspace`: whether the agent's directory can be used.
+//! - `gateway`: the way of the child to the providers, who alone get the keys.
+//! - `provider`, `tool`, `model`: which providers and tools there are, and what a session asks of a model.
+//! - `backend`: the calls to the Go backend.
 //!
 //! Imports run one way; `tests/architecture` checks it.
 
@@ -43,13 +48,13 @@ mod setting;
 mod shutdown;
 mod socket_owner;
 pub mod telemetry;
-mod test_turn;
 mod text;
 mod tool;
 mod trust;
+mod warm_up_turn;
 mod workspace;
 
-pub use app::{App, AppError, harden, widen};
+pub use app::{App, AppError, harden, raise_open_file_limit};
 pub use config::Config;
 pub use engine::{GIT, OomScore, SHIM, git, shim};
 pub use sandbox::{RUNNER, is_shell, run_commands, run_shell};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use opencode_sidecar::config::{self, Command};
 use opencode_sidecar::{
     App, AppError, Config, GIT, OomScore, RUNNER, SHIM, drain, git, harden, healthcheck, is_shell,
-    run_commands, run_shell, shim, telemetry, widen,
+    raise_open_file_limit, run_commands, run_shell, shim, telemetry,
 };
 
 const USAGE: u8 = 64;
@@ -62,7 +62,7 @@ fn serve(config: Config, oom_score: Option<OomScore>, hardened: std::io::Result<
     if let Err(error) = hardened {
         tracing::warn!(%error, "this process cannot be closed to inspection");
     }
-    widen();
+    raise_open_file_limit();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -29,7 +29,7 @@ pub(crate) struct Shutdown {
 }
 
 /// What is left of `DRAIN_TIMEOUT` for killing and sweeping when nobody went by himself.
-const LAST_MILE: Duration = Duration::from_secs(2);
+const HURRY_BEFORE_END: Duration = Duration::from_secs(2);
 
 // === impl Shutdown ===
 
@@ -68,7 +68,7 @@ impl Shutdown {
         );
         self.begin();
         let wait = drain_timeout
-            .checked_sub(LAST_MILE)
+            .checked_sub(HURRY_BEFORE_END)
             .unwrap_or(drain_timeout / 2);
         let second = async {
             if asked {

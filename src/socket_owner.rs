@@ -56,10 +56,10 @@ enum Judgement {
 #[derive(Clone, Debug)]
 pub(crate) struct Finder {
     /// What descended from us before we started anything.
-    guests: Arc<Vec<Process>>,
+    earlier: Arc<Vec<Process>>,
     /// Those who asked last and are somebody else: they ask again, and are found without a search.
     known: Arc<Mutex<VecDeque<Process>>>,
-    turns: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
 }
 
 /// Searches at one time: each reads much of `/proc`, and a hostile program can cause many.
@@ -93,9 +93,9 @@ impl Finder {
         let mut looks = (1..LOOKS).map(|_| View::read());
         let whole = looks.find(View::is_whole).unwrap_or_else(View::read);
         Self {
-            guests: Arc::new(whole.descendants(&[])),
+            earlier: Arc::new(whole.descendants(&[])),
             known: Arc::default(),
-            turns: Arc::new(Semaphore::new(SEARCHES)),
+            permits: Arc::new(Semaphore::new(SEARCHES)),
         }
     }
 
@@ -125,7 +125,7 @@ impl Finder {
     }
 
     async fn search(&self, which: impl FnOnce() -> Peer + Send + 'static) -> Option<Owner> {
-        let turn = Arc::new(self.turns.clone().acquire_owned().await.ok()?);
+        let turn = Arc::new(self.permits.clone().acquire_owned().await.ok()?);
         let finder = self.clone();
         let judging = move || match which() {
             Peer::Sockets(sockets) => Some(finder.judge(sockets)),
@@ -143,8 +143,8 @@ impl Finder {
             if begun.elapsed() > LAST_ATTEMPT {
                 break;
             }
-            let (guests, sockets) = (Arc::clone(&self.guests), sockets.clone());
-            if on_blocking_thread(&turn, move || is_clear_of_us(&guests, &sockets)).await? {
+            let (earlier, sockets) = (Arc::clone(&self.earlier), sockets.clone());
+            if on_blocking_thread(&turn, move || is_clear_of_us(&earlier, &sockets)).await? {
                 return Some(Owner::Other);
             }
         }
@@ -161,7 +161,7 @@ impl Finder {
         }
         for _ in 0..LOOKS {
             let view = View::read();
-            let ours = view.descendants(&self.guests);
+            let ours = view.descendants(&self.earlier);
             if view.is_whole()
                 && let Some(users) = processes::possible_users(&ours)
             {
@@ -245,10 +245,10 @@ async fn on_blocking_thread<T: Send + 'static>(
 }
 
 /// Whether every descendant was looked through, twice, and none can have these sockets.
-fn is_clear_of_us(guests: &[Process], sockets: &[Socket]) -> bool {
+fn is_clear_of_us(earlier: &[Process], sockets: &[Socket]) -> bool {
     let cleared = || {
         let view = View::read();
-        let ours = view.descendants(guests);
+        let ours = view.descendants(earlier);
         view.is_whole() && ours.iter().all(|process| process.cannot_hold(sockets))
     };
     processes::shows_descriptors_in_flight() && cleared() && cleared()

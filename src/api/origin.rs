@@ -39,7 +39,7 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const PREFLIGHT_AGE: std::time::Duration = std::time::Duration::from_mins(10);
 
 /// For routes that pages of `CORS_ALLOW_ORIGINS` may call.
-pub(super) async fn listed_pages(
+pub(super) async fn require_listed_origin(
     Extract(state): Extract<Arc<State>>,
     request: Request,
     next: Next,
@@ -52,7 +52,7 @@ pub(super) async fn listed_pages(
 }
 
 /// For routes that move the child or end the process: no page of another origin may, whoever it is.
-pub(super) async fn own_pages(request: Request, next: Next) -> Response {
+pub(super) async fn require_own_origin(request: Request, next: Next) -> Response {
     match page(&request, &[]) {
         Page::Accepted => next.run(request).await,
         Page::Foreign => ApiError::foreign_origin().into_response(),
@@ -102,7 +102,7 @@ fn page(request: &Request, listed: &[String]) -> Page {
     let headers = request.headers();
     let origin = match single(headers, &ORIGIN) {
         Ok(origin) => origin,
-        Err(Several) => return Page::Foreign,
+        Err(DuplicateHeader) => return Page::Foreign,
     };
     let is_listed = origin.is_some_and(|origin| listed.iter().any(|one| one == origin));
     let accepted = match single(headers, &SEC_FETCH_SITE) {
@@ -112,7 +112,7 @@ fn page(request: &Request, listed: &[String]) -> Page {
         Ok(Some("none") | None) => origin.is_none_or(|origin| is_listed || is_own(origin, request)),
         // `same-site` too: another port of this host, where the agent may serve a page.
         Ok(Some(_)) => is_listed,
-        Err(Several) => false,
+        Err(DuplicateHeader) => false,
     };
     if accepted {
         Page::Accepted
@@ -183,14 +183,17 @@ fn plain(authority: Authority) -> Option<Authority> {
 }
 
 /// A header was sent more than once, or with other bytes than text.
-struct Several;
+struct DuplicateHeader;
 
-fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Several> {
+fn single<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+) -> Result<Option<&'a str>, DuplicateHeader> {
     let mut values = headers.get_all(name).into_iter();
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
-        (Some(value), None) => value.to_str().map(Some).map_err(|_| Several),
-        (Some(_), Some(_)) => Err(Several),
+        (Some(value), None) => value.to_str().map(Some).map_err(|_| DuplicateHeader),
+        (Some(_), Some(_)) => Err(DuplicateHeader),
     }
 }
 

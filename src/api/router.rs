@@ -18,7 +18,7 @@ use super::{State, caller, drain, engine, metrics, middleware, openapi, origin, 
 type Routes = OpenApiRouter<Arc<State>>;
 
 /// For the kubelet, which has no token.
-fn open() -> Routes {
+fn public_routes() -> Routes {
     OpenApiRouter::new()
         .routes(routes!(probes::healthz))
         .routes(routes!(probes::health))
@@ -26,7 +26,7 @@ fn open() -> Routes {
 }
 
 /// For operators: no page of another origin may move the child, end the process or read the figures.
-fn operating() -> Routes {
+fn operator_routes() -> Routes {
     OpenApiRouter::new()
         .routes(routes!(metrics::metrics))
         .routes(routes!(drain::drain))
@@ -37,7 +37,7 @@ fn operating() -> Routes {
 }
 
 /// For clients, and for the pages that `CORS_ALLOW_ORIGINS` names.
-fn working() -> Routes {
+fn client_routes() -> Routes {
     OpenApiRouter::new()
         .routes(routes!(openapi::document))
         .routes(routes!(sessions::list::list, sessions::create))
@@ -49,14 +49,14 @@ fn working() -> Routes {
 }
 
 pub(super) fn router(state: Arc<State>) -> Router {
-    let open = Router::from(open()).method_not_allowed_fallback(middleware::no_method);
+    let open = Router::from(public_routes()).method_not_allowed_fallback(middleware::no_method);
 
-    let operating = Router::from(operating())
+    let operating = Router::from(operator_routes())
         .method_not_allowed_fallback(middleware::no_method)
         .layer(from_fn_with_state(state.clone(), middleware::authenticate))
-        .layer(from_fn(origin::own_pages));
+        .layer(from_fn(origin::require_own_origin));
 
-    let working = Router::from(working())
+    let working = Router::from(client_routes())
         // What does not exist is guarded too: without a token nobody learns which routes there are.
         .fallback(middleware::no_route)
         .layer(Extension(openapi::Description(description)))
@@ -64,7 +64,10 @@ pub(super) fn router(state: Arc<State>) -> Router {
         .layer(from_fn_with_state(state.clone(), middleware::authenticate))
         // Before the token is asked for: a preflight has none.
         .layer(option_layer(origin::cors(&state.web)))
-        .layer(from_fn_with_state(state.clone(), origin::listed_pages));
+        .layer(from_fn_with_state(
+            state.clone(),
+            origin::require_listed_origin,
+        ));
 
     let guarded = operating
         .merge(working)
@@ -77,7 +80,9 @@ pub(super) fn router(state: Arc<State>) -> Router {
 
 /// All routes as the handlers describe them.
 fn description() -> utoipa::openapi::OpenApi {
-    let routes = open().merge(operating()).merge(working());
+    let routes = public_routes()
+        .merge(operator_routes())
+        .merge(client_routes());
     routes.into_openapi()
 }
 

@@ -24,7 +24,7 @@ use crate::api::write_timeout::{WRITE_TIMEOUT, WriteTimeout};
 use crate::event::Encoded;
 use crate::session::limits::StreamSlots;
 use crate::session::log::{
-    Cursor, Epoch, EventLog, Extent, Limits, MemoryBudget, Opening, Requested, Step, View,
+    Cursor, Epoch, EventLog, Limits, MemoryBudget, Opening, Requested, Step, StoredRange, View,
 };
 
 /// A log that keeps everything.
@@ -43,7 +43,7 @@ impl StreamLog {
             events: 1 << 20,
             bytes: 1 << 30,
         };
-        let extent = Extent::empty(0, Epoch::random());
+        let extent = StoredRange::empty(0, Epoch::random());
         let budget = MemoryBudget::new(1 << 40);
         Self(EventLog::new(extent, limits, &budget, None))
     }

@@ -1,7 +1,7 @@
 //! One task per turn: everything that happens to the turn happens here, in one order.
 //!
 //! ```text
-//! running --sign of an end--> inquiry --it has ended--> closed
+//! running --sign of an end--> end_check --it has ended--> closed
 //!   |  ^                        | not yet
 //!   |  +------------------------+
 //!   +--cancel, timeout, loop, shutdown--> stopping --ended, or 4 s later--> closed
@@ -14,8 +14,8 @@
 
 mod child_lost;
 mod counts;
+mod end_check;
 mod events;
-mod inquiry;
 mod run;
 mod stall;
 mod state;

@@ -1,8 +1,8 @@
 //! What all turns share.
 
+use super::child_connection;
 use super::config::Config;
 use super::demux::Demux;
-use super::link;
 use super::overlap::RunningTurns;
 use crate::session::Registry;
 use crate::shutdown::Shutdown;
@@ -12,7 +12,7 @@ use crate::{engine, gateway, workspace};
 #[derive(Clone, Debug)]
 pub(super) struct Context {
     pub(super) config: Config,
-    pub(super) links: link::Watch,
+    pub(super) links: child_connection::Watch,
     pub(super) engine: engine::Handle,
     pub(super) workspace: workspace::Watch,
     pub(super) gateway: gateway::Handle,

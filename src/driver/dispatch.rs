@@ -8,7 +8,7 @@ use super::config::Config;
 use super::context::Context;
 use super::demux::Demux;
 use super::overlap::RunningTurns;
-use super::{actor, interrupted, link, opening};
+use super::{actor, child_connection, interrupted, opening};
 use crate::session::{Receivers, Registry, Turn, TurnKind};
 use crate::shutdown::Shutdown;
 use crate::{engine, gateway, workspace};
@@ -23,12 +23,12 @@ pub(crate) fn spawn(
     shutdown: Shutdown,
     tracker: &TaskTracker,
 ) -> AgentSessions {
-    let (link_tx, links) = watch::channel(None);
+    let (connection_tx, links) = watch::channel(None);
     let demux = Demux::default();
-    tracker.spawn(link::follow(
+    tracker.spawn(child_connection::follow(
         engine.watch(),
         demux.clone(),
-        link_tx,
+        connection_tx,
         config.workspace.clone(),
         shutdown.gone.clone(),
     ));
@@ -72,10 +72,10 @@ async fn delete_removed(mut removals_rx: mpsc::Receiver<String>, context: Contex
     let mut links = context.links.clone();
     let delete = async {
         while let Some(remote_id) = removals_rx.recv().await {
-            let Some(link) = link::next(&mut links).await else {
+            let Some(connection) = child_connection::next(&mut links).await else {
                 return;
             };
-            match link.client.delete_session(&remote_id).await {
+            match connection.client.delete_session(&remote_id).await {
                 Ok(()) => context.demux.forget(&remote_id),
                 Err(error) => tracing::debug!(%error, "an old session stays in the engine"),
             }

@@ -6,13 +6,13 @@
 
 use std::time::Duration;
 
+use super::child_connection::{self, ChildConnection};
 use super::context::Context;
-use super::link::{self, Link};
 use super::publish::{note_deleted_files, publish};
 use super::resync::{self, Found};
 use super::start::settings;
 use super::translate::{End, Translator};
-use super::{ending, reasons};
+use super::{end_reasons, ending};
 use crate::clock::Timestamp;
 use crate::event::{Body, Event, Phase, State, Status};
 use crate::opencode::types::SessionInfo;
@@ -75,7 +75,7 @@ fn apply(translator: &mut Translator, turn: &Interrupted, (subagents, found): St
             let (root, before) = (&*turn.remote_id, turn.before.as_deref());
             let ended = ending::last_of_session(&missed.messages, root, before)
                 .and_then(ending::stored_end)
-                .unwrap_or(reasons::interrupted(true));
+                .unwrap_or(end_reasons::interrupted(true));
             // Parents come before their children.
             for info in subagents {
                 translator.apply_session(info, now);
@@ -83,9 +83,9 @@ fn apply(translator: &mut Translator, turn: &Interrupted, (subagents, found): St
             translator.apply_missed(missed.history, missed.messages, now);
             ended
         }
-        Found::Unknown => reasons::interrupted(false),
+        Found::Unknown => end_reasons::interrupted(false),
         // It may well be there.
-        Found::NoAnswer => reasons::interrupted(true),
+        Found::NoAnswer => end_reasons::interrupted(true),
     };
     translator.abandon_run(now);
     // What the turn was doing at which moment is of no interest any more.
@@ -100,11 +100,11 @@ fn apply(translator: &mut Translator, turn: &Interrupted, (subagents, found): St
 async fn find(root: &str, context: &Context) -> Stored {
     let finding = async {
         let mut links = context.links.clone();
-        while let Some(link) = link::next(&mut links).await {
+        while let Some(connection) = child_connection::next(&mut links).await {
             tokio::select! {
-                stored = ask(&link, root, context) => return stored,
+                stored = ask(&connection, root, context) => return stored,
                 // The next one is asked.
-                () = link.lost.cancelled() => {}
+                () = connection.lost.cancelled() => {}
             }
         }
         (Vec::new(), Found::NoAnswer)
@@ -116,13 +116,13 @@ async fn find(root: &str, context: &Context) -> Stored {
     }
 }
 
-async fn ask(link: &Link, root: &str, context: &Context) -> Stored {
+async fn ask(connection: &ChildConnection, root: &str, context: &Context) -> Stored {
     // A new child runs nothing that an old one began. If it does all the same, its events would be lost.
-    resync::stop_old_turn(link, root, &context.config.workspace).await;
-    let subagents = resync::subagents(link, root).await;
+    resync::stop_old_turn(connection, root, &context.config.workspace).await;
+    let subagents = resync::subagents(connection, root).await;
     let mut family = vec![(root.to_owned(), None)];
     family.extend(subagents.iter().map(|info| (info.id.clone(), None)));
-    let found = resync::look_up(link, root, &family, &context.demux).await;
+    let found = resync::look_up(connection, root, &family, &context.demux).await;
     (subagents, found)
 }
 
@@ -131,7 +131,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::driver::resync::Missed;
+    use crate::driver::resync::StoredState;
     use crate::driver::translate::Settings;
     use crate::event::{Failure, FailureCode};
     use crate::opencode::types as oc;
@@ -162,7 +162,7 @@ mod tests {
 
     fn stored(messages: &Value) -> Found {
         let messages = oc::messages(messages.to_string().as_bytes()).unwrap();
-        Found::Stored(Missed {
+        Found::Stored(StoredState {
             complete: true,
             history: Vec::new(),
             messages,
@@ -191,7 +191,7 @@ mod tests {
             panic!("{end:?}");
         };
         assert_eq!(*code, FailureCode::Interrupted);
-        assert_eq!(*end, reasons::interrupted(resumable));
+        assert_eq!(*end, end_reasons::interrupted(resumable));
     }
 
     fn kinds(translator: &Translator) -> Vec<&'static str> {

@@ -73,10 +73,10 @@ pub(super) async fn open(
         Err(_) => starting.await,
     };
     if let Ok(turn) = undone {
-        turn.link.abort(&turn.remote_id).await;
+        turn.connection.abort(&turn.remote_id).await;
         drop(turn.grant);
         if new {
-            delete_unopened(&turn.link, turn.remote_id, context).await;
+            delete_unopened(&turn.connection, turn.remote_id, context).await;
         }
     }
     None

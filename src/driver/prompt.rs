@@ -105,7 +105,7 @@ async fn read(workspace: &Path) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-/// The file, which must be one and must lie in the workspace: a link in a cloned repository may point
+/// The file, which must be one and must lie in the workspace: a connection in a cloned repository may point
 /// at anything this process can read, and what is read goes to the model.
 fn open(workspace: &Path) -> std::io::Result<File> {
     let directory = rustix::fs::open(

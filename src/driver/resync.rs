@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
+use super::child_connection::ChildConnection;
 use super::demux::Demux;
-use super::link::Link;
 use crate::opencode::CallError;
 use crate::opencode::types::{HistoryItem, Message, SessionInfo, SessionStatus};
 
@@ -24,11 +24,11 @@ const PAUSE: Duration = Duration::from_millis(500);
 const MAX_SUBAGENTS: usize = 1000;
 
 /// A session of OpenCode and its subagents, each with the last durable event seen of it.
-pub(super) type Family = Vec<(String, Option<u64>)>;
+pub(super) type SessionTree = Vec<(String, Option<u64>)>;
 
 /// What a child has of a session that began in an earlier one.
 pub(super) enum Found {
-    Stored(Missed),
+    Stored(StoredState),
     /// It does not know the session.
     Unknown,
     NoAnswer,
@@ -36,7 +36,7 @@ pub(super) enum Found {
 
 /// What the child has stored.
 #[derive(Debug, Default)]
-pub(super) struct Missed {
+pub(super) struct StoredState {
     /// Whether all messages could be read.
     pub(super) complete: bool,
     pub(super) history: Vec<HistoryItem>,
@@ -44,11 +44,16 @@ pub(super) struct Missed {
 }
 
 /// Asks a new child for session `root` and its `family`.
-pub(super) async fn look_up(link: &Link, root: &str, family: &Family, demux: &Demux) -> Found {
+pub(super) async fn look_up(
+    connection: &ChildConnection,
+    root: &str,
+    family: &SessionTree,
+    demux: &Demux,
+) -> Found {
     for attempt in 1..=ATTEMPTS {
-        match link.client.has_session(root).await {
+        match connection.client.has_session(root).await {
             Ok(true) => {
-                let missed = ask(link.clone(), family.clone(), demux.clone()).await;
+                let missed = ask(connection.clone(), family.clone(), demux.clone()).await;
                 if missed.complete || attempt == ATTEMPTS {
                     return Found::Stored(missed);
                 }
@@ -64,7 +69,11 @@ pub(super) async fn look_up(link: &Link, root: &str, family: &Family, demux: &De
 }
 
 /// Asks for what came after the last events seen of `family`.
-pub(super) async fn ask(link: Link, family: Family, demux: Demux) -> Missed {
+pub(super) async fn ask(
+    connection: ChildConnection,
+    family: SessionTree,
+    demux: Demux,
+) -> StoredState {
     /// Larger than the number of any event, small enough for JavaScript.
     const NOTHING: u64 = (1 << 53) - 1;
     // The history has the whole of every session that is not named.
@@ -73,11 +82,11 @@ pub(super) async fn ask(link: Link, family: Family, demux: Demux) -> Missed {
     let ours = family.iter();
     places.extend(ours.map(|(id, seen)| (id.clone(), seen.unwrap_or(0))));
     // Together: the queue of events waits meanwhile.
-    let lists = family.iter().map(|(id, _)| link.client.messages(id));
-    let (history, lists) = tokio::join!(link.client.history(&places), join_all(lists));
-    let mut missed = Missed {
+    let lists = family.iter().map(|(id, _)| connection.client.messages(id));
+    let (history, lists) = tokio::join!(connection.client.history(&places), join_all(lists));
+    let mut missed = StoredState {
         complete: lists.iter().all(Result::is_ok),
-        ..Missed::default()
+        ..StoredState::default()
     };
     match history {
         Ok(history) => missed.history = history,
@@ -96,12 +105,12 @@ pub(super) async fn ask(link: Link, family: Family, demux: Demux) -> Missed {
 
 /// Ends what runs in session `root`, if something does. One that is idle is left alone: it would say that it
 /// was aborted.
-pub(super) async fn stop_old_turn(link: &Link, root: &str, workspace: &Path) {
-    match link.client.statuses(workspace).await {
+pub(super) async fn stop_old_turn(connection: &ChildConnection, root: &str, workspace: &Path) {
+    match connection.client.statuses(workspace).await {
         Ok(statuses) => {
             let status = statuses.get(root);
             if status.is_some_and(|status| *status != SessionStatus::Idle) {
-                link.abort(root).await;
+                connection.abort(root).await;
             }
         }
         Err(error) => tracing::warn!(%error, "could not ask whether an old turn runs"),
@@ -110,20 +119,23 @@ pub(super) async fn stop_old_turn(link: &Link, root: &str, workspace: &Path) {
 
 /// The newest message of session `root` and its subagents: those of a turn that died may be newer than the
 /// root's own.
-pub(super) async fn newest_message(link: &Link, root: &str) -> Result<Option<String>, CallError> {
-    let mut newest = link.client.newest_message(root).await?;
-    for info in subagents(link, root).await {
-        newest = newest.max(link.client.newest_message(&info.id).await?);
+pub(super) async fn newest_message(
+    connection: &ChildConnection,
+    root: &str,
+) -> Result<Option<String>, CallError> {
+    let mut newest = connection.client.newest_message(root).await?;
+    for info in subagents(connection, root).await {
+        newest = newest.max(connection.client.newest_message(&info.id).await?);
     }
     Ok(newest)
 }
 
 /// The subagents of session `root`, and theirs, each after its parent: as many as can be read.
-pub(super) async fn subagents(link: &Link, root: &str) -> Vec<SessionInfo> {
+pub(super) async fn subagents(connection: &ChildConnection, root: &str) -> Vec<SessionInfo> {
     let mut found = Vec::new();
     let mut parents = vec![root.to_owned()];
     while let Some(parent) = parents.pop().filter(|_| found.len() < MAX_SUBAGENTS) {
-        match link.client.children(&parent).await {
+        match connection.client.children(&parent).await {
             Ok(children) => {
                 parents.extend(children.iter().map(|child| child.id.clone()));
                 found.extend(children);

@@ -4,15 +4,15 @@ use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
+use super::child_connection::{self, ChildConnection};
 use super::config::Config;
 use super::context::{Context, workspace_problem};
 use super::demux::Subscription;
-use super::link::{self, Link};
 use super::prompt::PromptText;
 use super::resync;
 use super::translate::{Settings, Translator};
 use crate::clock::Timestamp;
-use crate::engine::Busy;
+use crate::engine::LoadGuard;
 use crate::gateway::{Grant, Route};
 use crate::opencode::{CallError, NewSession, Rule};
 use crate::session::{CreateError, Request, Status};
@@ -21,9 +21,9 @@ use crate::workspace::Checked;
 
 /// A turn that runs.
 pub(super) struct OpenTurn {
-    pub(super) link: Link,
+    pub(super) connection: ChildConnection,
     /// Held for its drop: the engine counts turns.
-    _busy: Busy,
+    _busy: LoadGuard,
     pub(super) remote_id: String,
     pub(super) subscription: Subscription,
     /// `None` as soon as the turn is to stop: then no call of a model goes out or on.
@@ -65,13 +65,13 @@ pub(super) async fn start(
         context,
         abandoned,
     };
-    let link = start.wait_for_link().await?;
-    match start.on(link.clone()).await {
+    let connection = start.wait_for_link().await?;
+    match start.on(connection.clone()).await {
         // Nothing of the turn is published yet, so the next child may have it; but only that one, in case it
         // is the request that kills.
-        Err(StartError::Call(error)) if link.died_under(&error).await => {
-            let link = start.wait_for_link().await?;
-            start.on(link).await
+        Err(StartError::Call(error)) if connection.died_under(&error).await => {
+            let connection = start.wait_for_link().await?;
+            start.on(connection).await
         }
         started => started,
     }
@@ -79,8 +79,12 @@ pub(super) async fn start(
 }
 
 /// Deletes the session of a turn that did not start; the next child does it if this one does not answer.
-pub(super) async fn delete_unopened(link: &Link, remote_id: String, context: &Context) {
-    if let Err(error) = link.client.delete_session(&remote_id).await {
+pub(super) async fn delete_unopened(
+    connection: &ChildConnection,
+    remote_id: String,
+    context: &Context,
+) {
+    if let Err(error) = connection.client.delete_session(&remote_id).await {
         tracing::debug!(%error, "a session that did not begin is deleted later");
         context.registry.delete_remote(remote_id);
     }
@@ -99,16 +103,16 @@ pub(super) fn settings(config: &Config, remote_id: &str) -> Settings {
 
 impl Start<'_> {
     /// The present child, or the next one if it comes soon, once there is memory for one more session.
-    async fn wait_for_link(&self) -> Result<Link, CreateError> {
+    async fn wait_for_link(&self) -> Result<ChildConnection, CreateError> {
         let engine = &self.context.engine;
         let mut links = self.context.links.clone();
         let waiting = async {
             loop {
                 engine.room().await;
-                let link = link::next(&mut links).await;
+                let connection = child_connection::next(&mut links).await;
                 // It may have taken a while, and memory may be short again.
-                if link.is_none() || engine.short_of_memory().is_none() {
-                    return link;
+                if connection.is_none() || engine.short_of_memory().is_none() {
+                    return connection;
                 }
             }
         };
@@ -119,7 +123,7 @@ impl Start<'_> {
             sentence = workspace_problem(&mut workspace, Checked::sentence) => {
                 return Err(CreateError::WorkspaceUnavailable(sentence));
             }
-            link = waiting => return link.ok_or(CreateError::ShuttingDown),
+            connection = waiting => return connection.ok_or(CreateError::ShuttingDown),
             () = tokio::time::sleep(self.context.config.engine_wait) => {}
         }
         let reason = engine
@@ -131,20 +135,20 @@ impl Start<'_> {
     }
 
     /// Starts the turn in this child. If it does not start, nothing of a new session stays.
-    async fn on(&self, link: Link) -> Result<OpenTurn, StartError> {
+    async fn on(&self, connection: ChildConnection) -> Result<OpenTurn, StartError> {
         let workspace = &self.context.config.workspace;
         let busy = self.context.engine.turn();
         let (remote_id, before) = match &self.status.remote_id {
             Some(remote_id) => {
                 // Whatever an earlier turn left running: a prompt would wait for its end, and what it says
                 // until then does not belong to this turn.
-                resync::stop_old_turn(&link, remote_id, workspace).await;
-                let before = resync::newest_message(&link, remote_id).await?;
+                resync::stop_old_turn(&connection, remote_id, workspace).await;
+                let before = resync::newest_message(&connection, remote_id).await?;
                 (remote_id.clone(), before)
             }
-            None => (self.create_session(&link).await?, None),
+            None => (self.create_session(&connection).await?, None),
         };
-        let prompting = self.prompt(link.clone(), busy, remote_id.clone(), before);
+        let prompting = self.prompt(connection.clone(), busy, remote_id.clone(), before);
         let error = match self.abandoned.run_until_cancelled(prompting).await {
             Some(Ok(turn)) => return Ok(turn),
             Some(Err(error)) => StartError::Call(error),
@@ -153,18 +157,18 @@ impl Start<'_> {
         let prompted = matches!(error, StartError::Abandoned);
         if self.status.remote_id.is_some() {
             if prompted {
-                resync::stop_old_turn(&link, &remote_id, workspace).await;
+                resync::stop_old_turn(&connection, &remote_id, workspace).await;
             }
         } else {
             if prompted {
-                link.abort(&remote_id).await;
+                connection.abort(&remote_id).await;
             }
-            delete_unopened(&link, remote_id, self.context).await;
+            delete_unopened(&connection, remote_id, self.context).await;
         }
         Err(error)
     }
 
-    async fn create_session(&self, link: &Link) -> Result<String, CallError> {
+    async fn create_session(&self, connection: &ChildConnection) -> Result<String, CallError> {
         let tools = self.request.tools.as_ref();
         let denied = tools.map_or_else(
             || Tools::all().denied_permissions(),
@@ -184,14 +188,14 @@ impl Start<'_> {
                 |tools| serde_json::json!({ "sidecar": { "tools": tools.list() } }),
             ),
         };
-        Ok(link.client.create_session(&new).await?.id)
+        Ok(connection.client.create_session(&new).await?.id)
     }
 
     /// Hands the prompt over, once its events are subscribed to and its calls may pass the gateway.
     async fn prompt(
         &self,
-        link: Link,
-        busy: Busy,
+        connection: ChildConnection,
+        busy: LoadGuard,
         remote_id: String,
         before: Option<String>,
     ) -> Result<OpenTurn, CallError> {
@@ -208,9 +212,9 @@ impl Start<'_> {
         let workspace = config.instructions.then_some(&*config.workspace);
         let prompt_text = PromptText::new(self.request, workspace).await;
         let prompt = prompt_text.prompt(grant.model_ref());
-        link.client.prompt(&remote_id, &prompt).await?;
+        connection.client.prompt(&remote_id, &prompt).await?;
         Ok(OpenTurn {
-            link,
+            connection,
             _busy: busy,
             remote_id,
             subscription,

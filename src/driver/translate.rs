@@ -15,10 +15,10 @@
 //! number of parts of the session (about 100 bytes each), so that no part is ever published twice.
 
 mod apply;
-mod cumulative;
 mod failure;
 mod files;
 mod lifecycle;
+mod output_diff;
 mod progress;
 mod result;
 mod sequence;

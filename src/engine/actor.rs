@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use self::health::wedged;
+use self::health::until_unresponsive;
 use self::interruption::{Interruption, interruption, unless_interrupted};
 use super::child::{Child, Context, StartError};
 use super::environment::Preparation;
-use super::guard::{self, Recycling};
+use super::guard::{self, RestartRequest};
 use super::leftovers::{sweep, sweep_all, sweep_earlier};
 use super::operation::Operation;
 use super::request::Request;
@@ -36,7 +36,7 @@ pub(super) struct Actor {
     context: Context,
     workspace: workspace::Watch,
     requests_rx: mpsc::Receiver<Request>,
-    recycling_rx: watch::Receiver<Option<Recycling>>,
+    recycling_rx: watch::Receiver<Option<RestartRequest>>,
     snapshot_tx: watch::Sender<Snapshot>,
     shutdown: Shutdown,
     budget: Budget,
@@ -72,7 +72,10 @@ impl Actor {
     pub(super) fn new(
         context: Context,
         workspace: workspace::Watch,
-        (requests_rx, recycling_rx): (mpsc::Receiver<Request>, watch::Receiver<Option<Recycling>>),
+        (requests_rx, recycling_rx): (
+            mpsc::Receiver<Request>,
+            watch::Receiver<Option<RestartRequest>>,
+        ),
         snapshot_tx: watch::Sender<Snapshot>,
         shutdown: Shutdown,
     ) -> Self {
@@ -259,7 +262,7 @@ impl Actor {
     async fn serve(&mut self, mut child: Child, ready: Ready) -> Next {
         let context = self.context.clone();
         // Outside the loop: somebody who asks often must not keep it from counting.
-        let mut wedged = pin!(wedged(&ready, &context.config));
+        let mut wedged = pin!(until_unresponsive(&ready, &context.config));
         let mut told = pin!(guard::told(self.recycling_rx.clone(), self.generation));
         loop {
             let end = tokio::select! {
@@ -294,7 +297,7 @@ impl Actor {
     }
 
     /// The child makes room for memory. That is the guard's decision and no failure: it costs no budget.
-    async fn recycle(&mut self, child: Child, recycling: Recycling) -> Next {
+    async fn recycle(&mut self, child: Child, recycling: RestartRequest) -> Next {
         self.snapshot_tx.send_modify(|snapshot| {
             snapshot.recycled += 1;
             snapshot.last_error = Some(recycling.why);

@@ -20,8 +20,8 @@ use crate::opencode;
 use crate::sandbox::User;
 use crate::text::plain;
 
-/// Features of OpenCode that reach for the network, or run what lies in the workspace. FACTS §1 tells
-/// what each does when it is left on.
+/// Features of OpenCode that reach for the network, or run what lies in the workspace. Left on, each would do so without
+/// being asked.
 const SWITCHES: &[(&str, &str)] = &[
     ("OPENCODE_DISABLE_AUTOUPDATE", "1"),
     ("OPENCODE_DISABLE_MODELS_FETCH", "1"),

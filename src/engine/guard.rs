@@ -2,7 +2,7 @@
 //! to make room by going.
 //!
 //! Deciding is [`Policy`], which is pure; the task around it looks and tells. It never touches the child:
-//! the actor obeys a [`Recycling`], or has another child by then.
+//! the actor obeys a [`RestartRequest`], or has another child by then.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -31,9 +31,9 @@ const WINDOW: Duration = Duration::from_mins(5);
 
 /// Says that one child has to go.
 #[derive(Clone, Debug)]
-pub(super) struct Recycling {
+pub(super) struct RestartRequest {
     pub(super) generation: Generation,
-    /// No time for its manners.
+    /// There is no time for a graceful stop.
     pub(super) at_once: bool,
     /// A sentence for the log and for `last_error`.
     pub(super) why: String,
@@ -41,7 +41,7 @@ pub(super) struct Recycling {
 
 /// What is known at one look.
 #[derive(Clone, Copy, Debug)]
-struct Sight {
+struct Observation {
     pressure: Pressure,
     /// The child, if it takes work.
     ready: Option<Generation>,
@@ -79,13 +79,13 @@ pub(super) struct Guard {
     pub(super) load: Load,
     pub(super) snapshot_rx: watch::Receiver<Snapshot>,
     pub(super) memory_tx: watch::Sender<Option<Memory>>,
-    pub(super) recycling_tx: watch::Sender<Option<Recycling>>,
+    pub(super) recycling_tx: watch::Sender<Option<RestartRequest>>,
 }
 
 // === impl Policy ===
 
 impl Policy {
-    fn judge(&mut self, now: Instant, sight: Sight) -> Verdict {
+    fn judge(&mut self, now: Instant, sight: Observation) -> Verdict {
         let Some(child) = sight.ready.filter(|child| Some(*child) != self.told) else {
             return Verdict::Leave;
         };
@@ -161,7 +161,7 @@ impl Guard {
             self.memory_tx.send_replace(memory);
             let load = *counts_rx.borrow_and_update();
             let pressure = memory.map_or(Pressure::Normal, Memory::pressure);
-            let sight = Sight {
+            let sight = Observation {
                 pressure,
                 ready,
                 load,
@@ -181,7 +181,7 @@ impl Guard {
                         memory.source = memory.source.as_str(),
                         "memory is short: recycling the engine"
                     );
-                    self.recycling_tx.send_replace(Some(Recycling {
+                    self.recycling_tx.send_replace(Some(RestartRequest {
                         generation,
                         at_once,
                         why,
@@ -218,10 +218,11 @@ impl Guard {
 
 /// Waits until the child of this generation is to go.
 pub(super) async fn told(
-    mut recycling_rx: watch::Receiver<Option<Recycling>>,
+    mut recycling_rx: watch::Receiver<Option<RestartRequest>>,
     child: Generation,
-) -> Recycling {
-    let mine = |now: &Option<Recycling>| now.as_ref().is_some_and(|now| now.generation == child);
+) -> RestartRequest {
+    let mine =
+        |now: &Option<RestartRequest>| now.as_ref().is_some_and(|now| now.generation == child);
     match recycling_rx
         .wait_for(mine)
         .await

@@ -13,9 +13,9 @@ use super::child::Context;
 use super::child_config::ChildConfigs;
 use super::config::Config;
 use super::environment::{self, Home};
-use super::guard::{Guard, Recycling};
+use super::guard::{Guard, RestartRequest};
 use super::leftovers::sweep;
-use super::load::{Busy, Load};
+use super::load::{Load, LoadGuard};
 use super::memory::{Memory, Places, Pressure};
 use super::oom_score::OomScore;
 use super::operation::{Admission, Operation};
@@ -24,7 +24,7 @@ use super::reaper::{Reaper, Scope};
 use super::request::{Current, Request};
 use super::runners::Runners;
 use super::state::Snapshot;
-use super::warm_up::{TestTurn, WarmUp};
+use super::warm_up::{WarmUp, WarmUpTurn};
 use crate::id::Generation;
 use crate::sandbox;
 use crate::shutdown::Shutdown;
@@ -54,7 +54,7 @@ struct Shared {
     project_dir: String,
     reaper: Reaper,
     sandbox: sandbox::Report,
-    recycling_tx: watch::Sender<Option<Recycling>>,
+    recycling_tx: watch::Sender<Option<RestartRequest>>,
     shutdown: Shutdown,
 }
 
@@ -93,7 +93,7 @@ pub(crate) struct Status {
 /// part of the answer ends with the actor, and tells whether it panicked.
 pub(crate) fn spawn(
     config: Config,
-    (child_configs, test_turn): (ChildConfigs, TestTurn),
+    (child_configs, warm_up_turn): (ChildConfigs, WarmUpTurn),
     oom_score: Option<OomScore>,
     workspace: workspace::Watch,
     shutdown: Shutdown,
@@ -101,7 +101,7 @@ pub(crate) fn spawn(
 ) -> io::Result<(Handle, JoinHandle<()>)> {
     let mark = environment::mark(&config.data_dir)?;
     let own_binary = std::env::current_exe()?.to_string_lossy().into_owned();
-    // Before anything is started: later there would be more than guests.
+    // Before anything is started: later there would be more than earlier.
     let earlier = process_table::earlier(
         &process_table::read(&[process_table::our_mark(&mark)]),
         rustix::process::getpid(),
@@ -118,7 +118,7 @@ pub(crate) fn spawn(
     let warm_up = WarmUp {
         mode: config.warm_up,
         workspace: config.workspace.clone(),
-        test_turn,
+        turn: warm_up_turn,
         load: load.clone(),
         reaper: reaper.clone(),
     };
@@ -136,7 +136,7 @@ pub(crate) fn spawn(
     let (recycling_tx, recycling_rx) = watch::channel(None);
     let requests = (requests_rx, recycling_rx);
     let actor = Actor::new(context, workspace, requests, snapshot_tx, shutdown.clone());
-    let keeper = tracker.spawn(actor.run());
+    let supervisor = tracker.spawn(actor.run());
     let (memory_tx, memory_rx) = watch::channel(None);
     let guard = Guard {
         places,
@@ -161,7 +161,7 @@ pub(crate) fn spawn(
     let handle = Handle {
         shared: Arc::new(shared),
     };
-    Ok((handle, keeper))
+    Ok((handle, supervisor))
 }
 
 // === impl Handle ===
@@ -222,7 +222,7 @@ impl Handle {
 
     /// Says that a turn runs, until what it gets is dropped: a child with turns is not recycled for
     /// memory before it must.
-    pub(crate) fn turn(&self) -> Busy {
+    pub(crate) fn turn(&self) -> LoadGuard {
         self.shared.load.turn()
     }
 
@@ -239,7 +239,7 @@ impl Handle {
     /// The child of this generation answers and does no work: the next one takes its place, and turns
     /// that run go on there. A later child is left alone.
     pub(crate) fn replace(&self, generation: Generation, why: &str) {
-        self.shared.recycling_tx.send_replace(Some(Recycling {
+        self.shared.recycling_tx.send_replace(Some(RestartRequest {
             generation,
             at_once: true,
             why: why.to_owned(),
@@ -310,7 +310,7 @@ impl Handle {
         let snapshot = self.shared.snapshot_rx.borrow();
         match (operation, snapshot.ready()) {
             (Operation::Start { .. }, Some(ready))
-                if !operation.content_with(ready.address.port()) =>
+                if !operation.is_satisfied_by(ready.address.port()) =>
             {
                 Err(AskError::OtherPort(ready.address.port()))
             }
@@ -335,10 +335,11 @@ mod tests {
         let config = Config::without_child(dir.path());
         let workspace = workspace::spawn(dir.path(), &tracker, shutdown.gone.clone());
         let child_configs = ChildConfigs::new(|| panic!("no child_config"));
-        let test_turn = TestTurn::new(|_| async { Err("no child comes up".into()) });
-        let made = (child_configs, test_turn);
-        let (handle, keeper) = spawn(config, made, None, workspace, shutdown, &tracker).unwrap();
-        let ended = tokio::time::timeout(Duration::from_secs(20), keeper).await;
+        let warm_up_turn = WarmUpTurn::new(|_| async { Err("no child comes up".into()) });
+        let made = (child_configs, warm_up_turn);
+        let (handle, supervisor) =
+            spawn(config, made, None, workspace, shutdown, &tracker).unwrap();
+        let ended = tokio::time::timeout(Duration::from_secs(20), supervisor).await;
         assert!(ended.unwrap().unwrap_err().is_panic());
         // Nobody is there to ask, and nobody waits for ever.
         handle.end_all().await;

@@ -18,7 +18,7 @@ pub(super) struct Load(Arc<watch::Sender<Counts>>);
 
 /// One turn, or one that waits, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Busy {
+pub(crate) struct LoadGuard {
     load: Load,
     of: fn(&mut Counts) -> &mut usize,
 }
@@ -26,11 +26,11 @@ pub(crate) struct Busy {
 // === impl Load ===
 
 impl Load {
-    pub(super) fn turn(&self) -> Busy {
+    pub(super) fn turn(&self) -> LoadGuard {
         self.count(|counts| &mut counts.turns)
     }
 
-    pub(super) fn wait(&self) -> Busy {
+    pub(super) fn wait(&self) -> LoadGuard {
         self.count(|counts| &mut counts.waiting)
     }
 
@@ -43,18 +43,18 @@ impl Load {
         self.0.subscribe()
     }
 
-    fn count(&self, of: fn(&mut Counts) -> &mut usize) -> Busy {
+    fn count(&self, of: fn(&mut Counts) -> &mut usize) -> LoadGuard {
         self.0.send_modify(|counts| *of(counts) += 1);
-        Busy {
+        LoadGuard {
             load: self.clone(),
             of,
         }
     }
 }
 
-// === impl Busy ===
+// === impl LoadGuard ===
 
-impl Drop for Busy {
+impl Drop for LoadGuard {
     fn drop(&mut self) {
         self.load.0.send_modify(|counts| *(self.of)(counts) -= 1);
     }

@@ -149,7 +149,7 @@ impl Memory {
 // === impl Places ===
 
 impl Places {
-    /// `guests`: what descends from us and is not the child's.
+    /// `earlier`: what descends from us and is not the child's.
     pub(super) fn of_this_process(tree_limit: Option<u64>, earlier: Vec<Process>) -> Self {
         Self {
             membership: "/proc/self/cgroup".into(),

@@ -43,7 +43,7 @@ impl Operation {
     }
 
     /// Whether a child on (or on its way to) `port` is all this asks for.
-    pub(super) fn content_with(self, port: u16) -> bool {
+    pub(super) fn is_satisfied_by(self, port: u16) -> bool {
         matches!(self, Self::Start { port: wanted } if any(wanted) || wanted == Some(port))
     }
 
@@ -121,7 +121,9 @@ mod tests {
 
     #[test]
     fn only_a_start_is_content_with_what_is_there() {
-        assert!(START.content_with(1) && start(0).content_with(1) && start(1).content_with(1));
-        assert!(!start(2).content_with(1) && !RESTART.content_with(1));
+        assert!(
+            START.is_satisfied_by(1) && start(0).is_satisfied_by(1) && start(1).is_satisfied_by(1)
+        );
+        assert!(!start(2).is_satisfied_by(1) && !RESTART.is_satisfied_by(1));
     }
 }

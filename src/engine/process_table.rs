@@ -163,7 +163,7 @@ pub(super) fn marked(all: &[Process]) -> Vec<Process> {
 }
 
 /// Everything that descends from `me` or is marked, but not `me`, what descends from the living
-/// `child`, or what descends from `guests` and is not marked.
+/// `child`, or what descends from `earlier` and is not marked.
 pub(super) fn leftovers(
     all: &[Process],
     me: Pid,

@@ -34,24 +34,24 @@ pub(crate) struct WarmUpReport {
 
 /// A test turn that succeeded, and that nothing is left of in the child.
 #[derive(Debug)]
-pub(crate) struct FinishedTestTurn {
+pub(crate) struct FinishedWarmUpTurn {
     /// OpenCode's id of the session that it was in.
     pub(crate) session: String,
     pub(crate) first_output: Duration,
 }
 
-type Running = Pin<Box<dyn Future<Output = Result<FinishedTestTurn, String>> + Send>>;
+type Running = Pin<Box<dyn Future<Output = Result<FinishedWarmUpTurn, String>> + Send>>;
 
 /// Runs a whole turn on a child. An error completes the sentence "the warm-up did not succeed: …".
 #[derive(Clone)]
-pub(crate) struct TestTurn(Arc<dyn Fn(Client) -> Running + Send + Sync>);
+pub(crate) struct WarmUpTurn(Arc<dyn Fn(Client) -> Running + Send + Sync>);
 
 /// How children are warmed up. A cheap clone.
 #[derive(Clone, Debug)]
 pub(super) struct WarmUp {
     pub(super) mode: Mode,
     pub(super) workspace: PathBuf,
-    pub(super) test_turn: TestTurn,
+    pub(super) turn: WarmUpTurn,
     pub(super) load: Load,
     pub(super) reaper: Reaper,
 }
@@ -68,20 +68,20 @@ impl Mode {
     }
 }
 
-// === impl TestTurn ===
+// === impl WarmUpTurn ===
 
-impl TestTurn {
+impl WarmUpTurn {
     pub(crate) fn new<F>(run: impl Fn(Client) -> F + Send + Sync + 'static) -> Self
     where
-        F: Future<Output = Result<FinishedTestTurn, String>> + Send + 'static,
+        F: Future<Output = Result<FinishedWarmUpTurn, String>> + Send + 'static,
     {
         Self(Arc::new(move |client| Box::pin(run(client))))
     }
 }
 
-impl fmt::Debug for TestTurn {
+impl fmt::Debug for WarmUpTurn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("TestTurn")
+        f.write_str("WarmUpTurn")
     }
 }
 
@@ -104,7 +104,7 @@ impl WarmUp {
                 .await
                 .map_err(|error| format!("could not {error}"))?,
             Mode::Turn => {
-                let finished = (self.test_turn.0)(client.clone()).await?;
+                let finished = (self.turn.0)(client.clone()).await?;
                 first_output = Some(finished.first_output);
                 let commands = Scope::Sessions(vec![finished.session]);
                 self.reaper.sweep(commands).await;

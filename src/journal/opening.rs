@@ -12,7 +12,6 @@ use rusqlite::{Connection, Transaction};
 use super::check;
 use super::config::Config;
 use super::marker::Marker;
-use super::memory::Memory;
 use super::quarantine;
 use super::queries;
 use super::row::{Opened, Removed};
@@ -20,6 +19,7 @@ use super::schema::is_in_range;
 use super::statements::{about, remove_session, set_about};
 use super::store::Store;
 use super::store_error::StoreError;
+use super::writer_cache::WriterCache;
 
 /// What the start found.
 pub(super) struct Found {
@@ -86,7 +86,7 @@ fn try_open(
         return Err(StoreError::Damaged("its last number is too large".into()));
     }
     let unfinished = opened.unfinished.iter().map(|(stored, _)| stored);
-    store.memory = Memory::new(unfinished, opened.last_number);
+    store.memory = WriterCache::new(unfinished, opened.last_number);
     // Only now: until the new epochs are on disk, the marker is what keeps the old ones from being used.
     if marker.is_set() {
         marker.set(false)?;

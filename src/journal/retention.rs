@@ -12,12 +12,12 @@ use rusqlite::{OptionalExtension as _, Transaction, params};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Permit, Sender};
 
-use super::memory::Memory;
 use super::queries;
 use super::row::Removed;
 use super::schema::place;
 use super::statements::remove_session;
 use super::store::{Store, used};
+use super::writer_cache::WriterCache;
 
 /// The bounds.
 #[derive(Clone, Copy, Debug)]
@@ -57,7 +57,7 @@ const SPARE_PAGES: u64 = 256;
 /// A step's transaction.
 struct Step<'a, 'p> {
     tx: &'a Transaction<'a>,
-    memory: &'a Memory,
+    memory: &'a WriterCache,
     is_busy: &'a dyn Fn(u64) -> bool,
     removals: &'p Sender<Removed>,
     rows: usize,

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Transaction, params};
 
-use super::memory::{Changes, Memory, Running};
 use super::pending::Pending;
 use super::queries;
 use super::row::Row;
 use super::schema::{self, place};
+use super::writer_cache::{Changes, Running, WriterCache};
 
 /// Writes drafts in one transaction.
 pub(super) struct DraftWriter<'a> {
@@ -47,7 +47,7 @@ impl<'a> DraftWriter<'a> {
     pub(super) fn write(
         &mut self,
         pending: &Pending,
-        memory: &Memory,
+        memory: &WriterCache,
         changes: &mut Changes,
     ) -> rusqlite::Result<()> {
         let (number, draft) = (pending.number, &pending.draft);
@@ -67,7 +67,7 @@ impl<'a> DraftWriter<'a> {
         match &draft.row {
             Some(row) => {
                 let mut running = self.running(pending, row, before)?;
-                self.fill(number, running.last, draft.after)?;
+                self.insert_hole(number, running.last, draft.after)?;
                 self.row(row)?;
                 changes.last_number = changes.last_number.max(number);
                 if row.ended.is_none() {
@@ -118,7 +118,12 @@ impl<'a> DraftWriter<'a> {
     }
 
     /// Events that this database does not have become a hole: their numbers are not given again.
-    pub(super) fn fill(&mut self, number: u64, last: u64, upto: u64) -> rusqlite::Result<()> {
+    pub(super) fn insert_hole(
+        &mut self,
+        number: u64,
+        last: u64,
+        upto: u64,
+    ) -> rusqlite::Result<()> {
         if last < upto {
             self.run(number, last + 1, upto, false, &[])?;
         }

@@ -16,16 +16,16 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
-use super::memory::{Changes, Memory};
 use super::pending::Pending;
 use super::statements::{DraftWriter, raise_last_number, set_about};
 use super::store_error::StoreError;
+use super::writer_cache::{Changes, WriterCache};
 use super::{queries, schema};
 
 pub(super) struct Store {
     pub(super) conn: Connection,
     path: PathBuf,
-    pub(super) memory: Memory,
+    pub(super) memory: WriterCache,
     /// Commits reach the disk itself: the present value of a pragma.
     synced: bool,
     /// How long the WAL should be at most.
@@ -96,7 +96,7 @@ impl Store {
         Ok(Self {
             conn,
             path,
-            memory: Memory::default(),
+            memory: WriterCache::default(),
             synced: false,
             wal_limit,
         })
@@ -106,7 +106,7 @@ impl Store {
     pub(super) fn begin(
         &mut self,
         synced: bool,
-    ) -> rusqlite::Result<(Transaction<'_>, &mut Memory)> {
+    ) -> rusqlite::Result<(Transaction<'_>, &mut WriterCache)> {
         let tx = begin(&mut self.conn, &mut self.synced, synced)?;
         Ok((tx, &mut self.memory))
     }
@@ -137,7 +137,11 @@ impl Store {
 
     /// Takes over what the connection before this one knew. The database may be another one than then: running
     /// sessions that it does not know get a row, and a hole in place of their events, so that their numbers go on.
-    pub(super) fn inherit(&mut self, memory: &mut Memory, boot: &str) -> rusqlite::Result<()> {
+    pub(super) fn restore_state(
+        &mut self,
+        memory: &mut WriterCache,
+        boot: &str,
+    ) -> rusqlite::Result<()> {
         let tx = begin(&mut self.conn, &mut self.synced, true)?;
         set_about(&tx, "boot", boot)?;
         set_about(&tx, "closed", "no")?;
@@ -150,7 +154,7 @@ impl Store {
                     writer.row(&running.row)?;
                 }
                 let (_, last) = queries::span(&tx, *number)?;
-                writer.fill(*number, last, running.last)?;
+                writer.insert_hole(*number, last, running.last)?;
             }
         }
         tx.commit()?;

@@ -16,13 +16,13 @@ use std::time::{Duration, Instant};
 
 use super::config::{Config, Tuning};
 use super::marker::Marker;
-use super::memory::Memory;
 use super::queue::End;
 use super::row::Removed;
 use super::shared::Shared;
 use super::stats::Health;
 use super::store::Store;
 use super::store_error::{StoreError, probe_write};
+use super::writer_cache::WriterCache;
 use super::writer_state::Activity;
 use super::{opening, quarantine};
 
@@ -44,7 +44,7 @@ enum Database {
     New,
     Open(Box<Store>),
     /// It was closed because of a fault; what was known of it is for the next one.
-    Closed(Memory),
+    Closed(WriterCache),
 }
 
 /// When to try again.
@@ -194,7 +194,7 @@ impl Writer {
             Database::Closed(memory) => {
                 let store = shared.writer_state.at_disk(|| {
                     let mut store = Store::open(&config.dir, pages)?;
-                    store.inherit(memory, &self.boot)?;
+                    store.restore_state(memory, &self.boot)?;
                     Ok::<_, StoreError>(store)
                 })?;
                 self.database = Database::Open(Box::new(store));

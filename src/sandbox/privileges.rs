@@ -86,7 +86,7 @@ pub(super) fn limit(limits: Limits) -> io::Result<()> {
 /// Says that the kernel should take this process and what it starts first when memory is short, and
 /// closes the process to inspection. Nothing secret may be in it yet: its file is root's while it is closed,
 /// so for the moment of the write it is open.
-pub(super) fn lower_worth() -> io::Result<()> {
+pub(super) fn raise_oom_score() -> io::Result<()> {
     set_dumpable_behavior(DumpableBehavior::Dumpable)?;
     drop(std::fs::write("/proc/self/oom_score_adj", OOM_SCORE));
     Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)

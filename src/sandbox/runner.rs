@@ -94,7 +94,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 impl Runner {
     /// Confines this process. Nothing may be started before.
     fn start(arguments: &[OsString]) -> io::Result<Self> {
-        privileges::lower_worth()?;
+        privileges::raise_oom_score()?;
         let number = |at: usize| {
             let text = arguments.get(at)?.to_str()?;
             Pid::from_raw(text.parse().ok()?)

@@ -61,7 +61,7 @@ struct Disk {
 
 /// Which log it is, and which of its events are on disk.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Extent {
+pub(crate) struct StoredRange {
     /// The session's number in the journal.
     pub(crate) number: u64,
     pub(crate) epoch: Epoch,
@@ -83,12 +83,12 @@ struct Change<'a> {
 
 impl EventLog {
     pub(crate) fn new(
-        extent: Extent,
+        extent: StoredRange,
         limits: Limits,
         budget: &MemoryBudget,
         journal: Option<Journal>,
     ) -> Self {
-        let Extent {
+        let StoredRange {
             number,
             epoch,
             oldest,
@@ -191,7 +191,7 @@ impl EventLog {
     }
 
     /// Nobody reads it, and everything is on disk: it can leave memory.
-    pub(crate) fn can_leave(&self) -> bool {
+    pub(crate) fn can_be_unloaded(&self) -> bool {
         let is_written = |disk: &Disk| disk.journal.is_written(disk.number);
         !self.inner.watermark.has_readers() && self.inner.disk.as_ref().is_some_and(is_written)
     }
@@ -216,15 +216,12 @@ impl EventLog {
                 last: all.ring.last(),
                 ends: all.ends,
             };
-            match (&self.inner.disk, all.draft) {
+            if let (Some(disk), Some(draft)) = (&self.inner.disk, all.draft) {
                 // Under the lock of the ring, so that drafts come in the order of their events.
-                (Some(disk), Some(draft)) => {
-                    disk.journal.append(disk.number, watermark, appended, draft);
-                }
-                _ => {
-                    watermark.append(appended);
-                    watermark.show_appended();
-                }
+                disk.journal.append(disk.number, watermark, appended, draft);
+            } else {
+                watermark.append(appended);
+                watermark.show_appended();
             }
         });
     }
@@ -255,9 +252,9 @@ impl std::fmt::Debug for EventLog {
     }
 }
 
-// === impl Extent ===
+// === impl StoredRange ===
 
-impl Extent {
+impl StoredRange {
     /// Of a log without events, whose first turn is running: a session exists because it was given a prompt.
     pub(crate) const fn empty(number: u64, epoch: Epoch) -> Self {
         Self {

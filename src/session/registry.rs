@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::config::Config;
-use super::log::{EventLog, Extent, Limits, MemoryBudget};
+use super::log::{EventLog, Limits, MemoryBudget, StoredRange};
 use super::record::Session;
 use super::session_map::SessionMap;
 use super::turn_handle::Turn;
@@ -173,7 +173,7 @@ impl Registry {
         }
     }
 
-    fn log(&self, extent: Extent) -> EventLog {
+    fn log(&self, extent: StoredRange) -> EventLog {
         let journal = self.shared.journal.clone();
         EventLog::new(extent, Limits::default(), &self.shared.budget, journal)
     }

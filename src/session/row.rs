@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
 
-use super::log::{Epoch, EventLog, Extent};
+use super::log::{Epoch, EventLog, StoredRange};
 use super::record::{Origin, Session};
 use super::request::Idempotency;
 use super::status::{Earlier, Problem, Status};
@@ -63,11 +63,11 @@ impl Session {
     }
 
     /// As it was on disk. `log` makes the log of what is there.
-    pub(super) fn from_stored(stored: Stored, log: impl FnOnce(Extent) -> EventLog) -> Self {
+    pub(super) fn from_stored(stored: Stored, log: impl FnOnce(StoredRange) -> EventLog) -> Self {
         let Stored { row, oldest, last } = stored;
         let details = Details::parse(&row.details);
         let state = State::parse(&row.state).unwrap_or(State::Failed);
-        let extent = Extent {
+        let extent = StoredRange {
             number: row.number,
             epoch: Epoch::parse(&row.epoch).unwrap_or_else(Epoch::random),
             oldest,

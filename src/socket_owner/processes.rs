@@ -71,8 +71,8 @@ impl View {
         self.is_whole
     }
 
-    /// What descends from us, without `guests` and what descends from them.
-    pub(super) fn descendants(&self, guests: &[Process]) -> Vec<Process> {
+    /// What descends from us, without `earlier` and what descends from them.
+    pub(super) fn descendants(&self, earlier: &[Process]) -> Vec<Process> {
         // The number of an earlier process that is gone may be another's.
         let living: Vec<i32> = self
             .all
@@ -81,7 +81,7 @@ impl View {
                 let same = |earlier: &Process| {
                     (earlier.pid, earlier.started) == (process.pid, process.started)
                 };
-                guests.iter().any(same)
+                earlier.iter().any(same)
             })
             .map(|earlier| earlier.pid)
             .collect();
@@ -95,7 +95,7 @@ impl View {
             .collect()
     }
 
-    /// Takes away the sockets that us, `guests` and theirs hold, or anybody who is seen to descend from somebody
+    /// Takes away the sockets that us, `earlier` and theirs hold, or anybody who is seen to descend from somebody
     /// else. A process whose parent ended while we looked is not: it may have been one of ours.
     pub(super) fn remove_held_by_others(
         &self,

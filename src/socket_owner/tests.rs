@@ -45,7 +45,7 @@ fn at(port: u16) -> SocketAddr {
 /// Before anything was started, as in the sidecar.
 fn finder() -> Finder {
     Finder {
-        guests: Arc::default(),
+        earlier: Arc::default(),
         ..Finder::new()
     }
 }

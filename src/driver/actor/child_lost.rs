@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 
 use super::state::{Actor, RecoveryStep};
 use crate::clock::Timestamp;
+use crate::driver::child_connection::{self, ChildConnection};
 use crate::driver::context::Context;
 use crate::driver::demux::Item;
-use crate::driver::link::{self, Link};
 use crate::driver::prompt::CONTINUE;
-use crate::driver::resync::{self, Family, Found, Missed};
+use crate::driver::resync::{self, Found, SessionTree, StoredState};
 use crate::driver::translate::End;
-use crate::driver::{ending, reasons};
+use crate::driver::{end_reasons, ending};
 use crate::engine::Snapshot;
 use crate::opencode::types::Role;
 
@@ -41,18 +41,18 @@ impl Actor {
             return Some(reason);
         }
         if self.context.shutdown.halt.is_cancelled() {
-            return Some(reasons::shutting_down());
+            return Some(end_reasons::shutting_down());
         }
         let most = self.context.config.recoveries;
         if self.recoveries >= most {
-            return Some(reasons::engine_lost(self.recoveries));
+            return Some(end_reasons::engine_lost(self.recoveries));
         }
         self.child_lost = true;
         if let Some(end) = self.apply_signals() {
             return Some(end);
         }
         // The dead child answers no questions.
-        (self.inquiry, self.resync, self.inquire_again) = (None, None, false);
+        (self.end_check, self.resync, self.inquire_again) = (None, None, false);
         self.recoveries += 1;
         tracing::warn!(
             session.id = self.turn_handle.session.id,
@@ -76,7 +76,7 @@ impl Actor {
     /// Takes what a step of the recovery found, and begins the next.
     pub(super) fn on_recovery_step(&mut self, step: RecoveryStep) -> Option<End> {
         match step {
-            RecoveryStep::NextChild(link, missed) => self.on_next_child(link, missed),
+            RecoveryStep::NextChild(connection, missed) => self.on_next_child(connection, missed),
             RecoveryStep::Prompted => {
                 self.turn.translator.resumed(Timestamp::now());
                 self.note_activity();
@@ -84,15 +84,15 @@ impl Actor {
             }
             // The engine leaves with the sidecar, and may be gone before the shutdown reaches the turn.
             RecoveryStep::Failed(_) if self.context.shutdown.halt.is_cancelled() => {
-                Some(reasons::shutting_down())
+                Some(end_reasons::shutting_down())
             }
             RecoveryStep::Failed(end) => Some(end),
         }
     }
 
     /// The next child is there. First everything of the dead one's is published and closed.
-    fn on_next_child(&mut self, link: Link, missed: Missed) -> Option<End> {
-        (self.turn.link, self.child_lost, self.asked) = (link, false, 0);
+    fn on_next_child(&mut self, connection: ChildConnection, missed: StoredState) -> Option<End> {
+        (self.turn.connection, self.child_lost, self.asked) = (connection, false, 0);
         let now = Timestamp::now();
         let (root, before) = (&*self.turn.remote_id, self.turn.before.as_deref());
         let stored_end =
@@ -115,7 +115,7 @@ impl Actor {
         }
         let grant = self.turn.grant.as_ref()?;
         if let Some(end) = stored_end {
-            return Some(reasons::refine(end, Some(grant)));
+            return Some(end_reasons::with_provider_cause(end, Some(grant)));
         }
         if !prompt_was_lost {
             CONTINUE.clone_into(&mut self.turn.prompt_text.text);
@@ -123,15 +123,15 @@ impl Actor {
         let model = grant.model_ref();
         // What the dead run left unfinished must not be taken for the end of this one.
         self.turn.before = self.turn.translator.newest_message().map(str::to_owned);
-        let (link, remote_id) = (self.turn.link.clone(), self.turn.remote_id.clone());
+        let (connection, remote_id) = (self.turn.connection.clone(), self.turn.remote_id.clone());
         let prompt_text = self.turn.prompt_text.clone();
         self.recovery = Some(Box::pin(async move {
             let prompt = prompt_text.prompt(model);
-            let Err(error) = link.client.prompt(&remote_id, &prompt).await else {
+            let Err(error) = connection.client.prompt(&remote_id, &prompt).await else {
                 return RecoveryStep::Prompted;
             };
             tracing::warn!(%error, "the next engine did not take the prompt to go on");
-            if link.died_under(&error).await {
+            if connection.died_under(&error).await {
                 // Its death begins another recovery, which drops this one.
                 std::future::pending::<()>().await;
             }
@@ -142,31 +142,31 @@ impl Actor {
 }
 
 fn failed(reason: &str, resumable: bool) -> RecoveryStep {
-    RecoveryStep::Failed(reasons::engine_stays_lost(reason, resumable))
+    RecoveryStep::Failed(end_reasons::engine_stays_lost(reason, resumable))
 }
 
 /// Waits for the next child and asks it what the dead one had stored.
-async fn find_next_child(context: Context, remote_id: String, family: Family) -> RecoveryStep {
+async fn find_next_child(context: Context, remote_id: String, family: SessionTree) -> RecoveryStep {
     let finding = async {
         let mut engine = context.engine.watch();
         let mut links = context.links.clone();
         loop {
-            let link = tokio::select! {
-                link = link::next(&mut links) => link,
+            let connection = tokio::select! {
+                connection = child_connection::next(&mut links) => connection,
                 _ = engine.wait_for(Snapshot::given_up) => None,
             };
-            let Some(link) = link else {
+            let Some(connection) = connection else {
                 let reason = context.engine.not_ready(Instant::now());
                 let reason = reason.unwrap_or_else(|| "the engine has ended".into());
                 return failed(&format!("the next one does not come: {reason}"), true);
             };
             let found = tokio::select! {
-                found = resync::look_up(&link, &remote_id, &family, &context.demux) => found,
+                found = resync::look_up(&connection, &remote_id, &family, &context.demux) => found,
                 // Nothing was begun in it, so it does not count: the engine counts its restarts.
-                () = link.lost.cancelled() => continue,
+                () = connection.lost.cancelled() => continue,
             };
             return match found {
-                Found::Stored(missed) => RecoveryStep::NextChild(link, missed),
+                Found::Stored(missed) => RecoveryStep::NextChild(connection, missed),
                 Found::Unknown => failed("the next one does not know its session", false),
                 Found::NoAnswer => failed("the next one does not answer", true),
             };

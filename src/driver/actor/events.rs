@@ -9,7 +9,7 @@ use crate::clock::Timestamp;
 use crate::driver::demux::Item;
 use crate::driver::publish::publish;
 use crate::driver::translate::{End, Signal};
-use crate::driver::{reasons, refused_calls};
+use crate::driver::{end_reasons, refused_calls};
 use crate::event::{Body, Event};
 use crate::opencode::CallError;
 use crate::session::Health;
@@ -51,7 +51,7 @@ impl Actor {
             match signal {
                 Signal::Idle | Signal::Failed | Signal::Disposed => {
                     self.asked = 0;
-                    self.inquire(Duration::ZERO);
+                    self.check_for_end(Duration::ZERO);
                 }
                 Signal::SubagentStarted { session, parent } => {
                     self.context.gateway.adopt(&session, &parent);
@@ -59,7 +59,7 @@ impl Actor {
                     self.context.demux.adopt(&session, &parent);
                 }
                 Signal::ToolRepeated { tool, times } => {
-                    end = end.or(self.stop(reasons::tool_loop(&tool, times)));
+                    end = end.or(self.stop(end_reasons::tool_loop(&tool, times)));
                 }
                 Signal::SequenceGap { session, after } => {
                     tracing::warn!(
@@ -69,16 +69,16 @@ impl Actor {
                     );
                     self.begin_resync();
                 }
-                Signal::SessionDeleted => end = Some(reasons::session_deleted()),
+                Signal::SessionDeleted => end = Some(end_reasons::session_deleted()),
                 // Nobody is there to say yes, and a turn must not wait for ever.
                 Signal::PermissionAsked { request } => {
-                    let client = self.turn.link.client.clone();
+                    let client = self.turn.connection.client.clone();
                     self.call_in_background(
                         async move { client.reject_permission(&request).await },
                     );
                 }
                 Signal::QuestionAsked { request } => {
-                    let client = self.turn.link.client.clone();
+                    let client = self.turn.connection.client.clone();
                     self.call_in_background(async move { client.reject_question(&request).await });
                 }
                 Signal::TextDiverged { part } => tracing::warn!(

@@ -10,8 +10,8 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::state::Actor;
 use crate::driver::context::{Context, workspace_problem};
-use crate::driver::reasons;
-use crate::driver::results::Results;
+use crate::driver::end_reasons;
+use crate::driver::seen_tool_results::SeenToolResults;
 use crate::driver::start::OpenTurn;
 use crate::gateway::Grant;
 use crate::session::TurnHandle;
@@ -32,13 +32,13 @@ pub(in crate::driver) async fn run(turn_handle: TurnHandle, turn: OpenTurn, cont
     let actor = Actor {
         running_turn: context.running_turns.enter(),
         deadline: now + context.config.turn_timeout,
-        results: Results::new(context.config.loop_limit == 0),
+        results: SeenToolResults::new(context.config.loop_limit == 0),
         turn_handle,
         context,
         turn,
         stopping: None,
         waiting: Vec::new(),
-        inquiry: None,
+        end_check: None,
         inquire_again: false,
         asked: 0,
         resync: None,
@@ -73,20 +73,20 @@ impl Actor {
             let stop_by = self.stopping.as_ref().map_or(self.deadline, |(_, by)| *by);
             let stopping = self.stopping.is_some();
             // Each child has its own.
-            let lost = self.turn.link.lost.clone();
+            let lost = self.turn.connection.lost.clone();
             let end = tokio::select! {
                 item = self.turn.subscription.items_rx.recv(), if self.resync.is_none() && !self.child_lost => item.and_then(|item| self.on_item(item)),
                 command = self.turn_handle.commands_rx.recv() => self.on_command(command),
                 // Not while it is asked what was missed: the end must not overtake that.
-                findings = finished(&mut self.inquiry), if stopping || self.resync.is_none() => self.on_findings(findings),
+                findings = finished(&mut self.end_check), if stopping || self.resync.is_none() => self.on_findings(findings),
                 missed = finished(&mut self.resync) => self.on_missed(missed),
                 step = finished(&mut self.recovery) => self.on_recovery_step(step),
                 Some(()) = self.background_calls.next(), if !self.background_calls.is_empty() => None,
                 () = lost.cancelled(), if !self.child_lost => self.on_child_lost(),
-                () = halt.cancelled(), if !stopping => self.stop(reasons::shutting_down()),
+                () = halt.cancelled(), if !stopping => self.stop(end_reasons::shutting_down()),
                 () = tokio::time::sleep_until(stop_by) => self.on_deadline(),
                 Ok(()) = self.counts_rx.changed() => { self.note_counts(); None }
-                problem = workspace_problem(&mut workspace_rx, Checked::lost), if !stopping => self.stop(reasons::workspace_lost(problem)),
+                problem = workspace_problem(&mut workspace_rx, Checked::lost), if !stopping => self.stop(end_reasons::workspace_lost(problem)),
                 Ok(()) = health_rx.changed() => { self.note_health(&health_rx.borrow_and_update().clone()); None }
                 _ = ticks.tick() => { self.keep_counts(); self.check_stall(); None }
             };

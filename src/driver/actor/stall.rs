@@ -52,7 +52,7 @@ impl Actor {
         if before.is_none() {
             // The sign of the end may be what was lost. A session that works says so, and nothing changes.
             self.asked = 0;
-            self.inquire(Duration::ZERO);
+            self.check_for_end(Duration::ZERO);
         }
         let translator = &mut self.turn.translator;
         translator.set_stalled(Some(reason), Timestamp::now());

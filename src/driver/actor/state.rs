@@ -5,11 +5,11 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
+use crate::driver::child_connection::ChildConnection;
 use crate::driver::context::Context;
-use crate::driver::link::Link;
 use crate::driver::overlap::RunningTurn;
-use crate::driver::results::Results;
-use crate::driver::resync::Missed;
+use crate::driver::resync::StoredState;
+use crate::driver::seen_tool_results::SeenToolResults;
 use crate::driver::start::OpenTurn;
 use crate::driver::translate::End;
 use crate::opencode::CallError;
@@ -17,12 +17,12 @@ use crate::opencode::types::{Message, SessionStatus};
 use crate::session::TurnHandle;
 
 /// What the child says of the root session when an end is suspected.
-pub(super) type Findings = Result<(SessionStatus, Vec<Message>), CallError>;
+pub(super) type EndCheckResult = Result<(SessionStatus, Vec<Message>), CallError>;
 
 /// What came of a step of the recovery after the child died.
 pub(super) enum RecoveryStep {
     /// The next child is there, and this is what the dead one had stored.
-    NextChild(Link, Missed),
+    NextChild(ChildConnection, StoredState),
     /// The agent was prompted to go on.
     Prompted,
     Failed(End),
@@ -39,13 +39,13 @@ pub(super) struct Actor {
     /// Who waits for the end.
     pub(super) waiting: Vec<oneshot::Sender<()>>,
     /// The question whether the turn has ended.
-    pub(super) inquiry: Option<BoxFuture<'static, Findings>>,
+    pub(super) end_check: Option<BoxFuture<'static, EndCheckResult>>,
     /// A further sign of an end came while that was asked.
     pub(super) inquire_again: bool,
     /// How often it was asked again since the last sign.
     pub(super) asked: u32,
     /// The question what was missed.
-    pub(super) resync: Option<BoxFuture<'static, Missed>>,
+    pub(super) resync: Option<BoxFuture<'static, StoredState>>,
     /// The child is gone, and the next one is not here yet.
     pub(super) child_lost: bool,
     /// How often the turn went on after that.
@@ -56,7 +56,7 @@ pub(super) struct Actor {
     pub(super) last_activity_at: Instant,
     /// Why it was last called stalled.
     pub(super) stalled: Option<&'static str>,
-    pub(super) results: Results,
+    pub(super) results: SeenToolResults,
     /// Changes with the gateway's counts.
     pub(super) counts_rx: watch::Receiver<()>,
     /// The number of calls that is on disk, and whether anything of the counts is newer.

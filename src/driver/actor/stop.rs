@@ -6,8 +6,8 @@ use tokio::time::Instant;
 
 use super::state::Actor;
 use crate::clock::Timestamp;
+use crate::driver::end_reasons;
 use crate::driver::publish::{note_deleted_files, publish};
-use crate::driver::reasons;
 use crate::driver::translate::End;
 use crate::session::Command;
 
@@ -30,7 +30,7 @@ impl Actor {
     pub(super) fn on_deadline(&mut self) -> Option<End> {
         match self.stopping.take() {
             Some((end, _)) => Some(end),
-            None => self.stop(reasons::timeout(self.context.config.turn_timeout)),
+            None => self.stop(end_reasons::timeout(self.context.config.turn_timeout)),
         }
     }
 
@@ -50,19 +50,19 @@ impl Actor {
         let grant = self.turn.grant.take();
         self.asked = 0;
         let prompting = self.recovery.take();
-        let (link, remote_id) = (self.turn.link.clone(), self.turn.remote_id.clone());
+        let (connection, remote_id) = (self.turn.connection.clone(), self.turn.remote_id.clone());
         let (engine, family) = (self.context.engine.clone(), self.turn.subscription.family());
-        let inquiry = self.ask_for_end();
-        self.inquiry = Some(Box::pin(async move {
+        let end_check = self.ask_for_end();
+        self.end_check = Some(Box::pin(async move {
             if let Some(prompting) = prompting {
                 // A prompt that arrives after the abort would start another run.
                 tokio::time::timeout(PROMPT_TIMEOUT, prompting).await.ok();
             }
-            link.abort(&remote_id).await;
+            connection.abort(&remote_id).await;
             drop(grant);
             // Also what left the process group of its command.
             log_ended(engine.end_tools(family).await);
-            inquiry.await
+            end_check.await
         }));
         None
     }
@@ -72,7 +72,7 @@ impl Actor {
         self.show_usage();
         // Before the terminal event can be seen: then no key is in use any more.
         self.turn.grant = None;
-        (self.inquiry, self.recovery) = (None, None);
+        (self.end_check, self.recovery) = (None, None);
         // What a command left running lives as long as the session does, and no client may see the end before
         // it: the next turn of this session would find it.
         let family = self.turn.subscription.family();

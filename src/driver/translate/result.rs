@@ -1,6 +1,6 @@
 //! The shape of a tool's result, by tool.
 
-use super::cumulative::FinalOutput;
+use super::output_diff::FinalOutput;
 use crate::event::ResultBody;
 use crate::opencode::types as oc;
 

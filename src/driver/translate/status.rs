@@ -53,11 +53,13 @@ impl Translator {
                 message,
                 next,
             } => self.retry(id, attempt, next, &message),
-            oc::SessionStatus::Busy | oc::SessionStatus::Other if self.is_root(id) && retrying => {
+            oc::SessionStatus::LoadGuard | oc::SessionStatus::Other
+                if self.is_root(id) && retrying =>
+            {
                 self.set_phase(None, None);
             }
             // `session.idle` follows at once and says the same.
-            oc::SessionStatus::Idle | oc::SessionStatus::Busy | oc::SessionStatus::Other => {}
+            oc::SessionStatus::Idle | oc::SessionStatus::LoadGuard | oc::SessionStatus::Other => {}
         }
     }
 

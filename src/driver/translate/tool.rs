@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::cumulative::FinalOutput;
+use super::output_diff::FinalOutput;
 use super::result::{self, INVALID};
 use super::signal::Signal;
 use super::tool_run::ToolRun;

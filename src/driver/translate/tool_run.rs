@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
-use super::cumulative::{Cumulative, Piece};
+use super::output_diff::{OutputDiff, Piece};
 use super::result::Outcome;
 use crate::clock::Timestamp;
 use crate::event::{
@@ -29,7 +29,7 @@ pub(super) struct ToolRun {
     note: Arc<str>,
     /// Another process published the call and some output; the rest of that is in the result.
     pub(super) restored: bool,
-    pub(super) output: Cumulative,
+    pub(super) output: OutputDiff,
     seen: Timestamp,
     pub(super) start: Option<u64>,
     /// When the newest state was stored; an older one is a repetition.

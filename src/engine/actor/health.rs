@@ -8,7 +8,7 @@ use super::super::state::Ready;
 const MISSES: u32 = 3;
 
 /// Watches a child that runs; returns when it has stopped answering.
-pub(super) async fn wedged(ready: &Ready, config: &Config) -> End {
+pub(super) async fn until_unresponsive(ready: &Ready, config: &Config) -> End {
     let mut misses = 0;
     loop {
         tokio::time::sleep(config.probe_interval).await;

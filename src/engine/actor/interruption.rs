@@ -39,7 +39,7 @@ pub(super) async fn unless_interrupted<T>(
         tokio::select! {
             done = &mut step => return Ok(done),
             interruption = interruption(requests_rx, shutdown) => match interruption {
-                Interruption::Request(new) if new.operation.content_with(port) => *request = Some(new),
+                Interruption::Request(new) if new.operation.is_satisfied_by(port) => *request = Some(new),
                 other => return Err(other),
             }
         }

@@ -38,7 +38,7 @@ impl Trial {
     }
 
     fn look(&mut self, pressure: Pressure, load: Counts) -> Verdict {
-        let sight = Sight {
+        let sight = Observation {
             pressure,
             ready: Some(self.child),
             load,
@@ -104,7 +104,7 @@ fn a_busy_child_goes_when_its_last_turn_ends() {
 #[test]
 fn a_child_that_is_not_ready_is_left_alone() {
     let mut policy = Policy::default();
-    let sight = Sight {
+    let sight = Observation {
         pressure: Pressure::Extreme,
         ready: None,
         load: BUSY,

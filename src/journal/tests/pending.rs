@@ -1,10 +1,10 @@
 //! The queue by itself: what is taken, in which order, and how much.
 
 use super::support::{Fake, Setup, frame};
-use crate::journal::memory::Memory;
 use crate::journal::pending::{Group, Pending};
 use crate::journal::queue::Queue;
 use crate::journal::store::Store;
+use crate::journal::writer_cache::WriterCache;
 use crate::journal::*;
 
 /// A journal without its threads.
@@ -129,7 +129,7 @@ fn a_group_that_is_on_disk_and_comes_back_is_there_once() {
     let group = bench.take().drafts;
     store.write(&group, false).unwrap();
     // A new connection knows nothing of it.
-    store.memory = Memory::default();
+    store.memory = WriterCache::default();
     bench.degrade();
     bench.queue().put_back(group);
     bench.say(&one, 90);

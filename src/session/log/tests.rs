@@ -19,7 +19,7 @@ pub(crate) fn log_with(limits: Limits) -> EventLog {
 
 fn log_under(limits: Limits, budget: &MemoryBudget) -> EventLog {
     let epoch = Epoch::parse("abcdefghij").unwrap();
-    EventLog::new(Extent::empty(0, epoch), limits, budget, None)
+    EventLog::new(StoredRange::empty(0, epoch), limits, budget, None)
 }
 
 impl EventLog {

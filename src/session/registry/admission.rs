@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use super::Registry;
 use crate::clock::Timestamp;
 use crate::journal::Journal;
-use crate::session::log::{Epoch, Extent};
+use crate::session::log::{Epoch, StoredRange};
 use crate::session::record::{Origin, PUBLISH_WAIT, Session};
 use crate::session::request::{CreateError, Request};
 use crate::session::session_map::{Entry, State};
@@ -152,7 +152,7 @@ impl Registry {
             tools: request.tools.clone(),
             idempotency: request.idempotency.clone(),
         };
-        let log = self.log(Extent::empty(number, Epoch::random()));
+        let log = self.log(StoredRange::empty(number, Epoch::random()));
         Session::new(
             request.id.clone(),
             number,

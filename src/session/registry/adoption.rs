@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::Registry;
 use crate::clock::Timestamp;
 use crate::event::State;
-use crate::session::log::{Epoch, Extent};
+use crate::session::log::{Epoch, StoredRange};
 use crate::session::record::{Origin, Session};
 use crate::session::status::Status;
 use crate::session::turn::{Interrupted, TurnKind};
@@ -69,7 +69,7 @@ impl Registry {
             orphan.created_at.unwrap_or(now),
             Origin::default(),
             status,
-            self.log(Extent::empty(number, Epoch::random())),
+            self.log(StoredRange::empty(number, Epoch::random())),
         ));
         let (turn_handle, outcome_rx) = self.turn_handle(&session, None);
         turn_handle.set_begun();

@@ -197,7 +197,7 @@ impl Registry {
                 now.duration_since(entry.used) >= UNUSED
                     && entry.session.is_final()
                     && Arc::strong_count(&entry.session) == 1
-                    && entry.session.log.can_leave()
+                    && entry.session.log.can_be_unloaded()
             })
             .map(|(id, _)| id.clone())
             .collect();

@@ -9,7 +9,7 @@ use super::row::{Row, Stored};
 use super::watermark::Watermark;
 
 #[derive(Debug, Default)]
-pub(super) struct Memory {
+pub(super) struct WriterCache {
     /// The sessions whose turn runs. They are few.
     pub(super) running: HashMap<u64, Running>,
     /// Sessions that retention removed a moment ago. They may still hand something over, and a turn that begins now
@@ -48,9 +48,9 @@ const EVENT_BYTES: u64 = 256;
 /// So many removed sessions are remembered. They hand something over within seconds, if at all.
 const MAX_REMOVED: usize = 4096;
 
-// === impl Memory ===
+// === impl WriterCache ===
 
-impl Memory {
+impl WriterCache {
     /// The sessions that were found when the database was opened.
     pub(super) fn new<'a>(unfinished: impl Iterator<Item = &'a Stored>, last_number: u64) -> Self {
         let running = unfinished.map(|stored| {

@@ -5,20 +5,20 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use crate::event::{Body, Event};
 
-/// Results that are remembered, to recognise repetitions.
+/// How many results are remembered, to recognise repetitions.
 const MAX_REMEMBERED: usize = 64;
 
 /// The newest results, by their hashes.
 #[derive(Debug)]
-pub(super) struct Results {
+pub(super) struct SeenToolResults {
     seen: VecDeque<u64>,
     /// Where tools may be repeated without end, every result counts as new.
     all_are_new: bool,
 }
 
-// === impl Results ===
+// === impl SeenToolResults ===
 
-impl Results {
+impl SeenToolResults {
     pub(super) const fn new(all_are_new: bool) -> Self {
         Self {
             seen: VecDeque::new(),
@@ -71,12 +71,12 @@ mod tests {
 
     #[test]
     fn a_result_is_new_once() {
-        let mut results = Results::new(false);
+        let mut results = SeenToolResults::new(false);
         assert!(results.has_new(&[result("a")]));
         assert!(results.has_new(&[result("a"), result("b")]));
         assert!(!results.has_new(&[result("b"), result("a")]));
         assert!(!results.has_new(&[]));
-        let mut all = Results::new(true);
+        let mut all = SeenToolResults::new(true);
         assert!(all.has_new(&[result("a")]) && all.has_new(&[result("a")]));
         assert!(!all.has_new(&[]));
     }

@@ -27,7 +27,7 @@ pub(super) struct Piece {
 
 /// The output of one command so far.
 #[derive(Debug, Default)]
-pub(super) struct Cumulative {
+pub(super) struct OutputDiff {
     /// Bytes published.
     total: usize,
     /// The output seen last: all of it, or its window.
@@ -36,9 +36,9 @@ pub(super) struct Cumulative {
     gaps: bool,
 }
 
-// === impl Cumulative ===
+// === impl OutputDiff ===
 
-impl Cumulative {
+impl OutputDiff {
     /// The output as one update repeats it.
     pub(super) fn advance(&mut self, output: String) -> Option<Piece> {
         match window(&output) {
@@ -211,7 +211,7 @@ mod tests {
 
     #[test]
     fn only_the_new_end_is_published() {
-        let mut output = Cumulative::default();
+        let mut output = OutputDiff::default();
         assert_eq!(output.advance(String::new()), None);
         assert_eq!(output.advance("a\n".into()), piece!("a\n"));
         assert_eq!(output.advance("a\nä".into()), piece!("ä"));
@@ -225,7 +225,7 @@ mod tests {
     #[test]
     fn a_command_without_output_publishes_nothing() {
         let result = FinalOutput::read(NOTHING);
-        assert_eq!(Cumulative::default().settle(NOTHING.into(), &result), None);
+        assert_eq!(OutputDiff::default().settle(NOTHING.into(), &result), None);
         assert_eq!(result.text, "");
     }
 
@@ -261,7 +261,7 @@ mod tests {
             }
             text
         };
-        let mut output = Cumulative::default();
+        let mut output = OutputDiff::default();
         assert_eq!(output.advance(lines(0, 10)), piece!(lines(0, 10)));
         let text = lines(9000, 12_000);
         assert_eq!(
@@ -296,7 +296,7 @@ mod tests {
         #[test]
         fn pieces_of_distinct_lines_join_to_the_output(steps in prop::collection::vec(1_usize..600, 1..25)) {
             let (mut all, mut line, mut joined) = (String::new(), 0, String::new());
-            let mut output = Cumulative::default();
+            let mut output = OutputDiff::default();
             let shown = |all: &str| match all.len().checked_sub(WINDOW) {
                 Some(from @ 1..) => format!("{SLID}{}", all.get(from..).unwrap()),
                 _ => all.to_owned(),

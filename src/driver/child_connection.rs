@@ -1,7 +1,7 @@
 //! The connection to the child that runs now: how to call it, and one task that listens to it.
 //!
-//! A link lives as long as one generation of the child. A feed that breaks is opened again within it; when the
-//! child goes, `lost` is cancelled for everybody who holds the link.
+//! A connection lives as long as one generation of the child. A feed that breaks is opened again within it; when the
+//! child goes, `lost` is cancelled for everybody who holds the connection.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -25,24 +25,24 @@ const DEATH_NOTICE: Duration = Duration::from_secs(1);
 
 /// One child, as long as it lives.
 #[derive(Clone, Debug)]
-pub(super) struct Link {
+pub(super) struct ChildConnection {
     pub(super) client: Client,
     pub(super) generation: Generation,
     /// Cancelled when this child is gone.
     pub(super) lost: CancellationToken,
 }
 
-/// The present link, if there is one.
-pub(super) type Watch = watch::Receiver<Option<Link>>;
+/// The present connection, if there is one.
+pub(super) type Watch = watch::Receiver<Option<ChildConnection>>;
 
 /// Waits for a child whose feed is open. `None`: there will be none any more.
-pub(super) async fn next(links: &mut Watch) -> Option<Link> {
+pub(super) async fn next(links: &mut Watch) -> Option<ChildConnection> {
     links.wait_for(Option::is_some).await.ok()?.clone()
 }
 
-// === impl Link ===
+// === impl ChildConnection ===
 
-impl Link {
+impl ChildConnection {
     /// Aborts what runs in session `remote_id`.
     pub(super) async fn abort(&self, remote_id: &str) {
         if let Err(error) = self.client.abort(remote_id, ABORT_TIMEOUT).await {
@@ -63,31 +63,31 @@ impl Link {
 pub(super) async fn follow(
     mut engine: watch::Receiver<Snapshot>,
     demux: Demux,
-    link_tx: watch::Sender<Option<Link>>,
+    connection_tx: watch::Sender<Option<ChildConnection>>,
     workspace: PathBuf,
     stop: CancellationToken,
 ) {
     let following = async {
-        while let Some(link) = next_child(&mut engine).await {
-            let generation = link.generation;
+        while let Some(connection) = next_child(&mut engine).await {
+            let generation = connection.generation;
             let gone = engine.wait_for(|now| now.generation != generation || now.ready().is_none());
             tokio::select! {
                 _ = gone => {}
                 () = async {
-                    remember_earlier(&link, &demux, &workspace).await;
-                    listen(&link, &demux, &link_tx).await;
+                    remember_earlier(&connection, &demux, &workspace).await;
+                    listen(&connection, &demux, &connection_tx).await;
                 } => {}
             }
-            link_tx.send_replace(None);
-            link.lost.cancel();
+            connection_tx.send_replace(None);
+            connection.lost.cancel();
         }
     };
     stop.run_until_cancelled(following).await;
 }
 
 /// Sessions of earlier lives of this sidecar are in the child as well. Those of earlier children are known.
-async fn remember_earlier(link: &Link, demux: &Demux, workspace: &Path) {
-    match link.client.sessions(workspace).await {
+async fn remember_earlier(connection: &ChildConnection, demux: &Demux, workspace: &Path) {
+    match connection.client.sessions(workspace).await {
         Ok(sessions) => {
             let known = demux.sessions();
             for session in sessions {
@@ -101,9 +101,9 @@ async fn remember_earlier(link: &Link, demux: &Demux, workspace: &Path) {
 }
 
 /// Waits for a child that is ready. `None`: the engine has ended for good.
-async fn next_child(engine: &mut watch::Receiver<Snapshot>) -> Option<Link> {
+async fn next_child(engine: &mut watch::Receiver<Snapshot>) -> Option<ChildConnection> {
     let snapshot = engine.wait_for(|now| now.ready().is_some()).await.ok()?;
-    Some(Link {
+    Some(ChildConnection {
         client: snapshot.ready()?.client.clone(),
         generation: snapshot.generation,
         lost: CancellationToken::new(),
@@ -111,17 +111,21 @@ async fn next_child(engine: &mut watch::Receiver<Snapshot>) -> Option<Link> {
 }
 
 /// Reads the feed, and opens it again when it breaks. Ends only with the child.
-async fn listen(link: &Link, demux: &Demux, link_tx: &watch::Sender<Option<Link>>) {
+async fn listen(
+    connection: &ChildConnection,
+    demux: &Demux,
+    connection_tx: &watch::Sender<Option<ChildConnection>>,
+) {
     loop {
-        match link.client.feed().await {
+        match connection.client.feed().await {
             Err(error) => tracing::debug!(%error, "the engine's event stream is not open yet"),
             Ok(mut feed) => {
-                if link_tx.borrow().is_some() {
+                if connection_tx.borrow().is_some() {
                     tracing::info!("the engine's event stream is open again");
                     demux.tell_all(|| Item::Back).await;
                 } else {
                     // Only now: what a prompt causes must not be missed.
-                    link_tx.send_replace(Some(link.clone()));
+                    connection_tx.send_replace(Some(connection.clone()));
                 }
                 let error = loop {
                     match feed.next().await {

@@ -78,7 +78,7 @@ fn failed(code: FailureCode, error: impl Into<String>, resumable: bool) -> End {
 
 /// `end` as the gateway knows it: why the model was not called again, what the provider said, and whether the
 /// answer had its end. OpenCode's words are about its last call, which the gateway may have answered itself.
-pub(super) fn refine(end: End, grant: Option<&Grant>) -> End {
+pub(super) fn with_provider_cause(end: End, grant: Option<&Grant>) -> End {
     let Some(grant) = grant else { return end };
     match end {
         End::Complete { .. } if grant.unended() => End::Complete {

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::state::{Actor, Findings};
+use super::state::{Actor, EndCheckResult};
 use crate::clock::Timestamp;
+use crate::driver::end_reasons;
 use crate::driver::ending::{self, Decision, Observation};
-use crate::driver::reasons;
-use crate::driver::resync::{self, Missed};
+use crate::driver::resync::{self, StoredState};
 use crate::driver::translate::{End, classify};
 use crate::opencode::CallError;
 use crate::opencode::types::SessionStatus;
@@ -18,20 +18,23 @@ const ASK_AGAIN: Duration = Duration::from_millis(500);
 
 impl Actor {
     /// Asks the child whether the turn has ended, unless that is being asked.
-    pub(super) fn inquire(&mut self, after: Duration) {
-        self.inquire_again = self.inquiry.is_some();
+    pub(super) fn check_for_end(&mut self, after: Duration) {
+        self.inquire_again = self.end_check.is_some();
         if self.inquire_again {
             return;
         }
-        let inquiry = self.ask_for_end();
-        self.inquiry = Some(Box::pin(async move {
+        let end_check = self.ask_for_end();
+        self.end_check = Some(Box::pin(async move {
             tokio::time::sleep(after).await;
-            inquiry.await
+            end_check.await
         }));
     }
 
-    pub(super) fn ask_for_end(&self) -> impl Future<Output = Findings> + Send + 'static {
-        let (client, remote_id) = (self.turn.link.client.clone(), self.turn.remote_id.clone());
+    pub(super) fn ask_for_end(&self) -> impl Future<Output = EndCheckResult> + Send + 'static {
+        let (client, remote_id) = (
+            self.turn.connection.client.clone(),
+            self.turn.remote_id.clone(),
+        );
         let workspace = self.context.config.workspace.clone();
         async move {
             let mut statuses = client.statuses(&workspace).await?;
@@ -45,13 +48,13 @@ impl Actor {
         }
     }
 
-    pub(super) fn on_findings(&mut self, findings: Findings) -> Option<End> {
+    pub(super) fn on_findings(&mut self, findings: EndCheckResult) -> Option<End> {
         let (status, messages) = match findings {
             Ok(findings) => findings,
             Err(CallError::TooLarge { .. }) => return Some(self.end_without_messages()),
             Err(error) => {
                 tracing::warn!(%error, "could not ask whether a turn has ended");
-                self.inquire(ASK_AGAIN);
+                self.check_for_end(ASK_AGAIN);
                 return None;
             }
         };
@@ -63,11 +66,11 @@ impl Actor {
             asked: self.asked,
         };
         match ending::decide(&observed) {
-            Decision::NotYet if self.inquire_again => self.inquire(Duration::ZERO),
+            Decision::NotYet if self.inquire_again => self.check_for_end(Duration::ZERO),
             Decision::NotYet => {}
             Decision::AskAgain(wait) => {
                 self.asked += 1;
-                self.inquire(wait);
+                self.check_for_end(wait);
             }
             // With the child this turn goes too, and on in the next one.
             Decision::Ended(end) if self.stopping.is_none() && ending::shows_broken_child(&end) => {
@@ -87,7 +90,7 @@ impl Actor {
     fn end_as(&mut self, end: End) -> End {
         match self.stopping.take() {
             Some((reason, _)) => reason,
-            None => reasons::refine(end, self.turn.grant.as_ref()),
+            None => end_reasons::with_provider_cause(end, self.turn.grant.as_ref()),
         }
     }
 
@@ -107,7 +110,7 @@ impl Actor {
     }
 
     fn replace_child(&self) {
-        let generation = self.turn.link.generation;
+        let generation = self.turn.connection.generation;
         tracing::warn!(
             session.id = self.turn_handle.session.id,
             child.generation = generation.get(),
@@ -120,18 +123,18 @@ impl Actor {
     /// Asks for the events that were missed. Until the answer no other event is taken.
     pub(super) fn begin_resync(&mut self) {
         self.resync = Some(Box::pin(resync::ask(
-            self.turn.link.clone(),
+            self.turn.connection.clone(),
             self.turn.translator.sequences(),
             self.context.demux.clone(),
         )));
     }
 
-    pub(super) fn on_missed(&mut self, missed: Missed) -> Option<End> {
+    pub(super) fn on_missed(&mut self, missed: StoredState) -> Option<End> {
         let translator = &mut self.turn.translator;
         translator.apply_missed(missed.history, missed.messages, Timestamp::now());
         self.note_activity();
         // The end may be among what was missed.
-        self.inquire(Duration::ZERO);
+        self.check_for_end(Duration::ZERO);
         self.apply_signals()
     }
 }
