@@ -21,7 +21,7 @@ pub(crate) struct Config {
     pub(crate) idle_timeout: Duration,
     /// Milliseconds for which small pieces of an answer are collected, to reach OpenCode as one; 0: never
     // OpenCode pays for each piece, however short. The first piece and the end of an answer never wait.
-    #[arg(long = "model-merge-ms", default_value = "40", value_parser =
+    #[arg(long = "model-merge-ms", default_value = "80", value_parser =
         setting::number(0..=1000_u64, "milliseconds from 0 to 1000 (0 merges nothing)"))]
     pub(crate) merge_ms: u64,
     /// Longest wait a provider may ask for with Retry-After
