@@ -1,9 +1,11 @@
 //! Composition: what is started in which order, and ended in which. No business rules.
 //!
 //! Start: listener, workspace checks, engine; the probes answer before the engine is up.
-//! End: readiness off, engine down by its ladder, listener closed, connections finished.
+//! End: readiness off, engine down, last ends reported and journal closed, listener closed, connections finished.
 
 mod announce;
+mod process_limits;
+mod stop_steps;
 
 use std::fs::File;
 use std::net::SocketAddr;
@@ -12,14 +14,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use rustix::process::{
-    DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit,
-};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::announce::{announce, warn_about};
+pub use self::process_limits::{harden, raise_open_file_limit};
+use self::stop_steps::{drain, finish, last_answers, last_ends, last_tasks, overdue};
 use crate::config::{Config, Renewal, SharedSecrets};
 use crate::engine::OomScore;
 use crate::journal::{self, Journal};
@@ -28,18 +29,6 @@ use crate::shutdown::Shutdown;
 use crate::{
     api, backend, driver, engine, gateway, session, socket_owner, warm_up_turn, workspace,
 };
-
-/// How long connections may take to finish their request once everything else is over.
-const LAST_ANSWERS: Duration = Duration::from_secs(1);
-
-/// What turns may take to end that no child's end ends.
-const LAST_ENDS: Duration = Duration::from_secs(1);
-
-/// What the journal may take to write the last events. They are few, and written as they come.
-const LAST_WRITE: Duration = Duration::from_secs(2);
-
-/// What the engine's ladder may take, from the end of the last turn to the sweep.
-const STOP_SEQUENCE: Duration = Duration::from_secs(8);
 
 /// How often a secret file is looked at.
 const RENEWAL: Duration = Duration::from_secs(2);
@@ -67,40 +56,6 @@ pub enum AppError {
     /// A task that everything depends on is gone. It panicked, and the log says where.
     #[error("the engine's supervisor failed; the log says where")]
     Broken,
-}
-
-/// Descriptors we may want: every connection allowed, each perhaps with a call to a provider.
-const OPEN_FILES: u64 = 65_536;
-
-/// Takes what the system grants: the usual soft limit of 1024 is a courtesy to programs that use
-/// `select`.
-pub fn raise_open_file_limit() {
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    let wanted = maximum.map_or(OPEN_FILES, |maximum| maximum.min(OPEN_FILES));
-    if current.is_none_or(|current| current >= wanted) {
-        return;
-    }
-    let limit = Rlimit {
-        current: Some(wanted),
-        maximum,
-    };
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::warn!(%error, "the limit of open files cannot be raised");
-    }
-}
-
-/// Closes this process to inspection by others of the same user: the agent's tools are such, our memory
-/// holds keys, and the environment the shared secret. Also no core dumps, for the same reason.
-///
-/// # Errors
-/// When the kernel refuses one of the two.
-pub fn harden() -> std::io::Result<()> {
-    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-    let none = Rlimit {
-        current: Some(0),
-        maximum: Some(0),
-    };
-    Ok(setrlimit(Resource::Core, none)?)
 }
 
 // === impl App ===
@@ -291,73 +246,6 @@ fn keep(registry: &session::Registry, tracker: &TaskTracker, shutdown: &Shutdown
         gone.run_until_cancelled(following.follow_retention(removals))
             .await
     });
-}
-
-/// Waits for the ends of turns that no child's end ends, and tells the backend: while the journal can still
-/// keep them, and note what the backend knows.
-async fn last_ends(
-    registry: &session::Registry,
-    reports: &backend::Handle,
-    shutdown: &Shutdown,
-    drain_timeout: Duration,
-) {
-    drop(tokio::time::timeout(LAST_ENDS, registry.idle()).await);
-    let used = shutdown.since().map(|begun| begun.elapsed());
-    let left = drain_timeout.saturating_sub(used.unwrap_or_default());
-    reports
-        .report_the_rest(left.saturating_sub(LAST_WRITE + 2 * LAST_ANSWERS))
-        .await;
-}
-
-async fn finish(journal: &Journal) {
-    if tokio::time::timeout(LAST_WRITE, journal.close())
-        .await
-        .is_err()
-    {
-        tracing::error!("the journal's disk does not answer: leaving it as it is");
-    }
-}
-
-async fn last_answers(connections: &TaskTracker) {
-    connections.close();
-    if tokio::time::timeout(LAST_ANSWERS, connections.wait())
-        .await
-        .is_err()
-    {
-        tracing::warn!(
-            connections = connections.len(),
-            "closing connections that are still busy"
-        );
-    }
-}
-
-async fn last_tasks(tracker: &TaskTracker) {
-    tracker.close();
-    if tokio::time::timeout(LAST_ANSWERS, tracker.wait())
-        .await
-        .is_err()
-    {
-        tracing::warn!(tasks = tracker.len(), "leaving tasks that did not end");
-    }
-}
-
-async fn overdue(shutdown: &Shutdown, drain_timeout: Duration) {
-    shutdown.drain.cancelled().await;
-    tokio::time::sleep(drain_timeout).await;
-}
-
-/// Waits for the signal, lets running turns finish for a while, and ends the rest.
-async fn drain(shutdown: &Shutdown, registry: &session::Registry, drain_timeout: Duration) {
-    shutdown.drain.cancelled().await;
-    let wait = drain_timeout
-        .checked_sub(STOP_SEQUENCE)
-        .unwrap_or(drain_timeout / 4);
-    tokio::select! {
-        () = registry.idle() => {}
-        () = tokio::time::sleep(wait) => tracing::warn!("turns still run; ending them"),
-        () = shutdown.hurry.cancelled() => {}
-    }
-    shutdown.halt.cancel();
 }
 
 /// What a child is told at its start: the gateway's address and a token that dies with the child.

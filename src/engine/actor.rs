@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use self::health::until_unresponsive;
+use self::health::{log_ready, until_unresponsive};
 use self::interruption::{Interruption, interruption, unless_interrupted};
 use super::child::{Child, Context, StartError};
 use super::environment::Preparation;
@@ -22,7 +22,6 @@ use super::state::{Ready, Snapshot, State};
 use super::sweep::Swept;
 use crate::backoff::{self, Budget, Verdict, jitter};
 use crate::id::Generation;
-use crate::opencode;
 use crate::shutdown::Shutdown;
 use crate::workspace;
 
@@ -225,7 +224,8 @@ impl Actor {
         match ready {
             Ok(Ok(ready)) => {
                 self.budget.succeeded();
-                self.announce(&ready, child.since);
+                log_ready(&ready, self.generation, child.since);
+                self.publish(State::Ready(ready.clone()));
                 drop(request);
                 let child = Box::new(child);
                 Next::Serve { child, ready }
@@ -371,25 +371,6 @@ impl Actor {
         // Only now, so that whoever waited sees this state and not the start.
         drop(request);
         Next::Wait { attempt, delay }
-    }
-
-    fn announce(&self, ready: &Ready, since: Instant) {
-        if ready.version != opencode::VERSION {
-            tracing::warn!(
-                version = ready.version,
-                expected = opencode::VERSION,
-                "this OpenCode is not the version this sidecar is tested with"
-            );
-        }
-        tracing::info!(
-            child.generation = self.generation.get(),
-            version = ready.version,
-            address = %ready.address,
-            after_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX),
-            warm_up_ms = u64::try_from(ready.warm_up.took.as_millis()).unwrap_or(u64::MAX),
-            "engine ready"
-        );
-        self.publish(State::Ready(ready.clone()));
     }
 
     fn publish(&self, state: State) {

@@ -1,11 +1,34 @@
-//! Whether a running child still answers.
+//! Whether a child is ready, and whether it still answers.
+
+use std::time::Instant;
 
 use super::super::child::End;
 use super::super::config::Config;
 use super::super::state::Ready;
+use crate::id::Generation;
+use crate::opencode;
 
 /// Health checks that may fail in a row before the child counts as wedged.
 const MISSES: u32 = 3;
+
+/// Says in the log that a child is ready, `since` when it was being started.
+pub(super) fn log_ready(ready: &Ready, generation: Generation, since: Instant) {
+    if ready.version != opencode::VERSION {
+        tracing::warn!(
+            version = ready.version,
+            expected = opencode::VERSION,
+            "this OpenCode is not the version this sidecar is tested with"
+        );
+    }
+    tracing::info!(
+        child.generation = generation.get(),
+        version = ready.version,
+        address = %ready.address,
+        after_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX),
+        warm_up_ms = u64::try_from(ready.warm_up.took.as_millis()).unwrap_or(u64::MAX),
+        "engine ready"
+    );
+}
 
 /// Watches a child that runs; returns when it has stopped answering.
 pub(super) async fn until_unresponsive(ready: &Ready, config: &Config) -> End {
