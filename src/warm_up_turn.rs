@@ -83,9 +83,11 @@ pub(crate) async fn run(
     {
         tracing::debug!(%error, "the engine did not abort the turn of its warm-up");
     }
-    let deleted = client.delete_session(&session).await;
+    if let Err(error) = client.delete_session(&session).await {
+        // It harms nobody, and the child has proven itself.
+        tracing::debug!(%error, "the session of the warm-up stays");
+    }
     let first_output = followed?;
-    deleted?;
     Ok(Finished {
         session,
         first_output,
@@ -169,6 +171,13 @@ impl Seen {
     }
 }
 
+/// The start of what a command said, as a part of a sentence on one line.
+fn quoted(output: &str) -> String {
+    const LONGEST: usize = 200;
+    let words: Vec<&str> = output.split_whitespace().collect();
+    words.join(" ").chars().take(LONGEST).collect()
+}
+
 /// Whether the command has run, and said what it should.
 fn has_run(tool: ToolPart) -> Result<bool, RunError> {
     let state = tool.state;
@@ -176,7 +185,8 @@ fn has_run(tool: ToolPart) -> Result<bool, RunError> {
     let output = output.unwrap_or_default();
     match state.status {
         ToolStatus::Pending | ToolStatus::Running => Ok(false),
-        ToolStatus::Completed if output.trim() == SAID => Ok(true),
-        ToolStatus::Completed | ToolStatus::Error => Err(RunError::Command(output)),
+        // A shell may say more than its command, of a locale that is missing for example.
+        ToolStatus::Completed if output.lines().any(|line| line.trim() == SAID) => Ok(true),
+        ToolStatus::Completed | ToolStatus::Error => Err(RunError::Command(quoted(&output))),
     }
 }

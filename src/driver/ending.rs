@@ -215,7 +215,7 @@ mod tests {
             message: String::new(),
             next: 0,
         };
-        for status in [SessionStatus::LoadGuard, retry, SessionStatus::Other] {
+        for status in [SessionStatus::Busy, retry, SessionStatus::Other] {
             let observed = observed(Some(&done));
             let observed = Observation {
                 status: &status,

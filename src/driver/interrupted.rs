@@ -31,6 +31,8 @@ pub(super) async fn run(turn: Interrupted, mut turn_handle: TurnHandle, context:
         session.remote_id = turn.remote_id,
         "a turn was interrupted by the end of the sidecar; looking for the rest of it"
     );
+    // A child that starts meanwhile hears that a turn waits for it, and warms up in the short way.
+    let _waits = context.engine.turn();
     publish(&turn_handle, &mut vec![recovering()]);
     let mut translator = Translator::restore(
         settings(&context.config, &turn.remote_id),

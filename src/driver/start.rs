@@ -70,6 +70,8 @@ pub(super) async fn start(
         // Nothing of the turn is published yet, so the next child may have it; but only that one, in case it
         // is the request that kills.
         Err(StartError::Call(error)) if connection.died_under(&error).await => {
+            // The next child hears that a turn waits for it, and warms up in the short way.
+            let _waits = context.engine.turn();
             let connection = start.wait_for_link().await?;
             start.on(connection).await
         }

@@ -32,8 +32,9 @@ const READ_LIMIT: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(super) struct Table {
     pub(super) processes: Vec<Process>,
-    /// Whether these are all. The kernel lists processes by number, and each new one has a higher number: where
-    /// processes replace themselves faster than they are read, the list has no end, and is cut off.
+    /// Whether these are all that there were when the reading began. The kernel lists processes by number, and each
+    /// new one has a higher number: where processes replace themselves faster than they are read, the list has no
+    /// end, and is cut off.
     pub(super) complete: bool,
 }
 
@@ -46,6 +47,7 @@ pub(super) fn read(marks: &[String]) -> Vec<Process> {
 /// The same, and whether these are all.
 pub(super) fn read_table(marks: &[String]) -> Table {
     let end = Instant::now() + READ_LIMIT;
+    let newest = newest_number();
     let mut table = Table {
         processes: Vec::new(),
         complete: true,
@@ -55,7 +57,8 @@ pub(super) fn read_table(marks: &[String]) -> Table {
         .flatten()
         .filter_map(|entry| Pid::from_raw(entry.ok()?.file_name().to_str()?.parse().ok()?));
     for pid in numbers {
-        if Instant::now() > end {
+        // Up to the newest there are only so many, however long they take.
+        if pid.as_raw_nonzero().get() > newest && Instant::now() > end {
             table.complete = false;
             break;
         }
@@ -65,6 +68,15 @@ pub(super) fn read_table(marks: &[String]) -> Table {
             .extend(one(pid).map(|process| Process { marked, ..process }));
     }
     table
+}
+
+/// The number that was given last in our namespace; the largest there is if the kernel does not say.
+fn newest_number() -> i32 {
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let number = load.split_whitespace().next_back();
+    number
+        .and_then(|number| number.parse().ok())
+        .unwrap_or(i32::MAX)
 }
 
 /// One process, without its mark.

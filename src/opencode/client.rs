@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::call::Call;
 use super::error::CallError;
 use super::feed::Feed;
-use super::types::{self, HistoryItem, Message, SessionInfo, Statuses};
+use super::types::{self, HistoryItem, Message, SessionInfo, Statuses, optional};
 use crate::secret::Secret;
 
 /// OpenCode's user name when it is told none.
@@ -41,7 +41,7 @@ pub(crate) struct Health {
 #[derive(Debug, Deserialize)]
 pub(crate) struct Session {
     pub(crate) id: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "optional")]
     pub(crate) title: Option<String>,
 }
 

@@ -25,4 +25,4 @@ pub(crate) use event::{
 #[cfg(test)]
 pub(crate) use part::ToolMetadata;
 pub(crate) use part::{Part, PartKind, StepFinish, ToolPart, ToolState, ToolStatus};
-pub(crate) use text::Text;
+pub(crate) use text::{Text, optional};

@@ -53,13 +53,11 @@ impl Translator {
                 message,
                 next,
             } => self.retry(id, attempt, next, &message),
-            oc::SessionStatus::LoadGuard | oc::SessionStatus::Other
-                if self.is_root(id) && retrying =>
-            {
+            oc::SessionStatus::Busy | oc::SessionStatus::Other if self.is_root(id) && retrying => {
                 self.set_phase(None, None);
             }
             // `session.idle` follows at once and says the same.
-            oc::SessionStatus::Idle | oc::SessionStatus::LoadGuard | oc::SessionStatus::Other => {}
+            oc::SessionStatus::Idle | oc::SessionStatus::Busy | oc::SessionStatus::Other => {}
         }
     }
 

@@ -97,6 +97,7 @@ pub(super) fn event<'a>(json: &'a [u8], seen: &mut Seen) -> Step<'a> {
     }
     let calls = delta.tool_calls.unwrap_or_default();
     let several_calls = calls.len() > 1;
+    let known_calls = seen.calls.len();
     let mut said = Vec::new();
     for call in calls {
         match tool_call(call, seen) {
@@ -107,12 +108,18 @@ pub(super) fn event<'a>(json: &'a [u8], seen: &mut Seen) -> Step<'a> {
     said.extend(seen.reasoned(reasoning).map(|piece| (Kind::Text, piece)));
     said.extend(seen.said(delta.content).map(|piece| (Kind::Text, piece)));
     match *said {
-        // An event that also ends the answer says more than its text.
-        [(kind, text)] if choice.finish_reason.is_none() && !several_calls => Step::Delta(Delta {
-            kind,
-            text,
-            varying: [chunk.created, chunk.usage, chunk.obfuscation, chunk.p],
-        }),
+        // An event that also ends the answer, or opens a call, says more than its text.
+        [(kind, text)]
+            if choice.finish_reason.is_none()
+                && !several_calls
+                && seen.calls.len() == known_calls =>
+        {
+            Step::Delta(Delta {
+                kind,
+                text,
+                varying: [chunk.created, chunk.usage, chunk.obfuscation, chunk.p],
+            })
+        }
         _ => Step::Pass,
     }
 }

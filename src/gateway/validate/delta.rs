@@ -112,7 +112,10 @@ impl Frame {
         let text = event
             .strip_prefix(&*self.before)?
             .strip_suffix(&*self.after)?;
-        let plain = memchr::memchr3(b'"', b'\\', b'\n', text).is_none();
+        // Control characters are not JSON either; one would make all that it is merged with unreadable.
+        let plain = text
+            .iter()
+            .all(|&byte| byte >= b' ' && byte != b'"' && byte != b'\\');
         plain.then_some(text)
     }
 }

@@ -42,8 +42,9 @@ struct Event<'a> {
     content_block: Option<ContentBlock<'a>>,
     #[serde(borrow, default)]
     delta: Option<BlockDelta<'a>>,
+    /// An object in `message_start`; a proxy's error has a sentence here.
     #[serde(borrow, default)]
-    message: Option<Message<'a>>,
+    message: Option<&'a RawValue>,
     #[serde(borrow, default)]
     usage: Option<&'a RawValue>,
 }
@@ -89,7 +90,12 @@ impl Messages {
         let Ok(event) = serde_json::from_slice::<Event<'a>>(json) else {
             return Step::Bad(FOREIGN);
         };
-        seen.count(event.message.as_ref().and_then(|message| message.usage));
+        let message = event
+            .message
+            .map(|message| serde_json::from_str(message.get()));
+        if let Some(Ok(Message { usage })) = message {
+            seen.count(usage);
+        }
         seen.count(event.usage);
         match &*event.r#type {
             "message_start" | "ping" => Step::Pass,

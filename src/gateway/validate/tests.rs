@@ -294,6 +294,14 @@ fn an_error_in_the_stream_comes_without_the_key_however_it_is_written() {
 }
 
 #[test]
+fn an_error_whose_message_is_no_object_is_the_providers() {
+    let told = Wire::begun(llm::Dialect::Messages)
+        .event(&json!({ "type": "error", "message": "overloaded" }));
+    let judged = whole(Dialect::Messages, &told.bytes).1;
+    assert!(matches!(judged, Err(Fault::Told(_))), "{judged:?}");
+}
+
+#[test]
 fn the_same_words_have_the_same_digest_and_others_another() {
     for (dialect, wire) in ALL_DIALECTS {
         let digest = |text: &str| {

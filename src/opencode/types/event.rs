@@ -87,7 +87,7 @@ pub(crate) struct SessionInfo {
 #[serde(from = "RawStatus")]
 pub(crate) enum SessionStatus {
     Idle,
-    LoadGuard,
+    Busy,
     /// The provider failed, and will be asked again at `next` (milliseconds since 1970).
     Retry {
         attempt: u64,
@@ -238,7 +238,7 @@ impl From<RawStatus> for SessionStatus {
     fn from(raw: RawStatus) -> Self {
         match &*raw.kind {
             "idle" => Self::Idle,
-            "busy" => Self::LoadGuard,
+            "busy" => Self::Busy,
             "retry" => Self::Retry {
                 attempt: raw.attempt,
                 message: raw.message.unwrap_or_default(),

@@ -103,7 +103,7 @@ fn a_summary_is_a_flag_on_answers_and_a_list_of_changes_on_prompts() {
 fn every_status_that_is_not_idle_is_listed_as_such() {
     let json = br#"{"a":{"type":"busy"},"b":{"type":"retry","attempt":2,"message":"m","next":5},"c":{"type":"new"}}"#;
     let statuses: Statuses = statuses(json).unwrap();
-    assert_eq!(statuses["a"], SessionStatus::LoadGuard);
+    assert_eq!(statuses["a"], SessionStatus::Busy);
     let message = "m".to_owned();
     assert_eq!(
         statuses["b"],

@@ -150,7 +150,7 @@ pub(super) fn required<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Str
     Text::deserialize(deserializer).map(Text::into_whole)
 }
 
-pub(super) fn optional<'de, D: Deserializer<'de>>(
+pub(crate) fn optional<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<String>, D::Error> {
     let text = Option::<Text>::deserialize(deserializer)?;

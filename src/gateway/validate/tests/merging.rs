@@ -254,3 +254,17 @@ fn read_lossily(dialect: Dialect, stream: &str) -> Vec<(String, String)> {
     });
     read(dialect, &objects.collect::<Vec<_>>().join("\n"))
 }
+
+#[test]
+fn an_event_that_opens_a_call_is_no_piece_of_a_text() {
+    let opens = |text: &str| {
+        json!({ "id": "c", "choices": [{ "index": 0, "delta": { "content": text,
+            "tool_calls": [{ "index": 0, "id": "x", "function": { "name": "f", "arguments": "{}" } }] } }] })
+    };
+    let stream = Wire::begun(llm::Dialect::Chat)
+        .event(&opens("a"))
+        .event(&opens("b"))
+        .bytes;
+    let taken = validator(Dialect::Chat, true).take(&Bytes::from(stream.clone()));
+    assert_eq!(String::from_utf8_lossy(&taken.pass), stream);
+}
