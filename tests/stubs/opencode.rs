@@ -144,8 +144,9 @@ fn dine(eat: &Path) {
     loop {
         let course = std::fs::read_to_string(eat).ok();
         if let Some(megabytes) = course.and_then(|text| text.parse::<usize>().ok()) {
-            eaten.push(vec![1_u8; megabytes << 20]);
+            // First, because whoever takes that much may be killed for it, and the next one is not to do it again.
             std::fs::remove_file(eat).unwrap();
+            eaten.push(vec![1_u8; megabytes << 20]);
         }
         std::thread::sleep(Duration::from_millis(10));
     }

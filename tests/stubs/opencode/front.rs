@@ -65,9 +65,11 @@ fn hungry_preload(eat: &Path) -> PathBuf {
     let text = format!(
         "import {sidecars}\nimport fs from \"node:fs\"\nconst eat = {eat}\nconst eaten = []\n\
          if (Bun.isMainThread) setInterval(() => {{\n\
-           if (!fs.existsSync(eat)) return\n\
-           eaten.push(Buffer.alloc(Number(fs.readFileSync(eat, \"utf8\")) * 2 ** 20, 1))\n\
+           const size = fs.existsSync(eat) ? Number(fs.readFileSync(eat, \"utf8\")) : 0\n\
+           if (size === 0) return\n\
+           // First, because whoever takes that much may be killed for it, and the next one is not to do it again.\n\
            fs.rmSync(eat)\n\
+           eaten.push(Buffer.alloc(size * 2 ** 20, 1))\n\
          }}, 20).unref()\n"
     );
     let preload = ours.with_file_name("hungry.js");
