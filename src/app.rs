@@ -282,11 +282,7 @@ fn warm_up_turns(gateway: gateway::Handle, workspace: PathBuf) -> engine::WarmUp
         let (gateway, workspace) = (gateway.clone(), workspace.clone());
         async move {
             let finished = warm_up_turn::run(&client, &gateway, &workspace).await;
-            let finished = finished.map_err(|error| error.to_string())?;
-            Ok(engine::FinishedWarmUpTurn {
-                session: finished.session,
-                first_output: finished.first_output,
-            })
+            finished.map_err(|error| error.to_string())
         }
     })
 }

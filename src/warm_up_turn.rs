@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use crate::engine::FinishedWarmUpTurn;
 use crate::gateway::{self, Grant, Route};
 use crate::model::{Budget, ModelCalls, ModelSpec};
 use crate::opencode::types::{Event, Part, PartKind, Text, ToolPart, ToolStatus};
@@ -46,15 +47,6 @@ pub(crate) enum RunError {
     Incomplete(&'static str),
 }
 
-/// How the turn went.
-#[derive(Debug)]
-pub(crate) struct Finished {
-    /// OpenCode's id of the session that it was in.
-    pub(crate) session: String,
-    /// From the prompt to what the agent first said.
-    pub(crate) first_output: Duration,
-}
-
 /// What was seen of the turn so far.
 #[derive(Debug, Default)]
 struct Seen {
@@ -68,7 +60,7 @@ pub(crate) async fn run(
     client: &Client,
     gateway: &gateway::Handle,
     workspace: &Path,
-) -> Result<Finished, RunError> {
+) -> Result<FinishedWarmUpTurn, RunError> {
     let mut feed = client.feed().await?;
     let new = NewSession {
         directory: workspace,
@@ -88,7 +80,7 @@ pub(crate) async fn run(
         tracing::debug!(%error, "the session of the warm-up stays");
     }
     let first_output = followed?;
-    Ok(Finished {
+    Ok(FinishedWarmUpTurn {
         session,
         first_output,
     })

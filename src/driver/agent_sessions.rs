@@ -10,8 +10,8 @@ pub(crate) struct AgentSessions(child_connection::Watch);
 // === impl AgentSessions ===
 
 impl AgentSessions {
-    pub(super) const fn new(links: child_connection::Watch) -> Self {
-        Self(links)
+    pub(super) const fn new(connections: child_connection::Watch) -> Self {
+        Self(connections)
     }
 
     /// Whether the agent made its session `remote_id` for our session `id`, which then is its title.

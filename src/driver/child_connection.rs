@@ -36,8 +36,8 @@ pub(super) struct ChildConnection {
 pub(super) type Watch = watch::Receiver<Option<ChildConnection>>;
 
 /// Waits for a child whose feed is open. `None`: there will be none any more.
-pub(super) async fn next(links: &mut Watch) -> Option<ChildConnection> {
-    links.wait_for(Option::is_some).await.ok()?.clone()
+pub(super) async fn next(connections: &mut Watch) -> Option<ChildConnection> {
+    connections.wait_for(Option::is_some).await.ok()?.clone()
 }
 
 // === impl ChildConnection ===

@@ -12,7 +12,7 @@ use crate::{engine, gateway, workspace};
 #[derive(Clone, Debug)]
 pub(super) struct Context {
     pub(super) config: Config,
-    pub(super) links: child_connection::Watch,
+    pub(super) connections: child_connection::Watch,
     pub(super) engine: engine::Handle,
     pub(super) workspace: workspace::Watch,
     pub(super) gateway: gateway::Handle,

@@ -156,7 +156,7 @@ async fn deliver(items_tx: &mpsc::Sender<Item>, item: Item) {
 
 impl Subscription {
     /// This session and its subagents.
-    pub(super) fn family(&self) -> Vec<String> {
+    pub(super) fn session_tree(&self) -> Vec<String> {
         let routes = self.demux.routes.lock();
         routes
             .iter()
@@ -171,12 +171,12 @@ impl Subscription {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
-        let family = self.family();
+        let session_tree = self.session_tree();
         self.demux
             .routes
             .lock()
             .retain(|_, route| route.root != self.root);
-        self.demux.remember(&self.root, family);
+        self.demux.remember(&self.root, session_tree);
     }
 }
 
@@ -197,7 +197,7 @@ mod tests {
         earlier.end();
         let later = demux.register("ses_1");
         drop(earlier);
-        assert_eq!(later.family(), ["ses_1"]);
+        assert_eq!(later.session_tree(), ["ses_1"]);
     }
 
     #[test]
@@ -212,10 +212,10 @@ mod tests {
             known.sort();
             known
         };
-        let family = ["ses_1", "ses_2", "ses_3"];
-        assert_eq!(sorted(&demux), family);
+        let session_tree = ["ses_1", "ses_2", "ses_3"];
+        assert_eq!(sorted(&demux), session_tree);
         drop(subscription);
-        assert_eq!(sorted(&demux), family, "they are in the child still");
+        assert_eq!(sorted(&demux), session_tree, "they are in the child still");
         demux.forget("ses_1");
         assert_eq!(sorted(&demux), [""; 0]);
     }

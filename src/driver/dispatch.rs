@@ -23,7 +23,7 @@ pub(crate) fn spawn(
     shutdown: Shutdown,
     tracker: &TaskTracker,
 ) -> AgentSessions {
-    let (connection_tx, links) = watch::channel(None);
+    let (connection_tx, connections) = watch::channel(None);
     let demux = Demux::default();
     tracker.spawn(child_connection::follow(
         engine.watch(),
@@ -32,10 +32,10 @@ pub(crate) fn spawn(
         config.workspace.clone(),
         shutdown.gone.clone(),
     ));
-    let agent_sessions = AgentSessions::new(links.clone());
+    let agent_sessions = AgentSessions::new(connections.clone());
     let context = Context {
         config,
-        links,
+        connections,
         engine,
         workspace,
         gateway,
@@ -69,10 +69,10 @@ async fn take_turns(mut turns_rx: mpsc::Receiver<Turn>, context: Context, tracke
 
 /// Deletes sessions from the child that retention removed. Without a child they wait for the next.
 async fn delete_removed(mut removals_rx: mpsc::Receiver<String>, context: Context) {
-    let mut links = context.links.clone();
+    let mut connections = context.connections.clone();
     let delete = async {
         while let Some(remote_id) = removals_rx.recv().await {
-            let Some(connection) = child_connection::next(&mut links).await else {
+            let Some(connection) = child_connection::next(&mut connections).await else {
                 return;
             };
             match connection.client.delete_session(&remote_id).await {

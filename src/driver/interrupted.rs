@@ -101,8 +101,8 @@ fn apply(translator: &mut Translator, turn: &Interrupted, (subagents, found): St
 /// a shutdown.
 async fn find(root: &str, context: &Context) -> Stored {
     let finding = async {
-        let mut links = context.links.clone();
-        while let Some(connection) = child_connection::next(&mut links).await {
+        let mut connections = context.connections.clone();
+        while let Some(connection) = child_connection::next(&mut connections).await {
             tokio::select! {
                 stored = ask(&connection, root, context) => return stored,
                 // The next one is asked.
@@ -122,9 +122,9 @@ async fn ask(connection: &ChildConnection, root: &str, context: &Context) -> Sto
     // A new child runs nothing that an old one began. If it does all the same, its events would be lost.
     resync::stop_old_turn(connection, root, &context.config.workspace).await;
     let subagents = resync::subagents(connection, root).await;
-    let mut family = vec![(root.to_owned(), None)];
-    family.extend(subagents.iter().map(|info| (info.id.clone(), None)));
-    let found = resync::look_up(connection, root, &family, &context.demux).await;
+    let mut session_tree = vec![(root.to_owned(), None)];
+    session_tree.extend(subagents.iter().map(|info| (info.id.clone(), None)));
+    let found = resync::look_up(connection, root, &session_tree, &context.demux).await;
     (subagents, found)
 }
 

@@ -43,19 +43,19 @@ pub(super) struct StoredState {
     pub(super) messages: Vec<Message>,
 }
 
-/// Asks a new child for session `root` and its `family`.
+/// Asks a new child for session `root` and its `session_tree`.
 pub(super) async fn look_up(
     connection: &ChildConnection,
     root: &str,
-    family: &SessionTree,
+    session_tree: &SessionTree,
     demux: &Demux,
 ) -> Found {
     for attempt in 1..=ATTEMPTS {
         match connection.client.has_session(root).await {
             Ok(true) => {
-                let missed = ask(connection.clone(), family.clone(), demux.clone()).await;
-                if missed.complete || attempt == ATTEMPTS {
-                    return Found::Stored(missed);
+                let stored = ask(connection.clone(), session_tree.clone(), demux.clone()).await;
+                if stored.complete || attempt == ATTEMPTS {
+                    return Found::Stored(stored);
                 }
             }
             Ok(false) => return Found::Unknown,
@@ -68,10 +68,10 @@ pub(super) async fn look_up(
     Found::NoAnswer
 }
 
-/// Asks for what came after the last events seen of `family`.
+/// Asks for what came after the last events seen of `session_tree`.
 pub(super) async fn ask(
     connection: ChildConnection,
-    family: SessionTree,
+    session_tree: SessionTree,
     demux: Demux,
 ) -> StoredState {
     /// Larger than the number of any event, small enough for JavaScript.
@@ -79,28 +79,30 @@ pub(super) async fn ask(
     // The history has the whole of every session that is not named.
     let others = demux.sessions().into_iter().map(|id| (id, NOTHING));
     let mut places: HashMap<String, u64> = others.collect();
-    let ours = family.iter();
+    let ours = session_tree.iter();
     places.extend(ours.map(|(id, seen)| (id.clone(), seen.unwrap_or(0))));
     // Together: the queue of events waits meanwhile.
-    let lists = family.iter().map(|(id, _)| connection.client.messages(id));
+    let lists = session_tree
+        .iter()
+        .map(|(id, _)| connection.client.messages(id));
     let (history, lists) = tokio::join!(connection.client.history(&places), join_all(lists));
-    let mut missed = StoredState {
+    let mut stored = StoredState {
         complete: lists.iter().all(Result::is_ok),
         ..StoredState::default()
     };
     match history {
-        Ok(history) => missed.history = history,
+        Ok(history) => stored.history = history,
         Err(error) => tracing::warn!(%error, "the history could not be read; the messages must do"),
     }
     for list in lists {
         match list {
-            Ok(messages) => missed.messages.extend(messages),
+            Ok(messages) => stored.messages.extend(messages),
             Err(error) => {
                 tracing::warn!(%error, "messages could not be read after a lost connection");
             }
         }
     }
-    missed
+    stored
 }
 
 /// Ends what runs in session `root`, if something does. One that is idle is left alone: it would say that it

@@ -65,14 +65,14 @@ pub(super) async fn start(
         context,
         abandoned,
     };
-    let connection = start.wait_for_link().await?;
+    let connection = start.wait_for_child().await?;
     match start.on(connection.clone()).await {
         // Nothing of the turn is published yet, so the next child may have it; but only that one, in case it
         // is the request that kills.
         Err(StartError::Call(error)) if connection.died_under(&error).await => {
             // The next child hears that a turn waits for it, and warms up in the short way.
             let _waits = context.engine.turn();
-            let connection = start.wait_for_link().await?;
+            let connection = start.wait_for_child().await?;
             start.on(connection).await
         }
         started => started,
@@ -105,13 +105,13 @@ pub(super) fn settings(config: &Config, remote_id: &str) -> Settings {
 
 impl Start<'_> {
     /// The present child, or the next one if it comes soon, once there is memory for one more session.
-    async fn wait_for_link(&self) -> Result<ChildConnection, CreateError> {
+    async fn wait_for_child(&self) -> Result<ChildConnection, CreateError> {
         let engine = &self.context.engine;
-        let mut links = self.context.links.clone();
+        let mut connections = self.context.connections.clone();
         let waiting = async {
             loop {
                 engine.room().await;
-                let connection = child_connection::next(&mut links).await;
+                let connection = child_connection::next(&mut connections).await;
                 // It may have taken a while, and memory may be short again.
                 if connection.is_none() || engine.short_of_memory().is_none() {
                     return connection;

@@ -262,13 +262,13 @@ impl Actor {
     async fn serve(&mut self, mut child: Child, ready: Ready) -> Next {
         let context = self.context.clone();
         // Outside the loop: somebody who asks often must not keep it from counting.
-        let mut wedged = pin!(until_unresponsive(&ready, &context.config));
+        let mut unresponsive = pin!(until_unresponsive(&ready, &context.config));
         let mut told = pin!(guard::told(self.recycling_rx.clone(), self.generation));
         loop {
             let end = tokio::select! {
                 end = child.wait(&context.reaper) => end,
-                end = &mut wedged => end,
-                recycling = &mut told => return self.recycle(child, recycling).await,
+                end = &mut unresponsive => end,
+                restart = &mut told => return self.recycle(child, restart).await,
                 interruption = self.interruption() => match interruption {
                     // It runs already.
                     Interruption::Request(request) if matches!(request.operation, Operation::Start { .. }) => continue,
@@ -297,13 +297,13 @@ impl Actor {
     }
 
     /// The child makes room for memory. That is the guard's decision and no failure: it costs no budget.
-    async fn recycle(&mut self, child: Child, recycling: RestartRequest) -> Next {
+    async fn recycle(&mut self, child: Child, restart: RestartRequest) -> Next {
         self.snapshot_tx.send_modify(|snapshot| {
             snapshot.recycled += 1;
-            snapshot.last_error = Some(recycling.why);
+            snapshot.last_error = Some(restart.why);
         });
         self.publish(State::Stopping);
-        if recycling.at_once {
+        if restart.at_once {
             let hurry = CancellationToken::new();
             hurry.cancel();
             self.stop_until(child, &hurry).await;

@@ -261,7 +261,7 @@ impl Child {
         }
     }
 
-    /// The ladder: dispose, TERM, KILL, sweep. Each rung has its deadline; `hurry` skips to KILL.
+    /// The steps of a stop: dispose, TERM, KILL, sweep. Each has its deadline; `hurry` skips to KILL.
     /// Returns what became of the processes that outlived the child.
     pub(super) async fn stop(mut self, context: &Context, hurry: &CancellationToken) -> Swept {
         if let Some(client) = self.client.clone() {

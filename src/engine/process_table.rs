@@ -380,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn what_descends_from_us_is_weighed_and_guests_are_not() {
+    fn what_descends_from_us_is_weighed_and_what_was_here_earlier_is_not() {
         let mut sleeper = std::process::Command::new("sleep")
             .arg("60")
             .spawn()

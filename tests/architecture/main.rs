@@ -25,7 +25,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("socket_owner", &[]),
     (
         "warm_up_turn",
-        &["gateway", "model", "opencode", "provider"],
+        &["engine", "gateway", "model", "opencode", "provider"],
     ),
     ("text", &[]),
     ("trust", &[]),

@@ -76,7 +76,7 @@ impl Actor {
     /// Takes what a step of the recovery found, and begins the next.
     pub(super) fn on_recovery_step(&mut self, step: RecoveryStep) -> Option<End> {
         match step {
-            RecoveryStep::NextChild(connection, missed) => self.on_next_child(connection, missed),
+            RecoveryStep::NextChild(connection, stored) => self.on_next_child(connection, stored),
             RecoveryStep::Prompted => {
                 self.turn.translator.resumed(Timestamp::now());
                 self.note_activity();
@@ -91,23 +91,23 @@ impl Actor {
     }
 
     /// The next child is there. First everything of the dead one's is published and closed.
-    fn on_next_child(&mut self, connection: ChildConnection, missed: StoredState) -> Option<End> {
+    fn on_next_child(&mut self, connection: ChildConnection, stored: StoredState) -> Option<End> {
         (self.turn.connection, self.child_lost, self.asked) = (connection, false, 0);
         let now = Timestamp::now();
         let (root, before) = (&*self.turn.remote_id, self.turn.before.as_deref());
         let stored_end =
-            ending::last_of_session(&missed.messages, root, before).and_then(ending::stored_end);
-        let prompt_is_stored = missed.messages.iter().any(|message| {
+            ending::last_of_session(&stored.messages, root, before).and_then(ending::stored_end);
+        let prompt_is_stored = stored.messages.iter().any(|message| {
             let info = &message.info;
             info.session == root
                 && info.role == Role::User
                 && before.is_none_or(|before| *info.id > *before)
         });
         // A prompt is answered for before it is stored: the child may have died in between.
-        let prompt_was_lost = missed.complete && !prompt_is_stored;
+        let prompt_was_lost = stored.complete && !prompt_is_stored;
 
         let translator = &mut self.turn.translator;
-        translator.apply_missed(missed.history, missed.messages, now);
+        translator.apply_missed(stored.history, stored.messages, now);
         translator.abandon_run(now);
         self.note_activity();
         if let Some(end) = self.apply_signals() {
@@ -146,13 +146,17 @@ fn failed(reason: &str, resumable: bool) -> RecoveryStep {
 }
 
 /// Waits for the next child and asks it what the dead one had stored.
-async fn find_next_child(context: Context, remote_id: String, family: SessionTree) -> RecoveryStep {
+async fn find_next_child(
+    context: Context,
+    remote_id: String,
+    session_tree: SessionTree,
+) -> RecoveryStep {
     let finding = async {
         let mut engine = context.engine.watch();
-        let mut links = context.links.clone();
+        let mut connections = context.connections.clone();
         loop {
             let connection = tokio::select! {
-                connection = child_connection::next(&mut links) => connection,
+                connection = child_connection::next(&mut connections) => connection,
                 _ = engine.wait_for(Snapshot::given_up) => None,
             };
             let Some(connection) = connection else {
@@ -161,12 +165,12 @@ async fn find_next_child(context: Context, remote_id: String, family: SessionTre
                 return failed(&format!("the next one does not come: {reason}"), true);
             };
             let found = tokio::select! {
-                found = resync::look_up(&connection, &remote_id, &family, &context.demux) => found,
+                found = resync::look_up(&connection, &remote_id, &session_tree, &context.demux) => found,
                 // Nothing was begun in it, so it does not count: the engine counts its restarts.
                 () = connection.lost.cancelled() => continue,
             };
             return match found {
-                Found::Stored(missed) => RecoveryStep::NextChild(connection, missed),
+                Found::Stored(stored) => RecoveryStep::NextChild(connection, stored),
                 Found::Unknown => failed("the next one does not know its session", false),
                 Found::NoAnswer => failed("the next one does not answer", true),
             };

@@ -51,7 +51,10 @@ impl Actor {
         self.asked = 0;
         let prompting = self.recovery.take();
         let (connection, remote_id) = (self.turn.connection.clone(), self.turn.remote_id.clone());
-        let (engine, family) = (self.context.engine.clone(), self.turn.subscription.family());
+        let (engine, session_tree) = (
+            self.context.engine.clone(),
+            self.turn.subscription.session_tree(),
+        );
         let end_check = self.ask_for_end();
         self.end_check = Some(Box::pin(async move {
             if let Some(prompting) = prompting {
@@ -61,7 +64,7 @@ impl Actor {
             connection.abort(&remote_id).await;
             drop(grant);
             // Also what left the process group of its command.
-            log_ended(engine.end_tools(family).await);
+            log_ended(engine.end_tools(session_tree).await);
             end_check.await
         }));
         None
@@ -75,8 +78,8 @@ impl Actor {
         (self.end_check, self.recovery) = (None, None);
         // What a command left running lives as long as the session does, and no client may see the end before
         // it: the next turn of this session would find it.
-        let family = self.turn.subscription.family();
-        log_ended(self.context.engine.end_tools(family).await);
+        let session_tree = self.turn.subscription.session_tree();
+        log_ended(self.context.engine.end_tools(session_tree).await);
         let alone = self.running_turn.alone();
         let translator = &mut self.turn.translator;
         translator.finish(end, alone, Timestamp::now());

@@ -8,7 +8,7 @@ use super::super::state::Ready;
 use crate::id::Generation;
 use crate::opencode;
 
-/// Health checks that may fail in a row before the child counts as wedged.
+/// Health checks that may fail in a row before the child counts as unresponsive.
 const MISSES: u32 = 3;
 
 /// Says in the log that a child is ready, `since` when it was being started.
