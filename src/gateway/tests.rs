@@ -228,3 +228,24 @@ impl Answered {
             .to_owned()
     }
 }
+
+/// Cuts, changes, inserts and removes bytes, as a network, a proxy or a broken server does.
+pub(in crate::gateway) fn mutate(
+    text: String,
+    changes: Vec<(proptest::sample::Index, u8, u8)>,
+) -> Vec<u8> {
+    let mut bytes = text.into_bytes();
+    for (at, change, byte) in changes {
+        if bytes.is_empty() {
+            break;
+        }
+        let at = at.index(bytes.len());
+        match change {
+            0 => bytes.truncate(at),
+            1 => bytes[at] = byte,
+            2 => bytes.insert(at, byte),
+            _ => drop(bytes.remove(at)),
+        }
+    }
+    bytes
+}

@@ -89,19 +89,7 @@ fn any_sent(wire: llm::Dialect) -> impl Strategy<Value = Sent> {
     let drops = prop::bool::weighted(0.1);
     (status, kind, extra, any_answer(wire), changes, drops).prop_map(
         |(status, kind, extra, answer, changes, drops)| {
-            let mut bytes = answer.bytes.into_bytes();
-            for (at, change, byte) in changes {
-                if bytes.is_empty() {
-                    break;
-                }
-                let at = at.index(bytes.len());
-                match change {
-                    0 => bytes.truncate(at),
-                    1 => bytes[at] = byte,
-                    2 => bytes.insert(at, byte),
-                    _ => drop(bytes.remove(at)),
-                }
-            }
+            let bytes = mutate(answer.bytes, changes);
             let headers = std::iter::once(("content-type", kind)).chain(extra);
             Sent {
                 status,

@@ -10,6 +10,7 @@ use super::fault::{CUT_CALL, FOREIGN, NO_CONTENT, ONLY_REASONING, SAME_INDEX, UN
 use super::*;
 use crate::gateway::llm;
 use crate::gateway::llm::wire::{Wire, unstreamed};
+use crate::gateway::tests::mutate;
 use crate::secret::Secret;
 
 const ALL_DIALECTS: [(Dialect, llm::Dialect); 3] = [
@@ -350,22 +351,7 @@ fn mutated() -> impl Strategy<Value = (Dialect, Vec<u8>)> {
         (any::<proptest::sample::Index>(), 0..4_u8, any::<u8>()),
         0..6,
     );
-    (any_wire(), changes).prop_map(|((dialect, bytes), changes)| {
-        let mut bytes = bytes.into_bytes();
-        for (at, change, byte) in changes {
-            if bytes.is_empty() {
-                break;
-            }
-            let at = at.index(bytes.len());
-            match change {
-                0 => bytes.truncate(at),
-                1 => bytes[at] = byte,
-                2 => bytes.insert(at, byte),
-                _ => drop(bytes.remove(at)),
-            }
-        }
-        (dialect, bytes)
-    })
+    (any_wire(), changes).prop_map(|((dialect, bytes), changes)| (dialect, mutate(bytes, changes)))
 }
 
 proptest! {
