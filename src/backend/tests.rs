@@ -338,6 +338,6 @@ fn complete(registry: &Registry, turn_handle: &TurnHandle) {
         status.state = event::State::Completed;
         status.completed_at = Some(event.at);
     });
-    turn_handle.append(&event.encode(), None);
+    turn_handle.append(&event);
     registry.ended();
 }

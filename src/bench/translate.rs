@@ -55,7 +55,7 @@ impl Pipeline {
             for event in self.translator.events.drain(..) {
                 if encode {
                     let sizes = event
-                        .encode()
+                        .encode(1)
                         .into_iter()
                         .map(|encoded| encoded.data.len() as u64);
                     count.encoded += sizes.sum::<u64>();

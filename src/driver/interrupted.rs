@@ -41,11 +41,11 @@ pub(super) async fn run(turn: Interrupted, mut turn_handle: TurnHandle, context:
         turn.began,
     );
     // Whoever cancels is answered when the turn has ended.
-    let mut command = None;
+    let mut waiting = None;
     let end = tokio::select! {
         stored = find(&turn.remote_id, &context) => apply(&mut translator, &turn, stored),
-        received = turn_handle.commands_rx.recv() => {
-            command = received;
+        cancelled = turn_handle.cancelled() => {
+            waiting = cancelled;
             End::Cancelled
         }
     };
@@ -55,7 +55,7 @@ pub(super) async fn run(turn: Interrupted, mut turn_handle: TurnHandle, context:
     note_deleted_files(&mut translator.events).await;
     publish(&turn_handle, &mut translator.events);
     context.registry.ended();
-    drop(command);
+    drop(waiting);
 }
 
 fn recovering() -> Event {

@@ -30,7 +30,7 @@ pub(super) async fn open(
     let abandoned = CancellationToken::new();
     // Not dropped in the middle: OpenCode could be making a session whose id only its answer says.
     let mut starting = Box::pin(start(&request, &status, context, &abandoned));
-    let (error, command) = tokio::select! {
+    let (error, cancelled) = tokio::select! {
         started = &mut starting => match started {
             Ok(turn) => {
                 tracing::info!(
@@ -49,7 +49,7 @@ pub(super) async fn open(
         },
         // Nothing runs yet that would have to come to its end.
         () = context.shutdown.drain.cancelled() => (CreateError::ShuttingDown, None),
-        command = turn_handle.commands_rx.recv() => (CreateError::Cancelled, command),
+        cancelled = turn_handle.cancelled() => (CreateError::Cancelled, cancelled),
         () = tokio::time::sleep(DEADLINE) => (
             CreateError::EngineUnavailable("the engine did not take the session in time".into()),
             None,
@@ -58,7 +58,7 @@ pub(super) async fn open(
     tracing::warn!(session.id = session.id, %error, "a turn did not begin");
     abandoned.cancel();
     let undone = tokio::time::timeout(UNDO_TIMEOUT, &mut starting).await;
-    if new && command.is_some() {
+    if new && cancelled.is_some() {
         turn_handle.update(|status| {
             status.state = State::Cancelled;
             status.completed_at = Some(Timestamp::now());
@@ -67,7 +67,7 @@ pub(super) async fn open(
     }
     turn_handle.refuse(error);
     // Whoever cancelled has waited for this.
-    drop(command);
+    drop(cancelled);
     let undone = match undone {
         Ok(undone) => undone,
         Err(_) => starting.await,

@@ -50,9 +50,7 @@ pub(super) async fn note_deleted_files(events: &mut [Event]) {
 fn append(turn_handle: &TurnHandle, event: &Event) {
     // Before the log: whoever sees the terminal event and asks for the status finds the end.
     turn_handle.update(|status| apply(status, event));
-    let note = event.note.as_ref();
-    let note = note.map(|note| (note.part.clone(), note.value));
-    turn_handle.append(&event.encode(), note);
+    turn_handle.append(event);
 }
 
 /// What an event says about the session's status.

@@ -16,6 +16,7 @@ struct Data<'a> {
     body: &'a Body,
     #[serde(skip_serializing_if = "Option::is_none")]
     agent: Option<&'a Agent>,
+    turn: u32,
     timestamp: Timestamp,
 }
 
@@ -35,26 +36,31 @@ const OVERHEAD: usize = 4 << 10;
 // === impl Event ===
 
 impl Event {
-    /// The JSON of this event, in as many pieces as its text needs.
-    pub(crate) fn encode(&self) -> Vec<Encoded> {
-        self.encode_within(MAX_DATA)
+    /// The JSON of this event of the turn with this number, in as many pieces as its text needs.
+    pub(crate) fn encode(&self, turn: u32) -> Vec<Encoded> {
+        self.encode_within(turn, MAX_DATA)
     }
 
-    pub(super) fn encode_within(&self, max: usize) -> Vec<Encoded> {
+    fn encode_within(&self, turn: u32, max: usize) -> Vec<Encoded> {
         if let Body::Output(output) = &self.body {
             let limit = max.saturating_sub(OVERHEAD).max(16);
             if output.text.len() > limit / 6 && escaped_len(&output.text) > limit {
-                return self.split_output(output, limit, max);
+                return self.split_output(output, turn, (limit, max));
             }
         }
-        let mut data = self.to_json();
+        let mut data = self.to_json(turn);
         if data.len() > max {
-            data = shrink(&data, max);
+            data = shrink(&data, turn, max);
         }
         vec![self.encoded(data)]
     }
 
-    fn split_output(&self, output: &Output, limit: usize, max: usize) -> Vec<Encoded> {
+    fn split_output(
+        &self,
+        output: &Output,
+        turn: u32,
+        (limit, max): (usize, usize),
+    ) -> Vec<Encoded> {
         let pieces = split(&output.text, limit).into_iter().enumerate();
         let pieces = pieces.flat_map(|(index, text)| {
             let piece = Output {
@@ -67,7 +73,7 @@ impl Event {
                 agent: self.agent.clone(),
                 ..Self::new(self.at, Body::Output(piece))
             };
-            event.encode_within(max)
+            event.encode_within(turn, max)
         });
         pieces.collect()
     }
@@ -81,7 +87,7 @@ impl Event {
         }
     }
 
-    fn to_json(&self) -> String {
+    fn to_json(&self, turn: u32) -> String {
         let text = match &self.body {
             Body::Output(output) => output.text.len(),
             _ => 0,
@@ -90,6 +96,7 @@ impl Event {
         let data = Data {
             body: &self.body,
             agent: self.agent.as_deref(),
+            turn,
             timestamp: self.at,
         };
         // A map with string keys into memory: nothing here can fail.

@@ -37,12 +37,13 @@ pub(super) fn split(text: &str, max: usize) -> Vec<&str> {
 }
 
 /// The same JSON object with its long strings and lists cut until it fits, marked `truncated`.
-pub(super) fn shrink(json: &str, max: usize) -> String {
+pub(super) fn shrink(json: &str, turn: u32, max: usize) -> String {
     let mut value = match serde_json::from_str(json) {
         Ok(Value::Object(value)) => value,
         // Nested deeper than the parser goes.
         _ => Map::new(),
     };
+    value.insert("turn".to_owned(), turn.into());
     value.insert("truncated".to_owned(), Value::Bool(true));
     let mut value = Value::Object(value);
     for limit in LIMITS {
@@ -52,7 +53,7 @@ pub(super) fn shrink(json: &str, max: usize) -> String {
             return json;
         }
     }
-    r#"{"truncated":true}"#.to_owned()
+    format!(r#"{{"truncated":true,"turn":{turn}}}"#)
 }
 
 fn cut(value: &mut Value, limit: usize) {

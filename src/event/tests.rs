@@ -35,7 +35,7 @@ fn call(args: &str) -> Event {
 }
 
 fn one(event: &Event) -> String {
-    let [encoded] = <[Encoded; 1]>::try_from(event.encode()).unwrap();
+    let [encoded] = <[Encoded; 1]>::try_from(event.encode(7)).unwrap();
     assert_eq!(encoded.kind, event.kind());
     encoded.data
 }
@@ -154,7 +154,7 @@ fn the_vocabulary_is_what_the_contract_says() {
 #[test]
 fn long_text_is_split_between_characters_and_nothing_is_lost() {
     let text = "日本語 and \u{1} \"quotes\"\n".repeat(40_000);
-    let pieces = output(&text).encode();
+    let pieces = output(&text).encode(7);
     assert!(pieces.len() > 3);
     let mut joined = String::new();
     for piece in &pieces {
@@ -184,7 +184,7 @@ fn json_nested_deeper_than_the_parser_goes_still_fits() {
         "x".repeat(MAX_DATA),
         "]".repeat(500)
     );
-    assert_eq!(one(&call(&deep)), r#"{"truncated":true}"#);
+    assert_eq!(one(&call(&deep)), r#"{"truncated":true,"turn":7}"#);
 }
 
 #[test]

@@ -3,16 +3,15 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
-use super::log::Note;
 use super::record::{Command, Session};
 use super::request::CreateError;
 use super::session_map::SessionMap;
 use super::status::{Problem, Status};
 use super::turn::{Created, Outcome, TurnKind};
 use crate::clock::Timestamp;
-use crate::event::{Body, Encoded, Event, Failure, FailureCode, State};
+use crate::event::{Body, Event, Failure, FailureCode, State};
 
 /// A turn, for the driver.
 #[derive(Debug)]
@@ -25,7 +24,9 @@ pub(crate) struct Turn {
 #[derive(Debug)]
 pub(crate) struct TurnHandle {
     pub(crate) session: Arc<Session>,
-    pub(crate) commands_rx: mpsc::Receiver<Command>,
+    commands_rx: mpsc::Receiver<Command>,
+    /// The number of the turn, which each of its events has.
+    turn: u32,
     /// How the session was before, if it had a turn before.
     earlier: Option<Arc<Status>>,
     outcome_tx: watch::Sender<Outcome>,
@@ -48,6 +49,7 @@ impl TurnHandle {
         *session.commands_tx.lock() = commands_tx;
         let (outcome_tx, outcome_rx) = watch::channel(None);
         let turn_handle = Self {
+            turn: session.status().turn,
             session,
             commands_rx,
             earlier,
@@ -79,16 +81,30 @@ impl TurnHandle {
         self.give_up(error);
     }
 
+    /// The next command of a client. Nothing once the session is gone. Cancel-safe.
+    pub(crate) async fn command(&mut self) -> Option<Command> {
+        self.commands_rx.recv().await
+    }
+
+    /// Waits until a client wants the end of a turn that does not run yet, and returns who waits for that. Cancel-safe.
+    pub(crate) async fn cancelled(&mut self) -> Option<oneshot::Sender<()>> {
+        match self.commands_rx.recv().await? {
+            Command::Cancel(done_tx) => Some(done_tx),
+        }
+    }
+
     /// Changes what clients see of the session.
     pub(crate) fn update(&self, change: impl FnOnce(&mut Status)) {
         self.session.update(change);
     }
 
     /// Adds an event to the session's log. With the last one the turn is over, on disk too.
-    pub(crate) fn append(&self, pieces: &[Encoded], note: Option<Note>) {
-        let terminal = pieces.iter().any(|piece| piece.terminal);
-        let row = terminal.then(|| self.session.row());
-        self.session.log.append_all(pieces, note, row);
+    pub(crate) fn append(&self, event: &Event) {
+        let row = event.is_terminal().then(|| self.session.row());
+        let note = event.note.as_ref();
+        let note = note.map(|note| (note.part.clone(), note.value));
+        let pieces = event.encode(self.turn);
+        self.session.log.append_all(&pieces, note, row);
     }
 
     /// The turn ran in a process that is gone, and nothing of it can be found.
@@ -119,13 +135,7 @@ impl TurnHandle {
             status.completed_at = Some(at);
             status.ended = Some(Instant::now());
         });
-        let event = Event {
-            at,
-            agent: None,
-            body: Body::Error(failure),
-            note: None,
-        };
-        self.append(&event.encode(), None);
+        self.append(&Event::new(at, Body::Error(failure)));
         self.sessions.on_turn_ended();
     }
 

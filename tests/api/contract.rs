@@ -205,7 +205,7 @@ fn every_event_of_the_contract_has_the_fields_of_its_schema() {
             .flatten()
             .map(|(field, _)| field.as_str())
             .collect();
-        let common = BTreeSet::from(["timestamp", "agent", "truncated"]);
+        let common = BTreeSet::from(["turn", "timestamp", "agent", "truncated"]);
         let missing: Vec<_> = fields
             .iter()
             .filter(|field| !common.contains(*field) && !quoted(row[1]).contains(*field))

@@ -64,6 +64,9 @@ struct Common {
     agent: Option<Agent>,
     /// Something was too long and is not here whole.
     truncated: Option<bool>,
+    /// The number of the turn it belongs to: 1 for the first prompt of the session.
+    #[schema(minimum = 1)]
+    turn: u32,
     timestamp: Timestamp,
 }
 

@@ -76,7 +76,7 @@ impl Actor {
             let lost = self.turn.connection.lost.clone();
             let end = tokio::select! {
                 item = self.turn.subscription.items_rx.recv(), if self.resync.is_none() && !self.child_lost => item.and_then(|item| self.on_item(item)),
-                command = self.turn_handle.commands_rx.recv() => self.on_command(command),
+                command = self.turn_handle.command() => self.on_command(command),
                 // Not while it is asked what was missed: the end must not overtake that.
                 findings = finished(&mut self.end_check), if stopping || self.resync.is_none() => self.on_findings(findings),
                 missed = finished(&mut self.resync) => self.on_missed(missed),

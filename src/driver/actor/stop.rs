@@ -22,9 +22,12 @@ const PROMPT_TIMEOUT: Duration = Duration::from_secs(1);
 impl Actor {
     pub(super) fn on_command(&mut self, command: Option<Command>) -> Option<End> {
         // The session holds a sender, so this does not end before the session.
-        let Command::Cancel(done_tx) = command?;
-        self.waiting.push(done_tx);
-        self.stop(End::Cancelled)
+        match command? {
+            Command::Cancel(done_tx) => {
+                self.waiting.push(done_tx);
+                self.stop(End::Cancelled)
+            }
+        }
     }
 
     pub(super) fn on_deadline(&mut self) -> Option<End> {

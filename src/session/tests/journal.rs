@@ -48,7 +48,7 @@ impl Life {
             TaskTracker::new().spawn(async move { registry.create(request).await.unwrap().0 });
         let turn_handle = self.take().await.turn_handle;
         turn_handle.accept("ses_1", None);
-        turn_handle.append(&running().encode(), None);
+        turn_handle.append(&running());
         (creating.await.unwrap(), turn_handle)
     }
 
@@ -100,10 +100,14 @@ fn text(turn_handle: &TurnHandle, words: &str) {
         call_id: None,
         truncated: false,
     };
-    turn_handle.append(
-        &event(Body::Output(output)).encode(),
-        Some(("prt_1".into(), words.len() as u64)),
-    );
+    let note = crate::event::Note {
+        part: "prt_1".into(),
+        value: words.len() as u64,
+    };
+    turn_handle.append(&Event {
+        note: Some(note),
+        ..event(Body::Output(output))
+    });
 }
 
 /// Ends the turn of `turn_handle`, and waits until that can be seen.
@@ -117,7 +121,7 @@ async fn complete(turn_handle: TurnHandle) {
         status.files_modified = vec!["/workspace/a".into()];
     });
     let end = event(Body::Complete(crate::event::Complete::default()));
-    turn_handle.append(&end.encode(), None);
+    turn_handle.append(&end);
     session.log.shown_past(before).await;
 }
 
@@ -276,7 +280,7 @@ async fn another_turn_goes_on_in_the_same_log() {
     });
     let turn_handle = life.take().await.turn_handle;
     turn_handle.accept("ses_1", Some("msg_9".into()));
-    turn_handle.append(&running().encode(), None);
+    turn_handle.append(&running());
     let (session, _) = resuming.await.unwrap().unwrap();
     assert_eq!(session.status().turn, 2);
     complete(turn_handle).await;

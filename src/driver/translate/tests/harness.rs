@@ -4,7 +4,6 @@ use serde_json::{Value, json};
 
 use crate::clock::Timestamp;
 use crate::driver::translate::{End, Settings, Signal, Translator};
-use crate::event::Event;
 use crate::opencode::types as oc;
 
 pub(super) const NOW: Timestamp = Timestamp::from_millis(1_000_000);
@@ -90,13 +89,17 @@ impl Harness {
     /// What was published since the last call, one line each, without what is always the same.
     pub(super) fn lines(&mut self) -> Vec<String> {
         let events = std::mem::take(&mut self.translator.events);
-        let lines = events.iter().flat_map(Event::encode).map(|encoded| {
-            let mut value: Value = serde_json::from_str(&encoded.data).unwrap();
-            let fields = value.as_object_mut().unwrap();
-            fields.remove("timestamp");
-            fields.remove("type");
-            format!("{} {value}", encoded.kind)
-        });
+        let lines = events
+            .iter()
+            .flat_map(|event| event.encode(1))
+            .map(|encoded| {
+                let mut value: Value = serde_json::from_str(&encoded.data).unwrap();
+                let fields = value.as_object_mut().unwrap();
+                fields.remove("turn");
+                fields.remove("timestamp");
+                fields.remove("type");
+                format!("{} {value}", encoded.kind)
+            });
         lines.collect()
     }
 

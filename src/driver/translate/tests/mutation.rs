@@ -72,11 +72,7 @@ fn play(recording: &Recording, frames: &[Vec<u8>]) -> usize {
     }
     translator.finish(End::Cancelled, true, now);
     translator.finish(End::Cancelled, true, now);
-    for encoded in translator
-        .events
-        .iter()
-        .flat_map(crate::event::Event::encode)
-    {
+    for encoded in translator.events.iter().flat_map(|event| event.encode(1)) {
         assert!(encoded.data.len() <= MAX_DATA);
         assert!(!encoded.data.contains('\n'));
         assert!(

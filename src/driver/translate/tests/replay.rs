@@ -268,9 +268,11 @@ impl Player {
                 break;
             };
             let after = event.at.since(self.began).as_secs_f64();
-            for encoded in event.encode() {
+            for encoded in event.encode(1) {
                 let mut value: Value = serde_json::from_str(&encoded.data).unwrap();
-                let timestamp = value.as_object_mut().unwrap().remove("timestamp");
+                let fields = value.as_object_mut().unwrap();
+                assert_eq!(fields.remove("turn"), Some(1.into()));
+                let timestamp = fields.remove("timestamp");
                 assert_eq!(timestamp, Some(event.at.to_string().into()));
                 shorten(&mut value);
                 let mark = if encoded.terminal { "END " } else { "" };
