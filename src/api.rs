@@ -4,6 +4,7 @@
 //! module below knows a status code. OpenCode and the disk are out of reach from here.
 
 mod caller;
+mod conversation;
 mod deserialize;
 mod drain;
 pub(crate) mod encode;
@@ -16,6 +17,7 @@ mod openapi;
 mod origin;
 mod probes;
 pub(crate) mod protocol;
+mod query;
 mod router;
 mod server;
 mod sessions;

@@ -121,23 +121,22 @@ impl App {
         let journal = start_journal(config.journal)?;
         let (registry, receivers) =
             session::Registry::new(config.sessions, journal.clone(), shutdown.drain.clone());
-        let seats = (registry.clone(), receivers);
-        let agent_sessions = driver::spawn(
+        let (agent_sessions, conversations) = driver::spawn(
             config.driver,
             (engine.clone(), workspace.clone()),
             gateway.handle(),
-            seats,
+            (registry.clone(), receivers),
             shutdown.clone(),
             &tracker,
         );
         gateway.spawn(&tracker, shutdown.gone.clone());
         keep(&registry, &tracker, &shutdown);
         let bearer = bearer(config.shared_secrets.clone());
-        let conversations = conversations(agent_sessions);
+        let known_conversations = known_conversations(agent_sessions);
         let reports = backend::spawn(
             config.backend,
             &registry,
-            (bearer, conversations),
+            (bearer, known_conversations),
             socket_owners.clone(),
             &shutdown,
             &tracker,
@@ -148,6 +147,7 @@ impl App {
         let state = api::State {
             engine: engine.clone(),
             registry: registry.clone(),
+            conversations,
             workspace,
             secrets: config.shared_secrets,
             shutdown: shutdown.clone(),
@@ -225,7 +225,7 @@ fn bearer(secrets: SharedSecrets) -> backend::Bearer {
 }
 
 /// How the backend's list is compared with what the agent has.
-fn conversations(agent_sessions: driver::AgentSessions) -> backend::Conversations {
+fn known_conversations(agent_sessions: driver::AgentSessions) -> backend::Conversations {
     Arc::new(move |remote_id: String, id: String| {
         let agent_sessions = agent_sessions.clone();
         async move { agent_sessions.made_for(&remote_id, &id).await }.boxed()

@@ -14,6 +14,7 @@ mod agent_sessions;
 mod child_connection;
 mod config;
 mod context;
+mod conversations;
 mod demux;
 mod dispatch;
 mod end_reasons;
@@ -31,4 +32,5 @@ pub(crate) mod translate;
 
 pub(crate) use self::agent_sessions::AgentSessions;
 pub(crate) use self::config::Config;
+pub(crate) use self::conversations::{ConversationError, Conversations, MessageQuery};
 pub(crate) use self::dispatch::spawn;

@@ -21,10 +21,10 @@ pub(crate) use self::body::{
     Agent, Body, Channel, Complete, Event, Note, Output, Source, Todo, TodoItem,
 };
 pub(crate) use self::encode::Encoded;
-#[cfg(test)]
 pub(crate) use self::encode::MAX_DATA;
 pub(crate) use self::failure::{Failure, FailureCode};
 pub(crate) use self::request::{Permission, PermissionStep, Question, QuestionStep};
+pub(crate) use self::shrink::cut;
 pub(crate) use self::status::{Phase, State, Status};
 pub(crate) use self::tool::{ResultBody, ToolCall, ToolResult};
 pub(crate) use self::usage::Usage;

@@ -8,7 +8,7 @@
 //! - `session`: which sessions exist, and the log of events of each.
 //! - `journal`: sessions and their events on disk.
 //! - `driver`: one task per turn, between a session and OpenCode.
-//! - `event`: what clients are told.
+//! - `event`: what clients are told as it happens; `conversation`: what they can read again.
 //! - `engine`: the child process, from spawn to sweep.
 //! - `sandbox`: what the kernel keeps between the agent and the rest.
 //! - `opencode`: OpenCode's HTTP API and files.
@@ -27,6 +27,7 @@ mod backoff;
 pub mod bench;
 mod clock;
 pub mod config;
+mod conversation;
 pub mod drain;
 mod driver;
 mod engine;

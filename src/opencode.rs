@@ -6,12 +6,14 @@
 mod call;
 mod client;
 pub(crate) mod config;
+mod conversation;
 mod error;
 mod feed;
 pub(crate) mod sse;
 pub(crate) mod types;
 
 pub(crate) use client::{Client, NewSession, Prompt, Rule};
+pub(crate) use conversation::MessagePage;
 pub(crate) use error::CallError;
 pub(crate) use feed::{Feed, FeedError};
 

@@ -97,6 +97,7 @@ async fn prompt_and_follow(
         model: grant.model_ref(),
         text: PROMPT,
         system: None,
+        label: None,
     };
     let begun = Instant::now();
     client.prompt(session, &prompt).await?;

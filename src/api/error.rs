@@ -17,6 +17,7 @@ use utoipa::openapi::{Content, Ref, RefOr, Response as Description};
 
 use super::stream::StreamError;
 use crate::clock;
+use crate::driver::ConversationError;
 use crate::engine::AskError;
 use crate::session::{ArchiveError, CreateError};
 
@@ -324,6 +325,25 @@ impl From<CreateError> for ApiError {
             CreateError::EngineUnavailable(_) => later(ErrorCode::EngineUnavailable, message),
             CreateError::WorkspaceUnavailable(_) => later(ErrorCode::WorkspaceUnavailable, message),
             CreateError::Failed(cause) => Self::internal(cause),
+        }
+    }
+}
+
+impl From<ConversationError> for ApiError {
+    fn from(error: ConversationError) -> Self {
+        let message = error.to_string();
+        match error {
+            ConversationError::RemoteGone => Self::new(ErrorCode::Conflict, message),
+            ConversationError::Cursor => {
+                Self::invalid("cursor", "must be the next_cursor of a page of this list")
+            }
+            ConversationError::NoSubagent => Self::new(ErrorCode::NotFound, message),
+            ConversationError::EngineUnavailable(reason) => Self::engine_unavailable(reason),
+            ConversationError::ShuttingDown => Self {
+                retry_after_secs: Some(5),
+                ..Self::new(ErrorCode::ShuttingDown, message)
+            },
+            ConversationError::Failed(cause) => Self::internal(cause),
         }
     }
 }

@@ -12,7 +12,10 @@ use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{State, caller, drain, engine, metrics, middleware, openapi, origin, probes, sessions};
+use super::{
+    State, caller, conversation, drain, engine, metrics, middleware, openapi, origin, probes,
+    sessions,
+};
 
 /// Routes with their descriptions; each handler says its own method, path, parameters and answers.
 type Routes = OpenApiRouter<Arc<State>>;
@@ -46,6 +49,10 @@ fn client_routes() -> Routes {
         .routes(routes!(sessions::resume))
         .routes(routes!(sessions::status))
         .routes(routes!(sessions::follow))
+        .routes(routes!(conversation::messages::messages))
+        .routes(routes!(conversation::children::children))
+        .routes(routes!(conversation::todos::todos))
+        .routes(routes!(conversation::diff::diff))
 }
 
 pub(super) fn router(state: Arc<State>) -> Router {

@@ -232,7 +232,8 @@ async fn cancel(state: &super::State, id: &str) -> Result<Json<CancelledResponse
     }
 }
 
-async fn find(state: &super::State, id: &str) -> Result<Arc<Session>, ApiError> {
+/// The session with this id, in memory.
+pub(super) async fn find(state: &super::State, id: &str) -> Result<Arc<Session>, ApiError> {
     match state.registry.find(id).await? {
         Found::Here(session) => Ok(session),
         Found::Gone => Err(ApiError::new(

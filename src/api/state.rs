@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::SharedSecrets;
+use crate::driver::Conversations;
 use crate::session::Registry;
 use crate::shutdown::Shutdown;
 use crate::{engine, socket_owner, workspace};
@@ -16,6 +17,7 @@ pub(crate) struct State {
     pub(crate) secrets: SharedSecrets,
     pub(crate) shutdown: Shutdown,
     pub(crate) registry: Registry,
+    pub(crate) conversations: Conversations,
     pub(crate) rules: Rules,
     pub(crate) web: WebRules,
     pub(crate) socket_owners: socket_owner::Finder,

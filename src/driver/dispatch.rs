@@ -6,6 +6,7 @@ use tokio_util::task::TaskTracker;
 use super::agent_sessions::AgentSessions;
 use super::config::Config;
 use super::context::Context;
+use super::conversations::Conversations;
 use super::demux::Demux;
 use super::overlap::RunningTurns;
 use super::{actor, child_connection, interrupted, opening};
@@ -14,7 +15,7 @@ use crate::shutdown::Shutdown;
 use crate::{engine, gateway, workspace};
 
 /// Starts the driver: one task listens to the child, one takes turns, one deletes what retention removed,
-/// and each turn has its own. What is returned answers which sessions the agent has.
+/// and each turn has its own. What is returned answers which sessions the agent has, and what is in them.
 pub(crate) fn spawn(
     config: Config,
     (engine, workspace): (engine::Handle, workspace::Watch),
@@ -22,7 +23,7 @@ pub(crate) fn spawn(
     (registry, receivers): (Registry, Receivers),
     shutdown: Shutdown,
     tracker: &TaskTracker,
-) -> AgentSessions {
+) -> (AgentSessions, Conversations) {
     let (connection_tx, connections) = watch::channel(None);
     let demux = Demux::default();
     tracker.spawn(child_connection::follow(
@@ -33,6 +34,12 @@ pub(crate) fn spawn(
         shutdown.gone.clone(),
     ));
     let agent_sessions = AgentSessions::new(connections.clone());
+    let conversations = Conversations::new(
+        connections.clone(),
+        engine.clone(),
+        (config.engine_wait, config.workspace.clone()),
+        shutdown.clone(),
+    );
     let context = Context {
         config,
         connections,
@@ -46,7 +53,7 @@ pub(crate) fn spawn(
     };
     tracker.spawn(delete_removed(receivers.removals_rx, context.clone()));
     tracker.spawn(take_turns(receivers.turns_rx, context, tracker.clone()));
-    agent_sessions
+    (agent_sessions, conversations)
 }
 
 async fn take_turns(mut turns_rx: mpsc::Receiver<Turn>, context: Context, tracker: TaskTracker) {

@@ -12,6 +12,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags, openat, openat2};
 use rustix::io::Errno;
 
 use crate::opencode::Prompt;
+use crate::opencode::types::PromptLabel;
 use crate::session::Request;
 
 const FILE: &str = "AGENTS.md";
@@ -53,13 +54,15 @@ pub(super) struct PromptText {
     pub(super) text: String,
     /// With OpenCode it holds for one prompt only.
     system: Option<String>,
+    /// By which the messages of a conversation are known to belong to a turn.
+    label: PromptLabel,
 }
 
 // === impl PromptText ===
 
 impl PromptText {
-    /// The prompt of `request`, with the instructions of `workspace` if they are to be added.
-    pub(super) async fn new(request: &Request, workspace: Option<&Path>) -> Self {
+    /// The prompt of `request`, which begins turn `turn`, with the instructions of `workspace` if they are to be added.
+    pub(super) async fn new(request: &Request, turn: u32, workspace: Option<&Path>) -> Self {
         let text = match &*request.prompt {
             "" => RESUME,
             prompt => prompt,
@@ -67,6 +70,10 @@ impl PromptText {
         Self {
             text: text.to_owned(),
             system: system_prompt(request.system_prompt.as_deref(), workspace).await,
+            label: PromptLabel {
+                session: request.id.clone(),
+                turn,
+            },
         }
     }
 
@@ -75,6 +82,7 @@ impl PromptText {
             model,
             text: &self.text,
             system: self.system.as_deref(),
+            label: Some(&self.label),
         }
     }
 }

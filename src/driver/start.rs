@@ -212,7 +212,7 @@ impl Start<'_> {
         let mut translator = Translator::new(settings(config, &remote_id), before.clone());
         translator.begin_turn(Timestamp::now());
         let workspace = config.instructions.then_some(&*config.workspace);
-        let prompt_text = PromptText::new(self.request, workspace).await;
+        let prompt_text = PromptText::new(self.request, self.status.turn, workspace).await;
         let prompt = prompt_text.prompt(grant.model_ref());
         connection.client.prompt(&remote_id, &prompt).await?;
         Ok(OpenTurn {

@@ -34,6 +34,8 @@ mod translator;
 mod turn;
 
 pub(crate) use self::failure::classify;
+pub(in crate::driver) use self::result::stored_outcome;
 pub(crate) use self::signal::Signal;
+pub(in crate::driver) use self::tool::requested;
 pub(crate) use self::translator::{Settings, Translator};
 pub(crate) use self::turn::End;

@@ -56,7 +56,8 @@ pub(super) fn shrink(json: &str, turn: u32, max: usize) -> String {
     format!(r#"{{"truncated":true,"turn":{turn}}}"#)
 }
 
-fn cut(value: &mut Value, limit: usize) {
+/// Cuts the strings, lists and objects in `value` that are longer than `limit`.
+pub(crate) fn cut(value: &mut Value, limit: usize) {
     match value {
         Value::String(text) if text.len() > limit => {
             text.truncate(text.floor_char_boundary(limit));

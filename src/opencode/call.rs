@@ -22,6 +22,9 @@ pub(super) const MAX_ANSWER: usize = 64 * 1024;
 /// Messages and history hold what tools said. More than this is no session but an attack.
 const MAX_LARGE_ANSWER: usize = 64 * 1024 * 1024;
 
+/// The header of a page of a list that says where the next one begins.
+const NEXT_CURSOR: &str = "x-next-cursor";
+
 /// A call that is not made yet.
 #[derive(Debug)]
 pub(super) struct Call {
@@ -84,12 +87,21 @@ impl Call {
         self,
         decode: impl FnOnce(&[u8]) -> Result<T, E>,
     ) -> Result<T, CallError> {
+        self.read_page(decode).await.map(|(answer, _)| answer)
+    }
+
+    /// The same of one page of a list, with the cursor of the next one if there is one.
+    pub(super) async fn read_page<T, E: Display>(
+        self,
+        decode: impl FnOnce(&[u8]) -> Result<T, E>,
+    ) -> Result<(T, Option<String>), CallError> {
         let call = self.name;
-        let body = self.answer().await?;
-        decode(&body).map_err(|error| CallError::Body {
+        let (body, next) = self.answer().await?;
+        let answer = decode(&body).map_err(|error| CallError::Body {
             call,
             reason: error.to_string(),
-        })
+        })?;
+        Ok((answer, next))
     }
 
     /// The head of an answer that does not end; its deadline is that of the head.
@@ -109,7 +121,7 @@ impl Call {
     }
 
     /// Sends the request and reads its answer, within the deadline and up to the limit.
-    async fn answer(self) -> Result<Vec<u8>, CallError> {
+    async fn answer(self) -> Result<(Vec<u8>, Option<String>), CallError> {
         let (call, deadline, most) = (self.name, self.deadline, self.max_answer);
         let exchange = async {
             let mut response = self.request.send().await.map_err(broken(call))?;
@@ -120,11 +132,13 @@ impl Call {
                 }
                 body.extend_from_slice(&chunk);
             }
-            Ok((response.status(), body))
+            let next = response.headers().get(NEXT_CURSOR);
+            let next = next.and_then(|value| value.to_str().ok());
+            Ok((response.status(), next.map(str::to_owned), body))
         };
-        let (status, body) = within(call, deadline, exchange).await?;
+        let (status, next, body) = within(call, deadline, exchange).await?;
         if status.is_success() {
-            return Ok(body);
+            return Ok((body, next));
         }
         let text = String::from_utf8_lossy(&body);
         let detail = text

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::call::Call;
 use super::error::CallError;
 use super::feed::Feed;
-use super::types::{self, HistoryItem, Message, SessionInfo, Statuses, optional};
+use super::types::{self, HistoryItem, Message, PromptLabel, SessionInfo, Statuses, optional};
 use crate::secret::Secret;
 
 /// OpenCode's user name when it is told none.
@@ -75,6 +75,8 @@ pub(crate) struct Prompt<'a> {
     pub(crate) text: &'a str,
     /// Added to OpenCode's own system prompt, for this prompt only.
     pub(crate) system: Option<&'a str>,
+    /// Kept with the prompt; no model sees it.
+    pub(crate) label: Option<&'a PromptLabel>,
 }
 
 // === impl Client ===
@@ -164,6 +166,9 @@ impl Client {
         if let Some(system) = prompt.system {
             body["system"] = system.into();
         }
+        if let Some(label) = prompt.label {
+            body["parts"][0]["metadata"] = serde_json::json!({ "sidecar": label });
+        }
         let path = format!("/session/{session}/prompt_async");
         self.post("hand over the prompt", &path, &body)
             .within(SESSION_DEADLINE)
@@ -249,15 +254,15 @@ impl Client {
             .await
     }
 
-    fn get(&self, name: &'static str, path: &str) -> Call {
+    pub(super) fn get(&self, name: &'static str, path: &str) -> Call {
         self.call(name, Method::GET, path)
     }
 
-    fn post(&self, name: &'static str, path: &str, body: &impl Serialize) -> Call {
+    pub(super) fn post(&self, name: &'static str, path: &str, body: &impl Serialize) -> Call {
         self.call(name, Method::POST, path).json(body)
     }
 
-    fn call(&self, name: &'static str, method: Method, path: &str) -> Call {
+    pub(super) fn call(&self, name: &'static str, method: Method, path: &str) -> Call {
         let url = format!("{}{path}", self.base);
         let request = self.http.request(method, url);
         let request = request.basic_auth(USER, Some(self.password.expose()));

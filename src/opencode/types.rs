@@ -11,6 +11,7 @@ mod decode;
 mod event;
 mod part;
 mod raw;
+mod stored;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -25,4 +26,8 @@ pub(crate) use event::{
 #[cfg(test)]
 pub(crate) use part::ToolMetadata;
 pub(crate) use part::{Part, PartKind, StepFinish, ToolPart, ToolState, ToolStatus};
+pub(crate) use stored::{
+    PromptLabel, StoredDiff, StoredMessage, StoredPart, StoredSession, stored_message,
+    stored_messages,
+};
 pub(crate) use text::{Text, optional};

@@ -9,6 +9,7 @@ mod auth;
 mod backend;
 mod caller;
 mod contract;
+mod conversation;
 mod engine;
 mod errors;
 mod leaving;

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("backoff", &[]),
     ("clock", &[]),
+    ("conversation", &["clock", "event"]),
     ("id", &[]),
     ("journal", &["clock", "id", "setting"]),
     ("process", &[]),
@@ -59,6 +60,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "driver",
         &[
             "clock",
+            "conversation",
             "engine",
             "event",
             "gateway",
@@ -105,6 +107,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         &[
             "clock",
             "config",
+            "conversation",
+            "driver",
             "engine",
             "event",
             "id",

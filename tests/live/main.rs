@@ -16,6 +16,7 @@ mod world;
 mod answers;
 mod attacks;
 mod budgets;
+mod conversation;
 mod creating;
 mod dialects;
 mod engine;

@@ -1,7 +1,7 @@
 //! `GET /sessions`: all that are kept, the newest first, a page at a time.
 
 use axum::Json;
-use axum::extract::{OriginalUri, Query, State};
+use axum::extract::{OriginalUri, State};
 use axum::http::Uri;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use super::response::StatusResponse;
 use crate::api::Shared;
 use crate::api::error::{ApiError, error_responses};
+use crate::api::query::Query;
 use crate::event::State as SessionState;
 
 const DEFAULT_LIMIT: usize = 50;
@@ -75,46 +76,18 @@ pub(in crate::api) async fn list(
 impl ListQuery {
     /// Reads each parameter by itself, so that a refusal names the one at fault.
     fn read(uri: &Uri) -> Result<Self, ApiError> {
-        let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri)
-            .map_err(|error| ApiError::invalid("query", &error.body_text()))?;
+        let query = Query::read(uri)?;
         Ok(Self {
-            status: value(&pairs, "status", SessionState::parse, || {
+            status: query.value("status", SessionState::parse, || {
                 let states = SessionState::ALL.map(SessionState::as_str).join(", ");
                 format!("must be one of {states}")
             })?,
-            limit: value(&pairs, "limit", limit, || {
-                format!("must be from 1 to {MAX_LIMIT}")
-            })?
-            .unwrap_or(DEFAULT_LIMIT),
-            cursor: value(
-                &pairs,
+            limit: query.limit(MAX_LIMIT)?.unwrap_or(DEFAULT_LIMIT),
+            cursor: query.value(
                 "cursor",
                 |text| text.parse().ok(),
                 || "must be the next_cursor of a page".to_owned(),
             )?,
         })
     }
-}
-
-fn limit(text: &str) -> Option<usize> {
-    let limit = text.parse().ok()?;
-    (1..=MAX_LIMIT).contains(&limit).then_some(limit)
-}
-
-/// The value of the parameter `name`, if it is given once and can be read.
-fn value<T>(
-    pairs: &[(String, String)],
-    name: &str,
-    parse: impl Fn(&str) -> Option<T>,
-    reason: impl Fn() -> String,
-) -> Result<Option<T>, ApiError> {
-    let mut given = pairs.iter().filter(|(key, _)| key == name);
-    let Some((_, text)) = given.next() else {
-        return Ok(None);
-    };
-    if given.next().is_some() {
-        return Err(ApiError::invalid(name, "is given twice"));
-    }
-    let parsed = parse(text).ok_or_else(|| ApiError::invalid(name, &reason()))?;
-    Ok(Some(parsed))
 }

@@ -9,11 +9,11 @@ pub(super) const INVALID: &str = "invalid";
 
 /// What came of a tool call.
 #[derive(Debug)]
-pub(super) struct Outcome {
-    pub(super) body: ResultBody,
-    pub(super) is_error: bool,
+pub(in crate::driver) struct Outcome {
+    pub(in crate::driver) body: ResultBody,
+    pub(in crate::driver) is_error: bool,
     /// The tool's output was longer than what is here.
-    pub(super) truncated: bool,
+    pub(in crate::driver) truncated: bool,
 }
 
 // === impl Outcome ===
@@ -26,6 +26,13 @@ impl Outcome {
             truncated: false,
         }
     }
+}
+
+/// What came of a call of `tool` that is stored with `state`, in which it has ended.
+pub(in crate::driver) fn stored_outcome(tool: &str, mut state: oc::ToolState) -> Outcome {
+    let output = state.output.take().map(oc::Text::into_whole);
+    let output = FinalOutput::read(&output.unwrap_or_default());
+    outcome(tool, state, output)
 }
 
 /// What came of a call of `tool` that ended in `state` and printed `output`.

@@ -148,7 +148,7 @@ impl Translator {
 
 /// The tool that the model asked for, and with what. [`INVALID`] stands for one that does not exist; what the
 /// model wrote for that is not known here.
-fn requested<'a>(name: &'a str, input: &'a str) -> (Cow<'a, str>, &'a str) {
+pub(in crate::driver) fn requested<'a>(name: &'a str, input: &'a str) -> (Cow<'a, str>, &'a str) {
     #[derive(Deserialize)]
     struct Invalid {
         tool: String,

@@ -196,6 +196,10 @@ struct RawDisplay {
 // === impl RawPart ===
 
 impl RawPart<'_> {
+    pub(super) fn is_file(&self) -> bool {
+        self.kind == "file"
+    }
+
     pub(super) fn into_part(self, time: Option<u64>) -> Part {
         let text = self.text.unwrap_or_default();
         let ended = self.time.end.is_some();

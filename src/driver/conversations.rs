@@ -1,0 +1,16 @@
+//! What clients ask of a conversation besides its turns: to read it, to copy it, to undo a part of it.
+//!
+//! ```text
+//! api -> Conversations -> connection (the present child) -> opencode -> message | changes (pure) -> crate::conversation
+//! ```
+
+mod changes;
+mod error;
+mod handle;
+mod limits;
+mod message;
+mod read;
+
+pub(crate) use self::error::ConversationError;
+pub(crate) use self::handle::Conversations;
+pub(crate) use self::read::MessageQuery;
