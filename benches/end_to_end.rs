@@ -26,6 +26,9 @@ use parking_lot::Mutex;
 const SIDECAR: &str = env!("CARGO_BIN_EXE_opencode-sidecar");
 const SESSION: &str = "ses_bench";
 
+/// The argument that makes this program a bare axum server, which passes on what the child at an address says.
+const RELAY: &str = "relay";
+
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     if arguments.iter().any(|argument| argument == "serve") {
@@ -36,12 +39,19 @@ fn main() {
             .unwrap();
         return FAKE.serve(port);
     }
+    if let [_, role, child] = &*arguments
+        && role == RELAY
+    {
+        return relay(child.parse().unwrap());
+    }
     println!("end to end: child -> sidecar -> readers, beside a direct subscription to the child");
     // Beside each other, because a machine is never twice the same.
     let journals = ["off", "on"].map(|journal| (journal, Sidecar::start(journal)));
+    let bare = Relay::start(journals[1].1.child);
     for (journal, sidecar) in &journals {
-        paced(sidecar, journal, 1000, 5000);
+        paced(sidecar, &bare, journal, 1000, 5000);
     }
+    bare_bursts(&journals[1].1, &bare, 20_000, 9);
     // A session serves 64 at most.
     for (readers, pairs) in [(1, 25), (60, 9)] {
         compare(&journals, 20_000, readers, pairs);
@@ -86,24 +96,67 @@ fn compare(journals: &[(&str, Sidecar); 2], events: usize, readers: usize, pairs
     );
 }
 
-/// Events at a steady pace: how much later they arrive than on a direct subscription.
-fn paced(sidecar: &Sidecar, journal: &str, per_second: usize, events: usize) {
+/// Events at a steady pace: how much later they arrive than on a direct subscription, and what each costs.
+fn paced(sidecar: &Sidecar, bare: &Relay, journal: &str, per_second: usize, events: usize) {
     let direct = Reader::direct(sidecar);
     let session = sidecar.create(&format!("play {events} {per_second}"));
+    let cpu = cpu_of(sidecar.process.id());
     let through = Reader::stream(sidecar.address, &session);
     let (direct, through) = (direct.finish(events), through.finish(events));
+    let cpu = cpu_of(sidecar.process.id()).saturating_sub(cpu);
     let at = |times: &[Duration], share: f64| times[((times.len() - 1) as f64 * share) as usize];
     let (p50, p99) = (at(&direct, 0.5), at(&direct, 0.99));
     println!(
-        "{per_second} events/s, one reader, journal {journal:>3}      goal +60 us p50 (+1 ms with the journal), +200 us p99   direct {p50:.0?} / {p99:.0?}   added {:.0?} / {:.0?}",
+        "{per_second} events/s, one reader, journal {journal:>3}      goal +80 us p50, +300 us p99   direct {p50:.0?} / {p99:.0?}   added {:.0?} / {:.0?}   {:.0?} of CPU an event",
         at(&through, 0.5).saturating_sub(p50),
         at(&through, 0.99).saturating_sub(p99),
+        cpu / events as u32,
+    );
+    if sidecar.child != bare.child {
+        return;
+    }
+    let direct = Reader::direct(sidecar);
+    let through = Reader::open(bare.address, "/");
+    bare.until_it_listens();
+    let cpu = cpu_of(bare.process.id());
+    sidecar.create(&format!("play {events} {per_second}"));
+    let (direct, through) = (direct.finish(events), through.finish(events));
+    let cpu = cpu_of(bare.process.id()).saturating_sub(cpu);
+    let (p50, p99) = (at(&direct, 0.5), at(&direct, 0.99));
+    println!(
+        "{per_second} events/s, one reader, bare axum        direct {p50:.0?} / {p99:.0?}   added {:.0?} / {:.0?}   {:.0?} of CPU an event",
+        at(&through, 0.5).saturating_sub(p50),
+        at(&through, 0.99).saturating_sub(p99),
+        cpu / events as u32,
+    );
+}
+
+/// Bursts through the sidecar with its journal and through bare axum, in turns: the middle one of each.
+fn bare_bursts(sidecar: &Sidecar, bare: &Relay, events: usize, pairs: usize) {
+    let (mut through, mut beside) = (Vec::new(), Vec::new());
+    for _ in 0..pairs {
+        through.push(burst(sidecar, events, 1).0);
+        let reader = Reader::open(bare.address, "/");
+        bare.until_it_listens();
+        let begun = Instant::now();
+        sidecar.create(&format!("play {events} 0"));
+        reader.finish(events);
+        beside.push(begun.elapsed());
+    }
+    through.sort();
+    beside.sort();
+    let rate = |times: &[Duration]| events as f64 / times[pairs / 2].as_secs_f64() / 1e6;
+    println!(
+        "burst of {events} to one reader, journal on     goal 0.5 of bare axum   {:.2} M/s, bare axum {:.2} M/s: {:.2}",
+        rate(&through),
+        rate(&beside),
+        rate(&through) / rate(&beside),
     );
 }
 
 /// All events at once: how long they take to get through, and how much of the sidecar's CPU.
 fn burst(sidecar: &Sidecar, events: usize, readers: usize) -> (Duration, Duration) {
-    let (begun, cpu) = (Instant::now(), sidecar.cpu());
+    let (begun, cpu) = (Instant::now(), cpu_of(sidecar.process.id()));
     let session = sidecar.create(&format!("play {events} 0"));
     let all: Vec<Reader> = (0..readers)
         .map(|_| Reader::stream(sidecar.address, &session))
@@ -111,7 +164,8 @@ fn burst(sidecar: &Sidecar, events: usize, readers: usize) -> (Duration, Duratio
     for reader in all {
         reader.finish(events);
     }
-    (begun.elapsed(), sidecar.cpu().saturating_sub(cpu))
+    let cpu = cpu_of(sidecar.process.id()).saturating_sub(cpu);
+    (begun.elapsed(), cpu)
 }
 
 struct Sidecar {
@@ -134,6 +188,8 @@ impl Sidecar {
             .env("JOURNAL", journal)
             .env("HOST", "127.0.0.1")
             .env("PORT", "0")
+            // The child here plays to whoever listens; it does no turn of its own.
+            .env("WARM_UP", "off")
             .env("LOG_LEVEL", "error")
             .env("ANNOUNCE", "json")
             .stdout(Stdio::piped())
@@ -147,7 +203,10 @@ impl Sidecar {
         let address = ([127, 0, 0, 1], listening["port"].as_u64().unwrap() as u16).into();
         let deadline = Instant::now() + Duration::from_secs(20);
         while !request(address, "GET", "/ready", "").starts_with("HTTP/1.1 200") {
-            assert!(Instant::now() < deadline, "the sidecar is not ready");
+            if Instant::now() >= deadline {
+                process.kill().unwrap();
+                panic!("the sidecar is not ready");
+            }
             thread::sleep(Duration::from_millis(20));
         }
         let status = request(address, "GET", "/engine/status", "");
@@ -174,14 +233,14 @@ impl Sidecar {
         assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
         id
     }
+}
 
-    /// User and system time used so far.
-    fn cpu(&self) -> Duration {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap();
-        let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
-        let ticks = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
-        Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second())
-    }
+/// User and system time that a process used so far.
+fn cpu_of(process: u32) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+    let ticks = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+    Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second())
 }
 
 impl Drop for Sidecar {
@@ -191,6 +250,82 @@ impl Drop for Sidecar {
         self.process.wait().unwrap();
         assert!(self.dir.path().exists());
     }
+}
+
+/// A bare axum server beside the sidecar: it splits what the child says into frames and gives each to its readers.
+struct Relay {
+    process: Child,
+    address: SocketAddr,
+    child: SocketAddr,
+}
+
+impl Relay {
+    fn start(child: SocketAddr) -> Self {
+        let mut process = Command::new(std::env::current_exe().unwrap())
+            .args([RELAY, &child.to_string()])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        Self {
+            process,
+            address: line.trim().parse().unwrap(),
+            child,
+        }
+    }
+
+    /// Returns once every reader that connected has its place.
+    fn until_it_listens(&self) {
+        while !request(self.address, "GET", "/readers", "").ends_with('1') {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+#[tokio::main]
+async fn relay(child: SocketAddr) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    let frames_tx = tokio::sync::broadcast::Sender::<bytes::Bytes>::new(65_536);
+    let (to_readers, counted) = (frames_tx.clone(), frames_tx.clone());
+    let readers = move || async move { counted.receiver_count().to_string() };
+    let follow = move || async move {
+        let frames_rx = to_readers.subscribe();
+        let frames = futures_util::stream::unfold(frames_rx, |mut frames_rx| async {
+            let frame = frames_rx.recv().await.ok()?;
+            Some((Ok::<_, std::convert::Infallible>(frame), frames_rx))
+        });
+        axum::body::Body::from_stream(frames)
+    };
+    let router = axum::Router::new()
+        .route("/", axum::routing::get(follow))
+        .route("/readers", axum::routing::get(readers));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    println!("{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let mut feed = tokio::net::TcpStream::connect(child).await.unwrap();
+        feed.write_all(b"GET /global/event HTTP/1.1\r\nhost: x\r\n\r\n")
+            .await
+            .unwrap();
+        // The child's answer has no chunks; its head is passed on like a frame and holds no event.
+        let mut waiting = bytes::BytesMut::new();
+        while feed.read_buf(&mut waiting).await.unwrap() > 0 {
+            while let Some(end) = memchr::memmem::find(&waiting, b"\n\n") {
+                frames_tx.send(waiting.split_to(end + 2).freeze()).ok();
+            }
+        }
+    });
+    axum::serve(listener, router).await.unwrap();
 }
 
 fn request(address: SocketAddr, method: &str, path: &str, body: &str) -> String {
@@ -288,6 +423,8 @@ static FAKE: Fake = Fake {
 
 impl Fake {
     fn serve(&'static self, port: &str) {
+        println!("opencode-sidecar: ready for the secrets");
+        std::io::read_to_string(std::io::stdin()).unwrap();
         let listener = TcpListener::bind(format!("127.0.0.1:{port}")).unwrap();
         println!(
             "opencode server listening on http://{}",
