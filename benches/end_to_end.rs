@@ -312,7 +312,7 @@ async fn relay(child: SocketAddr) {
         .route("/readers", axum::routing::get(readers));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     println!("{}", listener.local_addr().unwrap());
-    tokio::spawn(async move {
+    let pass_on = async move {
         let mut feed = tokio::net::TcpStream::connect(child).await.unwrap();
         feed.write_all(b"GET /global/event HTTP/1.1\r\nhost: x\r\n\r\n")
             .await
@@ -324,8 +324,10 @@ async fn relay(child: SocketAddr) {
                 frames_tx.send(waiting.split_to(end + 2).freeze()).ok();
             }
         }
+    };
+    tokio::join!(pass_on, async {
+        axum::serve(listener, router).await.unwrap()
     });
-    axum::serve(listener, router).await.unwrap();
 }
 
 fn request(address: SocketAddr, method: &str, path: &str, body: &str) -> String {
