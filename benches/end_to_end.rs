@@ -326,7 +326,7 @@ async fn relay(child: SocketAddr) {
         }
     };
     tokio::join!(pass_on, async {
-        axum::serve(listener, router).await.unwrap()
+        axum::serve(listener, router).await.unwrap();
     });
 }
 
