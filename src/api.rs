@@ -10,6 +10,7 @@ mod drain;
 pub(crate) mod encode;
 mod engine;
 mod error;
+mod events;
 mod extract;
 mod metrics;
 mod middleware;

@@ -21,6 +21,10 @@ mod draft;
 mod frames;
 mod marker;
 mod opening;
+mod order;
+mod order_entry;
+mod order_page;
+mod order_rows;
 mod page;
 mod pending;
 mod quarantine;
@@ -51,6 +55,9 @@ use tokio::sync::{mpsc, watch};
 pub(crate) use self::config::Config;
 pub(crate) use self::draft::Draft;
 pub(crate) use self::opening::boot_id;
+pub(crate) use self::order::{Order, OrderHead, Recent};
+pub(crate) use self::order_entry::Entry;
+pub(crate) use self::order_page::{OrderPiece, OrderQuery};
 pub(crate) use self::page::Piece;
 pub(crate) use self::readers::JournalError;
 pub(crate) use self::row::{Opened, Removed, Row, Stored};
@@ -182,6 +189,20 @@ impl Journal {
     ) -> Result<Vec<Piece>, JournalError> {
         self.query(move |conn| queries::page(conn, number, after, upto, hidden))
             .await
+    }
+
+    /// The next events of all sessions, until there are about 256 KiB. As with [`Self::page`], what is not there is named.
+    pub(crate) async fn order_page(
+        &self,
+        query: OrderQuery,
+    ) -> Result<Vec<OrderPiece>, JournalError> {
+        self.query(move |conn| order_page::order_page(conn, &query))
+            .await
+    }
+
+    /// In which order the events of all sessions are shown.
+    pub(crate) fn order(&self) -> &Arc<Order> {
+        &self.shared.order
     }
 
     async fn query<T: Send + 'static>(

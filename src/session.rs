@@ -8,6 +8,7 @@
 //! The [`Registry`] says whether a turn may begin and hands a [`TurnHandle`] to whoever drives it. The channel is the
 //! interface: this module knows neither HTTP nor OpenCode.
 
+pub(crate) mod all_events;
 mod config;
 pub(crate) mod limits;
 pub(crate) mod log;

@@ -128,7 +128,9 @@ impl ErrorCode {
                 "no secret is set, and the host name asked for is neither local, nor the cluster's, nor in `ALLOWED_HOSTS`"
             }
             Self::IdempotencyMismatch => "the Idempotency-Key was used with another body",
-            Self::TooManyStreams => "64 streams of this session are open; `Retry-After`",
+            Self::TooManyStreams => {
+                "64 streams of this session, or of all events, are open; `Retry-After`"
+            }
             Self::TooManySessions => "`MAX_CONCURRENT_SESSIONS` sessions are active; `Retry-After`",
             Self::EngineUnavailable => {
                 "the child cannot take work; `Retry-After` says when to ask again"

@@ -94,7 +94,7 @@ fn sessions(page: &mut Page, registry: &Registry) {
     page.gauge(
         "sidecar_streams_open",
         "Event streams that are being read.",
-        Some(streams),
+        Some(streams + registry.all_slots().taken()),
     );
 }
 

@@ -13,8 +13,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{
-    State, caller, conversation, drain, engine, metrics, middleware, openapi, origin, probes,
-    sessions,
+    State, caller, conversation, drain, engine, events, metrics, middleware, openapi, origin,
+    probes, sessions,
 };
 
 /// Routes with their descriptions; each handler says its own method, path, parameters and answers.
@@ -53,6 +53,7 @@ fn client_routes() -> Routes {
         .routes(routes!(conversation::children::children))
         .routes(routes!(conversation::todos::todos))
         .routes(routes!(conversation::diff::diff))
+        .routes(routes!(events::follow))
 }
 
 pub(super) fn router(state: Arc<State>) -> Router {

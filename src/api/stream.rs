@@ -15,19 +15,21 @@ use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
-use self::body::SseBody;
+use self::body::{Events, SseBody};
 pub(crate) use self::request::StreamRequest;
 use super::encode::sse;
-use crate::session::limits::StreamSlots;
+use crate::session::all_events::{self, Filter};
+use crate::session::limits::{StreamPermit, StreamSlots};
 use crate::session::log::{Cursor, Epoch, EventId, EventLog, Gap, Opening};
 
 /// Why there is no stream.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StreamError {
     /// 429 with `Retry-After`.
-    #[error("too many streams are open on this session")]
+    #[error("64 such streams are open; close one, or wait until one ends")]
     TooManyStreams { retry_after: Duration },
     /// 409, only with `?strict=1`.
     #[error("events after {} are not available ({})", .0.requested, .0.reason.as_str())]
@@ -40,6 +42,8 @@ const SLOT_RETRY: Duration = Duration::from_secs(5);
 /// How soon a client that lost its connection comes back. Spread, so that all who lost it together do
 /// not come back together.
 const RETRY_MS: Range<u32> = 1000..2001;
+/// The same for readers of all events: they are few, and hold no client up.
+const ALL_RETRY: Duration = Duration::from_secs(3);
 /// The same for those sent home by a shutdown: the successor must start first, and then finds every
 /// reader of this process at its door.
 const SHUTDOWN_RETRY_MS: Range<u32> = 2000..10_001;
@@ -63,11 +67,44 @@ pub(crate) fn stream(
         }
         Opening::Reading { cursor, gap } => (cursor, gap),
     };
-    let permit = slots.try_take().ok_or(StreamError::TooManyStreams {
-        retry_after: SLOT_RETRY,
-    })?;
+    let permit = permit(slots)?;
     let start = cursor.position();
     let opening = sse::opening(spread(&RETRY_MS), gap.as_ref());
+    Ok(answer(start, opening, cursor, permit, leaving))
+}
+
+/// Answers a request for the events of all sessions. There is always more to come.
+pub(crate) fn stream_all(
+    source: &all_events::Source,
+    slots: &StreamSlots,
+    (request, filter): (&StreamRequest, Filter),
+    leaving: &CancellationToken,
+) -> Result<Response, StreamError> {
+    let (cursor, gap) = source.open(&request.asked, filter);
+    let gap = match gap {
+        Some(gap) if request.strict => return Err(StreamError::Gap(gap)),
+        gap => gap,
+    };
+    let permit = permit(slots)?;
+    let start = cursor.position();
+    let opening = sse::opening(ALL_RETRY, gap.as_ref());
+    Ok(answer(start, opening, cursor, permit, leaving))
+}
+
+fn permit(slots: &StreamSlots) -> Result<StreamPermit, StreamError> {
+    slots.try_take().ok_or(StreamError::TooManyStreams {
+        retry_after: SLOT_RETRY,
+    })
+}
+
+/// The stream from `start` on.
+fn answer(
+    start: EventId,
+    opening: Bytes,
+    cursor: impl Events + Unpin,
+    permit: StreamPermit,
+    leaving: &CancellationToken,
+) -> Response {
     let body = Body::new(SseBody::new(
         opening,
         cursor,
@@ -79,7 +116,7 @@ pub(crate) fn stream(
         // nginx holds a response back unless told not to.
         (ACCEL_BUFFERING, HeaderValue::from_static("no")),
     ];
-    Ok((StatusCode::OK, headers, place(start), body).into_response())
+    (StatusCode::OK, headers, place(start), body).into_response()
 }
 
 /// 204: the one answer after which an `EventSource` stops coming back.

@@ -22,9 +22,11 @@ use crate::api::protocol::{self, Version};
 use crate::api::stream::{StreamRequest, stream};
 use crate::api::write_timeout::{WRITE_TIMEOUT, WriteTimeout};
 use crate::event::Encoded;
+use crate::journal::Order;
 use crate::session::limits::StreamSlots;
 use crate::session::log::{
-    Cursor, Epoch, EventLog, Limits, MemoryBudget, Opening, Requested, Step, StoredRange, View,
+    Cursor, Epoch, EventLog, Limits, MemoryBudget, Opening, Requested, Step, Storage, StoredRange,
+    View,
 };
 
 /// A log that keeps everything.
@@ -45,7 +47,9 @@ impl StreamLog {
         };
         let extent = StoredRange::empty(0, Epoch::random());
         let budget = MemoryBudget::new(1 << 40);
-        Self(EventLog::new(extent, limits, &budget, None))
+        let order = Order::in_memory(Epoch::random().to_string());
+        let storage = Storage::Memory(Arc::new(order));
+        Self(EventLog::new(extent, limits, &budget, storage))
     }
 
     pub fn append(&self, data: &str) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde::Serialize;
-use strum::IntoStaticStr;
+use strum::{IntoStaticStr, VariantNames};
 use utoipa::ToSchema;
 
 use super::failure::Failure;
@@ -45,7 +45,7 @@ pub(crate) struct Agent {
 }
 
 /// What happened. Each variant is one type of event, and its payload has the fields of that type's JSON.
-#[derive(Clone, Debug, Serialize, IntoStaticStr)]
+#[derive(Clone, Debug, Serialize, IntoStaticStr, VariantNames)]
 #[serde(untagged)]
 #[strum(serialize_all = "snake_case", const_into_str)]
 pub(crate) enum Body {

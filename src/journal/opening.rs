@@ -12,7 +12,8 @@ use rusqlite::{Connection, Transaction};
 use super::check;
 use super::config::Config;
 use super::marker::Marker;
-use super::quarantine;
+use super::order::OrderStart;
+use super::order_entry::MAX_POSITION;
 use super::queries;
 use super::row::{Opened, Removed};
 use super::schema::is_in_range;
@@ -20,11 +21,13 @@ use super::statements::{about, remove_session, set_about};
 use super::store::Store;
 use super::store_error::StoreError;
 use super::writer_cache::WriterCache;
+use super::{order_rows, quarantine};
 
 /// What the start found.
 pub(super) struct Found {
     pub(super) store: Store,
     pub(super) opened: Opened,
+    pub(super) order: OrderStart,
     /// Removed by retention in an earlier process, which perhaps did not announce them.
     pub(super) unannounced: Vec<Removed>,
 }
@@ -71,12 +74,20 @@ fn try_open(
     let mut store = Store::open(dir, checkpoint_pages)?;
     let (tx, _) = store.begin(true)?;
     remove_rejected(&tx)?;
+    let is_whole = !marker.is_set() && (same_boot(&tx, boot)? || is_closed(&tx)?);
     if marker.is_set() {
         // Even the beginning of a turn may have been shown and never written.
         new_epochs(&tx, "true")?;
-    } else if !same_boot(&tx, boot)? && !is_closed(&tx)? {
+    } else if !is_whole {
         // The machine died, and with it what was not synced: the last events of running turns.
         new_epochs(&tx, "ended IS NULL")?;
+    }
+    let epoch = about(&tx, "order_epoch")?.filter(|epoch| is_whole && check::is_epoch(epoch));
+    if epoch.is_none() {
+        let new = tx.query_row(&format!("SELECT {}", random_epoch()), [], |row| {
+            row.get::<_, String>(0)
+        })?;
+        set_about(&tx, "order_epoch", &new)?;
     }
     set_about(&tx, "boot", boot)?;
     set_about(&tx, "closed", "no")?;
@@ -85,8 +96,13 @@ fn try_open(
     if !is_in_range(opened.last_number + 1, 0) {
         return Err(StoreError::Damaged("its last number is too large".into()));
     }
+    let order = order_rows::start(&store.conn)?;
+    if order.next > MAX_POSITION {
+        return Err(StoreError::Damaged("its last position is too large".into()));
+    }
     let unfinished = opened.unfinished.iter().map(|(stored, _)| stored);
     store.memory = WriterCache::new(unfinished, opened.last_number);
+    store.memory.order_oldest = order.oldest;
     // Only now: until the new epochs are on disk, the marker is what keeps the old ones from being used.
     if marker.is_set() {
         marker.set(false)?;
@@ -98,6 +114,7 @@ fn try_open(
             .collect(),
         store,
         opened,
+        order,
     })
 }
 
@@ -124,12 +141,16 @@ fn is_closed(conn: &Connection) -> rusqlite::Result<bool> {
     Ok(about(conn, "closed")?.as_deref() == Some("yes"))
 }
 
-/// Ten characters `[0-9a-z]`, made by SQLite for each row: the generator behind `random()` is seeded
-/// by the kernel.
-fn new_epochs(conn: &Connection, which: &str) -> rusqlite::Result<()> {
+/// An expression of SQL, another value for each row: ten characters `[0-9a-z]`. The generator behind `random()` is
+/// seeded by the kernel.
+fn random_epoch() -> String {
     const ONE: &str =
         "substr('0123456789abcdefghijklmnopqrstuvwxyz', 1 + (random() & 0x7fffffff) % 36, 1)";
-    let epoch = [ONE; 10].join(" || ");
+    [ONE; 10].join(" || ")
+}
+
+fn new_epochs(conn: &Connection, which: &str) -> rusqlite::Result<()> {
+    let epoch = random_epoch();
     let changed = conn.execute(
         &format!("UPDATE sessions SET epoch = {epoch} WHERE {which}"),
         [],

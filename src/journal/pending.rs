@@ -1,12 +1,12 @@
 //! Drafts that are not on disk: those that wait, and those that the writer is writing. Pure bookkeeping; the lock of
 //! the [queue](super::queue) is round it.
 
-use std::collections::hash_map::Entry;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque, hash_map};
 use std::ops::{AddAssign, SubAssign};
 use std::sync::Arc;
 
 use super::draft::Draft;
+use super::order_entry::Entry;
 use super::watermark::Watermark;
 
 /// All drafts of one session as one.
@@ -16,6 +16,8 @@ pub(super) struct Pending {
     pub(super) watermark: Arc<Watermark>,
     pub(super) draft: Draft,
     size: Size,
+    /// The last event that has a position in the order of all events.
+    placed: u64,
     /// It was tried before, and may be on disk in part or as a whole: a commit can fail after it was done.
     pub(super) again: bool,
 }
@@ -54,6 +56,8 @@ struct InFlight {
 #[derive(Debug)]
 pub(super) struct Group {
     pub(super) drafts: Vec<Pending>,
+    /// Their part of the order of all events.
+    pub(super) entries: Vec<Entry>,
     /// Nothing else was waiting when it was taken.
     pub(super) is_all: bool,
 }
@@ -74,19 +78,35 @@ impl PendingList {
         self.waiting.contains_key(&number) || self.in_flight.iter().any(|one| one.number == number)
     }
 
-    pub(super) fn add(&mut self, number: u64, watermark: &Arc<Watermark>, draft: Draft) {
+    /// Returns all of that session that waits now.
+    pub(super) fn add(
+        &mut self,
+        number: u64,
+        watermark: &Arc<Watermark>,
+        draft: Draft,
+    ) -> &mut Pending {
         match self.waiting.entry(number) {
-            Entry::Vacant(place) => {
+            hash_map::Entry::Vacant(place) => {
                 let pending = Pending::new(number, Arc::clone(watermark), draft);
                 self.size += pending.size;
-                place.insert(pending);
                 self.order.push_back(number);
+                place.insert(pending)
             }
-            Entry::Occupied(mut place) => {
-                let pending = place.get_mut();
+            hash_map::Entry::Occupied(place) => {
+                let pending = place.into_mut();
                 self.size -= pending.size;
                 pending.add(draft);
                 self.size += pending.size;
+                pending
+            }
+        }
+    }
+
+    /// Those that wait, the one that waits longest first.
+    pub(super) fn each_waiting(&mut self, mut visit: impl FnMut(&mut Pending)) {
+        for number in &self.order {
+            if let Some(pending) = self.waiting.get_mut(number) {
+                visit(pending);
             }
         }
     }
@@ -110,6 +130,7 @@ impl PendingList {
         }
         Group {
             drafts,
+            entries: Vec::new(),
             is_all: self.is_empty(),
         }
     }
@@ -130,6 +151,7 @@ impl PendingList {
             if let Some(later) = self.waiting.remove(&number) {
                 self.order.retain(|one| *one != number);
                 self.size -= later.size;
+                earlier.placed = earlier.placed.max(later.placed);
                 earlier.add(later.draft);
             }
             earlier.again = true;
@@ -184,6 +206,7 @@ impl Pending {
         let mut pending = Self {
             number,
             watermark,
+            placed: draft.after,
             draft,
             size: Size::default(),
             again: false,
@@ -207,6 +230,17 @@ impl Pending {
 
     pub(super) const fn frame_bytes(&self) -> usize {
         self.size.frames
+    }
+
+    /// The first and the last event that have no position yet.
+    pub(super) fn unplaced(&self) -> Option<(u64, u64)> {
+        let last = self.draft.last();
+        (self.placed < last).then_some((self.placed + 1, last))
+    }
+
+    /// All have one now.
+    pub(super) fn set_placed(&mut self) {
+        self.placed = self.draft.last();
     }
 }
 

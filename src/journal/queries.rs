@@ -1,6 +1,6 @@
 //! What is read from the database, by the writer or by readers.
 
-use rusqlite::{Connection, OptionalExtension as _, Params, params};
+use rusqlite::{Connection, OptionalExtension as _, Params, Transaction, params};
 
 use super::check;
 use super::page::{Found, Page, Piece};
@@ -83,6 +83,19 @@ pub(super) fn span(conn: &Connection, number: u64) -> rusqlite::Result<(u64, u64
     Ok((oldest(conn, number)?.unwrap_or(last + 1), last))
 }
 
+/// The position of a session's last event, if it has one.
+pub(super) fn last_position(conn: &Connection, number: u64) -> rusqlite::Result<Option<u64>> {
+    let position: Option<Option<u64>> = conn
+        .prepare_cached(
+            "SELECT position FROM runs WHERE place BETWEEN ?1 AND ?2 ORDER BY place DESC LIMIT 1",
+        )?
+        .query_row([place(number, 0), place(number, u64::MAX)], |row| {
+            row.get(0)
+        })
+        .optional()?;
+    Ok(position.flatten())
+}
+
 fn oldest(conn: &Connection, number: u64) -> rusqlite::Result<Option<u64>> {
     conn.prepare_cached("SELECT min(place) FROM runs WHERE place BETWEEN ?1 AND ?2")?
         .query_row([place(number, 0), place(number, u64::MAX)], |row| {
@@ -109,6 +122,8 @@ pub(super) fn check(conn: &Connection) -> rusqlite::Result<()> {
         "SELECT name, value FROM about LIMIT 9",
         "SELECT place, last, hidden, frames FROM runs ORDER BY place LIMIT 1",
         "SELECT place, last, hidden, frames FROM runs ORDER BY place DESC LIMIT 1",
+        "SELECT position, entries FROM event_order ORDER BY position LIMIT 1",
+        "SELECT position, entries FROM event_order ORDER BY position DESC LIMIT 1",
         "SELECT session, part, value FROM notes LIMIT 1",
         "SELECT session, id FROM pending_deletion LIMIT 1",
         "SELECT ended FROM sessions WHERE ended IS NOT NULL ORDER BY ended LIMIT 1",
@@ -131,11 +146,25 @@ pub(super) fn page(
     upto: u64,
     hidden: bool,
 ) -> rusqlite::Result<Vec<Piece>> {
+    // In one transaction, so that the epoch and the runs belong together.
+    page_within(
+        &conn.unchecked_transaction()?,
+        number,
+        (after, upto),
+        hidden,
+    )
+}
+
+/// The same within a transaction.
+pub(super) fn page_within(
+    tx: &Transaction<'_>,
+    number: u64,
+    (after, upto): (u64, u64),
+    hidden: bool,
+) -> rusqlite::Result<Vec<Piece>> {
     if after >= upto {
         return Ok(Vec::new());
     }
-    // In one transaction, so that the epoch and the runs belong together.
-    let tx = conn.unchecked_transaction()?;
     let epoch: Option<String> = tx
         .prepare_cached("SELECT epoch FROM sessions WHERE number = ?1")?
         .query_row([number], |row| row.get(0))
@@ -151,7 +180,7 @@ pub(super) fn page(
         .query_row([place(number, 0), next], |row| row.get(0))
         .optional()?;
     if start.is_none()
-        && let Some(oldest) = oldest(&tx, number)?
+        && let Some(oldest) = oldest(tx, number)?
         && oldest > upto
     {
         return Ok(vec![Piece::Removed { oldest }]);

@@ -13,6 +13,7 @@ use std::time::Instant;
 use parking_lot::{Condvar, Mutex};
 
 use super::draft::Draft;
+use super::order::Order;
 use super::pending::{Group, Pending, PendingList};
 use super::stats::{Health, Stats};
 use super::watermark::{Appended, Watermark};
@@ -23,6 +24,8 @@ pub(super) struct Queue {
     news: Condvar,
     /// The most that is kept while nothing can be written.
     limit: usize,
+    /// In which order events are shown.
+    order: Arc<Order>,
 }
 
 #[derive(Default)]
@@ -56,11 +59,12 @@ pub(super) type Probe = Box<dyn FnOnce(&rusqlite::Connection) + Send>;
 // === impl Queue ===
 
 impl Queue {
-    pub(super) fn new(limit: usize) -> Self {
+    pub(super) fn new(limit: usize, order: Arc<Order>) -> Self {
         Self {
             state: Mutex::default(),
             news: Condvar::new(),
             limit,
+            order,
         }
     }
 
@@ -80,8 +84,9 @@ impl Queue {
         if state.closed || draft.is_empty() {
             return;
         }
-        state.pending.add(number, watermark, draft);
         let degraded = state.degraded;
+        let pending = state.pending.add(number, watermark, draft);
+        let position = degraded.then(|| place(&self.order, pending)).flatten();
         if degraded {
             // The writer comes again by itself.
             state.pending.shrink(self.limit);
@@ -91,6 +96,9 @@ impl Queue {
         drop(state);
         if degraded {
             watermark.show_appended();
+        }
+        if let Some(position) = position {
+            self.order.publish(position);
         }
     }
 
@@ -154,7 +162,10 @@ impl Queue {
     }
 
     pub(super) fn take_group(&self) -> Group {
-        self.state.lock().pending.take_group()
+        let mut state = self.state.lock();
+        let mut group = state.pending.take_group();
+        group.entries = self.order.take(&mut group.drafts);
+        group
     }
 
     /// The group is on disk: readers see it.
@@ -162,11 +173,14 @@ impl Queue {
         let committed = self.state.lock().pending.commit();
         // Without the lock: waking readers takes a while.
         committed.for_each(|(watermark, last)| watermark.commit(last));
+        self.order.commit();
     }
 
     /// The group is not on disk.
     pub(super) fn put_back(&self, group: Vec<Pending>) {
-        self.state.lock().pending.put_back(group);
+        let mut state = self.state.lock();
+        state.pending.put_back(group);
+        self.order.put_back();
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -217,6 +231,12 @@ impl Queue {
             .pending
             .watermarks()
             .for_each(Watermark::show_appended);
+        // After those that are being written, which have their positions.
+        let order = &self.order;
+        state.pending.each_waiting(|pending| {
+            place(order, pending);
+        });
+        order.publish_all();
         state.pending.shrink(self.limit);
     }
 
@@ -228,6 +248,14 @@ impl Queue {
         journal_stats.set_health(Health::Well);
         state.pending.is_empty()
     }
+}
+
+/// Gives positions to what is shown now. Returns the last one, if any was given.
+fn place(order: &Order, pending: &mut Pending) -> Option<u64> {
+    let (first, last) = pending.unplaced()?;
+    let position = order.place(pending.number, first, last)?;
+    pending.set_placed();
+    Some(position)
 }
 
 // === impl State ===

@@ -12,6 +12,7 @@ use rusqlite::{OptionalExtension as _, Transaction, params};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Permit, Sender};
 
+use super::order_rows;
 use super::queries;
 use super::row::Removed;
 use super::schema::place;
@@ -33,6 +34,8 @@ pub(super) struct Stepped {
     pub(super) more: bool,
     /// How many sessions it removed.
     pub(super) removed: u64,
+    /// The order of all events begins here now, if that changed.
+    pub(super) order_oldest: Option<u64>,
 }
 
 /// Whether a session could be removed.
@@ -65,6 +68,8 @@ struct Step<'a, 'p> {
     removed: Vec<(Removed, Option<Permit<'p, Removed>>)>,
     /// Bytes taken from running sessions.
     trimmed: BTreeMap<u64, u64>,
+    /// Where the order of all events begins: after everything that was removed.
+    order_oldest: u64,
 }
 
 /// Does one step. Sessions that are busy are about to be written, and are not removed now.
@@ -84,6 +89,7 @@ pub(super) fn step(
     }
     let end = Instant::now() + STEP_TIME;
     let (tx, memory) = store.begin(false)?;
+    let order_oldest = memory.order_oldest;
     let mut step = Step {
         tx: &tx,
         memory,
@@ -92,6 +98,7 @@ pub(super) fn step(
         rows: 0,
         removed: Vec::new(),
         trimmed: BTreeMap::new(),
+        order_oldest,
     };
     let mut more = true;
     while more && step.rows < STEP_ROWS && Instant::now() < end {
@@ -101,13 +108,18 @@ pub(super) fn step(
         rows,
         removed,
         trimmed,
+        order_oldest: begins,
         ..
     } = step;
+    if begins > order_oldest {
+        order_rows::set_oldest(&tx, begins)?;
+    }
     let mut oldest = Vec::new();
     for (number, bytes) in trimmed {
         oldest.push((number, bytes, queries::span(&tx, number)?.0));
     }
     tx.commit()?;
+    memory.order_oldest = begins;
     for (number, bytes, oldest) in oldest {
         if let Some(running) = memory.running.get_mut(&number) {
             running.bytes = running.bytes.saturating_sub(bytes);
@@ -126,6 +138,7 @@ pub(super) fn step(
     Ok(Stepped {
         more: more && rows > 0,
         removed: count,
+        order_oldest: (begins > order_oldest).then_some(begins),
     })
 }
 
@@ -137,7 +150,10 @@ fn has_expired(store: &Store, expired: u64) -> rusqlite::Result<bool> {
             "SELECT EXISTS (SELECT 1 FROM pending_deletion)
                  OR EXISTS (SELECT 1 FROM sessions WHERE ended IS NOT NULL AND ended <= ?1)",
         )?
-        .query_row([expired], |row| row.get(0))
+        .query_row([expired], |row| row.get::<_, bool>(0))
+        .and_then(|found| {
+            Ok(found || order_rows::has_before(&store.conn, store.memory.order_oldest)?)
+        })
 }
 
 /// Gives free pages at the end of the file back to the file system.
@@ -158,7 +174,10 @@ fn shrink_file(store: &Store, free: u64) -> rusqlite::Result<Stepped> {
             .conn
             .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
     }
-    Ok(Stepped { more, removed: 0 })
+    Ok(Stepped {
+        more,
+        ..Stepped::default()
+    })
 }
 
 // === impl Step ===
@@ -173,6 +192,11 @@ impl Step<'_, '_> {
             .optional()?;
         if let Some(number) = pending {
             self.delete_rows(number)?;
+            return Ok(true);
+        }
+        let deleted = order_rows::delete_before(self.tx, self.order_oldest)?;
+        self.rows += deleted;
+        if deleted > 0 {
             return Ok(true);
         }
         // If there is too much on disk, any age will do.
@@ -227,6 +251,9 @@ impl Step<'_, '_> {
                 Err(TrySendError::Closed(())) => None,
                 Err(TrySendError::Full(())) => return Ok(Removal::Blocked),
             };
+            if let Some(position) = queries::last_position(self.tx, session.number)? {
+                self.order_oldest = self.order_oldest.max(position + 1);
+            }
             let ids = (session.id.as_str(), session.remote_id.as_deref());
             remove_session(self.tx, session.number, Some(ids))?;
             self.rows += 1;
@@ -245,29 +272,32 @@ impl Step<'_, '_> {
             std::cmp::Reverse(running.bytes.saturating_sub(trimmed))
         });
         for (number, _) in by_size {
-            let rows: Vec<(i64, u64)> = self
+            let rows: Vec<(i64, u64, Option<u64>)> = self
                 .tx
                 .prepare_cached(
-                    "SELECT place, length(frames) FROM runs
+                    "SELECT place, length(frames), position FROM runs
                      WHERE place BETWEEN ?1 AND ?2 ORDER BY place LIMIT ?3",
                 )?
                 .query_map(
                     params![place(*number, 0), place(*number, u64::MAX), CHUNK + 1],
-                    |row| Ok((row.get(0)?, row.get(1)?)),
+                    |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
                 )?
                 .collect::<rusqlite::Result<_>>()?;
             // One more was asked for than is deleted, so the last one that there is stays.
             let [deleted @ .., _] = rows.as_slice() else {
                 continue;
             };
-            let [.., (upto, _)] = deleted else {
+            let [.., (upto, _, position)] = deleted else {
                 continue;
             };
             self.tx
                 .prepare_cached("DELETE FROM runs WHERE place BETWEEN ?1 AND ?2")?
                 .execute(params![place(*number, 0), upto])?;
             self.rows += deleted.len();
-            let bytes: u64 = deleted.iter().map(|(_, bytes)| bytes).sum();
+            if let Some(position) = position {
+                self.order_oldest = self.order_oldest.max(position + 1);
+            }
+            let bytes: u64 = deleted.iter().map(|(_, bytes, _)| bytes).sum();
             *self.trimmed.entry(*number).or_default() += bytes;
             return Ok(true);
         }

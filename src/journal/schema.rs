@@ -8,7 +8,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::store_error::StoreError;
 
 /// Step n makes a database of version n one of version n + 1.
-const STEPS: &[&str] = &[FIRST, PLAIN_NAMES];
+const STEPS: &[&str] = &[FIRST, PLAIN_NAMES, EVENT_ORDER];
 
 /// The key of a run is one number, [`place`]: a table by that number is one tree in the order in which readers read
 /// it, with no index beside it.
@@ -65,6 +65,16 @@ const FIRST: &str = "
 const PLAIN_NAMES: &str = "
     ALTER TABLE doomed RENAME TO pending_deletion;
     ALTER TABLE sessions RENAME COLUMN facts TO details;
+";
+
+/// The order of all events: a row has the position of its first event, and packed entries (`OrderRow`). A run
+/// says the position of its last event. Runs of before have none.
+const EVENT_ORDER: &str = "
+    ALTER TABLE runs ADD COLUMN position INTEGER;
+    CREATE TABLE event_order (
+        position INTEGER PRIMARY KEY,
+        entries BLOB NOT NULL
+    ) STRICT;
 ";
 
 /// 17 thousand million events in a session, 536 million sessions.

@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::config::{Config, Tuning};
 use super::marker::Marker;
+use super::order::Order;
 use super::queue::Queue;
 use super::readers::Readers;
 use super::stats::Stats;
@@ -11,6 +12,7 @@ use super::writer_state::WriterState;
 
 pub(super) struct Shared {
     pub(super) queue: Arc<Queue>,
+    pub(super) order: Arc<Order>,
     pub(super) stats: Arc<Stats>,
     pub(super) readers: Arc<Readers>,
     pub(super) writer_state: WriterState,
@@ -22,7 +24,8 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(config: &Config, tuning: &Tuning) -> Self {
-        let queue = Arc::new(Queue::new(tuning.kept_bytes));
+        let order = Arc::new(Order::for_journal());
+        let queue = Arc::new(Queue::new(tuning.kept_bytes, Arc::clone(&order)));
         let stats = Arc::new(Stats::new());
         Self {
             readers: Arc::new(Readers::new(
@@ -31,6 +34,7 @@ impl Shared {
                 Arc::clone(&stats),
             )),
             queue,
+            order,
             stats,
             writer_state: WriterState::default(),
             marker: OnceLock::new(),

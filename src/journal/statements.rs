@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Transaction, params};
 
+use super::order_entry::Entry;
 use super::pending::Pending;
 use super::queries;
 use super::row::Row;
@@ -13,6 +14,8 @@ use super::writer_cache::{Changes, Running, WriterCache};
 /// Writes drafts in one transaction.
 pub(super) struct DraftWriter<'a> {
     tx: &'a Transaction<'a>,
+    /// By session and event: where the events of the drafts are in the order of all events.
+    entries: Vec<Entry>,
     row: CachedStatement<'a>,
     run: CachedStatement<'a>,
     note: CachedStatement<'a>,
@@ -22,9 +25,12 @@ pub(super) struct DraftWriter<'a> {
 // === impl DraftWriter ===
 
 impl<'a> DraftWriter<'a> {
-    pub(super) fn new(tx: &'a Transaction<'a>) -> rusqlite::Result<Self> {
+    pub(super) fn new(tx: &'a Transaction<'a>, entries: &[Entry]) -> rusqlite::Result<Self> {
+        let mut entries = entries.to_vec();
+        entries.sort_unstable_by_key(|entry| (entry.number, entry.first));
         Ok(Self {
             tx,
+            entries,
             row: tx.prepare_cached(
                 "INSERT INTO sessions
                      (number, id, epoch, remote_id, state, ended, key, reported, turn, details)
@@ -34,7 +40,7 @@ impl<'a> DraftWriter<'a> {
                      reported = ?8, turn = ?9, details = ?10",
             )?,
             run: tx.prepare_cached(
-                "INSERT INTO runs (place, last, hidden, frames) VALUES (?1, ?2, ?3, ?4)",
+                "INSERT INTO runs (place, last, hidden, frames, position) VALUES (?1, ?2, ?3, ?4, ?5)",
             )?,
             note: tx.prepare_cached(
                 "INSERT INTO notes (session, part, value) VALUES (?1, ?2, ?3)
@@ -177,9 +183,24 @@ impl<'a> DraftWriter<'a> {
                 "the numbers of sessions or events are used up".into(),
             ));
         }
-        self.run
-            .execute(params![place(number, first), last, hidden, frames])?;
+        let position = self.position(number, last);
+        self.run.execute(params![
+            place(number, first),
+            last,
+            hidden,
+            frames,
+            position
+        ])?;
         Ok(())
+    }
+
+    /// The position of an event, if it is known.
+    fn position(&self, number: u64, seq: u64) -> Option<u64> {
+        let after = self
+            .entries
+            .partition_point(|entry| (entry.number, entry.first) <= (number, seq));
+        let entry = self.entries.get(after.checked_sub(1)?)?;
+        (entry.number == number && seq <= entry.last).then(|| entry.position_of(seq))
     }
 }
 

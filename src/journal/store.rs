@@ -16,11 +16,12 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
-use super::pending::Pending;
+use super::order::Order;
+use super::pending::{Group, Pending};
 use super::statements::{DraftWriter, raise_last_number, set_about};
 use super::store_error::StoreError;
 use super::writer_cache::{Changes, WriterCache};
-use super::{queries, schema};
+use super::{order_rows, queries, schema};
 
 pub(super) struct Store {
     pub(super) conn: Connection,
@@ -121,14 +122,16 @@ impl Store {
     }
 
     /// Writes a group: all of it or nothing.
-    pub(super) fn write(&mut self, group: &[Pending], synced: bool) -> rusqlite::Result<()> {
+    pub(super) fn write(&mut self, group: &Group, synced: bool) -> rusqlite::Result<()> {
         let mut changes = Changes::default();
         let tx = begin(&mut self.conn, &mut self.synced, synced)?;
         {
-            let mut writer = DraftWriter::new(&tx)?;
-            for pending in group {
+            let mut writer = DraftWriter::new(&tx, &group.entries)?;
+            for pending in &group.drafts {
                 writer.write(pending, &self.memory, &mut changes)?;
             }
+            let is_again = group.drafts.iter().any(|pending| pending.again);
+            order_rows::insert(&tx, &group.entries, is_again)?;
         }
         tx.commit()?;
         self.memory.apply(changes);
@@ -141,13 +144,15 @@ impl Store {
         &mut self,
         memory: &mut WriterCache,
         boot: &str,
+        order: &Order,
     ) -> rusqlite::Result<()> {
         let tx = begin(&mut self.conn, &mut self.synced, true)?;
         set_about(&tx, "boot", boot)?;
         set_about(&tx, "closed", "no")?;
         raise_last_number(&tx, memory.last_number)?;
+        let oldest = order_rows::restore(&tx, order.epoch(), order.written() + 1)?;
         {
-            let mut writer = DraftWriter::new(&tx)?;
+            let mut writer = DraftWriter::new(&tx, &[])?;
             for (number, running) in &memory.running {
                 // A row that is there may say more: that the session has ended, in a group whose commit looked failed.
                 if !queries::exists(&tx, *number)? {
@@ -159,6 +164,10 @@ impl Store {
         }
         tx.commit()?;
         self.memory = std::mem::take(memory);
+        if let Some(oldest) = oldest {
+            self.memory.order_oldest = oldest;
+            order.forget_before(oldest);
+        }
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 mod crash;
 mod forged;
+mod ordering;
 mod pending;
 mod reading;
 mod retention;

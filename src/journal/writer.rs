@@ -186,6 +186,7 @@ impl Writer {
                 self.unannounced = found.unannounced;
                 self.database = Database::Open(Box::new(found.store));
                 shared.marker.set(marker).ok();
+                shared.order.open(found.order);
                 shared.stats.set_opened(found.opened);
                 shared
                     .queue
@@ -194,7 +195,7 @@ impl Writer {
             Database::Closed(memory) => {
                 let store = shared.writer_state.at_disk(|| {
                     let mut store = Store::open(&config.dir, pages)?;
-                    store.restore_state(memory, &self.boot)?;
+                    store.restore_state(memory, &self.boot, &shared.order)?;
                     Ok::<_, StoreError>(store)
                 })?;
                 self.database = Database::Open(Box::new(store));
@@ -218,7 +219,7 @@ impl Writer {
             return Ok(written);
         }
         written.synced = synced || group.drafts.iter().any(|pending| store.must_sync(pending));
-        let write = || store.write(&group.drafts, written.synced);
+        let write = || store.write(&group, written.synced);
         if let Err(error) = shared.writer_state.at_disk(write) {
             shared.queue.put_back(group.drafts);
             return Err(error.into());

@@ -17,6 +17,8 @@ pub(super) struct WriterCache {
     pub(super) removed: BTreeSet<u64>,
     /// The largest number that was ever given to a session.
     pub(super) last_number: u64,
+    /// The order of all events is kept from this position on; rows before it are to be deleted.
+    pub(super) order_oldest: u64,
 }
 
 /// A session whose turn runs.
@@ -64,6 +66,7 @@ impl WriterCache {
             running: running.collect(),
             removed: BTreeSet::new(),
             last_number,
+            order_oldest: 0,
         }
     }
 

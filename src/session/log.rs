@@ -26,13 +26,14 @@ pub(crate) use self::budget::MemoryBudget;
 pub(crate) use self::cursor::{Cursor, End, Opening, Step, View};
 pub(crate) use self::id::{Epoch, EventId};
 pub(crate) use self::requested::{Gap, GapReason, Requested};
+pub(super) use self::requested::{Kept, resolve};
 pub(crate) use self::ring::Limits;
+pub(super) use self::ring::Read;
 
 use self::budget::Buffer;
-use self::requested::Kept;
 use self::ring::Ring;
 use crate::event::Encoded;
-use crate::journal::{Appended, Draft, Head, Journal, Row, Watermark};
+use crate::journal::{Appended, Draft, Head, Journal, Order, Row, Watermark};
 
 /// How much of a part of the running turn was published: the part, and a number that only grows.
 pub(crate) type Note = (Arc<str>, u64);
@@ -48,15 +49,20 @@ pub(crate) struct EventLog {
 
 struct Inner {
     epoch: Epoch,
+    /// The session's number.
+    number: u64,
     buffer: Arc<Buffer>,
     watermark: Arc<Watermark>,
-    disk: Option<Disk>,
+    storage: Storage,
 }
 
-/// Where the log is on disk.
-struct Disk {
-    journal: Journal,
-    number: u64,
+/// What happens to events besides that they are in memory.
+#[derive(Clone)]
+pub(crate) enum Storage {
+    /// They are written, and shown when they are.
+    Journal(Journal),
+    /// They are shown at once, and have their places in the order of all events.
+    Memory(Arc<Order>),
 }
 
 /// Which log it is, and which of its events are on disk.
@@ -86,7 +92,7 @@ impl EventLog {
         extent: StoredRange,
         limits: Limits,
         budget: &MemoryBudget,
-        journal: Option<Journal>,
+        storage: Storage,
     ) -> Self {
         let StoredRange {
             number,
@@ -99,9 +105,10 @@ impl EventLog {
         let ring = Ring::after(last, epoch, limits);
         let inner = Inner {
             epoch,
+            number,
             buffer: budget.buffer(ring, Arc::clone(&watermark)),
             watermark,
-            disk: journal.map(|journal| Disk { journal, number }),
+            storage,
         };
         Self {
             inner: Arc::new(inner),
@@ -192,8 +199,26 @@ impl EventLog {
 
     /// Nobody reads it, and everything is on disk: it can leave memory.
     pub(crate) fn can_be_unloaded(&self) -> bool {
-        let is_written = |disk: &Disk| disk.journal.is_written(disk.number);
-        !self.inner.watermark.has_readers() && self.inner.disk.as_ref().is_some_and(is_written)
+        let is_written = |journal: &Journal| journal.is_written(self.inner.number);
+        !self.inner.watermark.has_readers() && self.journal().is_some_and(is_written)
+    }
+
+    /// What memory has of events `after + 1 ..= upto`, which must be shown.
+    pub(super) fn read(&self, after: u64, upto: u64, reasoning: bool) -> Read {
+        let buffer = &self.inner.buffer;
+        buffer.read(|ring| ring.read(after, upto, reasoning))
+    }
+
+    /// The oldest event in memory; the next one to come if none is.
+    pub(super) fn oldest_in_memory(&self) -> u64 {
+        self.inner.buffer.read(|ring| ring.oldest())
+    }
+
+    fn journal(&self) -> Option<&Journal> {
+        match &self.inner.storage {
+            Storage::Journal(journal) => Some(journal),
+            Storage::Memory(_) => None,
+        }
     }
 
     /// What the log holds in memory, index included.
@@ -204,7 +229,8 @@ impl EventLog {
 
     fn change(&self, change: impl FnOnce(&mut Change<'_>)) {
         self.inner.buffer.change(|ring| {
-            let draft = self.inner.disk.as_ref().map(|_| Draft::after(ring.last()));
+            let before = ring.last();
+            let draft = self.journal().map(|_| Draft::after(before));
             let mut all = Change {
                 ring,
                 draft,
@@ -216,12 +242,21 @@ impl EventLog {
                 last: all.ring.last(),
                 ends: all.ends,
             };
-            if let (Some(disk), Some(draft)) = (&self.inner.disk, all.draft) {
-                // Under the lock of the ring, so that drafts come in the order of their events.
-                disk.journal.append(disk.number, watermark, appended, draft);
-            } else {
-                watermark.append(appended);
-                watermark.show_appended();
+            let number = self.inner.number;
+            // Under the lock of the ring, so that drafts and positions come in the order of their events.
+            match (&self.inner.storage, all.draft) {
+                (Storage::Journal(journal), Some(draft)) => {
+                    journal.append(number, watermark, appended, draft);
+                }
+                (Storage::Memory(order), _) => {
+                    watermark.append(appended);
+                    watermark.show_appended();
+                    if before < appended.last {
+                        order.show(number, before + 1, appended.last);
+                    }
+                }
+                // A journal's change has a draft.
+                (Storage::Journal(_), None) => {}
             }
         });
     }
@@ -230,9 +265,9 @@ impl EventLog {
     fn kept(&self) -> (Kept, Head) {
         self.inner.buffer.read(|ring| {
             let head = self.inner.watermark.head();
-            let oldest = match &self.inner.disk {
-                Some(_) => self.inner.watermark.oldest().min(ring.oldest()),
-                None => ring.oldest(),
+            let oldest = match self.inner.storage {
+                Storage::Journal(_) => self.inner.watermark.oldest().min(ring.oldest()),
+                Storage::Memory(_) => ring.oldest(),
             };
             let kept = Kept {
                 epoch: self.inner.epoch,

@@ -5,6 +5,7 @@
 
 mod admission;
 mod adoption;
+mod all_events;
 mod archive;
 mod reports;
 
@@ -19,11 +20,12 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::config::Config;
-use super::log::{EventLog, Limits, MemoryBudget, StoredRange};
+use super::limits::StreamSlots;
+use super::log::{Epoch, EventLog, Limits, MemoryBudget, Storage, StoredRange};
 use super::record::Session;
 use super::session_map::SessionMap;
 use super::turn_handle::Turn;
-use crate::journal::{Figures, Health, Journal, Removed};
+use crate::journal::{Figures, Health, Journal, Order, Removed};
 
 /// Bytes of all logs together.
 const LOG_BUDGET: usize = 64 << 20;
@@ -56,6 +58,10 @@ pub(crate) struct Receivers {
 struct Shared {
     config: Config,
     journal: Option<Journal>,
+    /// In which order the events of all sessions are shown.
+    order: Arc<Order>,
+    /// The streams of all events.
+    all_slots: StreamSlots,
     /// Whether the sessions of an earlier process are known.
     loaded_tx: watch::Sender<bool>,
     turns_tx: mpsc::Sender<Turn>,
@@ -77,8 +83,14 @@ impl Registry {
     ) -> (Self, Receivers) {
         let (turns_tx, turns_rx) = mpsc::channel(TURNS);
         let (removals_tx, removals_rx) = mpsc::channel(REMOVALS);
+        let order = match &journal {
+            Some(journal) => Arc::clone(journal.order()),
+            None => Arc::new(Order::in_memory(Epoch::random().to_string())),
+        };
         let shared = Shared {
             config,
+            order,
+            all_slots: StreamSlots::default(),
             loaded_tx: watch::Sender::new(journal.is_none()),
             journal,
             turns_tx,
@@ -164,6 +176,12 @@ impl Registry {
         for session in sessions.all() {
             session.log.close();
         }
+        self.close_all_events();
+    }
+
+    /// Ends the readers of all events.
+    pub(super) fn close_all_events(&self) {
+        self.shared.order.close();
     }
 
     /// Follows the journal's retention until it ends.
@@ -174,8 +192,16 @@ impl Registry {
     }
 
     fn log(&self, extent: StoredRange) -> EventLog {
-        let journal = self.shared.journal.clone();
-        EventLog::new(extent, Limits::default(), &self.shared.budget, journal)
+        let storage = match &self.shared.journal {
+            Some(journal) => Storage::Journal(journal.clone()),
+            None => Storage::Memory(Arc::clone(&self.shared.order)),
+        };
+        EventLog::new(extent, Limits::default(), &self.shared.budget, storage)
+    }
+
+    /// The streams of all events.
+    pub(crate) fn all_slots(&self) -> &StreamSlots {
+        &self.shared.all_slots
     }
 }
 

@@ -29,6 +29,8 @@ pub(super) struct State {
     pub(super) sessions: HashMap<String, Entry>,
     /// From an idempotency key to the id of the session.
     pub(super) keys: HashMap<String, String>,
+    /// From a session's number to its id.
+    numbers: HashMap<u64, String>,
     /// Ids of sessions that were removed, and when.
     pub(super) gone: HashMap<String, Instant>,
     /// The number of the newest session.
@@ -85,6 +87,13 @@ impl SessionMap {
     /// Nothing if the id is neither in memory nor known to be gone.
     pub(super) fn find(&self, id: &str) -> Option<Found> {
         self.lock().find(id)
+    }
+
+    /// The session with this number, if it is in memory.
+    pub(super) fn numbered(&self, number: u64) -> Option<Arc<Session>> {
+        let state = self.lock();
+        let entry = state.sessions.get(state.numbers.get(&number)?)?;
+        (entry.session.number == number).then(|| Arc::clone(&entry.session))
     }
 
     /// Wakes with every change of the number of active sessions.
@@ -185,6 +194,7 @@ impl State {
         if let Some(key) = session.key() {
             self.keys.insert(key.clone(), session.id.clone());
         }
+        self.numbers.insert(session.number, session.id.clone());
         let entry = Entry {
             session: session.clone(),
             outcome_rx,
@@ -210,6 +220,7 @@ impl State {
     /// Takes a session out of memory.
     pub(super) fn remove(&mut self, id: &str) -> Option<Entry> {
         let entry = self.sessions.remove(id)?;
+        self.numbers.remove(&entry.session.number);
         if let Some(key) = entry.session.key() {
             self.keys.remove(key);
         }

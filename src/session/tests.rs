@@ -9,6 +9,7 @@ use super::*;
 use crate::model::{Budget, ModelSpec};
 use crate::provider::Upstream;
 
+mod all_events;
 mod journal;
 
 /// A registry for two sessions, and its driver's end.

@@ -15,15 +15,24 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::api::encode::sse;
+use crate::session::all_events;
 use crate::session::limits::StreamPermit;
-use crate::session::log::{Cursor, End, Step};
+use crate::session::log::{Cursor, End, EventId, Step};
 
 /// Silence after which a heartbeat is sent: half of what common proxies allow at the least.
 pub(super) const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
 
-pub(super) struct SseBody {
+/// Where a stream's events come from.
+pub(crate) trait Events: Send + 'static {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Step>;
+
+    /// The place to tell a reader that has passed events it is not shown, once per place.
+    fn skipped_to(&mut self) -> Option<EventId>;
+}
+
+pub(super) struct SseBody<C> {
     opening: Option<Bytes>,
-    cursor: Cursor,
+    cursor: C,
     /// Whether the process is about to end, and how long the reader is to wait then before it reconnects.
     leaving: CancellationToken,
     retry: Duration,
@@ -36,12 +45,34 @@ pub(super) struct SseBody {
     _permit: StreamPermit,
 }
 
+// === impl Events ===
+
+impl Events for Cursor {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
+        self.poll_next(cx)
+    }
+
+    fn skipped_to(&mut self) -> Option<EventId> {
+        self.skipped_to()
+    }
+}
+
+impl Events for all_events::Cursor {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
+        self.poll_next(cx)
+    }
+
+    fn skipped_to(&mut self) -> Option<EventId> {
+        self.skipped_to()
+    }
+}
+
 // === impl SseBody ===
 
-impl SseBody {
+impl<C: Events> SseBody<C> {
     pub(super) fn new(
         opening: Bytes,
-        cursor: Cursor,
+        cursor: C,
         permit: StreamPermit,
         (leaving, retry): (CancellationToken, Duration),
     ) -> Self {
@@ -95,7 +126,7 @@ impl SseBody {
     }
 }
 
-impl Body for SseBody {
+impl<C: Events + Unpin> Body for SseBody<C> {
     type Data = Bytes;
     type Error = Infallible;
 

@@ -52,6 +52,10 @@ impl StreamRequest {
             strict: on("strict"),
         }
     }
+
+    pub(crate) const fn wants_reasoning(&self) -> bool {
+        self.view.reasoning
+    }
 }
 
 #[cfg(test)]

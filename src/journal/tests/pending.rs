@@ -126,18 +126,18 @@ fn a_group_that_is_on_disk_and_comes_back_is_there_once() {
     // Several rows.
     bench.say(&one, 1000);
     bench.say(&one, 10);
-    let group = bench.take().drafts;
+    let group = bench.take();
     store.write(&group, false).unwrap();
     // A new connection knows nothing of it.
     store.memory = WriterCache::default();
     bench.degrade();
-    bench.queue().put_back(group);
+    bench.queue().put_back(group.drafts);
     bench.say(&one, 90);
     assert!(
         bench.queue().take_lost() >= 1000,
         "one hole in place of the rows"
     );
-    store.write(&bench.take().drafts, false).unwrap();
+    store.write(&bench.take(), false).unwrap();
     assert_eq!(queries::span(&store.conn, 1), Ok((1, 1100)));
     let page = queries::page(&store.conn, 1, 0, 1100, false).unwrap();
     let lost = |piece: &Piece| matches!(piece, Piece::Lost { last } if *last >= 1000);

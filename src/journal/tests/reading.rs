@@ -161,7 +161,7 @@ async fn a_page_of_hidden_runs_only_is_bounded_too() {
         let tx = conn.unchecked_transaction().unwrap();
         for seq in 1..=5000 {
             tx.execute(
-                "INSERT INTO runs VALUES (?1, ?2, 1, x'00')",
+                "INSERT INTO runs (place, last, hidden, frames) VALUES (?1, ?2, 1, x'00')",
                 [schema::place(1, seq), i64::try_from(seq).unwrap()],
             )
             .unwrap();

@@ -61,6 +61,9 @@ impl Writer {
                 Stepped::default()
             }
         };
+        if let Some(oldest) = stepped.order_oldest {
+            shared.order.forget_before(oldest);
+        }
         if stepped.more {
             self.maintain_at = Instant::now();
         }

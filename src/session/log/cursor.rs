@@ -190,18 +190,14 @@ impl Cursor {
     /// The next step out of memory; nothing if there is none, or if the disk has to be asked.
     fn read(&mut self) -> Option<Step> {
         let (upto, reasoning) = (self.head.seq, self.view.reasoning);
-        let read = self
-            .log
-            .inner
-            .buffer
-            .read(|ring| ring.read(self.at, upto, reasoning));
+        let read = self.log.read(self.at, upto, reasoning);
         let head = self.log.inner.watermark.head();
         let durable = head.durable;
-        match (read, &self.log.inner.disk) {
+        match (read, self.log.journal()) {
             (Read::Frames { bytes, last }, _) => return Some(self.pass(bytes, last)),
             (Read::Skipped { last }, _) => self.at = last,
-            (Read::Evicted { oldest }, Some(disk)) if self.at < durable => {
-                let (journal, number) = (disk.journal.clone(), disk.number);
+            (Read::Evicted { oldest }, Some(journal)) if self.at < durable => {
+                let (journal, number) = (journal.clone(), self.log.inner.number);
                 let (after, upto) = (self.at, upto.min(oldest - 1).min(durable));
                 self.page = Some(Box::pin(async move {
                     journal.page(number, after, upto, reasoning).await

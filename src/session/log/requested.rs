@@ -50,10 +50,10 @@ pub(crate) enum GapReason {
 
 /// What a log has at one moment: events `oldest..=head`, where `oldest` is `head + 1` if nothing is kept.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Kept {
-    pub(super) epoch: Epoch,
-    pub(super) oldest: u64,
-    pub(super) head: u64,
+pub(in crate::session) struct Kept {
+    pub(in crate::session) epoch: Epoch,
+    pub(in crate::session) oldest: u64,
+    pub(in crate::session) head: u64,
 }
 
 // === impl Requested ===
@@ -79,7 +79,7 @@ impl Requested {
 }
 
 /// Where a reader that asked for this starts: after which event, and the gap it is told of first.
-pub(super) fn resolve(requested: &Requested, kept: Kept) -> (u64, Option<Gap>) {
+pub(in crate::session) fn resolve(requested: &Requested, kept: Kept) -> (u64, Option<Gap>) {
     let before_oldest = kept.oldest.saturating_sub(1);
     let gap = |reason, requested: &str, missed| {
         let resume_after = kept.epoch.at(before_oldest);

@@ -21,7 +21,7 @@ pub(crate) struct Limits {
 
 /// What a reader finds after an event.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Read {
+pub(in crate::session) enum Read {
     /// Whole frames in order; the last one is `last`.
     Frames { bytes: Bytes, last: u64 },
     /// Events up to `last` that this reader is not shown.

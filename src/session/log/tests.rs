@@ -19,7 +19,9 @@ pub(crate) fn log_with(limits: Limits) -> EventLog {
 
 fn log_under(limits: Limits, budget: &MemoryBudget) -> EventLog {
     let epoch = Epoch::parse("abcdefghij").unwrap();
-    EventLog::new(StoredRange::empty(0, epoch), limits, budget, None)
+    let order = Order::in_memory(Epoch::random().to_string());
+    let storage = Storage::Memory(Arc::new(order));
+    EventLog::new(StoredRange::empty(0, epoch), limits, budget, storage)
 }
 
 impl EventLog {

@@ -9,14 +9,14 @@ use crate::journal::{self, Health, Journal};
 use crate::session::log::{Cursor, Opening, Requested, Step, View};
 
 /// One life of a sidecar on a data directory.
-struct Life {
-    registry: Registry,
+pub(super) struct Life {
+    pub(super) registry: Registry,
     receivers: Receivers,
     journal: Journal,
 }
 
 impl Life {
-    async fn begin(dir: &TempDir) -> Self {
+    pub(super) async fn begin(dir: &TempDir) -> Self {
         Self::begin_with(dir, Duration::from_hours(1)).await
     }
 
@@ -42,7 +42,7 @@ impl Life {
         }
     }
 
-    async fn create(&mut self, request: Request) -> (Arc<Session>, TurnHandle) {
+    pub(super) async fn create(&mut self, request: Request) -> (Arc<Session>, TurnHandle) {
         let registry = self.registry.clone();
         let creating =
             TaskTracker::new().spawn(async move { registry.create(request).await.unwrap().0 });
@@ -60,7 +60,7 @@ impl Life {
             .unwrap()
     }
 
-    async fn find(&self, id: &str) -> Arc<Session> {
+    pub(super) async fn find(&self, id: &str) -> Arc<Session> {
         match self.registry.find(id).await.unwrap() {
             Found::Here(session) => session,
             other => panic!("{id}: {other:?}"),
@@ -92,7 +92,7 @@ fn event(body: Body) -> Event {
     }
 }
 
-fn text(turn_handle: &TurnHandle, words: &str) {
+pub(super) fn text(turn_handle: &TurnHandle, words: &str) {
     let output = crate::event::Output {
         channel: crate::event::Channel::Stdout,
         source: crate::event::Source::Assistant,
@@ -111,7 +111,7 @@ fn text(turn_handle: &TurnHandle, words: &str) {
 }
 
 /// Ends the turn of `turn_handle`, and waits until that can be seen.
-async fn complete(turn_handle: TurnHandle) {
+pub(super) async fn complete(turn_handle: TurnHandle) {
     let session = turn_handle.session.clone();
     let before = session.log.last_event_id().seq;
     turn_handle.update(|status| {
@@ -126,7 +126,7 @@ async fn complete(turn_handle: TurnHandle) {
 }
 
 /// All a reader gets from `cursor` on, as bytes, until the session is idle.
-async fn replay(session: &Session, cursor: &str) -> Vec<u8> {
+pub(super) async fn replay(session: &Session, cursor: &str) -> Vec<u8> {
     let asked = Requested::parse(cursor.as_bytes());
     let Opening::Reading { mut cursor, gap } = Cursor::open(&session.log, &asked, View::default())
     else {
@@ -151,7 +151,7 @@ fn numbers(bytes: &[u8]) -> Vec<u64> {
 }
 
 /// The disk as a SIGKILL leaves it: what was committed is there, and nothing was closed.
-fn killed(dir: &TempDir) -> TempDir {
+pub(super) fn killed(dir: &TempDir) -> TempDir {
     let (from, copy) = (dir.path().join("journal"), tempfile::tempdir().unwrap());
     let to = copy.path().join("journal");
     std::fs::create_dir(&to).unwrap();

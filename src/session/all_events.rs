@@ -1,0 +1,15 @@
+//! The events of all sessions as one log with ids of its own: one order, any number of readers.
+//!
+//! ```text
+//! journal::Order --position: session, event--> Cursor --frame--> out of the session's ring, or its rows on disk
+//! ```
+//!
+//! A reader's cursor is the position of an event, `<epoch>-<position>`, and what the log of one session promises holds
+//! here too. Nothing is kept twice: a frame gets its id and the fields `session_id` and `event_id` while it is read.
+
+mod cursor;
+mod filter;
+mod frames;
+
+pub(crate) use self::cursor::{Cursor, Source};
+pub(crate) use self::filter::Filter;
