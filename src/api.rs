@@ -26,6 +26,7 @@ mod state;
 pub(crate) mod stream;
 pub(crate) mod write_timeout;
 
+pub(crate) use self::router::openapi_text;
 pub(crate) use self::server::Bound;
 pub(crate) use self::state::{Rules, State, WebRules};
 

@@ -29,6 +29,7 @@ mod limits;
 mod merge_window;
 mod meter;
 mod provider_error;
+mod reach;
 mod redactor;
 mod relay;
 mod request_body;
@@ -53,6 +54,7 @@ pub(crate) use handle::BindError;
 pub(crate) use handle::{Bound, Handle};
 pub(crate) use last_error::{LastError, PROVIDER_AT};
 pub(crate) use meter::Wait;
+pub(crate) use reach::{Reached, reach};
 pub(crate) use routes::{Grant, Route};
 pub(crate) use stop::Stop;
 #[cfg(any(test, feature = "bench"))]

@@ -2,6 +2,7 @@
 //!
 //! Where to look (docs/ARCHITECTURE.md has the whole map):
 //!
+//! - [`cli`]: the commands that talk to a running sidecar.
 //! - [`config`]: flags and environment to a checked `Config`; the only reader of both.
 //! - `app`: what is started in which order, and ended in which.
 //! - `api`: routes, errors, the listener.
@@ -25,6 +26,7 @@ mod backoff;
 #[cfg(any(test, feature = "bench"))]
 #[doc(hidden)]
 pub mod bench;
+pub mod cli;
 mod clock;
 pub mod config;
 mod conversation;

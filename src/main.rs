@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use opencode_sidecar::config::{self, Command};
 use opencode_sidecar::{
-    App, AppError, Config, GIT, OomScore, RUNNER, SHIM, drain, git, harden, healthcheck, is_shell,
-    raise_open_file_limit, run_commands, run_shell, shim, telemetry,
+    App, AppError, Config, GIT, OomScore, RUNNER, SHIM, cli, drain, git, harden, healthcheck,
+    is_shell, raise_open_file_limit, run_commands, run_shell, shim, telemetry,
 };
 
 const USAGE: u8 = 64;
@@ -30,6 +30,15 @@ fn main() -> ExitCode {
     if first == GIT {
         return git(arguments);
     }
+    let local = first == cli::LOCAL_SERVER;
+    if local && !cli::dies_with_parent(arguments.next()) {
+        return ExitCode::FAILURE;
+    }
+    if cli::wants(&first) {
+        // The environment may hold a token.
+        drop(harden());
+        return cli::run(std::iter::once(first).chain(arguments));
+    }
     // Before `harden`, after which it cannot be had; the other commands start no child.
     let oom_score = if first == "healthcheck" || first == "drain" {
         None
@@ -38,7 +47,12 @@ fn main() -> ExitCode {
     };
     // Before anything else, and for every command: the environment holds the shared secret from the start.
     let hardened = harden();
-    match config::from_process() {
+    let command = if local {
+        config::from_variables()
+    } else {
+        config::from_process()
+    };
+    match command {
         Ok(Command::Serve(config)) => serve(*config, oom_score, hardened),
         Ok(Command::Healthcheck(check)) => ended(healthcheck::run(&check)),
         Ok(Command::Drain(drain)) => ended(drain::run(&drain)),

@@ -20,6 +20,14 @@ pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, 
     Ok(certificates)
 }
 
+/// How many certificates the system trusts.
+pub(crate) fn system_certificates() -> usize {
+    let mut roots = RootCertStore::empty();
+    roots
+        .add_parsable_certificates(rustls_native_certs::load_native_certs().certs)
+        .0
+}
+
 /// A client that trusts nobody, for connections without TLS.
 pub(crate) fn nobody() -> Result<ClientConfig, rustls::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());

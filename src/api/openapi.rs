@@ -48,16 +48,19 @@ pub(super) async fn document(
     Extension(Description(routes)): Extension<Description>,
 ) -> ([(HeaderName, &'static str); 1], Bytes) {
     static TEXT: OnceLock<String> = OnceLock::new();
-    let text = TEXT.get_or_init(|| {
-        let mut document = Document::openapi();
-        document.merge(routes());
-        // Maps with string keys always become JSON.
-        serde_json::to_string(&document).unwrap_or_default()
-    });
+    let text = TEXT.get_or_init(|| text(routes));
     (
         [(CONTENT_TYPE, "application/json")],
         Bytes::from_static(text.as_bytes()),
     )
+}
+
+/// The description with these routes, as JSON.
+pub(super) fn text(routes: fn() -> utoipa::openapi::OpenApi) -> String {
+    let mut document = Document::openapi();
+    document.merge(routes());
+    // Maps with string keys always become JSON.
+    serde_json::to_string(&document).unwrap_or_default()
 }
 
 // === impl Bearer ===

@@ -86,6 +86,11 @@ pub(super) fn router(state: Arc<State>) -> Router {
     outermost(open.merge(guarded)).with_state(state)
 }
 
+/// The description of the API, for whoever has no server to ask.
+pub(crate) fn openapi_text() -> String {
+    openapi::text(description)
+}
+
 /// All routes as the handlers describe them.
 fn description() -> utoipa::openapi::OpenApi {
     let routes = public_routes()

@@ -137,7 +137,7 @@ const fn body_limit(max_prompt: usize) -> usize {
 }
 
 /// `DATA_DIR`, made if it is missing. Without the setting: the image's place, else `./data`.
-fn data_dir(given: Option<PathBuf>) -> Result<PathBuf, ConfigError> {
+pub(super) fn data_dir(given: Option<PathBuf>) -> Result<PathBuf, ConfigError> {
     let path = match given {
         Some(path) => absolute(&path),
         None if engine::writable(Path::new(IMAGE_DATA_DIR)).is_ok() => IMAGE_DATA_DIR.into(),
@@ -157,7 +157,10 @@ fn data_dir(given: Option<PathBuf>) -> Result<PathBuf, ConfigError> {
 }
 
 /// `OPENCODE_BIN`; without it `opencode` on PATH, then the pinned one of this checkout.
-fn opencode_bin(given: Option<PathBuf>, environment: &Environment) -> Result<PathBuf, ConfigError> {
+pub(super) fn opencode_bin(
+    given: Option<PathBuf>,
+    environment: &Environment,
+) -> Result<PathBuf, ConfigError> {
     if let Some(path) = given {
         let path = absolute(&path);
         return match engine::executable(&path) {
@@ -190,6 +193,6 @@ fn opencode_bin(given: Option<PathBuf>, environment: &Environment) -> Result<Pat
         })
 }
 
-fn absolute(path: &Path) -> PathBuf {
+pub(super) fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }

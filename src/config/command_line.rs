@@ -9,6 +9,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgMatches, Args as _, FromArgMatches as _};
 
 use super::checked::Config;
+use super::client::ClientEnvironment;
 use super::environment::Environment;
 use super::error::ConfigError;
 use super::secrets::{self, SharedSecrets};
@@ -78,7 +79,16 @@ pub fn from_process() -> Result<Command, ConfigError> {
     read(std::env::args_os(), std::env::vars_os())
 }
 
-/// The environment of this process as it is, for the one command that hands it on whole.
+/// Reads the environment of this process alone: serves.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the one place that reads the environment"
+)]
+pub fn from_variables() -> Result<Command, ConfigError> {
+    read(["opencode-sidecar".into()], std::env::vars_os())
+}
+
+/// The environment of this process as it is, for commands that hand it on whole or look at all of it.
 #[expect(
     clippy::disallowed_methods,
     reason = "this is the one place that reads the environment"
@@ -87,11 +97,24 @@ pub fn variables() -> Vec<(OsString, OsString)> {
     std::env::vars_os().collect()
 }
 
+/// What the client commands read of the environment of this process.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the one place that reads the environment"
+)]
+pub(crate) fn client_environment() -> ClientEnvironment {
+    ClientEnvironment::new(Environment::new(std::env::vars_os()))
+}
+
 pub(super) fn read(
     args: impl IntoIterator<Item = OsString>,
     variables: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Command, ConfigError> {
-    let args: Vec<OsString> = args.into_iter().collect();
+    let mut args: Vec<OsString> = args.into_iter().collect();
+    // The name of what is done without one.
+    if args.get(1).is_some_and(|first| first == "serve") {
+        args.remove(1);
+    }
     let environment = Environment::new(variables);
     // Twice: what is wrong with a flag is found first, and then which command's variables count.
     let asked = match command_line().try_get_matches_from(&args) {
@@ -138,18 +161,45 @@ fn command(matches: &ArgMatches, environment: &Environment) -> Read {
     }
 }
 
-fn command_line() -> clap::Command {
-    let serve = clap::Command::new("opencode-sidecar")
-        .version(env!("CARGO_PKG_VERSION"))
-        .after_help(
-            "Every option is also an environment variable, named beside it; the option wins. \
-             Secrets have no option, because command lines can be read: give the variable or a file.",
-        )
-        .args_conflicts_with_subcommands(true)
-        .subcommand(explained(HealthcheckArgs::augment_args(clap::Command::new("healthcheck"))))
-        .subcommand(explained(DrainArgs::augment_args(clap::Command::new("drain"))));
+/// The command `serve`, which has every setting.
+pub(super) fn serve_command() -> clap::Command {
+    let serve = clap::Command::new("serve").after_help(
+        "Every option is also an environment variable, named beside it; the option wins. \
+         Secrets have no option, because command lines can be read: give the variable or a file.\n\n\
+         Examples:\n  \
+         opencode-sidecar serve --port 4000 --workspace-dir .\n  \
+         DEMO_MODEL=on opencode-sidecar serve",
+    );
     explained(Settings::augment_args(serve))
-        .about("Turns OpenCode, the AI coding agent, into a dependable service")
+        .about("Serve until told to stop; what is done without a command")
+}
+
+fn command_line() -> clap::Command {
+    serve_command()
+        .name("opencode-sidecar")
+        .version(env!("CARGO_PKG_VERSION"))
+        .args_conflicts_with_subcommands(true)
+        .subcommand(healthcheck_command())
+        .subcommand(drain_command())
+}
+
+/// The commands of this module, for help, completions and man pages.
+pub(crate) fn commands() -> [clap::Command; 3] {
+    [serve_command(), healthcheck_command(), drain_command()]
+}
+
+fn healthcheck_command() -> clap::Command {
+    let command = clap::Command::new("healthcheck").after_help(
+        "Examples:\n  opencode-sidecar healthcheck\n  opencode-sidecar healthcheck --ready",
+    );
+    explained(HealthcheckArgs::augment_args(command))
+}
+
+fn drain_command() -> clap::Command {
+    let command = clap::Command::new("drain").after_help(
+        "Examples:\n  opencode-sidecar drain\n  opencode-sidecar drain --drain-timeout 60",
+    );
+    explained(DrainArgs::augment_args(command))
 }
 
 /// Says of each setting which variable it has, and its default.
@@ -174,7 +224,7 @@ fn explained(command: clap::Command) -> clap::Command {
 }
 
 /// Puts the variables that are set in the place of the defaults.
-fn over(environment: &Environment, command: clap::Command) -> clap::Command {
+pub(super) fn over(environment: &Environment, command: clap::Command) -> clap::Command {
     command.mut_args(
         |arg| match variable(&arg).and_then(|name| environment.setting(&name)) {
             Some((_, value)) => arg.default_value(value),
@@ -184,7 +234,7 @@ fn over(environment: &Environment, command: clap::Command) -> clap::Command {
 }
 
 /// The variable of a setting; nothing for what is no setting, such as `--ready`.
-fn variable(arg: &Arg) -> Option<String> {
+pub(super) fn variable(arg: &Arg) -> Option<String> {
     let takes_value = arg.get_action().takes_values();
     let long = arg.get_long().filter(|_| takes_value)?;
     Some(long.to_ascii_uppercase().replace('-', "_"))
@@ -207,7 +257,7 @@ pub(super) fn settings() -> Vec<(String, Option<String>)> {
 
 /// What is wrong with a value, as one line. With an `environment` the value came from there: flags were
 /// found to be good before.
-fn refusal(error: &clap::Error, environment: Option<&Environment>) -> ConfigError {
+pub(super) fn refusal(error: &clap::Error, environment: Option<&Environment>) -> ConfigError {
     let text = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.as_str()),
         _ => None,

@@ -122,7 +122,7 @@ fn sound(name: &str, text: &str) -> Result<Vec<String>, ConfigError> {
     })
 }
 
-fn read_file(path: &Path) -> Result<String, String> {
+pub(super) fn read_file(path: &Path) -> Result<String, String> {
     use std::io::Read as _;
     let file = std::fs::File::open(path).map_err(|error| plain(&error.to_string()))?;
     let mut text = String::new();

@@ -110,6 +110,11 @@ impl Pressure {
 // === impl Memory ===
 
 impl Memory {
+    /// That of this process's container. `None`: it has no limit.
+    pub(crate) fn of_container() -> Option<Self> {
+        Places::of_this_process(None, Vec::new()).look()
+    }
+
     pub(crate) fn pressure(self) -> Pressure {
         let reached = |percent: u64| {
             u128::from(self.used) * 100 >= u128::from(self.limit) * u128::from(percent)

@@ -74,6 +74,11 @@ impl Report {
         }
     }
 
+    /// What this kernel can do for these settings, wherever the files lie.
+    pub(crate) fn of_kernel(config: &Config) -> Self {
+        Self::new(config, &Kernel::ask(), None)
+    }
+
     /// Why no turn may run, if so.
     pub(crate) fn refusal(&self) -> Option<String> {
         let refused = self.mode == Mode::Required && self.level != Level::Full;

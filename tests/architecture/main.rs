@@ -126,6 +126,26 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "cli",
+        &[
+            "api",
+            "clock",
+            "config",
+            "engine",
+            "gateway",
+            "loopback",
+            "opencode",
+            "process",
+            "provider",
+            "sandbox",
+            "secret",
+            "setting",
+            "text",
+            "trust",
+            "workspace",
+        ],
+    ),
+    (
         "config",
         &[
             "backend",

@@ -37,7 +37,10 @@ fn variables(help: &str) -> BTreeMap<String, Option<String>> {
 }
 
 fn help() -> String {
-    let output = Command::new(SIDECAR).arg("--help").output().unwrap();
+    let output = Command::new(SIDECAR)
+        .args(["serve", "--help"])
+        .output()
+        .unwrap();
     String::from_utf8(output.stdout).unwrap()
 }
 

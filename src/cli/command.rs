@@ -1,0 +1,15 @@
+//! One file for each command: its arguments with their help, and what it does.
+
+pub(super) mod completions;
+pub(super) mod config;
+pub(super) mod diagnose;
+pub(super) mod doctor;
+pub(super) mod logs;
+pub(super) mod man;
+pub(super) mod openapi;
+pub(super) mod ps;
+pub(super) mod resume;
+pub(super) mod run;
+pub(super) mod stop;
+pub(super) mod top;
+pub(super) mod version;

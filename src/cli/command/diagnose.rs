@@ -1,0 +1,62 @@
+//! `diagnose`: how a session is, why, and what to do, in a few lines.
+
+mod findings;
+
+use serde_json::json;
+
+use self::findings::{Finding, Level, findings};
+use crate::cli::context::{CommonArgs, Context, Output};
+use crate::cli::exit::{Exit, Outcome};
+use crate::cli::plain_text::{json as safe, one_line};
+use crate::cli::screen::write;
+use crate::clock::Timestamp;
+
+const EXAMPLES: &str = "Examples:
+  opencode-sidecar diagnose 0190a5d2-…
+  opencode-sidecar diagnose 0190a5d2-… -o json";
+
+/// Say how a session is, and why it does not get on
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(in crate::cli) struct DiagnoseArgs {
+    /// Id of the session
+    #[arg(value_name = "SESSION")]
+    session: String,
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+pub(in crate::cli) async fn run(args: DiagnoseArgs, context: &Context) -> Outcome {
+    let (client, _) = context.connect(&args.common.connection)?;
+    let session = client.session(&args.session).await?;
+    let engine = client.engine().await?;
+    let not_ready = client.not_ready().await?;
+    let found = findings(&session, &engine, not_ready.as_deref(), Timestamp::now());
+    if args.common.output == Output::Json {
+        let findings: Vec<_> = found
+            .iter()
+            .map(|finding| json!({ "level": finding.level.as_str(), "about": finding.about, "text": finding.text }))
+            .collect();
+        let answer =
+            json!({ "session_id": session.id, "status": session.status, "findings": findings });
+        write(&format!("{}\n", safe(&answer.to_string())))?;
+        return Ok(Exit::Done);
+    }
+    let style = context.terminal.style();
+    let wide = found
+        .iter()
+        .map(|finding| finding.about.len())
+        .max()
+        .unwrap_or(0);
+    for Finding { level, about, text } in found {
+        let (mark, text) = match level {
+            Level::Good => (style.good("✓"), one_line(&text)),
+            Level::Fact => (style.dim("·"), one_line(&text)),
+            Level::Warning => (style.warning("!"), style.warning(&one_line(&text))),
+            Level::Bad => (style.bad("✗"), style.bad(&one_line(&text))),
+        };
+        let about = style.dim(&format!("{about:wide$}"));
+        write(&format!("{mark} {about}   {text}\n"))?;
+    }
+    Ok(Exit::Done)
+}

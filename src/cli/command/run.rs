@@ -1,0 +1,251 @@
+//! `run`: a prompt for a new session, and what the agent does, to the end.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::cli::client::{Client, Created, StreamRequest, parsed};
+use crate::cli::context::Context;
+use crate::cli::exit::{Exit, Outcome, Problem};
+use crate::cli::follow::{Follow, Form, Until};
+use crate::cli::local_server::LocalServer;
+use crate::cli::model_args::ModelArgs;
+use crate::cli::plain_text::one_line;
+use crate::cli::screen::write;
+use crate::config::{ConnectionArgs, Target};
+use crate::setting;
+
+/// A prompt is far shorter; the sidecar says how long it may be.
+const MAX_PROMPT_BYTES: u64 = 16 << 20;
+
+const EXAMPLES: &str = "Examples:
+  opencode-sidecar run -p demo \"Show me what you can do\"
+  opencode-sidecar run -p openai -m gpt-4o-mini --key-file key \"Write a README for this folder\"
+  git diff | opencode-sidecar run --quiet \"Review this\" -
+  opencode-sidecar run --local -p anthropic -m claude-sonnet-4 \"Fix the failing test\"
+
+Ctrl-C asks what to do with the turn; a second one stops it. Exit codes: 0 completed, 1 failed,
+2 cancelled, 124 out of time, 130 stopped by Ctrl-C, 64 usage, 69 no sidecar, 75 not now, 77 no access.";
+
+/// Give the agent a prompt, and follow it to the end
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(in crate::cli) struct RunArgs {
+    /// What to do; `-` adds stdin, which is also read where there is none
+    #[arg(value_name = "PROMPT")]
+    prompt: Vec<String>,
+    /// File with a system prompt, added to the agent's own
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    system_file: Option<PathBuf>,
+    /// Id of the new session; default: one is made
+    #[arg(long, value_name = "ID")]
+    session: Option<String>,
+    /// Start a sidecar for this prompt, in this folder, and end it afterwards
+    #[arg(long, conflicts_with_all = ["url", "context", "token_file", "detach"])]
+    local: bool,
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    following: FollowingArgs,
+    #[command(flatten)]
+    connection: ConnectionArgs,
+}
+
+/// How a turn that was begun is followed.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Following")]
+#[group(skip)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line"
+)]
+pub(in crate::cli) struct FollowingArgs {
+    /// Print each event as a line of JSON
+    #[arg(long)]
+    json: bool,
+    /// Print nothing but the agent's last message
+    #[arg(long, short = 'q', conflicts_with_all = ["json", "detach"])]
+    quiet: bool,
+    /// Show the model's thoughts too
+    #[arg(long)]
+    reasoning: bool,
+    /// Show all output of tools; on a terminal it is cut
+    #[arg(long)]
+    full: bool,
+    /// Print the session's id and leave, as soon as the agent has the prompt
+    #[arg(long, short = 'd')]
+    detach: bool,
+    /// Stop the turn after so long, such as 90s or 10m
+    #[arg(long, value_name = "DURATION", value_parser = setting::duration)]
+    timeout: Option<Duration>,
+}
+
+pub(in crate::cli) async fn run(args: RunArgs, context: &Context) -> Outcome {
+    let prompt = prompt(&args.prompt, context.terminal.input)?;
+    let Some(prompt) = prompt else {
+        return Err(Problem::usage(
+            "there is no prompt; give one, or `-` to read it from stdin",
+        ));
+    };
+    if args.local {
+        return run_local(&args, &prompt, context).await;
+    }
+    let (client, target) = context.connect(&args.connection)?;
+    begin(&args, &prompt, client, &target, context).await
+}
+
+async fn run_local(args: &RunArgs, prompt: &str, context: &Context) -> Outcome {
+    // What can be wrong with the command line is found before a server starts.
+    let anywhere = context.environment.target(&args.connection)?;
+    body(args, prompt, &anywhere, context)?;
+    let server = LocalServer::start(&context.environment, context.terminal).await?;
+    let target = Target {
+        defaults: anywhere.defaults,
+        ..server.target()
+    };
+    let outcome = match Client::new(&target) {
+        Ok(client) => begin(args, prompt, client, &target, context).await,
+        Err(problem) => Err(problem),
+    };
+    server.stop().await;
+    outcome
+}
+
+async fn begin(
+    args: &RunArgs,
+    prompt: &str,
+    client: Client,
+    target: &Target,
+    context: &Context,
+) -> Outcome {
+    let body = body(args, prompt, target, context)?;
+    let created: Created = parsed(client.post(&["sessions"], &body).await?)?;
+    if !created.tools_not_offered.is_empty() {
+        let style = context.terminal.error_style();
+        let tools = one_line(&created.tools_not_offered.join(", "));
+        crate::cli::screen::say(&style.warning(&format!("not offered by this OpenCode: {tools}")));
+    }
+    follow(
+        &args.following,
+        created,
+        client,
+        &ModelArgs::title(&body["model_config"]),
+        context,
+    )
+    .await
+}
+
+fn body(
+    args: &RunArgs,
+    prompt: &str,
+    target: &Target,
+    context: &Context,
+) -> Result<Value, Problem> {
+    let mut body = json!({
+        "prompt": prompt,
+        "model_config": args.model.config(target, &context.environment)?,
+    });
+    if let Some(file) = &args.system_file {
+        body["system_prompt"] = read(file)?.into();
+    }
+    if let Some(session) = &args.session {
+        body["session_id"] = session.as_str().into();
+    }
+    Ok(body)
+}
+
+/// Follows a turn that was just begun, or tells its session's id.
+pub(in crate::cli) async fn follow(
+    args: &FollowingArgs,
+    created: Created,
+    client: Client,
+    title: &str,
+    context: &Context,
+) -> Outcome {
+    let terminal = context.terminal;
+    let id = one_line(&created.session_id);
+    if args.detach {
+        write(&format!("{id}\n"))?;
+        return Ok(Exit::Done);
+    }
+    let form = match (args.json, args.quiet) {
+        (true, _) => Form::Json,
+        (_, true) => Form::Answer,
+        _ => Form::Text,
+    };
+    if form == Form::Text {
+        write(&format!(
+            "{}\n\n",
+            terminal
+                .style()
+                .dim(&format!("session {id} · {}", one_line(title)))
+        ))?;
+    }
+    let request = StreamRequest {
+        session: created.session_id,
+        from: Some(created.last_event_id),
+        follow: false,
+        reasoning: args.reasoning,
+    };
+    Follow {
+        client,
+        terminal,
+        request,
+        form,
+        reasoning: args.reasoning,
+        full: args.full,
+        until: Until::TurnEnds,
+        owns_turn: true,
+        timeout: args.timeout,
+    }
+    .run()
+    .await
+}
+
+/// The words of the command line, with stdin in the place of `-`.
+pub(in crate::cli) fn prompt(words: &[String], terminal: bool) -> Result<Option<String>, Problem> {
+    if words.is_empty() && terminal {
+        return Ok(None);
+    }
+    let mut parts = Vec::new();
+    if words.is_empty() {
+        parts.push(read(Path::new("-"))?);
+    }
+    for word in words {
+        parts.push(if word == "-" {
+            read(Path::new("-"))?
+        } else {
+            word.clone()
+        });
+    }
+    let prompt = parts.join("\n\n");
+    Ok((!prompt.trim().is_empty()).then_some(prompt))
+}
+
+/// A file, or stdin.
+fn read(path: &Path) -> Result<String, Problem> {
+    let shown = if path == Path::new("-") {
+        "stdin".to_owned()
+    } else {
+        path.display().to_string()
+    };
+    let failed = |error: std::io::Error| {
+        let reason = crate::text::plain(&error.to_string());
+        Problem::usage(format!("{shown} cannot be read: {reason}"))
+    };
+    let mut text = String::new();
+    if path == Path::new("-") {
+        std::io::stdin()
+            .take(MAX_PROMPT_BYTES)
+            .read_to_string(&mut text)
+            .map_err(failed)?;
+    } else {
+        let file = std::fs::File::open(path).map_err(failed)?;
+        file.take(MAX_PROMPT_BYTES)
+            .read_to_string(&mut text)
+            .map_err(failed)?;
+    }
+    Ok(text)
+}

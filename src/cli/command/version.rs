@@ -1,0 +1,34 @@
+//! `version`: of this program, and of the OpenCode that it was made for.
+
+use serde_json::json;
+
+use crate::cli::exit::{Exit, Outcome};
+use crate::cli::screen::write;
+use crate::opencode;
+
+const EXAMPLES: &str = "Examples:
+  opencode-sidecar version
+  opencode-sidecar version --json | jq -r .opencode";
+
+/// Print the version
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(in crate::cli) struct VersionArgs {
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(in crate::cli) fn run(args: &VersionArgs) -> Outcome {
+    let (version, opencode) = (env!("CARGO_PKG_VERSION"), opencode::VERSION);
+    let platform = format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH);
+    if args.json {
+        let version = json!({ "version": version, "opencode": opencode, "platform": platform });
+        write(&format!("{version}\n"))?;
+    } else {
+        write(&format!(
+            "opencode-sidecar {version} (made for OpenCode {opencode}, {platform})\n"
+        ))?;
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,176 @@
+//! How commands end: exit codes and sentences, of turns and of what goes wrong before.
+
+use std::io::{BufRead as _, BufReader};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::program::{command, demo, done, output, script, url, with};
+use crate::support::{Options, Sidecar};
+
+/// Runs a prompt to its end: exit code, and all it printed.
+fn run(sidecar: &Sidecar, arguments: &[&str], lines: &str) -> (i32, String) {
+    let prompt = script(lines);
+    let arguments: Vec<&str> = ["run", "-p", "demo"]
+        .iter()
+        .chain(arguments)
+        .copied()
+        .chain([prompt.as_str()])
+        .collect();
+    let output = output(with(sidecar, &arguments));
+    (output.code, output.stdout + &output.stderr)
+}
+
+#[test]
+fn the_exit_code_of_a_run_is_how_its_turn_ended() {
+    let sidecar = demo();
+    let (code, text) = run(&sidecar, &[], "error 401 0 no such key");
+    assert_eq!(code, 1, "{text}");
+    assert!(
+        text.contains("✗ failed: ") && text.contains("(provider_auth)"),
+        "{text}"
+    );
+    let (code, text) = run(&sidecar, &["-q"], "error 401 0 no such key");
+    assert_eq!(code, 1, "{text}");
+    assert!(
+        text.starts_with("error: ") && text.contains("no such key"),
+        "{text}"
+    );
+
+    let (code, text) = run(&sidecar, &["--timeout", "1s"], "wait 60000");
+    assert_eq!(code, 124, "{text}");
+    assert!(text.contains("■ cancelled"), "{text}");
+
+    // Somebody else stops it.
+    let prompt = script("wait 60000");
+    let id = done(
+        &sidecar,
+        &["run", "-d", "-p", "demo", "--session", "long", &prompt],
+    );
+    assert_eq!(id, "long\n");
+    let logs = with(&sidecar, &["logs", "-f", "long"]).spawn().unwrap();
+    assert_eq!(done(&sidecar, &["stop", "long"]), "long cancelled\n");
+    let ended = logs.wait_with_output().unwrap();
+    assert!(String::from_utf8_lossy(&ended.stdout).contains("■ cancelled"));
+}
+
+#[test]
+fn a_signal_stops_the_turn_where_nobody_can_be_asked() {
+    let sidecar = demo();
+    let prompt = script("text Begun.\\n\nwait 60000");
+    let mut run = with(
+        &sidecar,
+        &["run", "-p", "demo", "--session", "int", &prompt],
+    )
+    .spawn()
+    .unwrap();
+    let mut lines = BufReader::new(run.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap() == "Begun."));
+    let pid = Pid::from_raw(i32::try_from(run.id()).unwrap()).unwrap();
+    kill_process(pid, Signal::INT).unwrap();
+    let rest: Vec<String> = lines.map(Result::unwrap).collect();
+    assert_eq!(run.wait().unwrap().code(), Some(130), "{rest:?}");
+    assert_eq!(rest.last().unwrap(), "■ cancelled");
+    assert_eq!(
+        sidecar.get("/sessions/int/status").json()["status"],
+        "cancelled"
+    );
+}
+
+#[test]
+fn what_goes_wrong_before_a_turn_is_one_sentence_and_a_code() {
+    let sidecar = Options::stub()
+        .env("OPENCODE_SHARED_SECRET", "hunter2")
+        .start()
+        .ready();
+    let url = url(&sidecar);
+    let with = |arguments: &[&str]| {
+        let mut command = command(arguments);
+        command
+            .env("SIDECAR_URL", &url)
+            .env("SIDECAR_TOKEN", "hunter2");
+        output(command)
+    };
+    for (arguments, code, words) in [
+        (vec!["logs", "nope"], 66, "there is no session with this id"),
+        (
+            vec!["stop", "nope"],
+            66,
+            "nope: there is no session with this id",
+        ),
+        (vec!["run", "-p", "nope", "-m", "x", "hi"], 64, "provider"),
+        (vec!["run", "-p", "openai", "hi"], 64, "give --model"),
+        (vec!["run", "hi"], 64, "give --provider"),
+        (
+            vec!["run", "-p", "demo", "hi", "--timeout", "soon"],
+            64,
+            "such as 30, 30s",
+        ),
+        (vec!["ps", "--limit", "0"], 64, "--limit"),
+        (vec!["ps", "--status", "odd"], 64, "status: must be one of"),
+        (vec!["psst"], 64, "unrecognized subcommand 'psst'"),
+        (
+            vec!["ps", "--url", "http://127.0.0.1:1"],
+            69,
+            "no sidecar answers at http://127.0.0.1:1",
+        ),
+        (
+            vec!["ps", "--url", "ftp://x"],
+            64,
+            "give an http or https address",
+        ),
+        (
+            vec!["ps", "--context", "prod"],
+            64,
+            "the context prod cannot be used",
+        ),
+        (
+            vec!["ps", "--token-file", "/nonexistent"],
+            64,
+            "cannot be read",
+        ),
+    ] {
+        let output = with(&arguments);
+        assert_eq!(output.code, code, "{arguments:?}: {output:?}");
+        assert!(
+            output.stderr.starts_with("error: ") && output.stderr.contains(words),
+            "{arguments:?}: {output:?}"
+        );
+        assert_eq!(output.stderr.lines().count(), 1, "{output:?}");
+        assert!(!output.stderr.contains("hunter2"), "{output:?}");
+    }
+    let mut wrong = command(&["ps"]);
+    wrong.env("SIDECAR_URL", &url).env("SIDECAR_TOKEN", "wrong");
+    let refused = output(wrong);
+    assert_eq!(refused.code, 77, "{refused:?}");
+    assert!(
+        refused.stderr.contains("SIDECAR_TOKEN or a context"),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn a_context_names_the_sidecar_its_token_and_its_model() {
+    let sidecar = Options::real()
+        .env("DEMO_MODEL", "on")
+        .env("OPENCODE_SHARED_SECRET", "hunter2")
+        .start();
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("opencode-sidecar");
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::write(dir.join("token"), "hunter2\n").unwrap();
+    let contexts = format!(
+        "current = \"test\"\n[contexts.test]\nurl = \"{}\"\ntoken_file = \"{}\"\nprovider = \"demo\"\n",
+        url(&sidecar),
+        dir.join("token").display()
+    );
+    std::fs::write(dir.join("contexts.toml"), contexts).unwrap();
+    sidecar.until("ready", |sidecar| sidecar.get("/ready").status == 200);
+    let mut run = command(&["run", "-q", &script("text From the context.")]);
+    run.env("XDG_CONFIG_HOME", home.path());
+    let output = output(run);
+    assert_eq!(
+        (output.code, output.stdout.as_str()),
+        (0, "From the context.\n"),
+        "{output:?}"
+    );
+}

@@ -1,0 +1,96 @@
+//! `run --local`: a sidecar for one prompt, of which nothing is left afterwards.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::program::{command, script};
+use crate::support::{TEST_TIMEOUT, processes, real_opencode};
+
+/// `run --local` in a folder of its own. Its cache is there too, beside the workspace.
+fn local(dir: &Path, prompt: &str) -> Command {
+    let workspace = dir.join("workspace");
+    std::fs::create_dir(&workspace).unwrap();
+    let mut command = command(&["run", "--local", "-p", "demo", prompt]);
+    command
+        .current_dir(workspace)
+        .env("OPENCODE_BIN", real_opencode())
+        .env("XDG_CACHE_HOME", dir.join("cache"));
+    command
+}
+
+/// The data folders that are there.
+fn data_dirs(dir: &Path) -> Vec<PathBuf> {
+    let folders = std::fs::read_dir(dir.join("cache/opencode-sidecar")).unwrap();
+    folders
+        .map(|folder| folder.unwrap().path().join("data"))
+        .collect()
+}
+
+#[test]
+fn a_prompt_runs_in_this_folder_without_a_server_and_leaves_nothing_but_its_work() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = local(dir.path(), "Show me what you can do")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(
+        text.contains("● write  demo.md") && text.contains("✓ completed in"),
+        "{text}"
+    );
+    assert!(dir.path().join("workspace/demo.md").exists());
+    assert_eq!(
+        data_dirs(dir.path()),
+        Vec::<PathBuf>::new(),
+        "its data is removed"
+    );
+}
+
+#[test]
+fn a_command_that_is_killed_takes_its_server_along() {
+    let dir = tempfile::tempdir().unwrap();
+    let prompt = script("text begun\nwait 60000");
+    let mut run = local(dir.path(), &prompt)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(run.stdout.take().unwrap()).lines();
+    let first = lines.next().unwrap().unwrap();
+    assert!(first.starts_with("session "), "{first}");
+    let [data] = &data_dirs(dir.path())[..] else {
+        panic!("one data folder");
+    };
+    let server = format!("__local\0{}", run.id());
+    assert_eq!(processes::running(&server).len(), 1);
+    run.kill().unwrap();
+    run.wait().unwrap();
+    let deadline = Instant::now() + TEST_TIMEOUT;
+    while !processes::marked(data).is_empty() || !processes::running(&server).is_empty() {
+        assert!(Instant::now() < deadline, "its server still runs");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // What it could not remove is removed by the next one.
+    std::fs::remove_dir_all(dir.path().join("workspace")).unwrap();
+    let next = local(dir.path(), &script("text next")).output().unwrap();
+    assert_eq!(next.status.code(), Some(0), "{next:?}");
+    assert_eq!(data_dirs(dir.path()), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_server_that_cannot_start_says_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = local(dir.path(), "x")
+        .env("OPENCODE_BIN", "/nonexistent")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(
+        text.contains(
+            "no sidecar can be started here: OPENCODE_BIN=\"/nonexistent\" is not accepted"
+        ),
+        "{text}"
+    );
+}

@@ -1,0 +1,150 @@
+//! What scripts get: stable lines, JSON that can be parsed, exit codes, and no control characters.
+
+use serde_json::Value;
+
+use crate::golden::assert_golden;
+use crate::program::{demo, done, fed, output, script, with};
+
+fn no_controls(text: &str) {
+    let control = text
+        .chars()
+        .find(|c| c.is_control() && !matches!(c, '\n' | '\t'));
+    assert_eq!(control, None, "{text:?}");
+}
+
+#[test]
+fn a_session_in_a_pipe_reads_as_the_golden_files_say() {
+    let sidecar = demo();
+    let run = done(
+        &sidecar,
+        &[
+            "run",
+            "-p",
+            "demo",
+            "--session",
+            "demo-1",
+            "Show me what you can do",
+        ],
+    );
+    assert_golden("run", &run);
+    // The same again, from what was kept.
+    let (_, transcript) = run.split_once("\n\n").unwrap();
+    assert_eq!(done(&sidecar, &["logs", "demo-1"]), transcript);
+    assert_eq!(done(&sidecar, &["logs", "-f", "demo-1"]), transcript);
+    assert_golden("ps", &done(&sidecar, &["ps"]));
+    assert_eq!(done(&sidecar, &["ps", "-q"]), "demo-1\n");
+    assert_eq!(done(&sidecar, &["ps", "-q", "--active"]), "");
+    assert_golden("diagnose", &done(&sidecar, &["diagnose", "demo-1"]));
+    assert_eq!(
+        done(&sidecar, &["stop", "demo-1"]),
+        "demo-1 had ended: completed\n"
+    );
+    let top = done(&sidecar, &["top"]);
+    assert!(
+        top.contains("engine ready · OpenCode ") && top.contains("\ndemo-1 "),
+        "{top}"
+    );
+
+    let lines = done(&sidecar, &["logs", "demo-1", "-o", "json"]);
+    let events: Vec<Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(events.last().unwrap()["event"], "complete");
+    let since = events[events.len() - 3]["id"].as_str().unwrap();
+    let rest = done(
+        &sidecar,
+        &["logs", "demo-1", "-o", "json", "--since", since],
+    );
+    assert_eq!(rest.lines().count(), 2, "{rest}");
+    let last = events.last().unwrap()["id"].as_str().unwrap();
+    assert_eq!(done(&sidecar, &["logs", "demo-1", "--since", last]), "");
+    let raw = done(&sidecar, &["logs", "demo-1", "--raw"]);
+    let stream = sidecar.get("/sessions/demo-1/stream").body;
+    // The stream's own lines: between its frames are the sizes of HTTP chunks.
+    let data = |text: &str| -> Vec<String> {
+        let lines = text.lines().filter(|line| line.starts_with("data: "));
+        lines.map(str::to_owned).collect()
+    };
+    assert_eq!(data(&raw), data(&stream), "raw is what the stream has");
+
+    let page: Value = serde_json::from_str(&done(&sidecar, &["ps", "-o", "json"])).unwrap();
+    assert_eq!(page["sessions"][0]["session_id"], "demo-1");
+    let again = done(
+        &sidecar,
+        &["resume", "demo-1", "-p", "demo", "--quiet", "Once more"],
+    );
+    assert_eq!(
+        again,
+        "That was the demo. With a provider and a key, a model does the work.\n"
+    );
+}
+
+#[test]
+fn a_prompt_comes_from_stdin_and_the_answer_alone_goes_to_a_pipe() {
+    let sidecar = demo();
+    let prompt = script("text Read from stdin.");
+    let output = fed(with(&sidecar, &["run", "-q", "-p", "demo"]), &prompt);
+    assert_eq!(
+        (output.code, output.stdout.as_str()),
+        (0, "Read from stdin.\n"),
+        "{output:?}"
+    );
+    let json = fed(
+        with(&sidecar, &["run", "--json", "-p", "demo", "-"]),
+        &prompt,
+    );
+    let events: Vec<Value> = json
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(events.first().unwrap()["event"], "status");
+    assert_eq!(
+        events.last().unwrap()["data"]["final_message"],
+        "Read from stdin."
+    );
+}
+
+#[test]
+fn what_the_model_and_its_tools_print_cannot_reach_a_terminal() {
+    let sidecar = demo();
+    let evil = script(concat!(
+        "text \u{1b}]0;owned\u{7}\u{1b}[2Jhello\u{202e}\u{9b}31m\n",
+        r#"tool bash {"command":"printf '\\033[2J\\033]52;c;cm0=\\007evil\\033[31m\\n'","description":"\u001b[2Jx"}"#,
+        "\ntext done"
+    ));
+    let text = done(&sidecar, &["run", "-p", "demo", "--session", "evil", &evil]);
+    no_controls(&text);
+    assert!(text.contains("hello") && text.contains("│ evil"), "{text}");
+    for form in [vec!["-o", "json"], vec!["--raw"], vec!["--full"]] {
+        let arguments: Vec<&str> = ["logs", "evil"].into_iter().chain(form).collect();
+        no_controls(&done(&sidecar, &arguments));
+    }
+    let lines = done(&sidecar, &["logs", "evil", "-o", "json"]);
+    let said: String = lines
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .filter(|event| event["data"]["source"] == "assistant")
+        .map(|event| event["data"]["text"].as_str().unwrap().to_owned())
+        .collect();
+    assert!(
+        said.contains("\u{1b}[2Jhello\u{202e}"),
+        "JSON still says what it was: {said:?}"
+    );
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_fault() {
+    let sidecar = demo();
+    done(
+        &sidecar,
+        &["run", "-p", "demo", "--session", "a", "-q", "x"],
+    );
+    let mut command = with(&sidecar, &["logs", "a"]).spawn().unwrap();
+    drop(command.stdout.take());
+    let ended = command.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+    assert_eq!(String::from_utf8_lossy(&ended.stderr), "");
+    let _: String = output(with(&sidecar, &["ps"])).stdout;
+}
