@@ -12,6 +12,7 @@ mod engine;
 mod error;
 mod events;
 mod extract;
+mod labels;
 mod metrics;
 mod middleware;
 mod openapi;

@@ -32,5 +32,7 @@ pub(crate) mod translate;
 
 pub(crate) use self::agent_sessions::AgentSessions;
 pub(crate) use self::config::Config;
-pub(crate) use self::conversations::{ConversationError, Conversations, MessageQuery};
+pub(crate) use self::conversations::{
+    ConversationError, Conversations, ForkRequest, MessageQuery, Place, Undone,
+};
 pub(crate) use self::dispatch::spawn;

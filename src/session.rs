@@ -10,8 +10,10 @@
 
 pub(crate) mod all_events;
 mod config;
+mod labels;
 pub(crate) mod limits;
 pub(crate) mod log;
+mod note;
 mod record;
 mod registry;
 mod request;
@@ -22,13 +24,14 @@ mod turn;
 mod turn_handle;
 
 pub(crate) use self::config::Config;
-pub(crate) use self::record::{Command, Session};
+pub(crate) use self::labels::{Change, LabelChange, Labels};
+pub(crate) use self::record::{Command, ForkedFrom, Session};
 pub(crate) use self::registry::{
-    Adoption, ArchiveError, OrphanSession, Receivers, Registry, Report,
+    Adoption, ArchiveError, NewFork, OrphanSession, Receivers, Registry, Report,
 };
 pub(crate) use self::request::{CreateError, Idempotency, Request};
 pub(crate) use self::session_map::Found;
-pub(crate) use self::status::{Problem, Status};
+pub(crate) use self::status::{Problem, Reverted, Status};
 pub(crate) use self::turn::{Created, Interrupted, TurnKind};
 pub(crate) use self::turn_handle::{Turn, TurnHandle};
 

@@ -335,11 +335,17 @@ impl From<ConversationError> for ApiError {
     fn from(error: ConversationError) -> Self {
         let message = error.to_string();
         match error {
-            ConversationError::RemoteGone => Self::new(ErrorCode::Conflict, message),
             ConversationError::Cursor => {
                 Self::invalid("cursor", "must be the next_cursor of a page of this list")
             }
-            ConversationError::NoSubagent => Self::new(ErrorCode::NotFound, message),
+            ConversationError::NoSubagent | ConversationError::NoPrompt => {
+                Self::new(ErrorCode::NotFound, message)
+            }
+            ConversationError::RemoteGone
+            | ConversationError::Empty
+            | ConversationError::Running
+            | ConversationError::NothingUndone => Self::new(ErrorCode::Conflict, message),
+            ConversationError::Create(error) => error.into(),
             ConversationError::EngineUnavailable(reason) => Self::engine_unavailable(reason),
             ConversationError::ShuttingDown => Self {
                 retry_after_secs: Some(5),

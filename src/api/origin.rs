@@ -85,7 +85,7 @@ pub(super) fn cors(rules: &WebRules) -> Option<CorsLayer> {
         .filter_map(|origin| HeaderValue::from_str(origin).ok());
     let layer = CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins))
-        .allow_methods([Method::GET, Method::POST, Method::DELETE])
+        .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
         .allow_headers([
             HeaderName::from_static("authorization"),
             HeaderName::from_static("content-type"),

@@ -44,7 +44,7 @@ fn client_routes() -> Routes {
     OpenApiRouter::new()
         .routes(routes!(openapi::document))
         .routes(routes!(sessions::list::list, sessions::create))
-        .routes(routes!(sessions::delete))
+        .routes(routes!(sessions::delete, conversation::update::update))
         .routes(routes!(sessions::stop))
         .routes(routes!(sessions::resume))
         .routes(routes!(sessions::status))
@@ -54,6 +54,9 @@ fn client_routes() -> Routes {
         .routes(routes!(conversation::todos::todos))
         .routes(routes!(conversation::diff::diff))
         .routes(routes!(events::follow))
+        .routes(routes!(conversation::fork::fork))
+        .routes(routes!(conversation::revert::revert))
+        .routes(routes!(conversation::revert::unrevert))
 }
 
 pub(super) fn router(state: Arc<State>) -> Router {

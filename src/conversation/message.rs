@@ -46,6 +46,10 @@ pub(crate) struct Message {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[schema(value_type = Option<bool>)]
     pub(crate) compaction: bool,
+    /// It is undone, and the next prompt removes it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(value_type = Option<bool>)]
+    pub(crate) reverted: bool,
     /// A text is longer than what is here.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[schema(value_type = Option<bool>)]

@@ -6,11 +6,15 @@
 
 mod changes;
 mod error;
+mod fork;
 mod handle;
 mod limits;
 mod message;
 mod read;
+mod revert;
 
 pub(crate) use self::error::ConversationError;
+pub(crate) use self::fork::ForkRequest;
 pub(crate) use self::handle::Conversations;
-pub(crate) use self::read::MessageQuery;
+pub(crate) use self::read::{MessageQuery, Place};
+pub(crate) use self::revert::Undone;

@@ -34,12 +34,6 @@ pub(crate) fn spawn(
         shutdown.gone.clone(),
     ));
     let agent_sessions = AgentSessions::new(connections.clone());
-    let conversations = Conversations::new(
-        connections.clone(),
-        engine.clone(),
-        (config.engine_wait, config.workspace.clone()),
-        shutdown.clone(),
-    );
     let context = Context {
         config,
         connections,
@@ -51,6 +45,7 @@ pub(crate) fn spawn(
         registry,
         shutdown,
     };
+    let conversations = Conversations::new(context.clone(), tracker.clone());
     tracker.spawn(delete_removed(receivers.removals_rx, context.clone()));
     tracker.spawn(take_turns(receivers.turns_rx, context, tracker.clone()));
     (agent_sessions, conversations)

@@ -29,7 +29,11 @@ pub(super) async fn open(
     let new = status.remote_id.is_none();
     let abandoned = CancellationToken::new();
     // Not dropped in the middle: OpenCode could be making a session whose id only its answer says.
-    let mut starting = Box::pin(start(&request, &status, context, &abandoned));
+    let mut starting = Box::pin(async {
+        // The semaphore is never closed.
+        let _conversation = session.conversation.acquire().await;
+        start(&request, &status, context, &abandoned).await
+    });
     let (error, cancelled) = tokio::select! {
         started = &mut starting => match started {
             Ok(turn) => {

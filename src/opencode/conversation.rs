@@ -1,14 +1,33 @@
 //! The calls about a conversation that is stored: reading it, undoing a part of it, copying it.
 
+use std::path::Path;
+use std::time::Duration;
+
+use reqwest::Method;
+use serde::Serialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+
 use super::client::Client;
 use super::error::CallError;
 use super::types::{self, StoredMessage, StoredSession, Todo};
+
+/// Undoing looks at every file of the work tree, and a copy writes every message anew.
+const CHANGE_DEADLINE: Duration = Duration::from_secs(20);
 
 /// Messages in the order they were made, and where the older ones begin.
 #[derive(Debug)]
 pub(crate) struct MessagePage {
     pub(crate) messages: Vec<StoredMessage>,
     pub(crate) older: Option<String>,
+}
+
+/// Body of `PATCH /session/{id}`. OpenCode puts the rules after those the session has.
+#[derive(Debug, Serialize)]
+pub(crate) struct SessionPatch<'a> {
+    pub(crate) title: &'a str,
+    #[serde(rename = "permission", skip_serializing_if = "Option::is_none")]
+    pub(crate) rules: Option<&'a RawValue>,
 }
 
 // === impl Client ===
@@ -59,5 +78,50 @@ impl Client {
         let path = format!("/session/{session}/todo");
         let call = self.get("read the plan of a session", &path);
         call.large().read_json().await
+    }
+
+    /// Copies the messages of `session` that come before `message`, or all of them, to a new session without rules.
+    pub(crate) async fn fork(
+        &self,
+        session: &str,
+        message: Option<&str>,
+        directory: &Path,
+    ) -> Result<StoredSession, CallError> {
+        let body = message.map_or_else(|| json!({}), |message| json!({ "messageID": message }));
+        let call = self.post("copy a session", &format!("/session/{session}/fork"), &body);
+        let call = call.in_directory(directory).within(CHANGE_DEADLINE);
+        call.large().read_json().await
+    }
+
+    pub(crate) async fn patch_session(
+        &self,
+        session: &str,
+        change: &SessionPatch<'_>,
+    ) -> Result<(), CallError> {
+        let path = format!("/session/{session}");
+        let call = self.call("change a session", Method::PATCH, &path);
+        call.json(change).large().done().await
+    }
+
+    /// Undoes prompt `message` and all that came after it. One that the session does not have is no error.
+    pub(crate) async fn revert(
+        &self,
+        session: &str,
+        message: &str,
+    ) -> Result<StoredSession, CallError> {
+        let body = json!({ "messageID": message });
+        let call = self.post(
+            "undo a prompt",
+            &format!("/session/{session}/revert"),
+            &body,
+        );
+        call.within(CHANGE_DEADLINE).large().read_json().await
+    }
+
+    /// Takes back what [`revert`](Self::revert) did, if no prompt came since.
+    pub(crate) async fn unrevert(&self, session: &str) -> Result<StoredSession, CallError> {
+        let path = format!("/session/{session}/unrevert");
+        let call = self.call("take back what was undone", Method::POST, &path);
+        call.within(CHANGE_DEADLINE).large().read_json().await
     }
 }

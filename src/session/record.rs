@@ -5,17 +5,23 @@ use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot, watch};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
+use super::labels::{LabelChange, Labels};
 use super::limits::StreamSlots;
 use super::log::EventLog;
 use super::request::Idempotency;
 use super::status::Status;
 use crate::clock::Timestamp;
+use crate::event::State;
 use crate::tool::Tools;
 
 /// An event is on disk in milliseconds, or the disk counts as failing, and then it is shown from memory.
 pub(super) const PUBLISH_WAIT: Duration = Duration::from_secs(5);
+
+/// A turn begins or is refused within this time.
+const BEGIN_WAIT: Duration = Duration::from_secs(25);
 
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -31,6 +37,10 @@ pub(crate) struct Session {
     pub(super) status_tx: watch::Sender<Arc<Status>>,
     /// The last turn whose end the backend was told of.
     pub(super) reported: AtomicU32,
+    pub(super) labels: Mutex<Labels>,
+    /// One permit: for whoever changes the conversation in OpenCode outside of a turn, and for a turn while it starts.
+    /// Neither may find what the other has done half. Only a start waits for it.
+    pub(crate) conversation: Semaphore,
 }
 
 /// What a session was created with, as far as it is kept.
@@ -41,6 +51,17 @@ pub(crate) struct Origin {
     /// `None`: every tool.
     pub(crate) tools: Option<Tools>,
     pub(crate) idempotency: Option<Idempotency>,
+    pub(crate) forked_from: Option<ForkedFrom>,
+}
+
+/// Which conversation a session began with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub(crate) struct ForkedFrom {
+    pub(crate) session_id: String,
+    /// The last turn that was copied, if it was named.
+    pub(crate) turn: Option<u32>,
+    /// The first message that was not copied; null: all were.
+    pub(crate) message_id: Option<String>,
 }
 
 /// What a client may want of a running session.
@@ -72,6 +93,8 @@ impl Session {
             commands_tx: Mutex::new(mpsc::channel(1).0),
             status_tx: watch::Sender::new(Arc::new(status)),
             reported: AtomicU32::new(0),
+            labels: Mutex::default(),
+            conversation: Semaphore::new(1),
         }
     }
 
@@ -86,6 +109,28 @@ impl Session {
     /// The tools it was created with; `None`: every tool.
     pub(crate) fn tools(&self) -> Option<&Tools> {
         self.origin.tools.as_ref()
+    }
+
+    pub(crate) fn forked_from(&self) -> Option<&ForkedFrom> {
+        self.origin.forked_from.as_ref()
+    }
+
+    pub(crate) fn labels(&self) -> Labels {
+        self.labels.lock().clone()
+    }
+
+    /// Changes what the caller calls it, on disk too.
+    pub(crate) async fn set_labels(&self, change: LabelChange) {
+        self.labels.lock().change(change);
+        // The row of a turn that is about to begin must not be on disk before it has begun; with its beginning or its
+        // refusal this is written.
+        let mut status_rx = self.status_tx.subscribe();
+        let settled = status_rx.wait_for(|status| status.state != State::Pending);
+        drop(tokio::time::timeout(BEGIN_WAIT, settled).await);
+        let row = self.row();
+        if row.state != State::Pending.as_str() {
+            self.log.record(row, false);
+        }
     }
 
     /// The idempotency key, by which it is found again.

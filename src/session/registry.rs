@@ -7,10 +7,12 @@ mod admission;
 mod adoption;
 mod all_events;
 mod archive;
+mod fork;
 mod reports;
 
 pub(crate) use self::adoption::{Adoption, OrphanSession};
 pub(crate) use self::archive::ArchiveError;
+pub(crate) use self::fork::NewFork;
 pub(crate) use self::reports::Report;
 
 use std::sync::Arc;

@@ -1,5 +1,6 @@
 //! What a client asks for, and why it may be refused.
 
+use super::labels::Labels;
 use crate::model::ModelSpec;
 use crate::tool::Tools;
 
@@ -12,6 +13,8 @@ pub(crate) struct Request {
     pub(crate) model: ModelSpec,
     /// `None`: every tool.
     pub(crate) tools: Option<Tools>,
+    /// Of a new session.
+    pub(crate) labels: Labels,
     pub(crate) idempotency: Option<Idempotency>,
 }
 

@@ -5,10 +5,11 @@ use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
 
+use super::labels::Labels;
 use super::log::{Epoch, EventLog, StoredRange};
-use super::record::{Origin, Session};
+use super::record::{ForkedFrom, Origin, Session};
 use super::request::Idempotency;
-use super::status::{Earlier, Problem, Status};
+use super::status::{Earlier, Problem, Reverted, Status};
 use crate::clock::Timestamp;
 use crate::event::{State, Usage};
 use crate::journal::{Row, Stored};
@@ -36,6 +37,9 @@ struct Details {
     digest: Option<[u8; 32]>,
     /// OpenCode's newest message before the running turn.
     before: Option<String>,
+    labels: Labels,
+    forked_from: Option<ForkedFrom>,
+    reverted: Option<Reverted>,
 }
 
 /// More tokens, calls or milliseconds than there can have been; a few of them can be added up.
@@ -65,7 +69,8 @@ impl Session {
     /// As it was on disk. `log` makes the log of what is there.
     pub(super) fn from_stored(stored: Stored, log: impl FnOnce(StoredRange) -> EventLog) -> Self {
         let Stored { row, oldest, last } = stored;
-        let details = Details::parse(&row.details);
+        let mut details = Details::parse(&row.details);
+        let labels = std::mem::take(&mut details.labels);
         let state = State::parse(&row.state).unwrap_or(State::Failed);
         let extent = StoredRange {
             number: row.number,
@@ -83,6 +88,7 @@ impl Session {
             log(extent),
         );
         session.reported.store(row.reported, Ordering::Relaxed);
+        *session.labels.lock() = labels;
         session
     }
 }
@@ -107,6 +113,9 @@ impl Details {
             tools: origin.tools.as_ref().map(Tools::list),
             digest: origin.idempotency.as_ref().map(|known| known.digest),
             before: status.before.clone(),
+            labels: session.labels(),
+            forked_from: origin.forked_from.clone(),
+            reverted: status.reverted.clone(),
         }
     }
 
@@ -164,6 +173,7 @@ impl Details {
                 // No body has this digest: without its own, the key cannot be used again.
                 digest: self.digest.unwrap_or_default(),
             }),
+            forked_from: self.forked_from.clone(),
         }
     }
 
@@ -188,6 +198,7 @@ impl Details {
             },
             files_modified: self.files_modified,
             before: self.before,
+            reverted: self.reverted,
             ..Status::new(Timestamp::from_millis(self.created_at))
         }
     }

@@ -4,6 +4,9 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
 use crate::clock::Timestamp;
 use crate::event::{Phase, State, Usage};
 use crate::model::ModelCalls;
@@ -31,6 +34,17 @@ pub(crate) struct Status {
     pub(crate) files_modified: Vec<String>,
     /// OpenCode's newest message before the turn: what is older does not belong to it.
     pub(crate) before: Option<String>,
+    /// What is undone of the conversation, until the next turn begins.
+    pub(crate) reverted: Option<Reverted>,
+}
+
+/// The prompt that was undone with all that came after it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = RevertedPrompt)]
+pub(crate) struct Reverted {
+    /// Null if it is not known.
+    pub(crate) turn: Option<u32>,
+    pub(crate) message_id: String,
 }
 
 /// The sums of the turns before this one.
@@ -68,6 +82,7 @@ impl Status {
             earlier: Earlier::default(),
             files_modified: Vec::new(),
             before: None,
+            reverted: None,
         }
     }
 

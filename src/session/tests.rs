@@ -28,6 +28,7 @@ pub(crate) fn request(id: &str) -> Request {
         id: id.into(),
         prompt: "hello".into(),
         system_prompt: None,
+        labels: Labels::default(),
         model: ModelSpec {
             upstream: Upstream::resolve("local", None, false, false).unwrap(),
             name: "m".into(),

@@ -189,3 +189,104 @@ fn an_answer_that_is_too_large_is_asked_for_in_smaller_pieces() {
         (&json!("fits"), &json!("older"))
     );
 }
+
+#[test]
+fn what_a_session_is_called_is_checked_kept_and_shown() {
+    let sidecar = ended(Options::stub());
+    let long = "x".repeat(4096);
+    let title = "must have 1 to 256 characters, not only blanks, and none that control a terminal";
+    let table = [
+        (json!({ "title": " " }), "title", title.to_owned()),
+        (
+            json!({ "title": "x".repeat(257) }),
+            "title",
+            title.to_owned(),
+        ),
+        (json!({ "title": "\u{1b}[2J" }), "title", title.to_owned()),
+        (
+            json!({ "metadata": { "a": long } }),
+            "metadata",
+            "has 4104 bytes as JSON, and at most 4096 are accepted".to_owned(),
+        ),
+        (
+            json!({ "metadata": [1] }),
+            "metadata",
+            "invalid type: sequence, expected a map".to_owned(),
+        ),
+    ];
+    for (body, field, reason) in table {
+        let refused = sidecar.send("PATCH", "/sessions/s1", &body.to_string());
+        assert_eq!(refused.status, 400, "{body}");
+        assert_eq!(
+            refused.json()["details"],
+            json!({ "field": field, "reason": reason })
+        );
+    }
+    let patch = |body: Value| {
+        sidecar
+            .send("PATCH", "/sessions/s1", &body.to_string())
+            .json()
+    };
+    let both = patch(json!({ "title": "mine", "metadata": { "ticket": 7 } }));
+    assert_eq!(
+        (&both["title"], &both["metadata"]["ticket"]),
+        (&json!("mine"), &json!(7))
+    );
+    let one = patch(json!({ "metadata": { "other": true } }));
+    assert_eq!(
+        (&one["title"], &one["metadata"]),
+        (&json!("mine"), &json!({ "other": true }))
+    );
+    assert_eq!(patch(json!({ "title": null }))["title"], Value::Null);
+    let listed = sidecar.get("/sessions").json();
+    assert_eq!(listed["sessions"][0]["metadata"], json!({ "other": true }));
+    assert_eq!(sidecar.send("PATCH", "/sessions/nobody", "{}").status, 404);
+}
+
+#[test]
+fn a_fork_whose_rules_cannot_be_set_does_not_come_about() {
+    let sidecar = ended(Options::stub());
+    answers(
+        &sidecar,
+        &json!({
+            "GET /session/ses_stub": { "status": 200, "body": { "id": "ses_stub", "permission": [
+                { "permission": "bash", "pattern": "*", "action": "deny" }] } },
+            "POST /session/ses_stub/fork": { "status": 200, "body": { "id": "ses_copy" } },
+            "PATCH /session/ses_copy": { "status": 500, "body": {} },
+        }),
+    );
+    let refused = sidecar.post("/sessions/s1/fork", r#"{"session_id":"copy"}"#);
+    assert_eq!(refused.status, 500, "{refused:?}");
+    assert!(asked(&sidecar).contains("asked DELETE /session/ses_copy"));
+    assert_eq!(sidecar.get("/sessions/copy/status").status, 404);
+}
+
+#[test]
+fn what_cannot_be_undone_says_why() {
+    let sidecar = ended(Options::stub());
+    let prompt =
+        json!({ "info": { "id": "msg_1", "role": "user", "time": { "created": 1 } }, "parts": [] });
+    answers(
+        &sidecar,
+        &json!({
+            format!("GET {MESSAGES}/msg_1"): { "status": 200, "body": prompt },
+            format!("GET {MESSAGES}/msg_2"): { "status": 200, "body": message(2, "an answer") },
+            "POST /session/ses_stub/revert": { "status": 409, "body": { "_tag": "SessionBusyError" } },
+        }),
+    );
+    let revert = |body: &str| sidecar.post("/sessions/s1/revert", body);
+    assert_eq!(
+        revert(r#"{"message_id":"msg_1"}"#).status,
+        409,
+        "something runs there"
+    );
+    assert_eq!(
+        revert(r#"{"message_id":"msg_2"}"#).status,
+        404,
+        "an answer is no prompt"
+    );
+    assert_eq!(revert(r#"{"message_id":"msg_3"}"#).status, 404);
+    assert_eq!(revert(r#"{"message_id":"ses_1"}"#).status, 400);
+    assert_eq!(revert(r#"{"turn":0}"#).status, 400);
+    assert_eq!(sidecar.post("/sessions/s1/unrevert", "").status, 409);
+}

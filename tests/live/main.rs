@@ -38,6 +38,7 @@ mod secrecy;
 mod shell_environment;
 mod stopping;
 mod turns;
+mod undoing;
 mod user;
 mod warm_up;
 mod work;

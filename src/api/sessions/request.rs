@@ -2,6 +2,7 @@
 
 use axum::http::HeaderMap;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 use utoipa::ToSchema;
 use utoipa::openapi::Schema;
@@ -12,11 +13,12 @@ use crate::api::Rules;
 use crate::api::deserialize::{object, text_if_given, whole_number};
 use crate::api::error::ApiError;
 use crate::api::extract::parse;
+use crate::api::labels::labels;
 use crate::id::is_id;
 use crate::model::{Budget, ModelSpec};
 use crate::provider::{PROVIDERS, ResolveError, Upstream};
 use crate::secret::Secret;
-use crate::session::{Idempotency, Request};
+use crate::session::{Idempotency, Labels, Request};
 use crate::tool::Tools;
 
 const MAX_NAME: usize = 256;
@@ -39,6 +41,14 @@ pub(in crate::api) struct Body {
     /// Added to the agent's own, with every prompt. At most `MAX_PROMPT_LENGTH` characters.
     #[serde(default)]
     system_prompt: Option<String>,
+    /// What you call it.
+    #[serde(default)]
+    #[schema(max_length = 256)]
+    title: Option<String>,
+    /// For your own ids. At most 4 KiB.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    metadata: Option<Map<String, Value>>,
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -140,6 +150,7 @@ pub(super) fn check(body: &[u8], headers: &HeaderMap, rules: &Rules) -> Result<R
         system_prompt,
         model: model(parsed.model_config, rules.demo)?,
         tools,
+        labels: labels(parsed.title, parsed.metadata)?,
         idempotency: idempotency(headers, body)?,
     })
 }
@@ -161,6 +172,7 @@ pub(super) fn check_resume(id: &str, body: &[u8], rules: &Rules) -> Result<Reque
         system_prompt,
         model: model(parsed.model_config, rules.demo)?,
         tools,
+        labels: Labels::default(),
         idempotency: None,
     })
 }

@@ -1,13 +1,14 @@
 //! What clients get to read about a session.
 
 use serde::Serialize;
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
 use crate::event::{FailureCode, Phase, State, Usage};
 use crate::model::ModelCalls;
 use crate::session::log::EventId;
-use crate::session::{Created, Session, Status};
+use crate::session::{Created, ForkedFrom, Reverted, Session, Status};
 use crate::tool::Tools;
 
 /// 201 of `POST /sessions`.
@@ -66,6 +67,15 @@ pub(in crate::api) struct StatusResponse {
     turn_model_calls: ModelCalls,
     last_event_id: String,
     files_modified: Vec<String>,
+    /// What its caller calls it.
+    title: Option<String>,
+    /// The caller's own.
+    #[schema(value_type = Option<Object>)]
+    metadata: Option<Map<String, Value>>,
+    /// Which conversation it began with; null: with none.
+    forked_from: Option<ForkedFrom>,
+    /// What is undone of its conversation, until the next prompt makes that final.
+    reverted: Option<Reverted>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -125,8 +135,8 @@ impl ResumedResponse {
 // === impl StatusResponse ===
 
 impl StatusResponse {
-    pub(super) fn new(session: &Session) -> Self {
-        let status = session.status();
+    pub(in crate::api) fn new(session: &Session) -> Self {
+        let (status, labels) = (session.status(), session.labels());
         Self {
             session_id: session.id.clone(),
             status: status.state,
@@ -149,6 +159,10 @@ impl StatusResponse {
             turn_model_calls: status.calls.clone(),
             last_event_id: session.log.last_event_id().to_string(),
             files_modified: status.files_modified.clone(),
+            title: labels.title,
+            metadata: labels.metadata,
+            forked_from: session.forked_from().cloned(),
+            reverted: status.reverted.clone(),
         }
     }
 }

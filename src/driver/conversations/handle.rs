@@ -1,20 +1,19 @@
 //! The handle: waits for a child, and has it asked by a bounded number of requests at a time.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio_util::task::TaskTracker;
 
 use super::error::ConversationError;
 use super::read::{self, MessageQuery};
 use crate::conversation::{Changes, Page, Subagents};
 use crate::driver::child_connection::{self, ChildConnection};
-use crate::engine;
+use crate::driver::context::Context;
 use crate::event::TodoItem;
 use crate::opencode::Client;
-use crate::session::Session;
-use crate::shutdown::Shutdown;
+use crate::session::{Session, Status};
 
 /// Requests that read or change conversations at once: what OpenCode answers to one may have 64 MiB, and is held whole
 /// for a moment.
@@ -26,30 +25,19 @@ const DEADLINE: Duration = Duration::from_secs(25);
 /// A cheap clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Conversations {
-    connections: child_connection::Watch,
-    engine: engine::Handle,
-    engine_wait: Duration,
-    workspace: Arc<PathBuf>,
-    shutdown: Shutdown,
+    pub(super) context: Context,
     slots: Arc<Semaphore>,
+    tracker: TaskTracker,
 }
 
 // === impl Conversations ===
 
 impl Conversations {
-    pub(in crate::driver) fn new(
-        connections: child_connection::Watch,
-        engine: engine::Handle,
-        (engine_wait, workspace): (Duration, PathBuf),
-        shutdown: Shutdown,
-    ) -> Self {
+    pub(in crate::driver) fn new(context: Context, tracker: TaskTracker) -> Self {
         Self {
-            connections,
-            engine,
-            engine_wait,
-            workspace: Arc::new(workspace),
-            shutdown,
+            context,
             slots: Arc::new(Semaphore::new(AT_ONCE)),
+            tracker,
         }
     }
 
@@ -59,11 +47,13 @@ impl Conversations {
         session: &Session,
         query: &MessageQuery,
     ) -> Result<Page, ConversationError> {
-        let Some(remote_id) = session.status().remote_id.clone() else {
+        let status = session.status();
+        let Some(remote_id) = &status.remote_id else {
             return Ok(Page::default());
         };
         self.with_child(async |client| {
-            read::messages(&client, (&session.id, &remote_id), query).await
+            let ours = (&*session.id, &**remote_id);
+            read::messages(&client, ours, query, undone(&status)).await
         })
         .await
     }
@@ -75,8 +65,10 @@ impl Conversations {
         let Some(remote_id) = session.status().remote_id.clone() else {
             return Ok(Subagents::default());
         };
-        self.with_child(async |client| read::subagents(&client, &remote_id, &self.workspace).await)
-            .await
+        self.with_child(async |client| {
+            read::subagents(&client, &remote_id, &self.context.config.workspace).await
+        })
+        .await
     }
 
     /// The agent's plan.
@@ -97,13 +89,29 @@ impl Conversations {
         session: &Session,
         turn: Option<u32>,
     ) -> Result<Changes, ConversationError> {
-        let Some(remote_id) = session.status().remote_id.clone() else {
+        let status = session.status();
+        let Some(remote_id) = &status.remote_id else {
             return Ok(Changes::default());
         };
+        let workspace = &self.context.config.workspace;
         self.with_child(async |client| {
-            read::diff(&client, (&session.id, &remote_id), &self.workspace, turn).await
+            let ours = (&*session.id, &**remote_id);
+            read::diff(&client, ours, workspace, (turn, undone(&status))).await
         })
         .await
+    }
+
+    /// What `change` says, which is not dropped in the middle if nobody waits for it any more.
+    pub(super) async fn changed<T: Send + 'static>(
+        &self,
+        change: impl Future<Output = Result<T, ConversationError>> + Send + 'static,
+    ) -> Result<T, ConversationError> {
+        let changing = self.tracker.spawn(change);
+        match tokio::time::timeout(DEADLINE, changing).await {
+            Ok(Ok(changed)) => changed,
+            Ok(Err(error)) => Err(ConversationError::Failed(error.to_string())),
+            Err(_) => Err(late()),
+        }
     }
 
     /// What `ask` says with the present child, or the next one if it comes soon.
@@ -113,31 +121,44 @@ impl Conversations {
     ) -> Result<T, ConversationError> {
         let asking = async {
             let connection = self.child().await?;
-            // The semaphore is never closed.
-            let _slot = self.slots.acquire().await;
+            let _slot = self.slot().await;
             ask(connection.client).await
         };
-        let late =
-            || ConversationError::EngineUnavailable("the engine did not answer in time".into());
         tokio::time::timeout(DEADLINE, asking)
             .await
             .unwrap_or_else(|_| Err(late()))
     }
 
-    async fn child(&self) -> Result<ChildConnection, ConversationError> {
-        let mut connections = self.connections.clone();
+    /// Held by whoever asks the child.
+    pub(super) async fn slot(&self) -> Option<SemaphorePermit<'_>> {
+        // The semaphore is never closed.
+        self.slots.acquire().await.ok()
+    }
+
+    pub(super) async fn child(&self) -> Result<ChildConnection, ConversationError> {
+        let mut connections = self.context.connections.clone();
         tokio::select! {
             // One that is here serves until it is stopped.
             biased;
             connection = child_connection::next(&mut connections) => {
                 connection.ok_or(ConversationError::ShuttingDown)
             }
-            () = self.shutdown.drain.cancelled() => Err(ConversationError::ShuttingDown),
-            () = tokio::time::sleep(self.engine_wait) => {
-                let reason = self.engine.not_ready(Instant::now());
+            () = self.context.shutdown.drain.cancelled() => Err(ConversationError::ShuttingDown),
+            () = tokio::time::sleep(self.context.config.engine_wait) => {
+                let reason = self.context.engine.not_ready(Instant::now());
                 let reason = reason.unwrap_or_else(|| "engine starting".into());
                 Err(ConversationError::EngineUnavailable(reason))
             }
         }
     }
+}
+
+/// The first message that is undone.
+fn undone(status: &Status) -> Option<&str> {
+    let reverted = status.reverted.as_ref();
+    reverted.map(|reverted| &*reverted.message_id)
+}
+
+fn late() -> ConversationError {
+    ConversationError::EngineUnavailable("the engine did not answer in time".into())
 }

@@ -45,6 +45,10 @@ impl Turns {
         (!self.prompts.contains_key(parent)).then_some(parent)
     }
 
+    pub(super) fn of_prompt(&self, id: &str) -> Option<u32> {
+        self.prompts.get(id).copied().flatten()
+    }
+
     /// The turn of each of `messages`, which are in order.
     pub(super) fn assign(&self, messages: &[StoredMessage]) -> Vec<Option<u32>> {
         let prompts = messages.iter();
@@ -89,6 +93,7 @@ pub(super) fn message(stored: StoredMessage, turn: Option<u32>, reasoning: bool)
             error: failure.error,
         }),
         compaction: stored.is_summary,
+        reverted: false,
         truncated: false,
         created_at: Timestamp::from_millis(stored.created),
         completed_at: stored.completed.map(Timestamp::from_millis),

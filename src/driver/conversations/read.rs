@@ -13,6 +13,7 @@ use crate::conversation::{Changes, Page, Subagent, Subagents};
 use crate::event::TodoItem;
 use crate::opencode::types::{Role, SessionStatus, StoredMessage, StoredSession};
 use crate::opencode::{CallError, Client, MessagePage};
+use crate::session::Reverted;
 
 /// Subagents of one session that are listed.
 const MAX_SUBAGENTS: usize = 1000;
@@ -38,11 +39,20 @@ pub(crate) struct MessageQuery {
     pub(crate) subagent: Option<String>,
 }
 
-/// One page of the messages of `remote_id`, which is our session `session`.
+/// A place in a conversation, as clients name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// The id of a prompt, which must have the characters of one.
+    Message(String),
+    Turn(u32),
+}
+
+/// One page of the messages of `remote_id`, which is our session `session`; what is not older than `undone` is undone.
 pub(super) async fn messages(
     client: &Client,
     (session, remote_id): (&str, &str),
     query: &MessageQuery,
+    undone: Option<&str>,
 ) -> Result<Page, ConversationError> {
     let read = match &query.subagent {
         Some(subagent) => {
@@ -55,7 +65,13 @@ pub(super) async fn messages(
     let turns = turns(client, (session, read), &page.messages).await?;
     let assigned = turns.assign(&page.messages);
     let messages = page.messages.into_iter().zip(assigned).rev();
-    let messages = messages.map(|(stored, turn)| message(stored, turn, query.reasoning));
+    let undone = undone.filter(|_| query.subagent.is_none());
+    let messages = messages.map(|(stored, turn)| {
+        let mut message = message(stored, turn, query.reasoning);
+        // Ids sort in the order the messages were made.
+        message.reverted = undone.is_some_and(|first| *message.id >= *first);
+        message
+    });
     let mut messages: Vec<_> = messages.collect();
     let mut room = MAX_PAGE;
     let fitting = messages.iter().take_while(|message| {
@@ -128,6 +144,82 @@ async fn turns(
         turns.learn(prompt);
     }
     Ok(turns)
+}
+
+/// Prompt `id` of a conversation.
+pub(super) async fn prompt(
+    client: &Client,
+    (session, remote_id): (&str, &str),
+    id: &str,
+) -> Result<Reverted, ConversationError> {
+    let stored = match client.stored_message(remote_id, id).await {
+        Err(CallError::Status { status: 404, .. }) => return Err(ConversationError::NoPrompt),
+        stored => stored?,
+    };
+    if stored.role != Role::User {
+        return Err(ConversationError::NoPrompt);
+    }
+    let mut turns = Turns::of(session);
+    turns.learn(&stored);
+    Ok(Reverted {
+        turn: turns.of_prompt(&stored.id),
+        message_id: stored.id,
+    })
+}
+
+/// The first prompt of turn `turn`.
+pub(super) async fn prompt_of_turn(
+    client: &Client,
+    ours: (&str, &str),
+    turn: u32,
+) -> Result<Reverted, ConversationError> {
+    let found = prompts_down_to(client, ours, turn).await?;
+    let first = found.into_iter().rfind(|(_, of)| *of == turn);
+    let (message_id, _) = first.ok_or(ConversationError::NoPrompt)?;
+    Ok(Reverted {
+        turn: Some(turn),
+        message_id,
+    })
+}
+
+/// The first prompt after turn `turn`; `None`: there is none, because it is the last one.
+pub(super) async fn first_after(
+    client: &Client,
+    ours: (&str, &str),
+    turn: u32,
+) -> Result<Option<String>, ConversationError> {
+    let found = prompts_down_to(client, ours, turn).await?;
+    if !found.iter().any(|(_, of)| *of == turn) {
+        return Err(ConversationError::NoPrompt);
+    }
+    let later = found.into_iter().rfind(|(_, of)| *of > turn);
+    Ok(later.map(|(id, _)| id))
+}
+
+/// Our prompts of turn `turn` and later ones, the newest first, each with its turn.
+async fn prompts_down_to(
+    client: &Client,
+    (session, remote_id): (&str, &str),
+    turn: u32,
+) -> Result<Vec<(String, u32)>, ConversationError> {
+    let (mut found, mut turns) = (Vec::new(), Turns::of(session));
+    let (mut count, mut before) = (0, None);
+    loop {
+        let page = page(client, remote_id, DIFF_PAGE, before.as_deref()).await?;
+        count += page.messages.len();
+        for message in page.messages.iter().rev() {
+            turns.learn(message);
+            match turns.of_prompt(&message.id) {
+                Some(of) if of < turn => return Ok(found),
+                Some(of) => found.push((message.id.clone(), of)),
+                None => {}
+            }
+        }
+        before = page.older;
+        if before.is_none() || count >= MAX_DIFF_MESSAGES {
+            return Ok(found);
+        }
+    }
 }
 
 /// Whether `subagent` is one of `root`, or of a subagent of it.
@@ -211,7 +303,7 @@ pub(super) async fn diff(
     client: &Client,
     (session, remote_id): (&str, &str),
     workspace: &Path,
-    wanted: Option<u32>,
+    (wanted, undone): (Option<u32>, Option<&str>),
 ) -> Result<Changes, ConversationError> {
     let mut newest = page(client, remote_id, DIFF_PAGE, None).await?;
     let completed = newest
@@ -226,9 +318,15 @@ pub(super) async fn diff(
     }
     let (mut prompts, mut answers, mut turns) = (Vec::new(), Vec::new(), Turns::of(session));
     let (mut count, mut size) = (0, 0);
+    // What is undone has changed nothing.
+    let mut undone_since = u64::MAX;
     let truncated = loop {
         count += newest.messages.len();
         for message in newest.messages.into_iter().rev() {
+            if undone.is_some_and(|first| *message.id >= *first) {
+                undone_since = undone_since.min(message.created);
+                continue;
+            }
             turns.learn(&message);
             size += match message.role {
                 Role::User => {
@@ -255,7 +353,7 @@ pub(super) async fn diff(
         let messages = page.messages.into_iter();
         answers.extend(
             messages
-                .filter(|message| message.role == Role::Assistant)
+                .filter(|message| message.role == Role::Assistant && message.created < undone_since)
                 .map(Answer::of_subagent),
         );
     }

@@ -88,6 +88,11 @@ pub(crate) struct StoredSession {
     pub(crate) tokens: StepFinish,
     #[serde(default)]
     pub(crate) cost: f64,
+    /// What is undone, until the next prompt removes it for good.
+    pub(crate) revert: Option<Revert>,
+    /// The session's rules, as they were given.
+    #[serde(default, rename = "permission")]
+    pub(crate) rules: Option<Box<RawValue>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -95,6 +100,17 @@ pub(crate) struct StoredSession {
 pub(crate) struct StoredTimes {
     pub(crate) created: u64,
     pub(crate) updated: u64,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Revert {
+    #[serde(rename = "messageID")]
+    pub(crate) message: String,
+    /// The state of the files before; only in a git work tree.
+    pub(crate) snapshot: Option<String>,
+    /// What the undoing changed in the files.
+    #[serde(default, deserialize_with = "text::optional")]
+    pub(crate) diff: Option<String>,
 }
 
 /// Reads the answer of `GET /session/{id}/message`.

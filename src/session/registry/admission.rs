@@ -120,7 +120,7 @@ impl Registry {
         Ok(outcome_rx)
     }
 
-    fn check_open(&self) -> Result<(), CreateError> {
+    pub(super) fn check_open(&self) -> Result<(), CreateError> {
         if self.shared.closed.is_cancelled() {
             return Err(CreateError::ShuttingDown);
         }
@@ -129,7 +129,7 @@ impl Registry {
 
     /// Each turn has a row to write, and while the disk takes none these are kept in memory. The journal is asked before
     /// the map is locked, and its answer matters after everything else.
-    fn check_journal(&self) -> Result<(), CreateError> {
+    pub(super) fn check_journal(&self) -> Result<(), CreateError> {
         if self.journal().is_some_and(Journal::is_full) {
             return Err(CreateError::JournalUnavailable(JOURNAL_FULL.into()));
         }
@@ -151,16 +151,19 @@ impl Registry {
             prompt: Some(request.prompt.clone()).filter(|_| self.shared.config.keep_prompts),
             tools: request.tools.clone(),
             idempotency: request.idempotency.clone(),
+            forked_from: None,
         };
         let log = self.log(StoredRange::empty(number, Epoch::random()));
-        Session::new(
+        let session = Session::new(
             request.id.clone(),
             number,
             now,
             origin,
             Status::new(now),
             log,
-        )
+        );
+        *session.labels.lock() = request.labels.clone();
+        session
     }
 
     pub(super) fn turn_handle(
