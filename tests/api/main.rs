@@ -12,6 +12,7 @@ mod contract;
 mod conversation;
 mod engine;
 mod errors;
+mod events;
 mod leaving;
 mod memory;
 mod metrics;

@@ -20,6 +20,7 @@ mod conversation;
 mod creating;
 mod dialects;
 mod engine;
+mod events;
 mod faults;
 mod gateway;
 mod healing;
