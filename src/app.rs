@@ -132,11 +132,10 @@ impl App {
         gateway.spawn(&tracker, shutdown.gone.clone());
         keep(&registry, &tracker, &shutdown);
         let bearer = bearer(config.shared_secrets.clone());
-        let known_conversations = known_conversations(agent_sessions);
         let reports = backend::spawn(
             config.backend,
             &registry,
-            (bearer, known_conversations),
+            (bearer, known_conversations(agent_sessions)),
             socket_owners.clone(),
             &shutdown,
             &tracker,
@@ -149,6 +148,7 @@ impl App {
             registry: registry.clone(),
             conversations,
             workspace,
+            workspace_dir: config.workspace,
             secrets: config.shared_secrets,
             shutdown: shutdown.clone(),
             rules,
@@ -210,6 +210,7 @@ fn request_rules(config: &Config) -> (api::Rules, api::WebRules) {
         max_body_bytes: config.max_body_bytes,
         max_prompt: config.max_prompt,
         demo: config.demo,
+        max_timeout: config.driver.turn_timeout,
         drain_timeout: config.drain_timeout,
     };
     let web = api::WebRules {

@@ -9,6 +9,7 @@ mod body;
 mod encode;
 mod failure;
 mod merge;
+mod prompt;
 mod request;
 mod shrink;
 mod status;
@@ -23,6 +24,7 @@ pub(crate) use self::body::{
 pub(crate) use self::encode::Encoded;
 pub(crate) use self::encode::MAX_DATA;
 pub(crate) use self::failure::{Failure, FailureCode};
+pub(crate) use self::prompt::{PromptNote, PromptState};
 pub(crate) use self::request::{Permission, PermissionStep, Question, QuestionStep};
 pub(crate) use self::shrink::cut;
 pub(crate) use self::status::{Phase, State, Status};

@@ -145,6 +145,11 @@ impl Journal {
         self.shared.queue.is_written(number)
     }
 
+    /// Waits until everything that this session appended is on disk, or nothing can be written.
+    pub(crate) async fn written(&self, number: u64) {
+        self.shared.queue.written(number).await;
+    }
+
     /// The newest session with this id.
     pub(crate) async fn session(&self, id: &str) -> Result<Option<Stored>, JournalError> {
         let id = id.to_owned();

@@ -27,6 +27,29 @@ pub(crate) struct ModelSpec {
     pub(crate) budget: Budget,
 }
 
+/// What a further turn of a session changes of the model of the turn before it.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum ModelChange {
+    #[default]
+    Nothing,
+    /// These fields; the provider, its address and the rest stay.
+    Fields(Box<ModelFields>),
+    /// All of it.
+    Whole(Box<ModelSpec>),
+}
+
+/// Fields of a [`ModelSpec`] that can change while its provider stays.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ModelFields {
+    pub(crate) name: Option<String>,
+    pub(crate) version: Option<String>,
+    pub(crate) key: Option<Secret>,
+    pub(crate) temperature: Option<f64>,
+    pub(crate) max_tokens: Option<u32>,
+    pub(crate) context_window: Option<u32>,
+    pub(crate) budget: Budget,
+}
+
 /// What a session may spend, over all its turns. Absent: no limit. The comments are the words of `--help`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::Args)]
 #[command(next_help_heading = "Models")]
@@ -66,6 +89,50 @@ pub(crate) struct ModelCalls {
     pub(crate) last_error: Option<String>,
 }
 
+// === impl ModelChange ===
+
+impl ModelChange {
+    /// The model of the next turn, if that of the turn before is `kept`. `None`: there is no key for it.
+    pub(crate) fn apply(self, kept: Option<&ModelSpec>) -> Option<ModelSpec> {
+        match self {
+            Self::Nothing => kept.cloned(),
+            Self::Whole(spec) => Some(*spec),
+            Self::Fields(fields) => Some(fields.replace_in(kept?)),
+        }
+    }
+}
+
+// === impl ModelFields ===
+
+impl ModelFields {
+    /// `kept` with these fields. Another model has its own version and its own context.
+    fn replace_in(self, kept: &ModelSpec) -> ModelSpec {
+        let (version, context_window) = match &self.name {
+            Some(_) => (self.version, self.context_window),
+            None => (
+                self.version.or_else(|| kept.version.clone()),
+                self.context_window.or(kept.context_window),
+            ),
+        };
+        ModelSpec {
+            upstream: kept.upstream.clone(),
+            name: self.name.unwrap_or_else(|| kept.name.clone()),
+            version,
+            key: self.key.or_else(|| kept.key.clone()),
+            temperature: self.temperature.or(kept.temperature),
+            max_tokens: self.max_tokens.or(kept.max_tokens),
+            context_window,
+            budget: Budget {
+                max_total_tokens: self
+                    .budget
+                    .max_total_tokens
+                    .or(kept.budget.max_total_tokens),
+                max_calls: self.budget.max_calls.or(kept.budget.max_calls),
+            },
+        }
+    }
+}
+
 // === impl ModelCalls ===
 
 impl ModelCalls {
@@ -79,5 +146,58 @@ impl ModelCalls {
             duration_ms: self.duration_ms.saturating_add(next.duration_ms),
             last_error: next.last_error.clone().or_else(|| self.last_error.clone()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(name: &str, key: &str) -> ModelSpec {
+        ModelSpec {
+            upstream: Upstream::resolve("openai", None, true, false).unwrap(),
+            name: name.into(),
+            version: Some("v1".into()),
+            key: Some(Secret::new(key)),
+            temperature: Some(0.5),
+            max_tokens: Some(100),
+            context_window: Some(1000),
+            budget: Budget::default(),
+        }
+    }
+
+    fn key(spec: &ModelSpec) -> &str {
+        spec.key.as_ref().unwrap().expose()
+    }
+
+    #[test]
+    fn what_is_left_out_stays_and_another_model_has_its_own_version() {
+        let kept = spec("m", "k1");
+        let apply = |fields: ModelFields| {
+            ModelChange::Fields(Box::new(fields))
+                .apply(Some(&kept))
+                .unwrap()
+        };
+        let new_key = apply(ModelFields {
+            key: Some(Secret::new("k2")),
+            ..ModelFields::default()
+        });
+        assert_eq!((&*new_key.name, key(&new_key)), ("m", "k2"));
+        assert_eq!(new_key.version.as_deref(), Some("v1"));
+        let new_model = apply(ModelFields {
+            name: Some("n".into()),
+            ..ModelFields::default()
+        });
+        assert_eq!((&*new_model.name, key(&new_model)), ("n", "k1"));
+        assert_eq!((new_model.version, new_model.context_window), (None, None));
+        assert_eq!(new_model.temperature, Some(0.5));
+    }
+
+    #[test]
+    fn without_a_key_only_a_whole_model_will_do() {
+        assert!(ModelChange::Nothing.apply(None).is_none());
+        assert!(ModelChange::Fields(Box::default()).apply(None).is_none());
+        let whole = ModelChange::Whole(Box::new(spec("m", "k1")));
+        assert_eq!(key(&whole.apply(None).unwrap()), "k1");
     }
 }

@@ -12,7 +12,7 @@ mod feed;
 pub(crate) mod sse;
 pub(crate) mod types;
 
-pub(crate) use client::{Client, NewSession, Prompt, Rule};
+pub(crate) use client::{Client, NewSession, Prompt, PromptPart, Rule};
 pub(crate) use conversation::{MessagePage, SessionPatch};
 pub(crate) use error::CallError;
 pub(crate) use feed::{Feed, FeedError};

@@ -10,10 +10,13 @@
 
 pub(crate) mod all_events;
 mod config;
+mod credentials;
 mod labels;
 pub(crate) mod limits;
 pub(crate) mod log;
 mod note;
+mod prompt;
+mod queue;
 mod record;
 mod registry;
 mod request;
@@ -25,15 +28,17 @@ mod turn_handle;
 
 pub(crate) use self::config::Config;
 pub(crate) use self::labels::{Change, LabelChange, Labels};
+pub(crate) use self::prompt::{Part, Prompt};
 pub(crate) use self::record::{Command, ForkedFrom, Session};
 pub(crate) use self::registry::{
-    Adoption, ArchiveError, NewFork, OrphanSession, Receivers, Registry, Report,
+    Acceptance, Accepted, Adoption, ArchiveError, NewFork, OrphanSession, Receivers, Registry,
+    Report,
 };
-pub(crate) use self::request::{CreateError, Idempotency, Request};
+pub(crate) use self::request::{CreateError, Idempotency, OnBusy, Request};
 pub(crate) use self::session_map::Found;
 pub(crate) use self::status::{Problem, Reverted, Status};
 pub(crate) use self::turn::{Created, Interrupted, TurnKind};
-pub(crate) use self::turn_handle::{Turn, TurnHandle};
+pub(crate) use self::turn_handle::{Beginning, Turn, TurnHandle};
 
 pub(crate) use crate::journal::{Figures, Health};
 

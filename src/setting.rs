@@ -32,6 +32,14 @@ pub(crate) fn duration(text: &str) -> Parsed<Duration> {
         .ok_or(accepts)
 }
 
+/// A duration, or 0 for none.
+pub(crate) fn duration_or_none(text: &str) -> Parsed<Duration> {
+    match number_and_unit(text) {
+        Some((0, "" | "ms" | "s" | "m" | "h")) => Ok(Duration::ZERO),
+        _ => duration(text),
+    }
+}
+
 /// Bytes, as Kubernetes writes them: a bare number, or one with `k`, `M`, `G` (thousands) or `Ki`, `Mi`,
 /// `Gi`, `Ti` (1024).
 pub(crate) fn bytes(

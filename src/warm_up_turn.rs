@@ -14,7 +14,7 @@ use crate::engine::FinishedWarmUpTurn;
 use crate::gateway::{self, Grant, Route};
 use crate::model::{Budget, ModelCalls, ModelSpec};
 use crate::opencode::types::{Event, Part, PartKind, Text, ToolPart, ToolStatus};
-use crate::opencode::{CallError, Client, Feed, FeedError, NewSession, Prompt};
+use crate::opencode::{CallError, Client, Feed, FeedError, NewSession, Prompt, PromptPart};
 use crate::provider::{self, ResolveError, Upstream};
 
 /// What the command says. It is in no other part of the turn.
@@ -95,7 +95,11 @@ async fn prompt_and_follow(
     let grant = register(gateway, session)?;
     let prompt = Prompt {
         model: grant.model_ref(),
-        text: PROMPT,
+        message_id: None,
+        parts: &[PromptPart::Text {
+            id: None,
+            text: PROMPT.to_owned(),
+        }],
         system: None,
         label: None,
     };

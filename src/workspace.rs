@@ -71,6 +71,46 @@ impl Checked {
     }
 }
 
+/// Why a file cannot be given to the agent.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FileError {
+    #[error("there is no such file in the workspace")]
+    Missing,
+    #[error("is outside the workspace, or a link that leads out of it")]
+    Outside,
+    #[error("is not a regular file")]
+    NotAFile,
+    #[error("the workspace did not answer in time")]
+    Silent,
+}
+
+/// How long the workspace may take to say where a file is.
+const FILE_DEADLINE: Duration = Duration::from_secs(2);
+
+/// The absolute path of a regular file in `workspace`, with every link in it followed. It may change as soon as this
+/// returns: the agent writes there.
+pub(crate) async fn resolve_file(workspace: &Path, path: &Path) -> Result<PathBuf, FileError> {
+    let (workspace, path) = (workspace.to_owned(), path.to_owned());
+    let looking = tokio::task::spawn_blocking(move || {
+        let workspace = workspace.canonicalize().map_err(|_| FileError::Missing)?;
+        let file = workspace.join(path).canonicalize();
+        let file = file.map_err(|_| FileError::Missing)?;
+        if !file.starts_with(&workspace) {
+            return Err(FileError::Outside);
+        }
+        let metadata = std::fs::metadata(&file).map_err(|_| FileError::Missing)?;
+        if metadata.is_file() {
+            Ok(file)
+        } else {
+            Err(FileError::NotAFile)
+        }
+    });
+    match tokio::time::timeout(FILE_DEADLINE, looking).await {
+        Ok(Ok(found)) => found,
+        Ok(Err(_)) | Err(_) => Err(FileError::Silent),
+    }
+}
+
 /// Starts the checks.
 pub(crate) fn spawn(path: &Path, tracker: &TaskTracker, stop: CancellationToken) -> Watch {
     let (verdict_tx, verdict_rx) = watch::channel(Checked {

@@ -31,6 +31,24 @@ where
     deserializer.deserialize_any(Object(PhantomData))
 }
 
+/// The same for a field that may be left out or null.
+pub(super) fn object_if_given<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    struct Wrapped<T>(T);
+
+    impl<'de, T: Deserialize<'de>> Deserialize<'de> for Wrapped<T> {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            object(deserializer).map(Self)
+        }
+    }
+
+    let given = Option::<Wrapped<T>>::deserialize(deserializer)?;
+    Ok(given.map(|Wrapped(value)| value))
+}
+
 /// A text. With `#[serde(default)]` the field may be left out; null is still no text.
 pub(super) fn text_if_given<'de, D>(deserializer: D) -> Result<Option<String>, D::Error>
 where

@@ -37,7 +37,9 @@ pub(crate) enum ErrorCode {
     PayloadTooLarge,
     UnknownHost,
     IdempotencyMismatch,
+    CredentialsRequired,
     TooManyStreams,
+    QueueFull,
     TooManySessions,
     EngineUnavailable,
     WorkspaceUnavailable,
@@ -93,11 +95,11 @@ impl ErrorCode {
             Self::ForeignOrigin | Self::AgentProcess => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Conflict => StatusCode::CONFLICT,
+            Self::Conflict | Self::CredentialsRequired => StatusCode::CONFLICT,
             Self::Gone => StatusCode::GONE,
             Self::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
             Self::IdempotencyMismatch => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::TooManyStreams => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooManyStreams | Self::QueueFull => StatusCode::TOO_MANY_REQUESTS,
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooManySessions
             | Self::EngineUnavailable
@@ -131,6 +133,10 @@ impl ErrorCode {
             Self::TooManyStreams => {
                 "64 streams of this session, or of all events, are open; `Retry-After`"
             }
+            Self::CredentialsRequired => {
+                "the key of the turn before is not kept any more; send `model_config` again"
+            }
+            Self::QueueFull => "8 prompts of this session wait already; `Retry-After`",
             Self::TooManySessions => "`MAX_CONCURRENT_SESSIONS` sessions are active; `Retry-After`",
             Self::EngineUnavailable => {
                 "the child cannot take work; `Retry-After` says when to ask again"
@@ -317,8 +323,11 @@ impl From<CreateError> for ApiError {
             CreateError::Duplicate
             | CreateError::Cancelled
             | CreateError::Running
+            | CreateError::StillCreated
             | CreateError::NeverBegan
             | CreateError::RemoteGone => Self::new(ErrorCode::Conflict, message),
+            CreateError::CredentialsRequired => Self::new(ErrorCode::CredentialsRequired, message),
+            CreateError::QueueFull(_) => later(ErrorCode::QueueFull, message),
             CreateError::Removed => Self::new(ErrorCode::Gone, message),
             CreateError::Full(_) => later(ErrorCode::TooManySessions, message),
             CreateError::KeyReused => Self::new(ErrorCode::IdempotencyMismatch, message),
@@ -443,7 +452,9 @@ mod tests {
             "413 \"payload_too_large\"",
             "421 \"unknown_host\"",
             "422 \"idempotency_mismatch\"",
+            "409 \"credentials_required\"",
             "429 \"too_many_streams\"",
+            "429 \"queue_full\"",
             "503 \"too_many_sessions\"",
             "503 \"engine_unavailable\"",
             "503 \"workspace_unavailable\"",

@@ -70,6 +70,23 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
     }
 }
 
+/// The `{id}` and `{turn}` of a session's path.
+#[derive(Debug)]
+pub(super) struct IdAndTurn(pub(super) String, pub(super) u32);
+
+impl<S: Send + Sync> FromRequestParts<S> for IdAndTurn {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let path = Path::<(String, String)>::from_request_parts(parts, state).await;
+        let Path((id, turn)) = path.map_err(|_| ApiError::invalid("session_id", "is not UTF-8"))?;
+        match turn.parse() {
+            Ok(turn) => Ok(Self(id, turn)),
+            Err(_) => Err(ApiError::invalid("turn", "must be the number of a turn")),
+        }
+    }
+}
+
 /// One JSON document to `T`; a mistake is named by its path, or by line and column.
 pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     // Serde takes a list for an object, field by field; that is nobody's contract.

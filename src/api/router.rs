@@ -14,7 +14,7 @@ use utoipa_axum::routes;
 
 use super::{
     State, caller, conversation, drain, engine, events, metrics, middleware, openapi, origin,
-    probes, sessions,
+    probes, sessions, turns,
 };
 
 /// Routes with their descriptions; each handler says its own method, path, parameters and answers.
@@ -44,9 +44,12 @@ fn client_routes() -> Routes {
     OpenApiRouter::new()
         .routes(routes!(openapi::document))
         .routes(routes!(sessions::list::list, sessions::create))
-        .routes(routes!(sessions::delete, conversation::update::update))
-        .routes(routes!(sessions::stop))
-        .routes(routes!(sessions::resume))
+        .routes(routes!(turns::delete_session, conversation::update::update))
+        .routes(routes!(turns::stop_session))
+        .routes(routes!(turns::resume))
+        .routes(routes!(turns::create))
+        .routes(routes!(turns::queue))
+        .routes(routes!(turns::withdraw))
         .routes(routes!(sessions::status))
         .routes(routes!(sessions::follow))
         .routes(routes!(conversation::messages::messages))

@@ -1,4 +1,4 @@
-//! `/sessions`: begin, list, look, stop, follow.
+//! `/sessions`: begin, list, look, follow.
 
 pub(super) mod list;
 pub(super) mod request;
@@ -6,24 +6,18 @@ pub(super) mod response;
 
 use axum::Json;
 use axum::extract::{OriginalUri, State};
-use axum::http::header::{ACCEPT, LOCATION};
+use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 
 use super::Shared;
-use super::error::{ApiError, ErrorCode, error_responses};
+use super::error::{ApiError, error_responses};
 use super::extract::{BodyBytes, Id};
+use super::lookup;
 use super::openapi::StreamEvent;
-use super::stream::{StreamRequest, stream};
-use crate::session::{Found, Session};
+use super::stream::{StreamRequest, stream, wants_stream};
 
-use self::response::{CancelledResponse, CreatedResponse, ResumedResponse, StatusResponse};
-
-use std::sync::Arc;
-use std::time::Duration;
-
-/// A cancel is answered within 5 s, even by a child that hangs; the driver needs at most 4.
-const CANCEL: Duration = Duration::from_millis(4800);
+use self::response::{CreatedResponse, StatusResponse};
 
 error_responses!(CreateErrors:
     InvalidRequest,
@@ -31,18 +25,6 @@ error_responses!(CreateErrors:
     PayloadTooLarge,
     IdempotencyMismatch,
     TooManyStreams,
-    TooManySessions,
-    EngineUnavailable,
-    WorkspaceUnavailable,
-    JournalUnavailable,
-    ShuttingDown,
-);
-error_responses!(ResumeErrors:
-    InvalidRequest,
-    NotFound,
-    Gone,
-    Conflict,
-    PayloadTooLarge,
     TooManySessions,
     EngineUnavailable,
     WorkspaceUnavailable,
@@ -90,7 +72,7 @@ pub(super) async fn create(
     headers: HeaderMap,
     BodyBytes(body): BodyBytes,
 ) -> Result<Response, ApiError> {
-    let request = request::check(&body, &headers, &state.rules)?;
+    let request = request::check(&body, &headers, &state).await?;
     let (session, created) = state.registry.create(request).await?;
     let location = [(LOCATION, header(&format!("/sessions/{}", session.id)))];
     if wants_stream(&headers) {
@@ -143,38 +125,13 @@ pub(super) async fn follow(
     OriginalUri(uri): OriginalUri,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let session = find(&state, &id).await?;
+    let session = lookup::session(&state, &id).await?;
     Ok(stream(
         &session.log,
         &session.slots,
         &StreamRequest::read(&uri, &headers),
         &state.shutdown.drain,
     )?)
-}
-
-/// Go on with a session that has ended: another turn, with all that the agent knows of it.
-#[utoipa::path(
-    post,
-    path = "/sessions/{id}/resume",
-    operation_id = "resume_session",
-    params(("id" = String, Path, description = "the `session_id`")),
-    request_body = request::ResumeBody,
-    responses((status = 200, description = "it runs", body = ResumedResponse), ResumeErrors)
-)]
-pub(super) async fn resume(
-    State(state): Shared,
-    Id(id): Id,
-    BodyBytes(body): BodyBytes,
-) -> Result<Json<ResumedResponse>, ApiError> {
-    // A mistake in the body is told whether or not the session exists.
-    let request = request::check_resume(&id, &body, &state.rules)?;
-    let session = find(&state, &id).await?;
-    let request = request::same_tools(request, session.tools())?;
-    // The turn before is over in every respect: its last event has its number.
-    session.settled().await;
-    let from = session.log.last_event_id();
-    let (session, created) = state.registry.resume(session, request).await?;
-    Ok(Json(ResumedResponse::new(&session, created, from)))
 }
 
 /// How a session is.
@@ -189,71 +146,9 @@ pub(super) async fn status(
     State(state): Shared,
     Id(id): Id,
 ) -> Result<Json<StatusResponse>, ApiError> {
-    let session = find(&state, &id).await?;
+    let session = lookup::session(&state, &id).await?;
     session.settled().await;
     Ok(Json(StatusResponse::new(&session)))
-}
-
-/// End a session. One that has ended is left as it is.
-#[utoipa::path(
-    post,
-    path = "/sessions/{id}/stop",
-    operation_id = "stop_session",
-    params(("id" = String, Path, description = "the `session_id`")),
-    responses((status = 200, description = "it has ended", body = CancelledResponse), SessionErrors)
-)]
-pub(super) async fn stop(
-    State(state): Shared,
-    Id(id): Id,
-) -> Result<Json<CancelledResponse>, ApiError> {
-    cancel(&state, &id).await
-}
-
-/// End a session. One that has ended is left as it is.
-#[utoipa::path(
-    delete,
-    path = "/sessions/{id}",
-    operation_id = "delete_session",
-    params(("id" = String, Path, description = "the `session_id`")),
-    responses((status = 200, description = "it has ended", body = CancelledResponse), SessionErrors)
-)]
-pub(super) async fn delete(
-    State(state): Shared,
-    Id(id): Id,
-) -> Result<Json<CancelledResponse>, ApiError> {
-    cancel(&state, &id).await
-}
-
-async fn cancel(state: &super::State, id: &str) -> Result<Json<CancelledResponse>, ApiError> {
-    let session = find(state, id).await?;
-    match tokio::time::timeout(CANCEL, session.cancel()).await {
-        Ok(status) => Ok(Json(CancelledResponse::new(&session, &status))),
-        Err(_) => Err(ApiError::internal("a cancelled turn did not end in time")),
-    }
-}
-
-/// The session with this id, in memory.
-pub(super) async fn find(state: &super::State, id: &str) -> Result<Arc<Session>, ApiError> {
-    match state.registry.find(id).await? {
-        Found::Here(session) => Ok(session),
-        Found::Gone => Err(ApiError::new(
-            ErrorCode::Gone,
-            "this session is over and its events are deleted",
-        )),
-        Found::Unknown => Err(ApiError::new(
-            ErrorCode::NotFound,
-            "there is no session with this id",
-        )),
-    }
-}
-
-/// Whether the client wants to follow at once. A list that also takes JSON is no such wish.
-fn wants_stream(headers: &HeaderMap) -> bool {
-    let accept = headers
-        .get(ACCEPT)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    accept.contains("text/event-stream") && !accept.contains("json")
 }
 
 /// Ids are checked to be harmless in a header.

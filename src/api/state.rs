@@ -1,5 +1,6 @@
 //! What handlers share, and the rules that requests are held to.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use crate::{engine, socket_owner, workspace};
 pub(crate) struct State {
     pub(crate) engine: engine::Handle,
     pub(crate) workspace: workspace::Watch,
+    pub(crate) workspace_dir: PathBuf,
     pub(crate) secrets: SharedSecrets,
     pub(crate) shutdown: Shutdown,
     pub(crate) registry: Registry,
@@ -31,6 +33,8 @@ pub(crate) struct Rules {
     pub(crate) max_prompt: usize,
     /// Whether the provider `demo` may be used.
     pub(crate) demo: bool,
+    /// Longest a turn may take.
+    pub(crate) max_timeout: Duration,
     /// Longest a drain may take.
     pub(crate) drain_timeout: Duration,
 }

@@ -9,13 +9,17 @@ mod body;
 mod request;
 
 use std::ops::Range;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 use self::body::{Events, SseBody};
@@ -23,7 +27,7 @@ pub(crate) use self::request::StreamRequest;
 use super::encode::sse;
 use crate::session::all_events::{self, Filter};
 use crate::session::limits::{StreamPermit, StreamSlots};
-use crate::session::log::{Cursor, Epoch, EventId, EventLog, Gap, Opening};
+use crate::session::log::{Cursor, End, Epoch, EventId, EventLog, Gap, Opening, Step, TurnSpan};
 
 /// Why there is no stream.
 #[derive(Debug, thiserror::Error)]
@@ -117,6 +121,63 @@ fn answer(
         (ACCEL_BUFFERING, HeaderValue::from_static("no")),
     ];
     (StatusCode::OK, headers, place(start), body).into_response()
+}
+
+/// The events of one turn, which may not have begun yet.
+enum TurnEvents {
+    /// Nothing comes out if the log is closed before.
+    Waiting(BoxFuture<'static, Option<Cursor>>),
+    Reading(Box<Cursor>),
+}
+
+/// Answers with the events of one turn, which come after `from`.
+pub(crate) fn turn_stream(
+    log: &EventLog,
+    slots: &StreamSlots,
+    (from, turn): (EventId, Arc<TurnSpan>),
+    leaving: &CancellationToken,
+) -> Result<Response, StreamError> {
+    let permit = permit(slots)?;
+    let log = log.clone();
+    let cursor = async move {
+        tokio::select! {
+            after = turn.began() => Some(Cursor::of_turn(&log, after, Arc::clone(&turn))),
+            () = log.closed() => None,
+        }
+    };
+    let events = TurnEvents::Waiting(cursor.boxed());
+    let opening = sse::opening(spread(&RETRY_MS), None);
+    Ok(answer(from, opening, events, permit, leaving))
+}
+
+/// Whether the client wants to follow at once. A list that also takes JSON is no such wish.
+pub(super) fn wants_stream(headers: &HeaderMap) -> bool {
+    let accept = headers
+        .get(ACCEPT)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    accept.contains("text/event-stream") && !accept.contains("json")
+}
+
+impl Events for TurnEvents {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
+        loop {
+            match self {
+                Self::Reading(cursor) => return cursor.poll_next(cx),
+                Self::Waiting(cursor) => match ready!(cursor.as_mut().poll(cx)) {
+                    Some(cursor) => *self = Self::Reading(Box::new(cursor)),
+                    None => return Poll::Ready(Step::End(End::Closed)),
+                },
+            }
+        }
+    }
+
+    fn skipped_to(&mut self) -> Option<EventId> {
+        match self {
+            Self::Reading(cursor) => cursor.skipped_to(),
+            Self::Waiting(_) => None,
+        }
+    }
 }
 
 /// 204: the one answer after which an `EventSource` stops coming back.

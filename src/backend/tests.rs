@@ -268,6 +268,7 @@ impl Rig {
             most,
             retention: Duration::from_mins(1),
             keep_prompts: true,
+            credential_retention: Duration::from_hours(1),
         };
         let (registry, receivers) = Registry::new(config, journal, shutdown.drain.clone());
         let secret = Arc::new(Mutex::new("first-secret".to_owned()));

@@ -25,8 +25,8 @@ use crate::event::Encoded;
 use crate::journal::Order;
 use crate::session::limits::StreamSlots;
 use crate::session::log::{
-    Cursor, Epoch, EventLog, Limits, MemoryBudget, Opening, Requested, Step, Storage, StoredRange,
-    View,
+    Addition, Cursor, Epoch, EventLog, Limits, MemoryBudget, Opening, Requested, Step, Storage,
+    StoredRange, View,
 };
 
 /// A log that keeps everything.
@@ -67,7 +67,7 @@ impl StreamLog {
             terminal,
             reasoning: false,
         };
-        self.0.append_all(&[piece], None, None);
+        self.0.add(Addition::of(vec![piece]));
     }
 
     /// What the log itself counts for its memory.

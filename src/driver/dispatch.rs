@@ -57,9 +57,9 @@ async fn take_turns(mut turns_rx: mpsc::Receiver<Turn>, context: Context, tracke
         let Turn { kind, turn_handle } = turn;
         let context = context.clone();
         match kind {
-            TurnKind::Prompt(request) => tracker.spawn(async move {
+            TurnKind::Prompt { request, model } => tracker.spawn(async move {
                 if let Some((turn_handle, turn)) =
-                    opening::open(*request, turn_handle, &context).await
+                    opening::open((*request, *model), turn_handle, &context).await
                 {
                     actor::run(turn_handle, turn, context).await;
                 }

@@ -1,7 +1,6 @@
 //! Why turns end that do not end by themselves, and what the gateway knows better than OpenCode about an end.
 
-use std::time::Duration;
-
+use super::start::TimeLimit;
 use super::translate::End;
 use crate::event::{Failure, FailureCode};
 use crate::gateway::{Grant, LastError, Stop};
@@ -9,10 +8,11 @@ use crate::gateway::{Grant, LastError, Stop};
 /// The finish reason where the model's answer came without its end.
 const UNENDED: &str = "unknown";
 
-pub(super) fn timeout(after: Duration) -> End {
+pub(super) fn timeout(time_limit: TimeLimit) -> End {
+    let TimeLimit { limit, setting } = time_limit;
     let sentence = format!(
-        "the turn took longer than {} s (SESSION_TIMEOUT)",
-        after.as_secs()
+        "the turn took longer than {} s ({setting})",
+        limit.as_secs()
     );
     failed(FailureCode::Timeout, sentence, true)
 }

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
-use super::start::{OpenTurn, delete_unopened, start};
+use super::start::{Asked, OpenTurn, delete_unopened, start};
 use crate::clock::Timestamp;
 use crate::event::State;
+use crate::model::ModelSpec;
 use crate::session::{CreateError, Request, TurnHandle};
 
 /// The client gives up after 30 s; it gets an answer before that.
@@ -20,19 +21,25 @@ const UNDO_TIMEOUT: Duration = Duration::from_secs(1);
 /// Starts the turn that `request` asks for and accepts it. If it cannot start, is cancelled, takes too
 /// long or the sidecar leaves, the client is refused instead and what was begun is undone: then `None`.
 pub(super) async fn open(
-    request: Request,
+    (request, model): (Request, ModelSpec),
     mut turn_handle: TurnHandle,
     context: &Context,
 ) -> Option<(TurnHandle, OpenTurn)> {
     let session = turn_handle.session.clone();
     let status = session.status();
     let new = status.remote_id.is_none();
+    let asked = Asked {
+        request,
+        model,
+        status,
+        beginning: turn_handle.beginning(),
+    };
     let abandoned = CancellationToken::new();
     // Not dropped in the middle: OpenCode could be making a session whose id only its answer says.
     let mut starting = Box::pin(async {
         // The semaphore is never closed.
         let _conversation = session.conversation.acquire().await;
-        start(&request, &status, context, &abandoned).await
+        start(&asked, context, &abandoned).await
     });
     let (error, cancelled) = tokio::select! {
         started = &mut starting => match started {

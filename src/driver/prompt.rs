@@ -11,9 +11,12 @@ use std::time::Duration;
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat, openat2};
 use rustix::io::Errno;
 
-use crate::opencode::Prompt;
+use reqwest::Url;
+
+use crate::clock::Timestamp;
 use crate::opencode::types::PromptLabel;
-use crate::session::Request;
+use crate::opencode::{Prompt, PromptPart};
+use crate::session::{self, Part, Request};
 
 const FILE: &str = "AGENTS.md";
 
@@ -24,7 +27,7 @@ const MAX_BYTES: u64 = 64 * 1024;
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// When its process died in the middle of a turn, and the turn goes on in the next one.
-pub(super) const CONTINUE: &str = "\
+const CONTINUE: &str = "\
 The process you run in died in the middle of this task and was started again. This message is not from the user.
 
 - Your last step was cut off. What you were writing may not have arrived.
@@ -51,7 +54,9 @@ not repeat what is done. If all of it is done, say so.";
 /// A prompt as the agent gets it.
 #[derive(Clone, Debug)]
 pub(super) struct PromptText {
-    pub(super) text: String,
+    /// OpenCode's id of the message. It is chosen here, so that a prompt that is handed over again is not run twice.
+    pub(super) message_id: String,
+    parts: Vec<PromptPart>,
     /// With OpenCode it holds for one prompt only.
     system: Option<String>,
     /// By which the messages of a conversation are known to belong to a turn.
@@ -63,28 +68,84 @@ pub(super) struct PromptText {
 impl PromptText {
     /// The prompt of `request`, which begins turn `turn`, with the instructions of `workspace` if they are to be added.
     pub(super) async fn new(request: &Request, turn: u32, workspace: Option<&Path>) -> Self {
-        let text = match &*request.prompt {
-            "" => RESUME,
-            prompt => prompt,
+        let system = system_prompt(request.system_prompt.as_deref(), workspace).await;
+        let label = PromptLabel {
+            session: request.id.clone(),
+            turn,
         };
-        Self {
-            text: text.to_owned(),
-            system: system_prompt(request.system_prompt.as_deref(), workspace).await,
-            label: PromptLabel {
-                session: request.id.clone(),
-                turn,
-            },
+        if request.prompt.is_empty() {
+            return Self::of(&session::Prompt::text(RESUME), system, label);
         }
+        Self::of(&request.prompt, system, label)
+    }
+
+    fn of(prompt: &session::Prompt, system: Option<String>, label: PromptLabel) -> Self {
+        Self {
+            message_id: new_id("msg"),
+            parts: prompt.parts.iter().map(part).collect(),
+            system,
+            label,
+        }
+    }
+
+    /// The words that say why the agent goes on, in place of these.
+    pub(super) fn go_on(&self) -> Self {
+        Self::of(
+            &session::Prompt::text(CONTINUE),
+            self.system.clone(),
+            self.label.clone(),
+        )
     }
 
     pub(super) fn prompt(&self, model: (&'static str, &'static str)) -> Prompt<'_> {
         Prompt {
             model,
-            text: &self.text,
+            message_id: Some(&self.message_id),
+            parts: &self.parts,
             system: self.system.as_deref(),
             label: Some(&self.label),
         }
     }
+}
+
+fn part(part: &Part) -> PromptPart {
+    let id = Some(new_id("prt"));
+    match part {
+        Part::Text { text } => PromptPart::Text {
+            id,
+            text: text.clone(),
+        },
+        Part::WorkspaceFile { path, mime } => PromptPart::File {
+            id,
+            // A path that is absolute always has an address.
+            url: Url::from_file_path(path).map_or_else(|()| String::new(), String::from),
+            mime: mime.clone(),
+            filename: path
+                .file_name()
+                .map(|name| name.to_string_lossy().into_owned()),
+        },
+        Part::InlineFile {
+            url,
+            mime,
+            filename,
+        } => PromptPart::File {
+            id,
+            url: url.clone(),
+            mime: mime.clone(),
+            filename: filename.clone(),
+        },
+    }
+}
+
+/// An id as OpenCode makes them: they sort by the time at which they were made, and 48 bits of that are in them.
+fn new_id(kind: &str) -> String {
+    const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    let time = (Timestamp::now().as_millis() << 12) & 0xffff_ffff_ffff;
+    let mut random = [0_u8; 14];
+    // Without random bytes two ids of one millisecond would be the same; a Linux that has none cannot run us.
+    getrandom::fill(&mut random).ok();
+    let random = random.map(|byte| char::from(DIGITS[usize::from(byte) % DIGITS.len()]));
+    format!("{kind}_{time:012x}{}", String::from_iter(random))
 }
 
 /// What is added to OpenCode's own system prompt; `None`: nothing.

@@ -48,9 +48,7 @@ pub(super) async fn note_deleted_files(events: &mut [Event]) {
 
 /// An event's note holds once all its pieces are in the log.
 fn append(turn_handle: &TurnHandle, event: &Event) {
-    // Before the log: whoever sees the terminal event and asks for the status finds the end.
-    turn_handle.update(|status| apply(status, event));
-    turn_handle.append(event);
+    turn_handle.publish(event, |status| apply(status, event));
 }
 
 /// What an event says about the session's status.
@@ -86,7 +84,8 @@ fn apply(status: &mut Status, event: &Event) {
         | Body::Error(_)
         | Body::Permission(_)
         | Body::Question(_)
-        | Body::Todo(_) => {}
+        | Body::Todo(_)
+        | Body::Prompt(_) => {}
     }
     if event.is_terminal() {
         status.completed_at = Some(event.at);

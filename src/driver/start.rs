@@ -1,6 +1,7 @@
 //! The start of a turn in the child: a session of OpenCode, a grant of the gateway, the prompt.
 
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
@@ -14,8 +15,9 @@ use super::translate::{Settings, Translator};
 use crate::clock::Timestamp;
 use crate::engine::LoadGuard;
 use crate::gateway::{Grant, Route};
+use crate::model::ModelSpec;
 use crate::opencode::{CallError, NewSession, Rule};
-use crate::session::{CreateError, Request, Status};
+use crate::session::{Beginning, CreateError, Request, Status};
 use crate::tool::Tools;
 use crate::workspace::Checked;
 
@@ -28,11 +30,20 @@ pub(super) struct OpenTurn {
     pub(super) subscription: Subscription,
     /// `None` as soon as the turn is to stop: then no call of a model goes out or on.
     pub(super) grant: Option<Grant>,
+    /// How long it may take, and which setting says so.
+    pub(super) time_limit: TimeLimit,
     /// The last prompt. It may have to be sent again.
     pub(super) prompt_text: PromptText,
     /// Messages up to this one say nothing about the end of the turn.
     pub(super) before: Option<String>,
     pub(super) translator: Translator,
+}
+
+/// How long a turn may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TimeLimit {
+    pub(super) limit: Duration,
+    pub(super) setting: &'static str,
 }
 
 /// Why a turn did not start, as far as the child is concerned.
@@ -41,27 +52,39 @@ enum StartError {
     Abandoned,
 }
 
+/// What a turn is started with.
+pub(super) struct Asked {
+    pub(super) request: Request,
+    pub(super) model: ModelSpec,
+    /// How the session is before the turn.
+    pub(super) status: Arc<Status>,
+    pub(super) beginning: Beginning,
+}
+
 struct Start<'a> {
     request: &'a Request,
+    model: &'a ModelSpec,
+    beginning: &'a Beginning,
     status: &'a Status,
     context: &'a Context,
     abandoned: &'a CancellationToken,
 }
 
-/// Starts the turn that `request` asks for: the first one of a new session, or another one if the `status`
-/// of the session names OpenCode's.
+/// Starts the turn that is asked for: the first one of a new session, or another one if the `status` of the session
+/// names OpenCode's.
 ///
 /// Nobody may drop this in the middle. Who does not want the turn any more cancels `abandoned`, and waits until
 /// what was begun is undone.
 pub(super) async fn start(
-    request: &Request,
-    status: &Status,
+    asked: &Asked,
     context: &Context,
     abandoned: &CancellationToken,
 ) -> Result<OpenTurn, CreateError> {
     let start = Start {
-        request,
-        status,
+        request: &asked.request,
+        model: &asked.model,
+        beginning: &asked.beginning,
+        status: &asked.status,
         context,
         abandoned,
     };
@@ -205,7 +228,7 @@ impl Start<'_> {
         let subscription = self.context.demux.register(&remote_id);
         let grant = self.context.gateway.register(Route {
             session: remote_id.clone(),
-            model: self.request.model.clone(),
+            model: self.model.clone(),
             enabled_tools: self.request.tools.as_ref().map(Tools::list),
             spent: self.status.earlier.calls.clone(),
         });
@@ -214,6 +237,10 @@ impl Start<'_> {
         let workspace = config.instructions.then_some(&*config.workspace);
         let prompt_text = PromptText::new(self.request, self.status.turn, workspace).await;
         let prompt = prompt_text.prompt(grant.model_ref());
+        if self.status.remote_id.is_some() {
+            // From here on the prompt may be run, whatever dies: it must not be run again.
+            self.beginning.record(before.as_deref()).await;
+        }
         connection.client.prompt(&remote_id, &prompt).await?;
         Ok(OpenTurn {
             connection,
@@ -221,10 +248,24 @@ impl Start<'_> {
             remote_id,
             subscription,
             grant: Some(grant),
+            time_limit: self.time_limit(),
             prompt_text,
             before,
             translator,
         })
+    }
+
+    fn time_limit(&self) -> TimeLimit {
+        match self.request.timeout {
+            Some(limit) => TimeLimit {
+                limit,
+                setting: "timeout_secs",
+            },
+            None => TimeLimit {
+                limit: self.context.config.turn_timeout,
+                setting: "SESSION_TIMEOUT",
+            },
+        }
     }
 
     fn refusal(&self, error: StartError) -> CreateError {

@@ -7,6 +7,7 @@ use strum::{IntoStaticStr, VariantNames};
 use utoipa::ToSchema;
 
 use super::failure::Failure;
+use super::prompt::PromptNote;
 use super::request::{Permission, Question};
 use super::status::{State, Status};
 use super::tool::{ToolCall, ToolResult};
@@ -58,6 +59,7 @@ pub(crate) enum Body {
     Permission(Permission),
     Question(Question),
     Todo(Todo),
+    Prompt(PromptNote),
 }
 
 /// More text.

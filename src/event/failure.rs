@@ -54,6 +54,10 @@ pub(crate) enum FailureCode {
     ShuttingDown,
     /// The agent's process died.
     EngineLost,
+    /// The agent's process could not take a prompt that had waited.
+    EngineUnavailable,
+    /// A prompt had waited, and there is no key for it.
+    CredentialsRequired,
     /// The agent's directory is gone.
     WorkspaceUnavailable,
     /// Anything else in the agent.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
+use tokio::sync::watch;
 
 use super::draft::Draft;
 use super::order::Order;
@@ -26,6 +27,8 @@ pub(super) struct Queue {
     limit: usize,
     /// In which order events are shown.
     order: Arc<Order>,
+    /// Changes with each group that was written, and when writing begins to fail.
+    progress_tx: watch::Sender<()>,
 }
 
 #[derive(Default)]
@@ -65,6 +68,7 @@ impl Queue {
             news: Condvar::new(),
             limit,
             order,
+            progress_tx: watch::Sender::new(()),
         }
     }
 
@@ -105,6 +109,20 @@ impl Queue {
     /// Whether everything that this session handed over is on disk.
     pub(super) fn is_written(&self, number: u64) -> bool {
         !self.state.lock().pending.has(number)
+    }
+
+    /// Waits until that is so, or nothing can be written, or nothing is taken any more.
+    pub(super) async fn written(&self, number: u64) {
+        let mut progress_rx = self.progress_tx.subscribe();
+        let is_over = || {
+            let state = self.state.lock();
+            state.degraded || state.closed || !state.pending.has(number)
+        };
+        while !is_over() {
+            if progress_rx.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Nothing can be written, and what cannot become a hole takes half of the limit.
@@ -174,6 +192,7 @@ impl Queue {
         // Without the lock: waking readers takes a while.
         committed.for_each(|(watermark, last)| watermark.commit(last));
         self.order.commit();
+        self.progress_tx.send_replace(());
     }
 
     /// The group is not on disk.
@@ -196,6 +215,8 @@ impl Queue {
         let mut state = self.state.lock();
         state.closed = true;
         state.pending = PendingList::default();
+        drop(state);
+        self.progress_tx.send_replace(());
     }
 
     // --- degraded or not ---
@@ -238,6 +259,8 @@ impl Queue {
         });
         order.publish_all();
         state.pending.shrink(self.limit);
+        drop(state);
+        self.progress_tx.send_replace(());
     }
 
     /// The disk takes writes again: what comes from now on is shown when it is on disk. Returns whether all that was

@@ -67,12 +67,33 @@ pub(crate) struct Rule {
     pub(crate) action: &'static str,
 }
 
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub(crate) enum PromptPart {
+    Text {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<String>,
+        text: String,
+    },
+    File {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<String>,
+        /// `data:`, or `file:` for a file that OpenCode reads itself.
+        url: String,
+        mime: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        filename: Option<String>,
+    },
+}
+
 /// One prompt.
 #[derive(Debug)]
 pub(crate) struct Prompt<'a> {
     /// Provider and model of OpenCode's configuration. Always sent: a model that failed sticks otherwise.
     pub(crate) model: (&'static str, &'static str),
-    pub(crate) text: &'a str,
+    /// OpenCode's id of the message, if it was chosen here. The same id again with the same ids of parts changes nothing.
+    pub(crate) message_id: Option<&'a str>,
+    pub(crate) parts: &'a [PromptPart],
     /// Added to OpenCode's own system prompt, for this prompt only.
     pub(crate) system: Option<&'a str>,
     /// Kept with the prompt; no model sees it.
@@ -161,13 +182,21 @@ impl Client {
         let (provider, model) = prompt.model;
         let mut body = serde_json::json!({
             "model": { "providerID": provider, "modelID": model },
-            "parts": [{ "type": "text", "text": prompt.text }],
+            "parts": prompt.parts,
         });
+        if let Some(id) = prompt.message_id {
+            body["messageID"] = id.into();
+        }
         if let Some(system) = prompt.system {
             body["system"] = system.into();
         }
-        if let Some(label) = prompt.label {
-            body["parts"][0]["metadata"] = serde_json::json!({ "sidecar": label });
+        if let Some(label) = prompt.label
+            && let Some(parts) = body["parts"].as_array_mut()
+        {
+            // Only texts keep it, and each prompt has one.
+            for text in parts.iter_mut().filter(|part| part["type"] == "text") {
+                text["metadata"] = serde_json::json!({ "sidecar": label });
+            }
         }
         let path = format!("/session/{session}/prompt_async");
         self.post("hand over the prompt", &path, &body)

@@ -16,6 +16,9 @@ pub(crate) struct Config {
     /// How long a finished session can be asked for
     #[arg(long = "session-retention", default_value = "24h", value_parser = setting::duration)]
     pub(crate) retention: Duration,
+    /// How long the model and the key of a finished turn are kept in memory for further turns (0: not at all)
+    #[arg(long = "credential-retention", default_value = "1h", value_parser = setting::duration_or_none)]
+    pub(crate) credential_retention: Duration,
     /// Whether prompts are kept in the journal
     #[arg(long = "journal-prompts", default_value = "on", action = clap::ArgAction::Set,
         value_parser = setting::switch)]

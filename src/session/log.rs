@@ -19,6 +19,7 @@ mod frame;
 mod id;
 mod requested;
 mod ring;
+mod turn_span;
 
 use std::sync::Arc;
 
@@ -29,6 +30,7 @@ pub(crate) use self::requested::{Gap, GapReason, Requested};
 pub(super) use self::requested::{Kept, resolve};
 pub(crate) use self::ring::Limits;
 pub(super) use self::ring::Read;
+pub(crate) use self::turn_span::TurnSpan;
 
 use self::budget::Buffer;
 use self::ring::Ring;
@@ -77,6 +79,21 @@ pub(crate) struct StoredRange {
     pub(crate) idle: bool,
 }
 
+/// What is added to a log at once: on disk it is there together or not at all.
+#[derive(Debug, Default)]
+pub(crate) struct Addition<'a> {
+    /// Of one event.
+    pub(crate) pieces: Vec<Encoded>,
+    /// Of the event's part.
+    pub(crate) note: Option<Note>,
+    /// What the session is now.
+    pub(crate) row: Option<Row>,
+    /// No turn runs after it: readers that do not follow end.
+    pub(crate) ends: bool,
+    /// The turn whose last event it is.
+    pub(crate) last_of: Option<&'a TurnSpan>,
+}
+
 /// One change of the log: to the ring, and to the disk if there is one.
 struct Change<'a> {
     ring: &'a mut Ring,
@@ -115,19 +132,28 @@ impl EventLog {
         }
     }
 
-    /// Adds all pieces of one event, and with them the note of its part and what the session is now: on disk they are
-    /// together or not at all.
+    /// Adds an event, and with it the note of its part and what the session is now.
     ///
     /// A terminal event and the end of the turn become visible together, so no reader can take an earlier event for the
     /// last one. Readers that do not follow end after it. An event appended before the next turn begins is kept, but a
     /// reader that has ended sees it only when it comes back.
-    pub(crate) fn append_all(&self, pieces: &[Encoded], note: Option<Note>, row: Option<Row>) {
+    pub(crate) fn add(&self, addition: Addition<'_>) {
+        let Addition {
+            pieces,
+            note,
+            row,
+            ends,
+            last_of,
+        } = addition;
         self.change(|change| {
-            for piece in pieces {
+            for piece in &pieces {
                 change.push(piece.kind, &piece.data, piece.reasoning);
-                if piece.terminal {
-                    change.end();
-                }
+            }
+            if ends {
+                change.end();
+            }
+            if let Some(turn) = last_of {
+                turn.end(change.ring.last());
             }
             if let Some(draft) = &mut change.draft {
                 draft.notes.extend(note);
@@ -136,12 +162,8 @@ impl EventLog {
         });
     }
 
-    /// What the session is now, before what is appended next. With `begins` a turn begins with it, and readers wait for
-    /// events again.
+    /// What the session is now, before what is appended next. With `begins` a turn begins with it.
     pub(crate) fn record(&self, row: Row, begins: bool) {
-        if begins {
-            self.begin_turn();
-        }
         self.change(|change| {
             if let Some(draft) = &mut change.draft {
                 draft.row = Some(row);
@@ -163,6 +185,23 @@ impl EventLog {
     /// Another turn begins: readers wait for events again.
     pub(crate) fn begin_turn(&self) {
         self.inner.watermark.begin_turn();
+    }
+
+    /// The number of the last event, whether readers may see it or not.
+    pub(crate) fn last_appended(&self) -> u64 {
+        self.inner.buffer.read(|ring| ring.last())
+    }
+
+    /// The id of event `seq`.
+    pub(crate) fn id(&self, seq: u64) -> EventId {
+        self.inner.epoch.at(seq)
+    }
+
+    /// Waits until everything that was added is on disk, or the disk fails.
+    pub(crate) async fn written(&self) {
+        if let Storage::Journal(journal) = &self.inner.storage {
+            journal.written(self.inner.number).await;
+        }
     }
 
     /// Ends all readers once they have read what there is; for shutdown and for a deleted session.
@@ -189,6 +228,11 @@ impl EventLog {
     /// Waits until readers may see an event past number `seq`, or none will come.
     pub(crate) async fn shown_past(&self, seq: u64) {
         self.until(|head| head.seq > seq).await;
+    }
+
+    /// Waits until readers are to end.
+    pub(crate) async fn closed(&self) {
+        self.until(|_| false).await;
     }
 
     async fn until(&self, holds: impl Fn(&Head) -> bool) {
@@ -284,6 +328,18 @@ impl std::fmt::Debug for EventLog {
         f.debug_struct("EventLog")
             .field("last", &self.last_event_id())
             .finish_non_exhaustive()
+    }
+}
+
+// === impl Addition ===
+
+impl Addition<'_> {
+    /// An event, with nothing else.
+    pub(crate) fn of(pieces: Vec<Encoded>) -> Self {
+        Self {
+            pieces,
+            ..Self::default()
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What happens to a session outside of its turns, as its readers see it.
 
+use super::log::Addition;
 use super::record::Session;
 use crate::clock::Timestamp;
 use crate::event::{Body, Event, Status};
@@ -18,7 +19,9 @@ impl Session {
             reason: Some(reason),
         };
         let event = Event::new(Timestamp::now(), Body::Status(event));
-        let pieces = event.encode(status.turn);
-        self.log.append_all(&pieces, None, Some(self.row()));
+        self.log.add(Addition {
+            row: Some(self.row()),
+            ..Addition::of(event.encode(status.turn))
+        });
     }
 }

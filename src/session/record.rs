@@ -11,6 +11,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use super::labels::{LabelChange, Labels};
 use super::limits::StreamSlots;
 use super::log::EventLog;
+use super::queue::{Queue, QueuedPrompt};
 use super::request::Idempotency;
 use super::status::Status;
 use crate::clock::Timestamp;
@@ -35,6 +36,8 @@ pub(crate) struct Session {
     /// To the driver of the running turn.
     pub(super) commands_tx: Mutex<mpsc::Sender<Command>>,
     pub(super) status_tx: watch::Sender<Arc<Status>>,
+    /// Locked only for a moment, and the last of all locks.
+    pub(super) queue: Mutex<Queue>,
     /// The last turn whose end the backend was told of.
     pub(super) reported: AtomicU32,
     pub(super) labels: Mutex<Labels>,
@@ -92,6 +95,7 @@ impl Session {
             slots: StreamSlots::default(),
             commands_tx: Mutex::new(mpsc::channel(1).0),
             status_tx: watch::Sender::new(Arc::new(status)),
+            queue: Mutex::default(),
             reported: AtomicU32::new(0),
             labels: Mutex::default(),
             conversation: Semaphore::new(1),
@@ -136,6 +140,17 @@ impl Session {
     /// The idempotency key, by which it is found again.
     pub(super) fn key(&self) -> Option<&String> {
         self.origin.idempotency.as_ref().map(|known| &known.key)
+    }
+
+    /// The prompts that wait, the next one first.
+    pub(crate) fn queued(&self) -> Vec<QueuedPrompt> {
+        self.queue.lock().list()
+    }
+
+    /// Turn `turn` is about to begin, after one that ended like this.
+    pub(super) fn begin_turn(&self, earlier: &Status, turn: u32) {
+        let next = earlier.next_turn(turn, Timestamp::now());
+        self.status_tx.send_replace(Arc::new(next));
     }
 
     /// Changes what clients see of it.

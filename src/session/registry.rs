@@ -8,11 +8,13 @@ mod adoption;
 mod all_events;
 mod archive;
 mod fork;
+mod prompting;
 mod reports;
 
 pub(crate) use self::adoption::{Adoption, OrphanSession};
 pub(crate) use self::archive::ArchiveError;
 pub(crate) use self::fork::NewFork;
+pub(crate) use self::prompting::{Acceptance, Accepted};
 pub(crate) use self::reports::Report;
 
 use std::sync::Arc;
@@ -26,7 +28,7 @@ use super::limits::StreamSlots;
 use super::log::{Epoch, EventLog, Limits, MemoryBudget, Storage, StoredRange};
 use super::record::Session;
 use super::session_map::SessionMap;
-use super::turn_handle::Turn;
+use super::turn_handle::{Scheduler, Turn};
 use crate::journal::{Figures, Health, Journal, Order, Removed};
 
 /// Bytes of all logs together.
@@ -69,6 +71,7 @@ struct Shared {
     turns_tx: mpsc::Sender<Turn>,
     budget: MemoryBudget,
     sessions: Arc<SessionMap>,
+    scheduler: Scheduler,
     /// Set once: no new sessions.
     closed: CancellationToken,
     /// The health without a journal.
@@ -89,6 +92,14 @@ impl Registry {
             Some(journal) => Arc::clone(journal.order()),
             None => Arc::new(Order::in_memory(Epoch::random().to_string())),
         };
+        let sessions = Arc::new(SessionMap::new(removals_tx));
+        let scheduler = Scheduler {
+            sessions: Arc::clone(&sessions),
+            turns_tx: turns_tx.clone(),
+            closed: closed.clone(),
+            keeps_queues: journal.is_some(),
+            credential_retention: config.credential_retention,
+        };
         let shared = Shared {
             config,
             order,
@@ -97,7 +108,8 @@ impl Registry {
             journal,
             turns_tx,
             budget: MemoryBudget::new(LOG_BUDGET),
-            sessions: Arc::new(SessionMap::new(removals_tx)),
+            sessions,
+            scheduler,
             closed,
             well_tx: watch::Sender::new(Health::Well),
         };
@@ -169,6 +181,7 @@ impl Registry {
         let mut ticks = tokio::time::interval(CLEANING);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+            sessions.lock().credentials.expire(Instant::now());
             if self.shared.journal.is_some() {
                 self.unload(Instant::now());
             } else {

@@ -1,21 +1,41 @@
 //! What a client asks for, and why it may be refused.
 
+use std::time::Duration;
+
 use super::labels::Labels;
-use crate::model::ModelSpec;
+use super::prompt::Prompt;
+use crate::event::FailureCode;
+use crate::model::ModelChange;
 use crate::tool::Tools;
 
 /// A turn that a client asks for, checked.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
+    /// Of the session.
     pub(crate) id: String,
-    pub(crate) prompt: String,
+    pub(crate) prompt: Prompt,
     pub(crate) system_prompt: Option<String>,
-    pub(crate) model: ModelSpec,
+    /// The first turn of a session brings a whole model.
+    pub(crate) model: ModelChange,
     /// `None`: every tool.
     pub(crate) tools: Option<Tools>,
     /// Of a new session.
     pub(crate) labels: Labels,
+    /// How long the turn may take; `None`: as long as any.
+    pub(crate) timeout: Option<Duration>,
     pub(crate) idempotency: Option<Idempotency>,
+}
+
+/// What becomes of a prompt that comes while a turn of its session runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum OnBusy {
+    /// It waits for its turn.
+    #[default]
+    Queue,
+    /// The running turn is cancelled, and it is the next.
+    Interrupt,
+    /// It is refused.
+    Reject,
 }
 
 /// A key by which the same request is recognised.
@@ -39,6 +59,8 @@ pub(crate) enum CreateError {
     KeyReused,
     #[error("a turn of this session is running; wait for its end, or stop it")]
     Running,
+    #[error("this session is still being created; wait for the answer to its creation")]
+    StillCreated,
     #[error("this session never began, so there is nothing to go on with; create a new one")]
     NeverBegan,
     #[error("the agent has nothing of this session any more; create a new one")]
@@ -47,6 +69,12 @@ pub(crate) enum CreateError {
     Removed,
     #[error("the session was cancelled before it had begun")]
     Cancelled,
+    #[error(
+        "no key of this session is kept any more; send model_config with provider, model and api_key"
+    )]
+    CredentialsRequired,
+    #[error("{0} prompts of this session wait already; wait for a turn to end, or withdraw one")]
+    QueueFull(usize),
     #[error("the sidecar is shutting down")]
     ShuttingDown,
     /// The agent's directory cannot be used.
@@ -59,4 +87,33 @@ pub(crate) enum CreateError {
     /// The child refused or did not answer; the text is for the log.
     #[error("{0}")]
     Failed(String),
+}
+
+// === impl CreateError ===
+
+impl CreateError {
+    /// As the event says it that ends a turn which was promised and did not begin.
+    pub(super) const fn failure_code(&self) -> FailureCode {
+        match self {
+            Self::CredentialsRequired => FailureCode::CredentialsRequired,
+            Self::ShuttingDown => FailureCode::ShuttingDown,
+            Self::WorkspaceUnavailable(_) => FailureCode::WorkspaceUnavailable,
+            Self::EngineUnavailable(_) => FailureCode::EngineUnavailable,
+            Self::RemoteGone => FailureCode::AgentError,
+            _ => FailureCode::Internal,
+        }
+    }
+
+    /// The sentence for a client.
+    pub(super) fn for_clients(&self) -> String {
+        match self {
+            Self::Failed(_) => "something failed in the sidecar; its log says what".into(),
+            error => error.to_string(),
+        }
+    }
+
+    /// Whether another prompt may go on in the session.
+    pub(super) const fn is_resumable(&self) -> bool {
+        !matches!(self, Self::RemoteGone)
+    }
 }

@@ -40,7 +40,12 @@ struct Details {
     labels: Labels,
     forked_from: Option<ForkedFrom>,
     reverted: Option<Reverted>,
+    /// The largest number that was given to a turn: one may have been withdrawn.
+    last_turn: u32,
 }
+
+/// More turns than a session can have had.
+const MAX_TURN: u32 = 1 << 24;
 
 /// More tokens, calls or milliseconds than there can have been; a few of them can be added up.
 const MAX_FIGURE: u64 = 1 << 53;
@@ -72,6 +77,7 @@ impl Session {
         let mut details = Details::parse(&row.details);
         let labels = std::mem::take(&mut details.labels);
         let state = State::parse(&row.state).unwrap_or(State::Failed);
+        let last_turn = details.last_turn.min(MAX_TURN);
         let extent = StoredRange {
             number: row.number,
             epoch: Epoch::parse(&row.epoch).unwrap_or_else(Epoch::random),
@@ -89,6 +95,7 @@ impl Session {
         );
         session.reported.store(row.reported, Ordering::Relaxed);
         *session.labels.lock() = labels;
+        session.queue.lock().restore_last_turn(last_turn);
         session
     }
 }
@@ -116,6 +123,7 @@ impl Details {
             labels: session.labels(),
             forked_from: origin.forked_from.clone(),
             reverted: status.reverted.clone(),
+            last_turn: session.queue.lock().last_turn(),
         }
     }
 

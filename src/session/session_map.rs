@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{mpsc, watch};
 
+use super::credentials::{Credentials, Kept};
 use super::record::Session;
 use super::status::Status;
 use super::turn::Outcome;
@@ -35,6 +36,7 @@ pub(super) struct State {
     pub(super) gone: HashMap<String, Instant>,
     /// The number of the newest session.
     pub(super) last_number: u64,
+    pub(super) credentials: Credentials,
 }
 
 #[derive(Debug)]
@@ -109,6 +111,7 @@ impl SessionMap {
     /// A session that never began: its id is free again.
     pub(super) fn discard(&self, session: &Arc<Session>) {
         let mut state = self.lock();
+        state.credentials.remove(session.number);
         let is_same = |entry: &Entry| Arc::ptr_eq(&entry.session, session);
         if state.sessions.get(&session.id).is_some_and(is_same) {
             state.remove(&session.id);
@@ -118,14 +121,24 @@ impl SessionMap {
         self.on_turn_ended();
     }
 
-    /// A turn that never began, of a session that had one before.
-    pub(super) fn undo_turn(&self, session: &Session, earlier: Arc<Status>) {
-        session.status_tx.send_replace(earlier);
+    /// A turn that never began, of a session that was like this before: its status, its model, and whether the beginning
+    /// was handed to the disk.
+    pub(super) fn undo_turn(
+        &self,
+        session: &Session,
+        (earlier, model, recorded): (Arc<Status>, Option<Kept>, bool),
+    ) {
         let removed = {
             let mut state = self.lock();
+            session.queue.lock().undo_turn(session.status().turn);
+            session.status_tx.send_replace(earlier);
+            state.credentials.undo_turn(session.number, model);
             let entry = state.sessions.get_mut(&session.id);
             entry.and_then(|entry| entry.removed.take())
         };
+        if recorded {
+            session.log.record(session.row(), false);
+        }
         if let Some(removed) = removed {
             self.remove(removed);
         }
@@ -145,6 +158,7 @@ impl SessionMap {
                 return;
             }
         }
+        state.credentials.remove(removed.number);
         state.remove_for_good(&removed.id, Instant::now());
         drop(state);
         if let Some(remote_id) = removed.remote_id {
@@ -230,6 +244,7 @@ impl State {
     /// Takes a session out of memory that is nowhere else any more.
     fn remove_for_good(&mut self, id: &str, now: Instant) {
         if let Some(entry) = self.remove(id) {
+            self.credentials.remove(entry.session.number);
             entry.session.log.close();
         }
         self.remember_gone(id.to_owned(), now);

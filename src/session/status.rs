@@ -86,10 +86,10 @@ impl Status {
         }
     }
 
-    /// As the next turn begins, without what the last one ended with.
-    pub(super) fn next_turn(&self, now: Timestamp) -> Self {
+    /// As turn `turn` begins, without what the last one ended with.
+    pub(super) fn next_turn(&self, turn: u32, now: Timestamp) -> Self {
         Self {
-            turn: self.turn + 1,
+            turn,
             remote_id: self.remote_id.clone(),
             earlier: Earlier {
                 usage: self.session_usage(),

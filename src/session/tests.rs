@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::*;
-use crate::model::{Budget, ModelSpec};
+use crate::model::{Budget, ModelChange, ModelSpec};
 use crate::provider::Upstream;
 
 mod all_events;
@@ -18,9 +18,23 @@ pub(super) fn small() -> (Registry, mpsc::Receiver<Turn>) {
         most: 2,
         retention: Duration::from_mins(1),
         keep_prompts: true,
+        credential_retention: Duration::from_hours(1),
     };
     let (registry, receivers) = Registry::new(config, None, CancellationToken::new());
     (registry, receivers.turns_rx)
+}
+
+pub(crate) fn model() -> ModelSpec {
+    ModelSpec {
+        upstream: Upstream::resolve("local", None, false, false).unwrap(),
+        name: "m".into(),
+        version: None,
+        key: None,
+        temperature: None,
+        max_tokens: None,
+        context_window: None,
+        budget: Budget::default(),
+    }
 }
 
 pub(crate) fn request(id: &str) -> Request {
@@ -29,17 +43,9 @@ pub(crate) fn request(id: &str) -> Request {
         prompt: "hello".into(),
         system_prompt: None,
         labels: Labels::default(),
-        model: ModelSpec {
-            upstream: Upstream::resolve("local", None, false, false).unwrap(),
-            name: "m".into(),
-            version: None,
-            key: None,
-            temperature: None,
-            max_tokens: None,
-            context_window: None,
-            budget: Budget::default(),
-        },
+        model: ModelChange::Whole(Box::new(model())),
         tools: None,
+        timeout: None,
         idempotency: None,
     }
 }
@@ -137,6 +143,7 @@ async fn a_registry_that_closes_takes_no_more() {
         most: 2,
         retention: Duration::from_mins(1),
         keep_prompts: true,
+        credential_retention: Duration::from_hours(1),
     };
     let (registry, _receivers) = Registry::new(config, None, closed.clone());
     closed.cancel();

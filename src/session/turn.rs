@@ -3,6 +3,7 @@
 use super::record::Session;
 use super::request::{CreateError, Request};
 use crate::clock::Timestamp;
+use crate::model::ModelSpec;
 
 /// A session that runs, for the client who asked for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,7 +16,10 @@ pub(crate) struct Created {
 #[derive(Debug)]
 pub(crate) enum TurnKind {
     /// Run what a client asks for: the first turn of a session, or another one if its status has a `remote_id`.
-    Prompt(Box<Request>),
+    Prompt {
+        request: Box<Request>,
+        model: Box<ModelSpec>,
+    },
     /// The sidecar died during a turn: find out what became of it, and end it.
     Recover(Interrupted),
 }

@@ -1,17 +1,23 @@
-//! The driver's side of a session: where commands come from and results go to.
+//! The driver's side of a session: where commands come from and results go to; and how one turn follows another.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
-use super::record::{Command, Session};
-use super::request::CreateError;
-use super::session_map::SessionMap;
+use super::credentials::Kept;
+use super::log::{Addition, TurnSpan};
+use super::record::{Command, PUBLISH_WAIT, Session};
+use super::request::{CreateError, Request};
+use super::session_map::{SessionMap, State as Sessions};
 use super::status::{Problem, Status};
 use super::turn::{Created, Outcome, TurnKind};
 use crate::clock::Timestamp;
-use crate::event::{Body, Event, Failure, FailureCode, State};
+use crate::event::{self, Body, Event, Failure, FailureCode, State};
+use crate::model::ModelSpec;
 
 /// A turn, for the driver.
 #[derive(Debug)]
@@ -25,12 +31,56 @@ pub(crate) struct Turn {
 pub(crate) struct TurnHandle {
     pub(crate) session: Arc<Session>,
     commands_rx: mpsc::Receiver<Command>,
+    /// What came for the running turn before it ran.
+    early_commands: VecDeque<Command>,
     /// The number of the turn, which each of its events has.
     turn: u32,
-    /// How the session was before, if it had a turn before.
-    earlier: Option<Arc<Status>>,
+    span: Arc<TurnSpan>,
+    origin: TurnOrigin,
+    /// Its beginning was handed to the disk.
+    recorded: Arc<AtomicBool>,
     outcome_tx: watch::Sender<Outcome>,
-    sessions: Arc<SessionMap>,
+    scheduler: Scheduler,
+}
+
+/// What becomes of a turn that does not begin.
+#[derive(Debug)]
+pub(super) enum TurnOrigin {
+    /// The session goes with it.
+    New,
+    /// The session is again as it was.
+    Further {
+        earlier: Arc<Status>,
+        model: Option<Box<Kept>>,
+    },
+    /// Its client was told that it will run, so it ends with an event.
+    Queued,
+}
+
+/// The beginning of a turn, to be noted before the agent hears of it: nothing may be run twice.
+#[derive(Clone, Debug)]
+pub(crate) struct Beginning {
+    session: Arc<Session>,
+    recorded: Arc<AtomicBool>,
+}
+
+/// Begins turns. A cheap clone.
+#[derive(Clone, Debug)]
+pub(super) struct Scheduler {
+    pub(super) sessions: Arc<SessionMap>,
+    pub(super) turns_tx: mpsc::Sender<Turn>,
+    /// Set once: no new turns.
+    pub(super) closed: CancellationToken,
+    /// Prompts that wait are kept for the next process.
+    pub(super) keeps_queues: bool,
+    /// How long the model of a session is kept after a turn.
+    pub(super) credential_retention: Duration,
+}
+
+/// A turn that was taken from the queue, and what stands against it.
+pub(super) struct Next {
+    turn_handle: TurnHandle,
+    begins: Result<(Box<Request>, Box<ModelSpec>), CreateError>,
 }
 
 /// Commands that wait for a session's driver: a cancel each, and it looks between any two events.
@@ -42,8 +92,9 @@ impl TurnHandle {
     /// For the next turn of a session. The receiver gets the result of its beginning.
     pub(super) fn new(
         session: Arc<Session>,
-        earlier: Option<Arc<Status>>,
-        sessions: Arc<SessionMap>,
+        span: Arc<TurnSpan>,
+        origin: TurnOrigin,
+        scheduler: Scheduler,
     ) -> (Self, watch::Receiver<Outcome>) {
         let (commands_tx, commands_rx) = mpsc::channel(COMMANDS);
         *session.commands_tx.lock() = commands_tx;
@@ -52,11 +103,26 @@ impl TurnHandle {
             turn: session.status().turn,
             session,
             commands_rx,
-            earlier,
+            early_commands: VecDeque::new(),
+            span,
+            origin,
+            recorded: Arc::default(),
             outcome_tx,
-            sessions,
+            scheduler,
         };
         (turn_handle, outcome_rx)
+    }
+
+    pub(super) fn span(&self) -> Arc<TurnSpan> {
+        Arc::clone(&self.span)
+    }
+
+    /// What notes on disk that the turn begins.
+    pub(crate) fn beginning(&self) -> Beginning {
+        Beginning {
+            session: Arc::clone(&self.session),
+            recorded: Arc::clone(&self.recorded),
+        }
     }
 
     /// The turn runs: its client may be told. `before` is OpenCode's newest message before it.
@@ -66,7 +132,9 @@ impl TurnHandle {
             status.remote_id = Some(remote_id.to_owned());
             status.before = before;
         });
-        self.session.log.record(self.session.row(), true);
+        self.session.log.begin_turn();
+        let begins = !self.recorded.load(Ordering::Relaxed);
+        self.session.log.record(self.session.row(), begins);
         self.set_begun();
     }
 
@@ -83,10 +151,14 @@ impl TurnHandle {
 
     /// The next command of a client. Nothing once the session is gone. Cancel-safe.
     pub(crate) async fn command(&mut self) -> Option<Command> {
-        self.commands_rx.recv().await
+        match self.early_commands.pop_front() {
+            Some(command) => Some(command),
+            None => self.commands_rx.recv().await,
+        }
     }
 
-    /// Waits until a client wants the end of a turn that does not run yet, and returns who waits for that. Cancel-safe.
+    /// Waits until a client wants the end of a turn that does not run yet, and returns who waits for that. Other commands
+    /// are kept until it runs. Cancel-safe.
     pub(crate) async fn cancelled(&mut self) -> Option<oneshot::Sender<()>> {
         match self.commands_rx.recv().await? {
             Command::Cancel(done_tx) => Some(done_tx),
@@ -99,12 +171,57 @@ impl TurnHandle {
     }
 
     /// Adds an event to the session's log. With the last one the turn is over, on disk too.
+    #[cfg(test)]
     pub(crate) fn append(&self, event: &Event) {
-        let row = event.is_terminal().then(|| self.session.row());
+        self.publish(event, |_| {});
+    }
+
+    /// Changes what clients see of the session, and adds an event to its log. With the last one the turn is over, on disk
+    /// too, and the next one of its queue begins.
+    pub(crate) fn publish(&self, event: &Event, change: impl FnOnce(&mut Status)) {
+        if event.is_terminal() {
+            self.end(event, change);
+            return;
+        }
+        // Before the log: whoever sees the event and asks for the status finds what it says.
+        self.update(change);
+        self.session.log.add(self.addition(event));
+    }
+
+    fn addition(&self, event: &Event) -> Addition<'static> {
         let note = event.note.as_ref();
-        let note = note.map(|note| (note.part.clone(), note.value));
-        let pieces = event.encode(self.turn);
-        self.session.log.append_all(&pieces, note, row);
+        Addition {
+            note: note.map(|note| (note.part.clone(), note.value)),
+            ..Addition::of(event.encode(self.turn))
+        }
+    }
+
+    /// The end of this turn and the beginning of the next are one step for everybody else: nobody takes the place of a
+    /// session whose prompts wait, and a prompt that comes now either finds the turn running or is the next one.
+    fn end(&self, event: &Event, change: impl FnOnce(&mut Status)) {
+        let scheduler = &self.scheduler;
+        let mut sessions = scheduler.sessions.lock();
+        self.update(change);
+        let has_next = scheduler.has_next(&self.session);
+        self.session.log.add(Addition {
+            row: Some(self.session.row()),
+            ends: !has_next,
+            last_of: Some(&self.span),
+            ..self.addition(event)
+        });
+        let next = scheduler.next_turn(&mut sessions, &self.session);
+        if next.is_none() {
+            let retention = scheduler.credential_retention;
+            let number = self.session.number;
+            sessions
+                .credentials
+                .end_turn(number, retention, Instant::now());
+        }
+        drop(sessions);
+        if let Some(next) = next {
+            scheduler.start(next);
+        }
+        scheduler.sessions.on_turn_ended();
     }
 
     /// The turn ran in a process that is gone, and nothing of it can be found.
@@ -118,36 +235,72 @@ impl TurnHandle {
 
     fn fail(&self, code: FailureCode, sentence: &str, resumable: bool) {
         let at = Timestamp::now();
-        let failure = Failure {
-            code,
-            error: sentence.into(),
-            fatal: true,
-            retry_after: None,
-            resumable: Some(resumable),
+        let failure = Failure::fatal(code, sentence, resumable);
+        let problem = Problem {
+            code: code.as_str().into(),
+            sentence: sentence.into(),
         };
-        self.update(|status| {
+        self.publish(&Event::new(at, Body::Error(failure)), |status| {
             status.state = State::Failed;
-            status.problem = Some(Problem {
-                code: failure.code.as_str().into(),
-                sentence: failure.error.clone(),
-            });
-            status.last_activity = at;
-            status.completed_at = Some(at);
-            status.ended = Some(Instant::now());
+            status.problem = Some(problem);
+            set_ended(status, at);
         });
-        self.append(&Event::new(at, Body::Error(failure)));
-        self.sessions.on_turn_ended();
     }
 
     fn give_up(&self, error: CreateError) {
-        if self.outcome_tx.borrow().is_none() {
-            match &self.earlier {
-                Some(earlier) => self.sessions.undo_turn(&self.session, earlier.clone()),
-                None => self.sessions.discard(&self.session),
+        if self.outcome_tx.borrow().is_some() {
+            return;
+        }
+        match &self.origin {
+            TurnOrigin::New => self.scheduler.sessions.discard(&self.session),
+            TurnOrigin::Further { earlier, model } => {
+                let recorded = self.recorded.load(Ordering::Relaxed);
+                let model = model.as_deref().cloned();
+                let undone = (earlier.clone(), model, recorded);
+                self.scheduler.sessions.undo_turn(&self.session, undone);
+                // What was queued behind it comes now.
+                self.scheduler.begin_next(&self.session);
             }
-            self.outcome_tx.send_replace(Some(Err(error)));
+            TurnOrigin::Queued => self.end_unbegun(&error),
+        }
+        self.outcome_tx.send_replace(Some(Err(error)));
+    }
+
+    /// Whether the session's turn is this one, and has not ended.
+    fn is_current(&self) -> bool {
+        let status = self.session.status();
+        status.turn == self.turn && !status.state.is_final()
+    }
+
+    /// A turn that was promised did not begin: its readers are told why.
+    fn end_unbegun(&self, error: &CreateError) {
+        if *error == CreateError::Cancelled {
+            let (at, state) = (Timestamp::now(), State::Cancelled);
+            let status = event::Status {
+                state,
+                progress: 0,
+                phase: None,
+                current_tool: None,
+                reason: None,
+            };
+            self.publish(&Event::new(at, Body::Status(status)), |status| {
+                status.state = state;
+                set_ended(status, at);
+            });
+        } else {
+            self.fail(
+                error.failure_code(),
+                &error.for_clients(),
+                error.is_resumable(),
+            );
         }
     }
+}
+
+fn set_ended(status: &mut Status, at: Timestamp) {
+    status.last_activity = at;
+    status.completed_at = Some(at);
+    status.ended = Some(Instant::now());
 }
 
 impl Drop for TurnHandle {
@@ -156,13 +309,109 @@ impl Drop for TurnHandle {
         let began = matches!(&*self.outcome_tx.borrow(), Some(Ok(_)));
         if !began {
             self.give_up(CreateError::Failed("the session's driver ended".into()));
-        } else if !self.session.is_final() {
+        } else if self.is_current() {
             // A fault of ours, which must not keep readers waiting and the session active for ever.
             self.fail(
                 FailureCode::Internal,
                 "something failed in the sidecar; its log says what",
                 true,
             );
+        }
+    }
+}
+
+// === impl Beginning ===
+
+impl Beginning {
+    /// Notes that the turn begins, `before` being OpenCode's newest message before it, and waits until that is on disk. A
+    /// disk that fails is not waited for. Only for a session that had a turn before: of a new one nobody knows yet.
+    pub(crate) async fn record(&self, before: Option<&str>) {
+        self.session
+            .update(|status| status.before = before.map(str::to_owned));
+        self.recorded.store(true, Ordering::Relaxed);
+        let log = &self.session.log;
+        log.record(self.session.row(), true);
+        drop(tokio::time::timeout(PUBLISH_WAIT, log.written()).await);
+    }
+}
+
+// === impl Scheduler ===
+
+impl Scheduler {
+    /// Whether a prompt waits and may begin.
+    fn has_next(&self, session: &Session) -> bool {
+        let keeps = self.keeps_queues && self.closed.is_cancelled();
+        !keeps && session.queue.lock().is_ready()
+    }
+
+    /// Begins the next turn of a session that is idle, if a prompt waits.
+    pub(super) fn begin_next(&self, session: &Arc<Session>) {
+        let mut sessions = self.sessions.lock();
+        let next = if session.is_final() {
+            self.next_turn(&mut sessions, session)
+        } else {
+            None
+        };
+        drop(sessions);
+        if let Some(next) = next {
+            self.start(next);
+        }
+    }
+
+    /// Takes the next prompt of a session whose turn has ended. It is to be started without the lock.
+    pub(super) fn next_turn(
+        &self,
+        sessions: &mut Sessions,
+        session: &Arc<Session>,
+    ) -> Option<Next> {
+        if !self.has_next(session) {
+            return None;
+        }
+        let queued = session.queue.lock().pop_ready()?;
+        let earlier = session.status();
+        session.log.begin_turn();
+        session.begin_turn(&earlier, queued.turn);
+        if let Some(entry) = sessions.sessions.get_mut(&session.id) {
+            entry.removed = None;
+        }
+        queued.span.begin(session.log.last_appended());
+        let (turn_handle, _) = TurnHandle::new(
+            Arc::clone(session),
+            queued.span,
+            TurnOrigin::Queued,
+            self.clone(),
+        );
+        let request = queued.request;
+        let kept = sessions.credentials.get(session.number);
+        let begins = match request.model.clone().apply(kept) {
+            _ if self.closed.is_cancelled() => Err(CreateError::ShuttingDown),
+            None => Err(CreateError::CredentialsRequired),
+            Some(model) => {
+                sessions
+                    .credentials
+                    .begin_turn(session.number, model.clone());
+                Ok((request, Box::new(model)))
+            }
+        };
+        Some(Next {
+            turn_handle,
+            begins,
+        })
+    }
+
+    /// Gives a turn to the driver.
+    pub(super) fn start(&self, next: Next) {
+        let Next {
+            turn_handle,
+            begins,
+        } = next;
+        match begins {
+            Ok((request, model)) => {
+                let kind = TurnKind::Prompt { request, model };
+                // One that the driver does not take ends itself when it is dropped.
+                drop(self.turns_tx.try_send(Turn { kind, turn_handle }));
+            }
+            Err(error) => turn_handle.refuse(error),
         }
     }
 }

@@ -65,6 +65,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "event",
             "gateway",
             "id",
+            "model",
             "opencode",
             "secret",
             "session",

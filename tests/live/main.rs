@@ -31,6 +31,7 @@ mod newcomer;
 mod outsider;
 mod overlap;
 mod place;
+mod prompting;
 mod proxy;
 mod reasons;
 mod recovering;

@@ -7,7 +7,7 @@ use super::messages::MessagesErrors;
 use crate::api::Shared;
 use crate::api::error::ApiError;
 use crate::api::extract::Id;
-use crate::api::sessions::find;
+use crate::api::lookup;
 use crate::conversation::Subagents;
 
 /// The subagents of a session.
@@ -22,6 +22,6 @@ pub(in crate::api) async fn children(
     State(state): Shared,
     Id(id): Id,
 ) -> Result<Json<Subagents>, ApiError> {
-    let session = find(&state, &id).await?;
+    let session = lookup::session(&state, &id).await?;
     Ok(Json(state.conversations.subagents(&session).await?))
 }

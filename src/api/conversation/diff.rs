@@ -7,8 +7,8 @@ use super::messages::MessagesErrors;
 use crate::api::Shared;
 use crate::api::error::ApiError;
 use crate::api::extract::Id;
+use crate::api::lookup;
 use crate::api::query::Query;
-use crate::api::sessions::find;
 use crate::conversation::Changes;
 
 /// What a session changed in the files of its workspace.
@@ -32,6 +32,6 @@ pub(in crate::api) async fn diff(
         |text| text.parse().ok().filter(|turn: &u32| *turn > 0),
         || "must be the number of a turn".to_owned(),
     )?;
-    let session = find(&state, &id).await?;
+    let session = lookup::session(&state, &id).await?;
     Ok(Json(state.conversations.diff(&session, turn).await?))
 }

@@ -14,7 +14,7 @@ use crate::api::Shared;
 use crate::api::error::{ApiError, error_responses};
 use crate::api::extract::{Id, OptionalJson};
 use crate::api::labels::labels;
-use crate::api::sessions::find;
+use crate::api::lookup;
 use crate::clock::Timestamp;
 use crate::driver::ForkRequest;
 use crate::event::State as SessionState;
@@ -103,7 +103,7 @@ pub(in crate::api) async fn fork(
         labels: labels(body.title, body.metadata)?,
         id: new_id,
     };
-    let source = find(&state, &id).await?;
+    let source = lookup::session(&state, &id).await?;
     if let Found::Here(_) = state.registry.find(&request.id).await? {
         return Err(CreateError::Duplicate.into());
     }

@@ -7,8 +7,8 @@ use axum::http::Uri;
 use crate::api::Shared;
 use crate::api::error::{ApiError, error_responses};
 use crate::api::extract::Id;
+use crate::api::lookup;
 use crate::api::query::Query;
-use crate::api::sessions::find;
 use crate::conversation::Page;
 use crate::driver::MessageQuery;
 
@@ -52,7 +52,7 @@ pub(in crate::api) async fn messages(
     OriginalUri(uri): OriginalUri,
 ) -> Result<Json<Page>, ApiError> {
     let query = read(&uri)?;
-    let session = find(&state, &id).await?;
+    let session = lookup::session(&state, &id).await?;
     Ok(Json(state.conversations.messages(&session, &query).await?))
 }
 

@@ -10,7 +10,7 @@ use super::place::{message_id, place};
 use crate::api::Shared;
 use crate::api::error::ApiError;
 use crate::api::extract::{BodyBytes, Id, parse};
-use crate::api::sessions::find;
+use crate::api::lookup;
 use crate::driver::Undone;
 use crate::session::{Reverted, Session};
 
@@ -68,7 +68,7 @@ pub(in crate::api) async fn revert(
             "is missing; name a prompt with it, or a turn with turn",
         )
     })?;
-    let session = find(&state, &id).await?;
+    let session = lookup::session(&state, &id).await?;
     let undone = state.conversations.revert(session.clone(), place).await?;
     Ok(Json(RevertedResponse::new(&session, undone)))
 }
@@ -85,7 +85,7 @@ pub(in crate::api) async fn unrevert(
     State(state): Shared,
     Id(id): Id,
 ) -> Result<Json<RevertedResponse>, ApiError> {
-    let session = find(&state, &id).await?;
+    let session = lookup::session(&state, &id).await?;
     let undone = state.conversations.unrevert(session.clone()).await?;
     Ok(Json(RevertedResponse::new(&session, undone)))
 }

@@ -7,7 +7,7 @@ use super::messages::MessagesErrors;
 use crate::api::Shared;
 use crate::api::error::ApiError;
 use crate::api::extract::Id;
-use crate::api::sessions::find;
+use crate::api::lookup;
 use crate::event::Todo;
 
 /// The agent's plan as it is now.
@@ -22,7 +22,7 @@ pub(in crate::api) async fn todos(
     State(state): Shared,
     Id(id): Id,
 ) -> Result<Json<Todo>, ApiError> {
-    let session = find(&state, &id).await?;
+    let session = lookup::session(&state, &id).await?;
     let items = state.conversations.todos(&session).await?;
     Ok(Json(Todo { items }))
 }

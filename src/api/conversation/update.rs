@@ -10,7 +10,7 @@ use crate::api::Shared;
 use crate::api::error::{ApiError, error_responses};
 use crate::api::extract::{BodyBytes, Id, parse};
 use crate::api::labels::{change, if_given};
-use crate::api::sessions::find;
+use crate::api::lookup;
 use crate::api::sessions::response::StatusResponse;
 use crate::session::Change;
 
@@ -46,7 +46,7 @@ pub(in crate::api) async fn update(
 ) -> Result<Json<StatusResponse>, ApiError> {
     let body: UpdateBody = parse(&body)?;
     let change = change(body.title, body.metadata)?;
-    let session = find(&state, &id).await?;
+    let session = lookup::session(&state, &id).await?;
     session.set_labels(change).await;
     Ok(Json(StatusResponse::new(&session)))
 }

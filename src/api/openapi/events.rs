@@ -13,7 +13,8 @@ use utoipa::{PartialSchema, ToSchema};
 
 use crate::clock::Timestamp;
 use crate::event::{
-    Agent, Complete, Failure, Output, Permission, Question, Status, Todo, ToolCall, ToolResult,
+    Agent, Complete, Failure, Output, Permission, PromptNote, Question, Status, Todo, ToolCall,
+    ToolResult,
 };
 use crate::session::log::GapReason;
 
@@ -27,6 +28,7 @@ type CompleteData = Data<Complete>;
 type PermissionData = Data<Permission>;
 type QuestionData = Data<Question>;
 type TodoData = Data<Todo>;
+type PromptData = Data<PromptNote>;
 
 /// One property for each type of event: what its `data:` line holds.
 #[derive(ToSchema)]
@@ -40,6 +42,7 @@ pub(super) struct Events {
     permission: PermissionData,
     question: QuestionData,
     todo: TodoData,
+    prompt: PromptData,
     heartbeat: HeartbeatEvent,
     gap: GapEvent,
 }

@@ -4,11 +4,11 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use crate::api::queue::QueuedBody;
 use crate::clock::Timestamp;
 use crate::event::{FailureCode, Phase, State, Usage};
 use crate::model::ModelCalls;
-use crate::session::log::EventId;
-use crate::session::{Created, ForkedFrom, Reverted, Session, Status};
+use crate::session::{Created, ForkedFrom, Reverted, Session};
 use crate::tool::Tools;
 
 /// 201 of `POST /sessions`.
@@ -24,20 +24,6 @@ pub(in crate::api) struct CreatedResponse {
     last_event_id: String,
     /// Tools among `enabled_tools` that this OpenCode does not offer to the model.
     tools_not_offered: Vec<&'static str>,
-}
-
-/// 200 of `POST /sessions/{id}/resume`.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = ResumedSession)]
-pub(in crate::api) struct ResumedResponse {
-    session_id: String,
-    remote_session_id: String,
-    status: State,
-    created_at: Timestamp,
-    turn: u32,
-    stream_url: String,
-    /// The place before the first event of the turn: a stream from here misses nothing of it.
-    last_event_id: String,
 }
 
 /// 200 of `GET /sessions/{id}/status`.
@@ -67,6 +53,8 @@ pub(in crate::api) struct StatusResponse {
     turn_model_calls: ModelCalls,
     last_event_id: String,
     files_modified: Vec<String>,
+    /// The prompts that wait, the next one first.
+    queue: Vec<QueuedBody>,
     /// What its caller calls it.
     title: Option<String>,
     /// The caller's own.
@@ -86,19 +74,6 @@ struct ProblemBody {
     error: String,
 }
 
-/// 200 of `POST /sessions/{id}/stop` and `DELETE /sessions/{id}`.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = CancelledSession)]
-pub(in crate::api) struct CancelledResponse {
-    session_id: String,
-    /// `cancelled`, or how it had ended before.
-    status: State,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cancelled_at: Option<Timestamp>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    completed_at: Option<Timestamp>,
-}
-
 // === impl CreatedResponse ===
 
 impl CreatedResponse {
@@ -111,23 +86,6 @@ impl CreatedResponse {
             created_at: created.created_at,
             last_event_id: session.log.last_event_id().epoch.at(0).to_string(),
             tools_not_offered: session.tools().map(Tools::not_offered).unwrap_or_default(),
-        }
-    }
-}
-
-// === impl ResumedResponse ===
-
-impl ResumedResponse {
-    /// `from` is the last event before the turn.
-    pub(super) fn new(session: &Session, created: Created, from: EventId) -> Self {
-        Self {
-            stream_url: format!("/sessions/{}/stream", session.id),
-            session_id: session.id.clone(),
-            remote_session_id: created.remote_id,
-            status: State::Running,
-            created_at: created.created_at,
-            turn: session.status().turn,
-            last_event_id: from.to_string(),
         }
     }
 }
@@ -159,24 +117,11 @@ impl StatusResponse {
             turn_model_calls: status.calls.clone(),
             last_event_id: session.log.last_event_id().to_string(),
             files_modified: status.files_modified.clone(),
+            queue: QueuedBody::list(session),
             title: labels.title,
             metadata: labels.metadata,
             forked_from: session.forked_from().cloned(),
             reverted: status.reverted.clone(),
-        }
-    }
-}
-
-// === impl CancelledResponse ===
-
-impl CancelledResponse {
-    pub(super) fn new(session: &Session, status: &Status) -> Self {
-        let cancelled = status.state == State::Cancelled;
-        Self {
-            session_id: session.id.clone(),
-            status: status.state,
-            cancelled_at: status.completed_at.filter(|_| cancelled),
-            completed_at: status.completed_at.filter(|_| !cancelled),
         }
     }
 }

@@ -15,12 +15,10 @@ use crate::clock::Timestamp;
 use crate::driver::child_connection::{self, ChildConnection};
 use crate::driver::context::Context;
 use crate::driver::demux::Item;
-use crate::driver::prompt::CONTINUE;
 use crate::driver::resync::{self, Found, SessionTree, StoredState};
 use crate::driver::translate::End;
 use crate::driver::{end_reasons, ending};
 use crate::engine::Snapshot;
-use crate::opencode::types::Role;
 
 /// How long a turn waits for the next child. A start may take a minute, and one may fail.
 const NEXT_CHILD_TIMEOUT: Duration = Duration::from_mins(2);
@@ -97,12 +95,11 @@ impl Actor {
         let (root, before) = (&*self.turn.remote_id, self.turn.before.as_deref());
         let stored_end =
             ending::last_of_session(&stored.messages, root, before).and_then(ending::stored_end);
-        let prompt_is_stored = stored.messages.iter().any(|message| {
-            let info = &message.info;
-            info.session == root
-                && info.role == Role::User
-                && before.is_none_or(|before| *info.id > *before)
-        });
+        let prompt_id = &self.turn.prompt_text.message_id;
+        let prompt_is_stored = stored
+            .messages
+            .iter()
+            .any(|message| message.info.id == *prompt_id);
         // A prompt is answered for before it is stored: the child may have died in between.
         let prompt_was_lost = stored.complete && !prompt_is_stored;
 
@@ -118,7 +115,7 @@ impl Actor {
             return Some(end_reasons::with_provider_cause(end, Some(grant)));
         }
         if !prompt_was_lost {
-            CONTINUE.clone_into(&mut self.turn.prompt_text.text);
+            self.turn.prompt_text = self.turn.prompt_text.go_on();
         }
         let model = grant.model_ref();
         // What the dead run left unfinished must not be taken for the end of this one.

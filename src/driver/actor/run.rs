@@ -31,7 +31,7 @@ pub(in crate::driver) async fn run(turn_handle: TurnHandle, turn: OpenTurn, cont
     counts_rx.mark_changed();
     let actor = Actor {
         running_turn: context.running_turns.enter(),
-        deadline: now + context.config.turn_timeout,
+        deadline: now + turn.time_limit.limit,
         results: SeenToolResults::new(context.config.loop_limit == 0),
         turn_handle,
         context,

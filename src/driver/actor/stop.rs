@@ -33,7 +33,7 @@ impl Actor {
     pub(super) fn on_deadline(&mut self) -> Option<End> {
         match self.stopping.take() {
             Some((end, _)) => Some(end),
-            None => self.stop(end_reasons::timeout(self.context.config.turn_timeout)),
+            None => self.stop(end_reasons::timeout(self.turn.time_limit)),
         }
     }
 

@@ -5,6 +5,7 @@
 //! disk, a page at a time.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -16,6 +17,7 @@ use super::EventLog;
 use super::id::EventId;
 use super::requested::{Gap, GapReason, Requested, resolve};
 use super::ring::Read;
+use super::turn_span::TurnSpan;
 use crate::journal::{Head, JournalError, Piece};
 
 /// What a reader wants to see.
@@ -72,6 +74,8 @@ pub(crate) struct Cursor {
     pieces: VecDeque<Piece>,
     /// The disk could not be read: the stream ends, and the reader comes back later.
     broken: bool,
+    /// The turn it reads to the end of; nothing for one that reads to the end of the log.
+    turn: Option<Arc<TurnSpan>>,
 }
 
 // === impl Cursor ===
@@ -86,20 +90,43 @@ impl Cursor {
                 last: log.inner.epoch.at(at),
             };
         }
+        let cursor = Self::new(log, at, head, view);
+        Opening::Reading { cursor, gap }
+    }
+
+    /// Reads the events after number `after` up to the last one of `turn`.
+    pub(crate) fn of_turn(log: &EventLog, after: u64, turn: Arc<TurnSpan>) -> Self {
+        let log = log.clone();
+        let (_, head) = log.kept();
+        let mut cursor = Self::new(log, after, head, View::default());
+        cursor.turn = Some(turn);
+        cursor.refresh();
+        cursor
+    }
+
+    fn new(log: EventLog, at: u64, head: Head, view: View) -> Self {
         let change = ReusableBoxFuture::new(changed(log.inner.watermark.subscribe()));
-        Opening::Reading {
-            cursor: Self {
-                log,
-                view,
-                at,
-                known: at,
-                head,
-                change,
-                page: None,
-                pieces: VecDeque::new(),
-                broken: false,
-            },
-            gap,
+        Self {
+            log,
+            view,
+            at,
+            known: at,
+            head,
+            change,
+            page: None,
+            pieces: VecDeque::new(),
+            broken: false,
+            turn: None,
+        }
+    }
+
+    /// Reads how far the log may be read now, but not past the turn.
+    fn refresh(&mut self) {
+        self.head = self.log.inner.watermark.head();
+        // The end of the turn is noted before readers may see it.
+        let last = self.turn.as_ref().and_then(|turn| turn.last());
+        if let Some(last) = last.filter(|last| *last <= self.head.seq) {
+            (self.head.seq, self.head.idle) = (last, true);
         }
     }
 
@@ -115,7 +142,7 @@ impl Cursor {
                 return Poll::Ready(step);
             }
             // It is read after `change` began to watch, so that no change is missed.
-            self.head = self.log.inner.watermark.head();
+            self.refresh();
             if self.head.seq > self.at {
                 continue;
             }

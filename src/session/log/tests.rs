@@ -50,7 +50,10 @@ impl EventLog {
             terminal,
             reasoning,
         };
-        self.append_all(&[piece], None, None);
+        self.add(Addition {
+            ends: piece.terminal,
+            ..Addition::of(vec![piece])
+        });
         self.inner
             .epoch
             .at(self.inner.buffer.read(|ring| ring.last()))

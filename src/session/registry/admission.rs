@@ -7,13 +7,14 @@ use tokio::sync::watch;
 use super::Registry;
 use crate::clock::Timestamp;
 use crate::journal::Journal;
-use crate::session::log::{Epoch, StoredRange};
+use crate::model::ModelSpec;
+use crate::session::log::{Epoch, StoredRange, TurnSpan};
 use crate::session::record::{Origin, PUBLISH_WAIT, Session};
 use crate::session::request::{CreateError, Request};
 use crate::session::session_map::{Entry, State};
 use crate::session::status::Status;
 use crate::session::turn::{Created, Outcome, TurnKind};
-use crate::session::turn_handle::{Turn, TurnHandle};
+use crate::session::turn_handle::{Turn, TurnHandle, TurnOrigin};
 
 const JOURNAL_FULL: &str = "the journal cannot be written and no more sessions fit into memory; \
     make room on the disk of DATA_DIR";
@@ -31,18 +32,7 @@ impl Registry {
         self.outcome(session, outcome_rx, 0).await
     }
 
-    /// Begins another turn of a session that has ended, and waits likewise.
-    pub(crate) async fn resume(
-        &self,
-        session: Arc<Session>,
-        request: Request,
-    ) -> Result<(Arc<Session>, Created), CreateError> {
-        let last = session.log.last_event_id().seq;
-        let outcome_rx = self.admit_again(&session, request)?;
-        self.outcome(session, outcome_rx, last).await
-    }
-
-    async fn outcome(
+    pub(super) async fn outcome(
         &self,
         session: Arc<Session>,
         mut outcome_rx: watch::Receiver<Outcome>,
@@ -77,47 +67,16 @@ impl Registry {
         }
         self.check_limit(&state)?;
         has_room?;
+        let model = request.model.clone().apply(None);
+        let model = model.ok_or(CreateError::CredentialsRequired)?;
         let number = state.next_number();
         let session = Arc::new(self.new_session(&request, number));
-        let (turn_handle, outcome_rx) = self.turn_handle(&session, None);
+        let (turn_handle, outcome_rx) = self.turn_handle(&session, 0, TurnOrigin::New);
+        state.credentials.begin_turn(number, model.clone());
         state.insert(&session, outcome_rx.clone());
         drop(state);
-        self.start(TurnKind::Prompt(Box::new(request)), turn_handle)?;
+        self.start(request, model, turn_handle)?;
         Ok((session, outcome_rx))
-    }
-
-    fn admit_again(
-        &self,
-        session: &Arc<Session>,
-        request: Request,
-    ) -> Result<watch::Receiver<Outcome>, CreateError> {
-        self.check_open()?;
-        let has_room = self.check_journal();
-        let mut state = self.shared.sessions.lock();
-        if !matches!(state.sessions.get(&session.id), Some(entry) if Arc::ptr_eq(&entry.session, session))
-        {
-            return Err(CreateError::Removed);
-        }
-        let earlier = session.status();
-        if !earlier.state.is_final() {
-            return Err(CreateError::Running);
-        }
-        if earlier.remote_id.is_none() {
-            return Err(CreateError::NeverBegan);
-        }
-        self.check_limit(&state)?;
-        has_room?;
-        session
-            .status_tx
-            .send_replace(Arc::new(earlier.next_turn(Timestamp::now())));
-        // The entry's own outcome stays: it answers whoever repeats the request that created the session.
-        if let Some(entry) = state.sessions.get_mut(&session.id) {
-            entry.removed = None;
-        }
-        let (turn_handle, outcome_rx) = self.turn_handle(session, Some(earlier));
-        drop(state);
-        self.start(TurnKind::Prompt(Box::new(request)), turn_handle)?;
-        Ok(outcome_rx)
     }
 
     pub(super) fn check_open(&self) -> Result<(), CreateError> {
@@ -136,7 +95,7 @@ impl Registry {
         Ok(())
     }
 
-    fn check_limit(&self, state: &State) -> Result<(), CreateError> {
+    pub(super) fn check_limit(&self, state: &State) -> Result<(), CreateError> {
         let most = self.shared.config.most;
         if state.active() < most {
             Ok(())
@@ -148,7 +107,7 @@ impl Registry {
     fn new_session(&self, request: &Request, number: u64) -> Session {
         let now = Timestamp::now();
         let origin = Origin {
-            prompt: Some(request.prompt.clone()).filter(|_| self.shared.config.keep_prompts),
+            prompt: Some(request.prompt.words()).filter(|_| self.shared.config.keep_prompts),
             tools: request.tools.clone(),
             idempotency: request.idempotency.clone(),
             forked_from: None,
@@ -166,17 +125,29 @@ impl Registry {
         session
     }
 
+    /// For a turn whose events come after number `after`.
     pub(super) fn turn_handle(
         &self,
         session: &Arc<Session>,
-        earlier: Option<Arc<Status>>,
+        after: u64,
+        origin: TurnOrigin,
     ) -> (TurnHandle, watch::Receiver<Outcome>) {
-        let sessions = Arc::clone(&self.shared.sessions);
-        TurnHandle::new(Arc::clone(session), earlier, sessions)
+        let span = Arc::new(TurnSpan::beginning_after(after));
+        let scheduler = self.shared.scheduler.clone();
+        TurnHandle::new(Arc::clone(session), span, origin, scheduler)
     }
 
     /// Gives a turn to the driver. One that it does not take undoes itself when it is dropped, and that takes the lock.
-    fn start(&self, kind: TurnKind, turn_handle: TurnHandle) -> Result<(), CreateError> {
+    pub(super) fn start(
+        &self,
+        request: Request,
+        model: ModelSpec,
+        turn_handle: TurnHandle,
+    ) -> Result<(), CreateError> {
+        let kind = TurnKind::Prompt {
+            request: Box::new(request),
+            model: Box::new(model),
+        };
         let sent = self.shared.turns_tx.try_send(Turn { kind, turn_handle });
         sent.map_err(|_| CreateError::Failed("the driver does not take sessions".into()))
     }

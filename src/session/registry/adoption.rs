@@ -12,7 +12,7 @@ use crate::session::log::{Epoch, StoredRange};
 use crate::session::record::{Origin, Session};
 use crate::session::status::Status;
 use crate::session::turn::{Interrupted, TurnKind};
-use crate::session::turn_handle::Turn;
+use crate::session::turn_handle::{Turn, TurnOrigin};
 
 /// A session for which the agent has a conversation, and which our journal does not know. Its id fulfils
 /// [`is_id`](crate::id::is_id).
@@ -71,7 +71,7 @@ impl Registry {
             status,
             self.log(StoredRange::empty(number, Epoch::random())),
         ));
-        let (turn_handle, outcome_rx) = self.turn_handle(&session, None);
+        let (turn_handle, outcome_rx) = self.turn_handle(&session, 0, TurnOrigin::New);
         turn_handle.set_begun();
         state.insert(&session, outcome_rx);
         drop(state);

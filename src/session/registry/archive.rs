@@ -15,7 +15,7 @@ use crate::session::record::Session;
 use crate::session::request::{CreateError, Request};
 use crate::session::session_map::Found;
 use crate::session::turn::{Created, Interrupted, TurnKind};
-use crate::session::turn_handle::{Turn, TurnHandle};
+use crate::session::turn_handle::{Turn, TurnHandle, TurnOrigin};
 
 /// How long a session stays in memory after it was last asked for.
 const UNUSED: Duration = Duration::from_mins(1);
@@ -60,7 +60,8 @@ impl Registry {
         for (stored, notes) in opened.unfinished {
             let session = self.stored(stored);
             let status = session.status();
-            let (turn_handle, outcome_rx) = self.turn_handle(&session, None);
+            let (turn_handle, outcome_rx) =
+                self.turn_handle(&session, session.log.last_appended(), TurnOrigin::New);
             turn_handle.set_begun();
             state.insert(&session, outcome_rx);
             let Some(remote_id) = status.remote_id.clone() else {
@@ -197,6 +198,7 @@ impl Registry {
                 now.duration_since(entry.used) >= UNUSED
                     && entry.session.is_final()
                     && Arc::strong_count(&entry.session) == 1
+                    && entry.session.queue.lock().is_empty()
                     && entry.session.log.can_be_unloaded()
             })
             .map(|(id, _)| id.clone())

@@ -10,6 +10,7 @@ fn registry(most: usize) -> (Registry, Receivers) {
         most,
         retention: RETENTION,
         keep_prompts: true,
+        credential_retention: Duration::from_hours(1),
     };
     Registry::new(config, None, CancellationToken::new())
 }

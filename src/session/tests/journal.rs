@@ -31,6 +31,7 @@ impl Life {
             most: 100,
             retention: Duration::from_hours(1),
             keep_prompts: true,
+            credential_retention: Duration::from_hours(1),
         };
         let (registry, receivers) =
             Registry::new(config, Some(journal.clone()), CancellationToken::new());
@@ -246,7 +247,7 @@ async fn another_turn_goes_on_in_the_same_log() {
     let (session, turn_handle) = life.create(request("a")).await;
     let busy = life
         .registry
-        .resume(session.clone(), request("a"))
+        .prompt(&session, request("a"), OnBusy::Reject)
         .await
         .unwrap_err();
     assert_eq!(busy, CreateError::Running);
@@ -255,10 +256,14 @@ async fn another_turn_goes_on_in_the_same_log() {
 
     let resuming = TaskTracker::new().spawn({
         let (registry, session) = (life.registry.clone(), session.clone());
-        async move { registry.resume(session, request("a")).await }
+        async move {
+            registry
+                .prompt(&session, request("a"), OnBusy::Reject)
+                .await
+        }
     });
     let Turn { kind, turn_handle } = life.take().await;
-    assert!(matches!(kind, TurnKind::Prompt(_)), "{kind:?}");
+    assert!(matches!(kind, TurnKind::Prompt { .. }), "{kind:?}");
     assert_eq!(session.status().remote_id.as_deref(), Some("ses_1"));
     turn_handle.refuse(CreateError::RemoteGone);
     assert_eq!(
@@ -276,12 +281,16 @@ async fn another_turn_goes_on_in_the_same_log() {
 
     let resuming = TaskTracker::new().spawn({
         let (registry, session) = (life.registry.clone(), session.clone());
-        async move { registry.resume(session, request("a")).await }
+        async move {
+            registry
+                .prompt(&session, request("a"), OnBusy::Reject)
+                .await
+        }
     });
     let turn_handle = life.take().await.turn_handle;
     turn_handle.accept("ses_1", Some("msg_9".into()));
     turn_handle.append(&running());
-    let (session, _) = resuming.await.unwrap().unwrap();
+    resuming.await.unwrap().unwrap();
     assert_eq!(session.status().turn, 2);
     complete(turn_handle).await;
     let rest = replay(&session, &first.to_string()).await;
@@ -305,7 +314,7 @@ async fn while_nothing_can_be_written_sessions_begin_until_memory_is_full() {
     let lock = rusqlite::Connection::open(dir.path().join("journal/sessions.db")).unwrap();
     lock.execute_batch("BEGIN IMMEDIATE").unwrap();
     let large = |id: u32| Request {
-        prompt: "x".repeat(4 << 20),
+        prompt: "x".repeat(4 << 20).as_str().into(),
         ..request(&id.to_string())
     };
     let mut turn_handles = Vec::new();
@@ -399,7 +408,11 @@ async fn what_happens_while_another_turn_is_about_to_begin_is_not_of_that_turn()
     complete(turn_handle).await;
     let resuming = TaskTracker::new().spawn({
         let (registry, session) = (life.registry.clone(), session.clone());
-        async move { registry.resume(session, request("a")).await }
+        async move {
+            registry
+                .prompt(&session, request("a"), OnBusy::Reject)
+                .await
+        }
     });
     let turn_handle = life.take().await.turn_handle;
     // The backend's answer comes late, and the client repeats its first request.

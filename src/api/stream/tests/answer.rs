@@ -19,7 +19,7 @@ fn ask(log: &EventLog, slots: &StreamSlots, uri: &str) -> Result<Response, Strea
     stream(
         log,
         slots,
-        &StreamRequest::read(&uri, &http::HeaderMap::new()),
+        &StreamRequest::read(&uri, &HeaderMap::new()),
         &CancellationToken::new(),
     )
 }
@@ -246,7 +246,7 @@ async fn a_follower_stays_after_the_terminal_event_and_others_end() {
         );
         let more = poll_fn(|cx| {
             use http_body::Body as _;
-            std::task::Poll::Ready(std::pin::Pin::new(&mut body).poll_frame(cx).is_pending())
+            Poll::Ready(std::pin::Pin::new(&mut body).poll_frame(cx).is_pending())
         });
         assert_eq!(more.await, stays);
     }

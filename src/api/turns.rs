@@ -1,0 +1,234 @@
+//! Further prompts of a session: `/sessions/{id}/prompt`, its queue, and what is a prompt with another answer.
+//!
+//! [`prompt`] and [`stop`] are what every way to talk to a session calls.
+
+mod request;
+mod response;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+
+pub(super) use self::response::CancelledResponse;
+use self::response::{PromptResponse, QueueResponse, ResumedResponse, WithdrawnResponse};
+use super::error::{ApiError, ErrorCode, error_responses};
+use super::extract::{BodyBytes, Id, IdAndTurn};
+use super::idempotency;
+use super::lookup;
+use super::openapi::StreamEvent;
+use super::stream::{turn_stream, wants_stream};
+use super::{Shared, State as ApiState};
+use crate::session::{Accepted, OnBusy, Session};
+
+/// A cancel is answered within 5 s, even by a child that hangs; the driver needs at most 4.
+const CANCEL: Duration = Duration::from_millis(4800);
+
+error_responses!(PromptErrors:
+    InvalidRequest,
+    NotFound,
+    Gone,
+    Conflict,
+    CredentialsRequired,
+    PayloadTooLarge,
+    IdempotencyMismatch,
+    QueueFull,
+    TooManyStreams,
+    TooManySessions,
+    EngineUnavailable,
+    WorkspaceUnavailable,
+    JournalUnavailable,
+    ShuttingDown,
+);
+error_responses!(ResumeErrors:
+    InvalidRequest,
+    NotFound,
+    Gone,
+    Conflict,
+    CredentialsRequired,
+    PayloadTooLarge,
+    TooManySessions,
+    EngineUnavailable,
+    WorkspaceUnavailable,
+    JournalUnavailable,
+    ShuttingDown,
+);
+error_responses!(QueueErrors: InvalidRequest, NotFound, Gone, JournalUnavailable);
+
+/// A prompt that was taken, of the session it was for.
+pub(super) struct PromptAccepted {
+    pub(super) session: Arc<Session>,
+    pub(super) accepted: Accepted,
+}
+
+/// Takes a further prompt of session `id`. `body` is that of `POST /sessions/{id}/prompt`.
+pub(super) async fn prompt(
+    state: &ApiState,
+    id: &str,
+    body: &[u8],
+    idempotency_key: Option<&str>,
+) -> Result<PromptAccepted, ApiError> {
+    // A mistake in the body is told whether or not the session exists.
+    let (mut request, on_busy, model_config) = request::check(id, body, state).await?;
+    request.idempotency = match idempotency_key {
+        Some(key) => Some(idempotency::of_key(key, body)?),
+        None => None,
+    };
+    let session = lookup::session(state, id).await?;
+    model_config.same_tools(session.tools())?;
+    request.tools = session.tools().cloned();
+    let accepted = state.registry.prompt(&session, request, on_busy).await?;
+    Ok(PromptAccepted { session, accepted })
+}
+
+/// Ends session `id`, and withdraws what waits in its queue.
+pub(super) async fn stop(state: &ApiState, id: &str) -> Result<CancelledResponse, ApiError> {
+    let session = lookup::session(state, id).await?;
+    match tokio::time::timeout(CANCEL, state.registry.stop(&session)).await {
+        Ok((status, withdrawn)) => Ok(CancelledResponse::new(&session, &status, withdrawn)),
+        Err(_) => Err(ApiError::internal("a cancelled turn did not end in time")),
+    }
+}
+
+/// Tell the agent more. With `Accept: text/event-stream` the answer is the stream of this turn.
+#[utoipa::path(
+    post,
+    path = "/sessions/{id}/prompt",
+    operation_id = "prompt_session",
+    params(
+        ("id" = String, Path, description = "the `session_id`"),
+        ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255,
+            description = "the same key and body again is the same turn"),
+    ),
+    request_body = request::PromptBody,
+    responses(
+        (status = 202, description = "it is taken", body = PromptResponse),
+        (status = 200, description = "with `Accept: text/event-stream`: the events of the turn",
+            content_type = "text/event-stream", body = StreamEvent),
+        PromptErrors,
+    )
+)]
+pub(super) async fn create(
+    State(state): Shared,
+    Id(id): Id,
+    headers: HeaderMap,
+    BodyBytes(body): BodyBytes,
+) -> Result<Response, ApiError> {
+    let key = headers.get("idempotency-key");
+    let key = key.map(|key| key.to_str().unwrap_or_default());
+    let PromptAccepted { session, accepted } = prompt(&state, &id, &body, key).await?;
+    if wants_stream(&headers) {
+        let turn = (accepted.from, accepted.span);
+        let response = turn_stream(&session.log, &session.slots, turn, &state.shutdown.drain)?;
+        return Ok(response);
+    }
+    let body = Json(PromptResponse::new(&session, &accepted));
+    Ok((StatusCode::ACCEPTED, body).into_response())
+}
+
+/// Go on with a session that has ended: another turn, with all that the agent knows of it.
+#[utoipa::path(
+    post,
+    path = "/sessions/{id}/resume",
+    operation_id = "resume_session",
+    params(("id" = String, Path, description = "the `session_id`")),
+    request_body = request::ResumeBody,
+    responses((status = 200, description = "it runs", body = ResumedResponse), ResumeErrors)
+)]
+pub(super) async fn resume(
+    State(state): Shared,
+    Id(id): Id,
+    BodyBytes(body): BodyBytes,
+) -> Result<Json<ResumedResponse>, ApiError> {
+    let (mut request, model_config) = request::check_resume(&id, &body, &state)?;
+    let session = lookup::session(&state, &id).await?;
+    model_config.same_tools(session.tools())?;
+    request.tools = session.tools().cloned();
+    let accepted = state
+        .registry
+        .prompt(&session, request, OnBusy::Reject)
+        .await?;
+    Ok(Json(ResumedResponse::new(&session, &accepted)))
+}
+
+/// The prompts that wait.
+#[utoipa::path(
+    get,
+    path = "/sessions/{id}/queue",
+    operation_id = "session_queue",
+    params(("id" = String, Path, description = "the `session_id`")),
+    responses((status = 200, description = "the next one first", body = QueueResponse), QueueErrors)
+)]
+pub(super) async fn queue(
+    State(state): Shared,
+    Id(id): Id,
+) -> Result<Json<QueueResponse>, ApiError> {
+    let session = lookup::session(&state, &id).await?;
+    Ok(Json(QueueResponse::new(&session)))
+}
+
+/// Withdraw a prompt that waits.
+#[utoipa::path(
+    delete,
+    path = "/sessions/{id}/queue/{turn}",
+    operation_id = "withdraw_prompt",
+    params(
+        ("id" = String, Path, description = "the `session_id`"),
+        ("turn" = u32, Path, description = "the number of its turn"),
+    ),
+    responses(
+        (status = 200, description = "its turn never comes", body = WithdrawnResponse),
+        QueueErrors,
+    )
+)]
+pub(super) async fn withdraw(
+    State(state): Shared,
+    IdAndTurn(id, turn): IdAndTurn,
+) -> Result<Json<WithdrawnResponse>, ApiError> {
+    let session = lookup::session(&state, &id).await?;
+    if state
+        .registry
+        .withdraw(&session, Some(turn))
+        .await
+        .is_empty()
+    {
+        return Err(ApiError::new(
+            ErrorCode::NotFound,
+            "no prompt with this turn waits; GET /sessions/{id}/queue lists those that do",
+        ));
+    }
+    Ok(Json(WithdrawnResponse::new(&session, turn)))
+}
+
+/// End a session. One that has ended is left as it is.
+#[utoipa::path(
+    post,
+    path = "/sessions/{id}/stop",
+    operation_id = "stop_session",
+    params(("id" = String, Path, description = "the `session_id`")),
+    responses((status = 200, description = "it has ended", body = CancelledResponse), QueueErrors)
+)]
+pub(super) async fn stop_session(
+    State(state): Shared,
+    Id(id): Id,
+) -> Result<Json<CancelledResponse>, ApiError> {
+    stop(&state, &id).await.map(Json)
+}
+
+/// End a session. One that has ended is left as it is.
+#[utoipa::path(
+    delete,
+    path = "/sessions/{id}",
+    operation_id = "delete_session",
+    params(("id" = String, Path, description = "the `session_id`")),
+    responses((status = 200, description = "it has ended", body = CancelledResponse), QueueErrors)
+)]
+pub(super) async fn delete_session(
+    State(state): Shared,
+    Id(id): Id,
+) -> Result<Json<CancelledResponse>, ApiError> {
+    stop(&state, &id).await.map(Json)
+}

@@ -1,0 +1,183 @@
+//! The prompts of one session that wait for its turn. Pure bookkeeping; the lock of the sessions decides when.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::log::TurnSpan;
+use super::request::Request;
+use crate::clock::Timestamp;
+
+/// The most prompts that wait.
+pub(crate) const MAX_QUEUED: usize = 8;
+
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    entries: VecDeque<Queued>,
+    /// The largest number that was ever given to a turn of the session.
+    last_turn: u32,
+}
+
+/// A prompt that waits.
+#[derive(Debug)]
+pub(super) struct Queued {
+    pub(super) turn: u32,
+    pub(super) at: Timestamp,
+    pub(super) request: Box<Request>,
+    /// It was queued before a restart, and its key is gone: it waits for another one.
+    pub(super) held: bool,
+    pub(super) span: Arc<TurnSpan>,
+}
+
+/// What clients are told of a prompt that waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct QueuedPrompt {
+    pub(crate) turn: u32,
+    pub(crate) queued_at: Timestamp,
+    pub(crate) held: bool,
+    /// The beginning of it.
+    pub(crate) text: String,
+}
+
+// === impl Queue ===
+
+impl Queue {
+    /// The number of the next turn, of a session whose present or last one is `current`.
+    pub(super) fn next_turn(&mut self, current: u32) -> u32 {
+        self.last_turn = self.last_turn.max(current) + 1;
+        self.last_turn
+    }
+
+    /// A turn that was the newest did not begin, and no event has its number.
+    pub(super) fn undo_turn(&mut self, turn: u32) {
+        if self.last_turn == turn {
+            self.last_turn -= 1;
+        }
+    }
+
+    pub(super) const fn last_turn(&self) -> u32 {
+        self.last_turn
+    }
+
+    /// After a restart: numbers up to this were given.
+    pub(super) fn restore_last_turn(&mut self, last_turn: u32) {
+        self.last_turn = self.last_turn.max(last_turn);
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.entries.len() >= MAX_QUEUED
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Whether a prompt could begin now.
+    pub(super) fn is_ready(&self) -> bool {
+        self.entries.front().is_some_and(|entry| !entry.held)
+    }
+
+    pub(super) fn has_held(&self) -> bool {
+        self.entries.iter().any(|entry| entry.held)
+    }
+
+    pub(super) fn push_back(&mut self, queued: Queued) {
+        self.entries.push_back(queued);
+    }
+
+    pub(super) fn push_front(&mut self, queued: Queued) {
+        self.entries.push_front(queued);
+    }
+
+    /// There is a key again.
+    pub(super) fn release_held(&mut self) {
+        for entry in &mut self.entries {
+            entry.held = false;
+        }
+    }
+
+    /// Takes the next one, if it could begin.
+    pub(super) fn pop_ready(&mut self) -> Option<Queued> {
+        self.entries.pop_front_if(|entry| !entry.held)
+    }
+
+    /// Takes out turn `turn`; all if that is `None`.
+    pub(super) fn withdraw(&mut self, turn: Option<u32>) -> Vec<Queued> {
+        let entries = std::mem::take(&mut self.entries);
+        let (withdrawn, kept): (Vec<_>, Vec<_>) = entries
+            .into_iter()
+            .partition(|entry| turn.is_none_or(|turn| entry.turn == turn));
+        self.entries = kept.into();
+        withdrawn
+    }
+
+    pub(super) fn list(&self) -> Vec<QueuedPrompt> {
+        let entries = self.entries.iter();
+        let told = entries.map(|entry| QueuedPrompt {
+            turn: entry.turn,
+            queued_at: entry.at,
+            held: entry.held,
+            text: entry.request.prompt.shown(),
+        });
+        told.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::tests::request;
+
+    fn queued(turn: u32, held: bool) -> Queued {
+        Queued {
+            turn,
+            at: Timestamp::from_millis(0),
+            request: Box::new(request("s")),
+            held,
+            span: Arc::new(TurnSpan::new()),
+        }
+    }
+
+    fn turns(queue: &Queue) -> Vec<u32> {
+        queue.list().iter().map(|prompt| prompt.turn).collect()
+    }
+
+    #[test]
+    fn they_come_in_order_and_one_that_interrupts_comes_first() {
+        let mut queue = Queue::default();
+        for _ in 0..2 {
+            let turn = queue.next_turn(1);
+            queue.push_back(queued(turn, false));
+        }
+        let turn = queue.next_turn(1);
+        queue.push_front(queued(turn, false));
+        assert_eq!(turns(&queue), [4, 2, 3]);
+        assert_eq!(queue.pop_ready().unwrap().turn, 4);
+        assert_eq!(queue.next_turn(4), 5, "numbers only grow");
+    }
+
+    #[test]
+    fn a_number_that_was_withdrawn_is_not_given_again_and_one_without_events_is() {
+        let mut queue = Queue::default();
+        let turn = queue.next_turn(1);
+        queue.push_back(queued(turn, false));
+        assert_eq!(queue.withdraw(Some(9)).len(), 0);
+        assert_eq!(queue.withdraw(Some(2)).len(), 1);
+        assert!(queue.is_empty());
+        let turn = queue.next_turn(1);
+        assert_eq!(turn, 3);
+        queue.undo_turn(turn);
+        assert_eq!(queue.next_turn(1), 3);
+    }
+
+    #[test]
+    fn what_is_held_waits_and_so_does_what_comes_after_it() {
+        let mut queue = Queue::default();
+        queue.push_back(queued(2, true));
+        queue.push_back(queued(3, false));
+        assert!(queue.has_held() && !queue.is_ready());
+        assert!(queue.pop_ready().is_none());
+        queue.release_held();
+        assert_eq!(queue.pop_ready().unwrap().turn, 2);
+        assert_eq!(queue.withdraw(None).len(), 1);
+    }
+}

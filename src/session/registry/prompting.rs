@@ -1,0 +1,280 @@
+//! Whether a further prompt of a session begins a turn, waits for one, or becomes part of the one that runs.
+
+use std::sync::Arc;
+
+use parking_lot::MutexGuard;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::Registry;
+use crate::clock::Timestamp;
+use crate::event::{Body, Event, PromptNote, PromptState};
+use crate::model::ModelSpec;
+use crate::session::log::{Addition, EventId, TurnSpan};
+use crate::session::queue::{MAX_QUEUED, Queued};
+use crate::session::record::{Command, PUBLISH_WAIT, Session};
+use crate::session::request::{CreateError, OnBusy, Request};
+use crate::session::session_map::State;
+use crate::session::status::Status;
+use crate::session::turn::Outcome;
+use crate::session::turn_handle::TurnOrigin;
+
+/// A prompt that was taken.
+#[derive(Clone, Debug)]
+pub(crate) struct Accepted {
+    pub(crate) turn: u32,
+    pub(crate) acceptance: Acceptance,
+    /// A stream from here misses nothing of its turn.
+    pub(crate) from: EventId,
+    pub(crate) span: Arc<TurnSpan>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Acceptance {
+    /// Its turn runs.
+    Running,
+    /// Its turn comes when those before it have ended.
+    Queued,
+}
+
+/// What was decided, and what is to be done without the lock.
+enum Admission {
+    Begin(Box<Begin>),
+    /// It waits; the session is idle, so that the first that waits is to begin.
+    BeginNext(Accepted),
+    Wait(Accepted),
+    /// It waits, and the running turn is to be cancelled.
+    Interrupt(Accepted, mpsc::Sender<Command>),
+}
+
+struct Begin {
+    request: Request,
+    model: ModelSpec,
+    turn_handle: crate::session::TurnHandle,
+    outcome_rx: watch::Receiver<Outcome>,
+    accepted: Accepted,
+}
+
+// === impl Registry ===
+
+impl Registry {
+    /// Takes a further prompt of a session. One that begins at once is waited for until it runs or was refused, as a new
+    /// session is.
+    pub(crate) async fn prompt(
+        &self,
+        session: &Arc<Session>,
+        request: Request,
+        on_busy: OnBusy,
+    ) -> Result<Accepted, CreateError> {
+        // The turn before is over in every respect: its last event has its number.
+        session.settled().await;
+        match self.admit_prompt(session, request, on_busy)? {
+            Admission::Begin(begin) => {
+                let Begin {
+                    request,
+                    model,
+                    turn_handle,
+                    outcome_rx,
+                    accepted,
+                } = *begin;
+                self.start(request, model, turn_handle)?;
+                let (session, after) = (Arc::clone(session), accepted.from.seq);
+                self.outcome(session, outcome_rx, after).await?;
+                Ok(accepted)
+            }
+            Admission::BeginNext(accepted) => {
+                self.shared.scheduler.begin_next(session);
+                self.noted(session).await;
+                Ok(accepted)
+            }
+            Admission::Wait(accepted) => {
+                self.noted(session).await;
+                Ok(accepted)
+            }
+            Admission::Interrupt(accepted, commands_tx) => {
+                // Nobody waits for that end, and an error means that the turn has ended.
+                let (done_tx, _) = oneshot::channel();
+                drop(commands_tx.send(Command::Cancel(done_tx)).await);
+                self.noted(session).await;
+                Ok(accepted)
+            }
+        }
+    }
+
+    /// Withdraws turn `turn`, or all that wait if that is `None`. Returns which were.
+    pub(crate) async fn withdraw(&self, session: &Arc<Session>, turn: Option<u32>) -> Vec<u32> {
+        let sessions = self.shared.sessions.lock();
+        let withdrawn = session.queue.lock().withdraw(turn);
+        for queued in &withdrawn {
+            let after = session.log.last_appended();
+            self.note(session, queued, PromptState::Withdrawn);
+            queued.span.begin(after);
+        }
+        drop(sessions);
+        if !withdrawn.is_empty() {
+            self.noted(session).await;
+        }
+        withdrawn.iter().map(|queued| queued.turn).collect()
+    }
+
+    /// Ends a session: what waits is withdrawn, what runs is cancelled, and its key is dropped. The caller has the
+    /// deadline.
+    pub(crate) async fn stop(&self, session: &Arc<Session>) -> (Arc<Status>, Vec<u32>) {
+        let withdrawn = self.withdraw(session, None).await;
+        let status = session.cancel().await;
+        let mut sessions = self.shared.sessions.lock();
+        if session.is_final() {
+            sessions.credentials.remove(session.number);
+        }
+        drop(sessions);
+        (status, withdrawn)
+    }
+
+    fn admit_prompt(
+        &self,
+        session: &Arc<Session>,
+        request: Request,
+        on_busy: OnBusy,
+    ) -> Result<Admission, CreateError> {
+        self.check_open()?;
+        let has_room = self.check_journal();
+        let mut state = self.shared.sessions.lock();
+        if !matches!(state.sessions.get(&session.id), Some(entry) if Arc::ptr_eq(&entry.session, session))
+        {
+            return Err(CreateError::Removed);
+        }
+        let status = session.status();
+        let idle = status.state.is_final();
+        if !idle && on_busy == OnBusy::Reject {
+            return Err(CreateError::Running);
+        }
+        if status.remote_id.is_none() {
+            return Err(if idle {
+                CreateError::NeverBegan
+            } else {
+                CreateError::StillCreated
+            });
+        }
+        let kept = state.credentials.get(session.number);
+        let model = request.model.clone().apply(kept);
+        let model = model.ok_or(CreateError::CredentialsRequired)?;
+        if idle {
+            self.check_limit(&state)?;
+            has_room?;
+            let waits = session.queue.lock().has_held() && !request.prompt.is_empty();
+            if !waits {
+                return Ok(self.admit_next(state, session, request, model));
+            }
+        }
+        let front = on_busy == OnBusy::Interrupt && !idle;
+        let accepted = self.enqueue(session, &status, request, front)?;
+        if session.queue.lock().has_held() {
+            // Those that are held have a key again, which is this one's.
+            state.credentials.begin_turn(session.number, model);
+            session.queue.lock().release_held();
+        }
+        Ok(if idle {
+            Admission::BeginNext(accepted)
+        } else if front {
+            Admission::Interrupt(accepted, session.commands_tx.lock().clone())
+        } else {
+            Admission::Wait(accepted)
+        })
+    }
+
+    /// The session is idle, and this is its next turn.
+    fn admit_next(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        session: &Arc<Session>,
+        request: Request,
+        model: ModelSpec,
+    ) -> Admission {
+        let earlier = session.status();
+        let turn = session.queue.lock().next_turn(earlier.turn);
+        session.queue.lock().release_held();
+        session.begin_turn(&earlier, turn);
+        // The entry's own outcome stays: it answers whoever repeats the request that created the session.
+        if let Some(entry) = state.sessions.get_mut(&session.id) {
+            entry.removed = None;
+        }
+        let origin = TurnOrigin::Further {
+            earlier,
+            model: state
+                .credentials
+                .begin_turn(session.number, model.clone())
+                .map(Box::new),
+        };
+        let after = session.log.last_appended();
+        let (turn_handle, outcome_rx) = self.turn_handle(session, after, origin);
+        let accepted = Accepted {
+            turn,
+            acceptance: Acceptance::Running,
+            from: session.log.id(after),
+            span: turn_handle.span(),
+        };
+        let begin = Begin {
+            request,
+            model,
+            turn_handle,
+            outcome_rx,
+            accepted,
+        };
+        Admission::Begin(Box::new(begin))
+    }
+
+    fn enqueue(
+        &self,
+        session: &Session,
+        status: &Status,
+        request: Request,
+        front: bool,
+    ) -> Result<Accepted, CreateError> {
+        let mut queue = session.queue.lock();
+        if queue.is_full() {
+            return Err(CreateError::QueueFull(MAX_QUEUED));
+        }
+        let from = session.log.last_appended();
+        let queued = Queued {
+            turn: queue.next_turn(status.turn),
+            at: Timestamp::now(),
+            request: Box::new(request),
+            held: false,
+            span: Arc::new(TurnSpan::new()),
+        };
+        drop(queue);
+        let accepted = Accepted {
+            turn: queued.turn,
+            acceptance: Acceptance::Queued,
+            from: session.log.id(from),
+            span: Arc::clone(&queued.span),
+        };
+        self.note(session, &queued, PromptState::Queued);
+        let mut queue = session.queue.lock();
+        if front {
+            queue.push_front(queued);
+        } else {
+            queue.push_back(queued);
+        }
+        Ok(accepted)
+    }
+
+    /// Tells the session's readers what became of a prompt.
+    fn note(&self, session: &Session, queued: &Queued, state: PromptState) {
+        let shown = self.shared.config.keep_prompts && state == PromptState::Queued;
+        let body = Body::Prompt(PromptNote {
+            state,
+            text: shown.then(|| queued.request.prompt.shown()),
+        });
+        let event = Event::new(Timestamp::now(), body);
+        session.log.add(Addition {
+            row: Some(session.row()),
+            last_of: (state == PromptState::Withdrawn).then_some(&queued.span),
+            ..Addition::of(event.encode(queued.turn))
+        });
+    }
+
+    /// Waits until what was noted of a session is on disk: whoever is told of it must find it after a restart.
+    async fn noted(&self, session: &Session) {
+        drop(tokio::time::timeout(PUBLISH_WAIT, session.log.written()).await);
+    }
+}

@@ -1,0 +1,327 @@
+//! Further turns of a session, with the real OpenCode.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::llm::{Recorded, Scope, Turn};
+use crate::support::http::Response;
+use crate::support::sse::{Event, Stream};
+use crate::world::{World, bash};
+
+pub(crate) fn prompt(world: &World, id: &str, body: &Value) -> Response {
+    world.post(&format!("/sessions/{id}/prompt"), &body.to_string())
+}
+
+/// A prompt that is taken: its turn, and what became of it.
+pub(crate) fn accepted(world: &World, id: &str, body: &Value) -> (u64, String) {
+    let answer = prompt(world, id, body);
+    assert_eq!(answer.status, 202, "{answer:?}");
+    let json = answer.json();
+    let status = json["status"].as_str().unwrap().to_owned();
+    (json["turn"].as_u64().unwrap(), status)
+}
+
+/// The stream of the turn that this prompt is.
+pub(crate) fn stream_of(world: &World, id: &str, body: &Value) -> Stream {
+    let headers = [("accept", "text/event-stream")];
+    let path = format!("/sessions/{id}/prompt");
+    let stream = Stream::open(world.address, "POST", &path, &headers, &body.to_string());
+    assert_eq!(stream.status, 200, "{}", stream.head);
+    stream
+}
+
+/// Everything of a session, until it is idle.
+pub(crate) fn whole(world: &World, id: &str) -> Vec<Event> {
+    world.stream(id, "").rest()
+}
+
+/// How each turn ended, in the order of the ends.
+pub(crate) fn ends(events: &[Event]) -> Vec<(u64, String)> {
+    let terminal = events.iter().filter(|event| event.is_terminal());
+    let ends = terminal.map(|event| {
+        let how = match event.kind.as_str() {
+            "status" => "cancelled",
+            "error" => event.data["code"].as_str().unwrap(),
+            kind => kind,
+        };
+        (event.data["turn"].as_u64().unwrap(), how.to_owned())
+    });
+    ends.collect()
+}
+
+fn of_turn(events: &[Event], turn: u64) -> Vec<&Event> {
+    let of_it = |event: &&Event| event.data["turn"] == turn;
+    events.iter().filter(of_it).collect()
+}
+
+/// What the model was told in a call, as one text.
+fn told(call: &Recorded) -> String {
+    call.body["messages"].to_string()
+}
+
+/// A turn that runs until it is cancelled or goes on: its command waits for a file.
+pub(crate) fn waits_for(world: &World, file: &str) -> Turn {
+    let path = world.file(file);
+    Turn::new().tool(
+        "bash",
+        bash(&format!("until [ -e {path} ]; do sleep 0.05; done")),
+    )
+}
+
+pub(crate) fn let_go(world: &World, file: &str) {
+    std::fs::write(world.file(file), "").unwrap();
+}
+
+pub(crate) fn until_tool(world: &World, id: &str) {
+    world
+        .stream(id, "")
+        .until("the command", |event| event.kind == "tool_call");
+}
+
+#[test]
+fn five_turns_remember_each_other_and_each_has_a_stream_of_its_own() {
+    let world = World::start();
+    world.run("five", [Turn::new().text("The word of turn 1 is one.")]);
+    for turn in 2..=5_u64 {
+        let words = format!("The word of turn {turn} is here.");
+        world.script("five", [Turn::new().text(&words)]);
+        let events = stream_of(&world, "five", &json!({ "prompt": format!("ask {turn}") })).rest();
+        assert!(
+            events.iter().all(|event| event.data["turn"] == turn),
+            "{events:#?}"
+        );
+        assert_eq!(ends(&events), [(turn, "complete".to_owned())]);
+        assert_eq!(events.last().unwrap().data["final_message"], words.as_str());
+    }
+    let calls = world.llm.requests();
+    let last = told(calls.last().unwrap());
+    for turn in 1..=4 {
+        assert!(
+            last.contains(&format!("The word of turn {turn} is")),
+            "{last}"
+        );
+    }
+    assert_eq!(calls.last().unwrap().key, "five", "the key was kept");
+    let events = whole(&world, "five");
+    let numbers: Vec<u64> = events.iter().map(Event::seq).collect();
+    assert_eq!(numbers, (1..=events.len() as u64).collect::<Vec<_>>());
+    assert_eq!(ends(&events).len(), 5);
+    let status = world.status("five");
+    assert_eq!(
+        (&status["turn"], &status["status"]),
+        (&json!(5), &json!("completed"))
+    );
+    assert_eq!(status["model_calls"]["calls"], 5, "of all turns");
+    assert_eq!(status["turn_model_calls"]["calls"], 1);
+}
+
+#[test]
+fn prompts_wait_in_order_while_a_command_runs_and_one_can_be_withdrawn() {
+    let world = World::start();
+    world.script(
+        "queue",
+        [waits_for(&world, "go"), Turn::new().text("First.")],
+    );
+    world.create("queue");
+    until_tool(&world, "queue");
+    for (turn, words) in [(2, "second"), (3, "third"), (4, "fourth")] {
+        let taken = accepted(&world, "queue", &json!({ "prompt": words }));
+        assert_eq!(taken, (turn, "queued".to_owned()));
+    }
+    let refused = prompt(
+        &world,
+        "queue",
+        &json!({ "prompt": "now", "on_busy": "reject" }),
+    );
+    assert_eq!(
+        (refused.status, &refused.json()["code"]),
+        (409, &json!("conflict"))
+    );
+    let queue = world.get("/sessions/queue/queue").json();
+    let turns: Vec<&Value> = queue["queue"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| &one["turn"])
+        .collect();
+    assert_eq!(turns, [2, 3, 4]);
+    assert_eq!(world.status("queue")["queue"], queue["queue"]);
+    let gone = world.send("DELETE", "/sessions/queue/queue/3", "");
+    assert_eq!(gone.status, 200, "{gone:?}");
+    world.script(
+        "queue",
+        [Turn::new().text("Second."), Turn::new().text("Fourth.")],
+    );
+    let_go(&world, "go");
+    // One stream passes the ends of turns as long as prompts wait.
+    let events = whole(&world, "queue");
+    let complete = |turn| (turn, "complete".to_owned());
+    assert_eq!(ends(&events), [complete(1), complete(2), complete(4)]);
+    let third: Vec<&Value> = of_turn(&events, 3)
+        .iter()
+        .map(|event| &event.data["state"])
+        .collect();
+    assert_eq!(third, ["queued", "withdrawn"]);
+    let calls = world.llm.requests();
+    assert!(!calls.iter().any(|call| told(call).contains("third")));
+    assert_eq!(
+        accepted(&world, "queue", &json!({ "prompt": "x" })).0,
+        5,
+        "no number twice"
+    );
+}
+
+#[test]
+fn a_prompt_that_interrupts_is_next_while_a_command_runs_and_while_the_model_streams() {
+    let world = World::start();
+    world.script("tool", [waits_for(&world, "never")]);
+    world.create("tool");
+    until_tool(&world, "tool");
+    accepted(&world, "tool", &json!({ "prompt": "later" }));
+    world.script(
+        "tool",
+        [Turn::new().text("At once."), Turn::new().text("Later.")],
+    );
+    let urgent = json!({ "prompt": "urgent", "on_busy": "interrupt" });
+    let events = stream_of(&world, "tool", &urgent).rest();
+    assert_eq!(ends(&events), [(3, "complete".to_owned())]);
+    assert_eq!(events.last().unwrap().data["final_message"], "At once.");
+    let all = whole(&world, "tool");
+    let expected = [(1, "cancelled"), (3, "complete"), (2, "complete")];
+    assert_eq!(
+        ends(&all),
+        expected.map(|(turn, how)| (turn, how.to_owned()))
+    );
+
+    world.script(
+        "stream",
+        [Turn::new()
+            .stream(200, Duration::from_millis(100))
+            .text(&"many words ".repeat(200))],
+    );
+    world.create("stream");
+    world
+        .stream("stream", "")
+        .until("words", |event| event.kind == "output");
+    world.script("stream", [Turn::new().text("Enough.")]);
+    let events = stream_of(&world, "stream", &urgent).rest();
+    assert_eq!(events.last().unwrap().data["final_message"], "Enough.");
+    let all = whole(&world, "stream");
+    assert_eq!(ends(&all)[0], (1, "cancelled".to_owned()));
+}
+
+#[test]
+fn model_and_key_change_between_turns_and_stay_until_the_session_is_stopped() {
+    let world = World::start();
+    world.run("keys", [Turn::new().text("One.")]);
+    world
+        .llm
+        .reply_to(Scope::key("other-key"), Turn::new().text("Two."));
+    let change = json!({ "prompt": "b", "model_config": { "api_key": "other-key", "model": "another-model" } });
+    stream_of(&world, "keys", &change).rest();
+    world
+        .llm
+        .reply_to(Scope::key("other-key"), Turn::new().text("Three."));
+    stream_of(&world, "keys", &json!({ "prompt": "c" })).rest();
+    let calls = world.llm.requests();
+    let used: Vec<(&str, &str)> = calls
+        .iter()
+        .map(|call| (&*call.key, call.model()))
+        .collect();
+    assert_eq!(
+        used,
+        [
+            ("keys", "model-of-the-test"),
+            ("other-key", "another-model"),
+            ("other-key", "another-model")
+        ]
+    );
+    assert_eq!(world.stop("keys").status, 200);
+    let refused = prompt(&world, "keys", &json!({ "prompt": "d" }));
+    assert_eq!(
+        (refused.status, &refused.json()["code"]),
+        (409, &json!("credentials_required"))
+    );
+}
+
+#[test]
+fn files_of_the_workspace_and_pictures_reach_the_model_and_others_are_refused() {
+    let world = World::start();
+    world.run("files", [Turn::new().text("Hello.")]);
+    std::fs::write(world.file("note.json"), r#"{"secret_word":"marmot"}"#).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", world.file("link")).unwrap();
+    let with = |part: Value| json!({ "parts": [{ "type": "text", "text": "look" }, part] });
+    world.script("files", [Turn::new().text("Seen.")]);
+    let events = stream_of(
+        &world,
+        "files",
+        &with(json!({ "type": "file", "path": "note.json" })),
+    )
+    .rest();
+    assert_eq!(ends(&events), [(2, "complete".to_owned())]);
+    assert!(told(world.llm.requests().last().unwrap()).contains("marmot"));
+    world.script("files", [Turn::new().text("Seen.")]);
+    let png = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
+    let picture = json!({ "type": "file", "url": format!("data:image/png;base64,{png}"), "filename": "p.png" });
+    let events = stream_of(&world, "files", &with(picture)).rest();
+    assert_eq!(ends(&events), [(3, "complete".to_owned())]);
+    for (bad, field) in [
+        (json!({ "type": "file", "path": "link" }), "parts[1].path"),
+        (
+            json!({ "type": "file", "path": "/etc/passwd" }),
+            "parts[1].path",
+        ),
+        (
+            json!({ "type": "file", "path": "../other" }),
+            "parts[1].path",
+        ),
+        (json!({ "type": "file", "path": "." }), "parts[1].path"),
+        (
+            json!({ "type": "file", "url": "file:///etc/passwd" }),
+            "parts[1].url",
+        ),
+        (
+            json!({ "type": "file", "url": "https://x.test/a.png" }),
+            "parts[1].url",
+        ),
+        (
+            json!({ "type": "file", "url": "data:application/zip;base64,AAAA" }),
+            "parts[1].mime",
+        ),
+        (json!({ "type": "file" }), "parts[1].path"),
+    ] {
+        let refused = prompt(&world, "files", &with(bad));
+        assert_eq!(refused.status, 400, "{refused:?}");
+        assert_eq!(refused.json()["details"]["field"], field, "{refused:?}");
+    }
+    world.script("files", [Turn::new().text("Still well.")]);
+    let events = stream_of(&world, "files", &json!({ "prompt": "and now?" })).rest();
+    assert_eq!(
+        ends(&events),
+        [(4, "complete".to_owned())],
+        "nothing that was refused stayed"
+    );
+}
+
+#[test]
+fn a_turn_has_a_time_limit_of_its_own() {
+    let world = World::start();
+    world.run("short", [Turn::new().text("Hello.")]);
+    world.script("short", [waits_for(&world, "never")]);
+    let events = stream_of(
+        &world,
+        "short",
+        &json!({ "prompt": "wait", "timeout_secs": 1 }),
+    )
+    .rest();
+    assert_eq!(ends(&events), [(2, "timeout".to_owned())]);
+    let words = events.last().unwrap().data["error"].as_str().unwrap();
+    assert!(words.contains("timeout_secs"), "{words}");
+    let refused = prompt(
+        &world,
+        "short",
+        &json!({ "prompt": "x", "timeout_secs": 999_999 }),
+    );
+    assert_eq!(refused.json()["details"]["field"], "timeout_secs");
+}
