@@ -84,6 +84,15 @@ fn replay(dir: &Path, name: &str, run: u64) {
             &format!("{:.2} M/s", median / 1e6),
             "0.30 M/s",
         );
+        let events = REPLAYED + REPLAYED / 10;
+        let start = Instant::now();
+        assert!(disk.replay_all(events).await > 200 * usize::try_from(events).unwrap());
+        let rate = events as f64 / start.elapsed().as_secs_f64();
+        row(
+            "  of all sessions in their order",
+            &format!("{:.2} M/s", rate / 1e6),
+            "",
+        );
         disk.close().await;
     });
 }

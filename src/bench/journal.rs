@@ -8,7 +8,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 
-use crate::journal::{Appended, Config, Draft, Journal, Piece, Row, Watermark, boot_id};
+use crate::journal::{
+    Appended, Config, Draft, Journal, OrderPiece, OrderQuery, Piece, Row, Watermark, boot_id,
+};
 
 /// A journal in a directory.
 #[derive(Clone, Debug)]
@@ -66,6 +68,30 @@ impl Disk {
                 };
                 all += bytes.len();
                 after = last;
+            }
+        }
+        all
+    }
+
+    /// Reads the events of all sessions up to this position, and says how many bytes that were.
+    ///
+    /// # Panics
+    /// If anything is missing, which makes a figure worthless.
+    pub async fn replay_all(&self, upto: u64) -> usize {
+        let (mut after, mut all) = (0, 0);
+        while after < upto {
+            let query = OrderQuery {
+                after,
+                upto,
+                hidden: false,
+                sessions: Arc::default(),
+            };
+            for piece in self.0.order_page(query).await.unwrap_or_default() {
+                let OrderPiece::Frames { entry, bytes, .. } = piece else {
+                    panic!("{piece:?}");
+                };
+                all += bytes.len();
+                after = entry.end();
             }
         }
         all

@@ -4,6 +4,7 @@
 //! the events of it that it is shown, in order, each once, whatever happened to its connections.
 
 mod chain;
+mod order;
 mod words;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -18,6 +19,8 @@ pub(crate) struct Evidence {
     pub(crate) replay: Option<Vec<Frame>>,
     /// The same from the database.
     pub(crate) journal: Option<Vec<Frame>>,
+    /// Its events in the stream of all, and the gaps there.
+    pub(crate) ordered: Option<Vec<Frame>>,
     /// The turns it says it had.
     pub(crate) turns: u64,
     pub(crate) allowed: Allowed,
@@ -72,6 +75,7 @@ pub(crate) fn check(evidence: &Evidence) -> Vec<String> {
                     ),
                 );
             }
+            order::order(evidence, replay, &mut faults);
             turns(evidence, replay, &mut faults);
             tools(replay, &mut faults);
             words::check(evidence, replay, &mut faults);
@@ -119,6 +123,7 @@ fn all_frames(evidence: &Evidence) -> impl Iterator<Item = (&str, &Frame)> {
     let kept = [
         ("the replay", &evidence.replay),
         ("the database", &evidence.journal),
+        ("the stream of all", &evidence.ordered),
     ];
     seen.chain(kept.into_iter().flat_map(|(name, frames)| {
         let frames = frames.as_deref().unwrap_or_default();

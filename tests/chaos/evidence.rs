@@ -1,10 +1,12 @@
 //! What is kept: a replay over HTTP, the rows of the database, and what lies on the disk.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 
+use crate::support::sse;
 use crate::trace::{Frame, blocks};
 
 /// The low bits of a run's place are the number of its first event, the others its session's.
@@ -67,6 +69,27 @@ pub(crate) fn journal(file: &Path, id: &str) -> rusqlite::Result<Option<Vec<Fram
         assert!(bytes.is_empty(), "a run ends in the middle of a frame");
     }
     Ok(Some(frames))
+}
+
+/// So many events of a session, as the stream of all has them, and the gaps there. Fewer if there are no more.
+pub(crate) fn ordered(address: SocketAddr, id: &str, events: usize) -> Vec<Frame> {
+    let path = format!("/events?session_id={id}&include=reasoning&last_event_id=earliest");
+    let mut stream = sse::Stream::open(address, "GET", &path, &[], "");
+    assert_eq!(stream.status, 200, "{}", stream.head);
+    let (mut frames, mut count) = (Vec::new(), 0);
+    while count < events {
+        // A heartbeat comes when there is nothing more.
+        let block = stream.block().unwrap();
+        match Frame::parse(&block).unwrap() {
+            Some(frame) if frame.kind == "heartbeat" => break,
+            Some(frame) if !frame.kind.is_empty() => {
+                count += usize::from(frame.kind != "gap");
+                frames.push(frame);
+            }
+            _ => {}
+        }
+    }
+    frames
 }
 
 /// A log that got another epoch keeps its frames as they are; its readers are given the new one.

@@ -170,6 +170,8 @@ fn compare(world: &World, plan: &Plan, session: Running) -> (Vec<String>, Option
         Outcome::Ended(status) => {
             evidence.replay = replay(world, &work.id);
             evidence.journal = kept(world, &work.id, evidence.replay.as_deref());
+            let events = evidence.replay.as_deref().map_or(0, <[Frame]>::len);
+            evidence.ordered = Some(evidence::ordered(world.address, &work.id, events));
             evidence.turns = status["turn"].as_u64().unwrap_or_default();
             faults.extend(agrees(status, evidence.replay.as_deref()));
         }
@@ -257,6 +259,7 @@ fn dump(world: &World, id: &str, evidence: &Evidence, faults: &[String], outcome
     for (name, frames) in [
         ("replay", &evidence.replay),
         ("database", &evidence.journal),
+        ("stream of all", &evidence.ordered),
     ] {
         writeln!(said, "\n=== {name}").unwrap();
         for frame in frames.iter().flatten() {

@@ -110,7 +110,7 @@ impl Stream {
     }
 
     /// The next block as it came, or `None` at a clean end of the body.
-    fn block(&mut self) -> Option<Vec<u8>> {
+    pub(crate) fn block(&mut self) -> Option<Vec<u8>> {
         let deadline = Instant::now() + TEST_TIMEOUT;
         loop {
             if let Some(end) = self.text.windows(2).position(|two| two == b"\n\n") {

@@ -94,6 +94,7 @@ fn sound() -> Evidence {
     Evidence {
         traces: vec![curious, plain],
         replay: Some(log.clone()),
+        ordered: Some(ordered(&log)),
         journal: Some(log),
         turns: 2,
         allowed: Allowed {
@@ -105,6 +106,22 @@ fn sound() -> Evidence {
         lines: 2,
         key: "the-key".into(),
     }
+}
+
+/// As the stream of all has it, with another session's events between them.
+fn ordered(log: &[Frame]) -> Vec<Frame> {
+    let one = |(frame, number): (&Frame, u64)| {
+        let mut data = frame.data.clone();
+        data["session_id"] = "s".into();
+        data["event_id"] = frame.id.clone().into();
+        let raw = format!(
+            "event: {}\nid: bbbbbbbbbb-{}\ndata: {data}\n\n",
+            frame.kind,
+            3 * number
+        );
+        Frame::parse(raw.as_bytes()).unwrap().unwrap()
+    };
+    log.iter().zip(1..).map(one).collect()
 }
 
 /// The first fault found after `harm`.
@@ -191,6 +208,25 @@ fn a_journal_that_does_not_have_what_was_shown() {
     assert_found("journal", |evidence| {
         (evidence.replay, evidence.journal) = (None, None);
     });
+}
+
+#[test]
+fn a_stream_of_all_events_that_tells_something_else() {
+    let list = |evidence: &mut Evidence, harm: fn(&mut Vec<Frame>)| {
+        harm(evidence.ordered.as_mut().unwrap());
+    };
+    for harm in [
+        |frames| drop(frames.pop()),
+        |frames| drop(frames.remove(3)),
+        |frames| frames.swap(3, 4),
+        |frames| frames.insert(4, frames[3].clone()),
+        |frames| frames[2].data["text"] = "other".into(),
+        |frames| frames[2].kind = "status".into(),
+        |frames| frames[5].id = frames[4].id.clone(),
+    ] as [fn(&mut Vec<Frame>); 7]
+    {
+        assert_found("order", |evidence| list(evidence, harm));
+    }
 }
 
 #[test]
