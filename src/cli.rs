@@ -6,11 +6,14 @@
 //! reaches the terminal through [`plain_text`] only.
 
 mod arguments;
+mod asks;
 mod client;
 mod command;
 mod context;
+mod editor;
 mod exit;
 mod follow;
+mod keys;
 mod layout;
 mod local_server;
 mod model_args;
@@ -118,11 +121,14 @@ fn dispatch(command: Box<Command>, context: &Context) -> Outcome {
         Command::Completions(args) => command::completions::run(&args, tree()),
         Command::Man(args) => command::man::run(&args, tree()),
         Command::Run(args) => block_on(command::run::run(args, context)),
+        Command::Attach(args) => block_on(command::attach::run(args, context)),
         Command::Resume(args) => block_on(command::resume::run(args, context)),
         Command::Stop(args) => block_on(command::stop::run(args, context)),
         Command::Ps(args) => block_on(command::ps::run(args, context)),
         Command::Logs(args) => block_on(command::logs::run(args, context)),
         Command::Top(args) => block_on(command::top::run(args, context)),
+        Command::Diff(args) => block_on(command::diff::run(args, context)),
+        Command::Events(args) => block_on(command::events::run(args, context)),
         Command::Diagnose(args) => block_on(command::diagnose::run(args, context)),
         Command::Doctor(args) => block_on(command::doctor::run(args, context)),
     }

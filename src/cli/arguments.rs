@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use clap::Subcommand as _;
 
 use super::command::{
-    completions, config as config_command, diagnose, doctor, logs, man, openapi, ps, resume, run,
-    stop, top, version,
+    attach, completions, config as config_command, diagnose, diff, doctor, events, logs, man,
+    openapi, ps, resume, run, stop, top, version,
 };
 use super::style::Style;
 use crate::config;
@@ -15,12 +15,15 @@ use crate::config;
 #[derive(Clone, Debug, clap::Subcommand)]
 pub(super) enum Command {
     Run(run::RunArgs),
+    Attach(attach::AttachArgs),
     Resume(resume::ResumeArgs),
     Stop(stop::StopArgs),
     Ps(ps::PsArgs),
     Logs(logs::LogsArgs),
     Top(top::TopArgs),
     Diagnose(diagnose::DiagnoseArgs),
+    Diff(diff::DiffArgs),
+    Events(events::EventsArgs),
     Doctor(doctor::DoctorArgs),
     Config(config_command::ConfigArgs),
     Openapi(openapi::OpenapiArgs),
@@ -31,8 +34,11 @@ pub(super) enum Command {
 
 /// How help lists the commands.
 const GROUPS: &[(&str, &[&str])] = &[
-    ("Sessions", &["run", "resume", "stop"]),
-    ("Watching", &["ps", "logs", "top", "diagnose"]),
+    ("Sessions", &["run", "attach", "resume", "stop"]),
+    (
+        "Watching",
+        &["ps", "logs", "diff", "diagnose", "top", "events"],
+    ),
     (
         "Server",
         &["serve", "doctor", "config", "healthcheck", "drain"],

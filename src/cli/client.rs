@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use self::refusal::{refusal, unreachable};
-pub(super) use self::stream::{Stream, StreamRequest, StreamStep};
+pub(super) use self::stream::{Source, Stream, StreamRequest, StreamStep};
 pub(super) use self::types::{Created, Engine, Event, Page, Session, Usage, number};
 use super::exit::{Exit, Problem};
 use crate::config::Target;
@@ -112,6 +112,16 @@ impl Client {
 
     pub(super) async fn engine(&self) -> Result<Engine, Problem> {
         parsed(self.get(&["engine", "status"], &[]).await?)
+    }
+
+    /// The id of the newest event of all sessions.
+    pub(super) async fn newest_event(&self) -> Result<String, Problem> {
+        let query = [("last_event_id", "latest")];
+        let request = self.request(Method::GET, &["events"]).query(&query);
+        let response = accepted(self.send(request).await?).await?;
+        let id = response.headers().get("sidecar-last-event-id");
+        let id = id.and_then(|id| id.to_str().ok()).map(str::to_owned);
+        id.ok_or_else(|| not_ours(self.address()))
     }
 
     /// Ends what runs in a session.

@@ -53,6 +53,7 @@ pub(super) enum Until {
 #[derive(Debug)]
 pub(super) struct Follow {
     pub(super) client: Client,
+    pub(super) session: String,
     pub(super) terminal: Terminal,
     pub(super) request: StreamRequest,
     pub(super) form: Form,
@@ -99,6 +100,7 @@ impl Follow {
     pub(super) async fn run(self) -> Outcome {
         let Self {
             client,
+            session,
             terminal,
             request,
             form,
@@ -108,20 +110,18 @@ impl Follow {
             owns_turn,
             timeout,
         } = self;
-        let mut view = View::new(terminal, form, full, &request.session, until);
+        let mut view = View::new(terminal, form, full, &session, until);
         let (mut interrupt, mut terminate) = (
             listen(SignalKind::interrupt())?,
             listen(SignalKind::terminate())?,
         );
         let _key_mode = view.asks(owns_turn).then(KeyMode::enter);
         let mut keys = view.asks(owns_turn).then(typed);
-        let (mut figures, _stop_figures) =
-            view.live.then(|| poll(&client, &request.session)).unzip();
+        let (mut figures, _stop_figures) = view.live.then(|| poll(&client, &session)).unzip();
         let mut ticks = tokio::time::interval(FRAME);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut deadline = timeout.map(|timeout| Instant::now() + timeout);
         let mut stopping: Option<Stopping> = None;
-        let session = request.session.clone();
         let mut stream = Stream::new(client.clone(), request);
         loop {
             let mut next = pin!(stream.next());
@@ -180,11 +180,11 @@ pub(super) fn up_to(session: &Session) -> Option<u64> {
     number(&session.last_event_id).filter(|last| *last > 0)
 }
 
-fn listen(kind: SignalKind) -> Result<Signal, Problem> {
+pub(super) fn listen(kind: SignalKind) -> Result<Signal, Problem> {
     signal(kind).map_err(|error| Problem::failed(format!("signals cannot be taken: {error}")))
 }
 
-async fn typed_in(keys: &mut Option<mpsc::Receiver<Vec<u8>>>) -> Vec<u8> {
+pub(super) async fn typed_in(keys: &mut Option<mpsc::Receiver<Vec<u8>>>) -> Vec<u8> {
     if let Some(receiver) = keys {
         if let Some(typed) = receiver.recv().await {
             return typed;

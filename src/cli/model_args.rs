@@ -105,6 +105,16 @@ impl ModelArgs {
         Ok(Value::Object(config))
     }
 
+    /// The JSON of `model_config`, if a flag or the context names a provider.
+    pub(super) fn config_if_named(
+        &self,
+        target: &Target,
+        environment: &ClientEnvironment,
+    ) -> Result<Option<Value>, Problem> {
+        let named = self.provider.is_some() || target.defaults.provider.is_some();
+        named.then(|| self.config(target, environment)).transpose()
+    }
+
     /// What is used, for the first line: `openai gpt-4o`.
     pub(super) fn title(config: &Value) -> String {
         let field = |name: &str| config[name].as_str().unwrap_or_default();

@@ -12,6 +12,8 @@ pub(super) struct Screen {
     terminal: Terminal,
     /// The rows that change, as they are shown now.
     shown: Vec<String>,
+    /// Where the cursor is, where it is shown.
+    column: usize,
     whole: bool,
 }
 
@@ -29,6 +31,7 @@ impl Screen {
         Self {
             terminal,
             shown: Vec::new(),
+            column: 0,
             whole: false,
         }
     }
@@ -57,6 +60,25 @@ impl Screen {
         }
         self.shown = rows;
         write(&text)
+    }
+
+    /// The same, with the cursor in this column of the last row.
+    ///
+    /// # Errors
+    /// When stdout takes no more.
+    pub(super) fn show_with_cursor(
+        &mut self,
+        lines: &[String],
+        rows: Vec<String>,
+        column: usize,
+    ) -> io::Result<()> {
+        let same = lines.is_empty() && rows == self.shown && column == self.column;
+        if same {
+            return Ok(());
+        }
+        self.column = column;
+        self.show(lines, rows)?;
+        write(&format!("\r\u{1b}[{column}C{SHOW_CURSOR}"))
     }
 
     /// Only lines that stay.

@@ -1,6 +1,6 @@
 //! What the command is connected to: a terminal or a pipe, its width, and its keys.
 
-use std::io::{IsTerminal as _, Read as _};
+use std::io::{IsTerminal as _, Read as _, Write as _};
 
 use rustix::termios::{
     LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetwinsize, tcsetattr,
@@ -101,6 +101,8 @@ impl KeyMode {
         mode.special_codes[SpecialCodeIndex::VMIN] = 1;
         mode.special_codes[SpecialCodeIndex::VTIME] = 0;
         tcsetattr(std::io::stdin(), OptionalActions::Drain, &mode).ok()?;
+        // What is pasted comes marked, so that its line breaks are no Enter. A terminal that cannot do it ignores it.
+        write("\u{1b}[?2004h").ok();
         Some(Self { before })
     }
 }
@@ -108,8 +110,15 @@ impl KeyMode {
 impl Drop for KeyMode {
     fn drop(&mut self) {
         // A terminal that is gone needs no mode.
+        write("\u{1b}[?2004l").ok();
         tcsetattr(std::io::stdin(), OptionalActions::Flush, &self.before).ok();
     }
+}
+
+fn write(text: &str) -> std::io::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
 }
 
 /// What is typed, in the pieces that the terminal hands over. The thread that reads ends with the process: a

@@ -68,6 +68,36 @@ fn a_session_in_a_pipe_reads_as_the_golden_files_say() {
     };
     assert_eq!(data(&raw), data(&stream), "raw is what the stream has");
 
+    let diff = done(&sidecar, &["diff", "demo-1"]);
+    assert!(
+        diff.contains("+++ b/demo.md\n") && diff.contains("\n+# Demo\n"),
+        "{diff}"
+    );
+    let stat = done(&sidecar, &["diff", "demo-1", "--stat"]);
+    assert_eq!(stat, "demo.md   added      +3 -0\n1 file changed, +3 -0\n");
+
+    let all = done(&sidecar, &["events"]);
+    assert_eq!(all.lines().count(), events.len(), "{all}");
+    assert!(
+        all.contains("  demo-1         tool_call    bash ls -la\n"),
+        "{all}"
+    );
+    let calls = done(
+        &sidecar,
+        &[
+            "events",
+            "--type",
+            "tool_call",
+            "--session",
+            "demo-1",
+            "-o",
+            "json",
+        ],
+    );
+    assert_eq!(calls.lines().count(), 3, "{calls}");
+    assert_eq!(done(&sidecar, &["events", "--session", "other"]), "");
+    assert_eq!(done(&sidecar, &["events", "--since", "latest"]), "");
+
     let page: Value = serde_json::from_str(&done(&sidecar, &["ps", "-o", "json"])).unwrap();
     assert_eq!(page["sessions"][0]["session_id"], "demo-1");
     let again = done(

@@ -197,3 +197,57 @@ fn the_doctor_is_read_from_top_to_bottom() {
         "NO_COLOR is obeyed"
     );
 }
+
+#[test]
+fn a_session_is_taken_part_in_as_a_conversation() {
+    let sidecar = demo();
+    done(
+        &sidecar,
+        &[
+            "run",
+            "-q",
+            "-p",
+            "demo",
+            "--session",
+            "talk",
+            &script("text The first turn."),
+        ],
+    );
+    let terminal = Tmux::start(&sidecar, 80, 30);
+    terminal.line("clear; opencode-sidecar attach -p demo talk; echo exit $?");
+    let screen = terminal.until("idle", |screen| screen.contains("idle · type a prompt"));
+    assert!(
+        screen.contains("The first turn.") && screen.contains("✓ completed"),
+        "{screen}"
+    );
+
+    terminal.line("/help");
+    terminal.until("help", |screen| {
+        screen.contains("interrupts the turn for this prompt")
+    });
+    terminal.line("/nonsense");
+    terminal.until("refused", |screen| {
+        screen.contains("! there is no /nonsense")
+    });
+    // A paste has several lines and is one prompt.
+    terminal.paste(&script("text The second turn.\nwait 60000"));
+    terminal.key("Enter");
+    let screen = terminal.until("running", |screen| {
+        screen.contains("The second turn.") && screen.contains("thinking")
+    });
+    assert!(
+        screen.contains("› ```script text The second turn."),
+        "{screen}"
+    );
+    terminal.key("C-c");
+    terminal.until("asked", |screen| {
+        screen.contains("s stop it   d leave, it goes on")
+    });
+    terminal.key("s");
+    terminal.until("stopped", |screen| {
+        screen.contains("■ cancelled") && screen.contains("idle")
+    });
+    terminal.key("C-d");
+    let screen = terminal.prompt();
+    assert!(screen.contains("exit 0"), "{screen}");
+}

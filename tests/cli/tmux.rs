@@ -69,6 +69,12 @@ impl Tmux {
         self.tmux(&["send-keys", name]);
     }
 
+    /// Pastes, as from another window.
+    pub(crate) fn paste(&self, text: &str) {
+        self.tmux(&["set-buffer", text]);
+        self.tmux(&["paste-buffer", "-p"]);
+    }
+
     /// A prompt of several lines, as a file that the shell reads.
     pub(crate) fn file(&self, text: &str) -> String {
         let path = self.dir.path().join("prompt");

@@ -22,10 +22,21 @@ const MAX_RETRY: Duration = Duration::from_secs(5);
 /// How long a sidecar may be away: as long as a pod takes to be replaced.
 const AWAY: Duration = Duration::from_mins(3);
 
+/// Whose events are wanted.
+#[derive(Clone, Debug)]
+pub(in crate::cli) enum Source {
+    Session(String),
+    /// Of all sessions, or of these, and of all types, or of these. It has no end.
+    All {
+        sessions: Vec<String>,
+        types: Vec<String>,
+    },
+}
+
 /// Which events are wanted.
 #[derive(Clone, Debug)]
 pub(in crate::cli) struct StreamRequest {
-    pub(in crate::cli) session: String,
+    pub(in crate::cli) source: Source,
     /// An event id, `earliest` or `latest`.
     pub(in crate::cli) from: Option<String>,
     /// Whether the stream stays when a turn ends.
@@ -122,13 +133,25 @@ impl Stream {
 
     /// `None`: the session is idle and everything of it was seen.
     async fn connect(&self) -> Result<Option<Response>, Problem> {
-        let path = ["sessions", &self.request.session, "stream"];
-        let mut request = self.client.request(Method::GET, &path);
+        let mut request = match &self.request.source {
+            Source::Session(id) => self
+                .client
+                .request(Method::GET, &["sessions", id, "stream"]),
+            Source::All { sessions, types } => {
+                let sessions = sessions.iter().map(|id| ("session_id", id));
+                let filters: Vec<_> = sessions
+                    .chain(types.iter().map(|kind| ("types", kind)))
+                    .collect();
+                self.client
+                    .request(Method::GET, &["events"])
+                    .query(&filters)
+            }
+        };
         if let Some(cursor) = &self.cursor {
             // As a parameter, which also takes `earliest` and `latest`, and which no proxy strips.
             request = request.query(&[("last_event_id", cursor)]);
         }
-        if self.request.follow {
+        if self.request.follow && matches!(self.request.source, Source::Session(_)) {
             request = request.query(&[("follow", "1")]);
         }
         if self.request.reasoning {

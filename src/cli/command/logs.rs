@@ -1,6 +1,6 @@
 //! `logs`: what happened in a session, and what happens.
 
-use crate::cli::client::{StreamRequest, number};
+use crate::cli::client::{Source, StreamRequest, number};
 use crate::cli::context::{CommonArgs, Context, Output};
 use crate::cli::exit::{Exit, Outcome};
 use crate::cli::follow::{Follow, Form, Until, up_to};
@@ -48,14 +48,15 @@ pub(in crate::cli) async fn run(args: LogsArgs, context: &Context) -> Outcome {
         (false, Output::Text) => Form::Text,
     };
     // Also says whether there is such a session at all.
-    let session = client.session(&args.session).await?;
-    let until = match (args.follow, up_to(&session)) {
+    let status = client.session(&args.session).await?;
+    let session = args.session;
+    let until = match (args.follow, up_to(&status)) {
         (true, _) => Until::Idle,
         (false, Some(last)) if wants(args.since.as_deref(), last) => Until::Number(last),
         (false, _) => return Ok(Exit::Done),
     };
     let request = StreamRequest {
-        session: args.session,
+        source: Source::Session(session.clone()),
         from: args.since,
         follow: false,
         // The last event may be a thought, so they are asked for where it is waited for.
@@ -63,6 +64,7 @@ pub(in crate::cli) async fn run(args: LogsArgs, context: &Context) -> Outcome {
     };
     Follow {
         client,
+        session,
         terminal: context.terminal,
         request,
         form,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::cli::client::{Client, Created, StreamRequest, parsed};
+use crate::cli::client::{Client, Created, Source, StreamRequest, parsed};
 use crate::cli::context::Context;
 use crate::cli::exit::{Exit, Outcome, Problem};
 use crate::cli::follow::{Follow, Form, Until};
@@ -184,13 +184,14 @@ pub(in crate::cli) async fn follow(
         ))?;
     }
     let request = StreamRequest {
-        session: created.session_id,
+        source: Source::Session(created.session_id.clone()),
         from: Some(created.last_event_id),
         follow: false,
         reasoning: args.reasoning,
     };
     Follow {
         client,
+        session: created.session_id,
         terminal,
         request,
         form,

@@ -1,0 +1,320 @@
+//! What is shown of a conversation, and what keys mean in it.
+
+use std::time::{Duration, Instant};
+
+use super::words::HELP;
+use crate::cli::asks::{Ask, Asks, Kind};
+use crate::cli::client::Event;
+use crate::cli::editor::{Editor, Entered};
+use crate::cli::exit::{Exit, Outcome, Problem};
+use crate::cli::keys::{Decoder, Key};
+use crate::cli::layout::cut;
+use crate::cli::plain_text::one_line;
+use crate::cli::progress::Progress;
+use crate::cli::screen::Screen;
+use crate::cli::terminal::Terminal;
+use crate::cli::transcript::{Look, Transcript};
+
+/// Lines of what was before that are shown at most: a terminal that scrolls for a minute helps nobody.
+const EARLIER: usize = 1000;
+
+/// What a person wants.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    Line(String),
+    /// The request, and the reply.
+    Permission(String, &'static str),
+    Stop,
+    Leave,
+}
+
+/// The terminal of a conversation.
+pub(super) struct View {
+    terminal: Terminal,
+    screen: Screen,
+    transcript: Transcript,
+    progress: Progress,
+    asks: Asks,
+    keys: Decoder,
+    editor: Editor,
+    running: Option<Instant>,
+    /// Events up to this number happened before; of them the last turn is shown, or all.
+    replayed: u64,
+    all: bool,
+    turn: u64,
+    /// Lines that were made while what happened before was read.
+    earlier: Vec<String>,
+    /// Ctrl-C was pressed while a turn runs.
+    asking: bool,
+    notes: Vec<String>,
+    /// The last line that was written is an empty one.
+    after_blank: bool,
+}
+
+// === impl View ===
+
+impl View {
+    pub(super) fn new(
+        terminal: Terminal,
+        full: bool,
+        all: bool,
+        replayed: u64,
+        active: bool,
+    ) -> Self {
+        let look = Look {
+            style: terminal.style(),
+            columns: terminal.columns(),
+            full,
+        };
+        Self {
+            terminal,
+            screen: Screen::new(terminal),
+            transcript: Transcript::new(look),
+            progress: Progress::default(),
+            asks: Asks::default(),
+            keys: Decoder::default(),
+            editor: Editor::default(),
+            running: active.then(Instant::now),
+            replayed,
+            all,
+            turn: 0,
+            earlier: Vec::new(),
+            asking: false,
+            notes: Vec::new(),
+            after_blank: true,
+        }
+    }
+
+    pub(super) fn event(&mut self, event: &Event) -> Result<(), Problem> {
+        let turn = event.data["turn"].as_u64().unwrap_or(self.turn);
+        let replaying = self.replayed > 0;
+        // A prompt that waits has the number of a turn that has not begun.
+        if event.kind != "prompt" && turn != self.turn {
+            self.turn = turn;
+            if replaying && !self.all {
+                self.transcript.take();
+                self.earlier.clear();
+            }
+        }
+        if matches!(
+            event.kind.as_str(),
+            "output" | "tool_call" | "tool_result" | "status"
+        ) {
+            self.running.get_or_insert_with(Instant::now);
+        }
+        let elapsed = self.running.map_or(Duration::ZERO, |began| began.elapsed());
+        self.progress.push(event, elapsed);
+        self.asks.push(event);
+        self.transcript.push(event);
+        if event.is_terminal() {
+            self.running = None;
+            self.asking = false;
+            self.progress = Progress::default();
+        }
+        if !replaying {
+            return self.draw();
+        }
+        self.earlier.extend(self.transcript.take());
+        if event.number().is_some_and(|number| number >= self.replayed) {
+            self.replayed = 0;
+            return self.draw();
+        }
+        Ok(())
+    }
+
+    const fn runs(&self) -> bool {
+        self.running.is_some()
+    }
+
+    pub(super) fn lost(&mut self, reason: String) -> Result<(), Problem> {
+        self.progress.lost = Some(reason);
+        self.draw()
+    }
+
+    /// The question that waits for an answer, if nothing else was asked before it.
+    pub(super) fn question(&self) -> Option<(String, Vec<Vec<String>>)> {
+        match self.asks.first() {
+            Some(Ask {
+                id,
+                kind: Kind::Question(questions),
+                ..
+            }) => Some((id.clone(), questions.clone())),
+            _ => None,
+        }
+    }
+
+    pub(super) fn typed(&mut self, bytes: &[u8]) -> Vec<Asked> {
+        let keys = self.keys.push(bytes);
+        keys.into_iter()
+            .filter_map(|key| self.pressed(key))
+            .collect()
+    }
+
+    fn pressed(&mut self, key: Key) -> Option<Asked> {
+        if std::mem::take(&mut self.asking) {
+            return match key {
+                Key::Char('s' | 'S') => Some(Asked::Stop),
+                Key::Char('d' | 'D') => Some(Asked::Leave),
+                _ => None,
+            };
+        }
+        if let (
+            true,
+            Some(Ask {
+                id,
+                kind: Kind::Permission(_),
+                ..
+            }),
+            Key::Char(c),
+        ) = (self.editor.is_empty(), self.asks.first(), &key)
+        {
+            let reply = match c {
+                'y' | 'Y' => Some("once"),
+                'a' | 'A' => Some("always"),
+                'n' | 'N' => Some("reject"),
+                _ => None,
+            };
+            if let Some(reply) = reply {
+                return Some(Asked::Permission(id.clone(), reply));
+            }
+        }
+        match self.editor.press(key) {
+            Entered::Nothing => None,
+            Entered::Line(line) => Some(Asked::Line(line)),
+            Entered::End => Some(Asked::Leave),
+        }
+    }
+
+    pub(super) fn interrupted(&mut self) -> Vec<Asked> {
+        if !self.editor.is_empty() {
+            self.editor.clear();
+            return Vec::new();
+        }
+        if !self.runs() {
+            return vec![Asked::Leave];
+        }
+        if std::mem::replace(&mut self.asking, true) {
+            self.asking = false;
+            return vec![Asked::Stop];
+        }
+        Vec::new()
+    }
+
+    /// A prompt was taken.
+    pub(super) fn sent(&mut self, prompt: &str, status: &str) {
+        let style = self.terminal.style();
+        let state = match status {
+            "running" | "" => String::new(),
+            status => style.dim(&format!("  ({})", one_line(status))),
+        };
+        self.note(format!(
+            "{} {}{state}",
+            style.active("›"),
+            style.bold(&one_line(prompt))
+        ));
+    }
+
+    pub(super) fn refused(&mut self, sentence: &str) {
+        let line = self
+            .terminal
+            .style()
+            .warning(&format!("! {}", one_line(sentence)));
+        self.note(line);
+    }
+
+    pub(super) fn help(&mut self) {
+        let style = self.terminal.style();
+        self.notes.push(String::new());
+        for (words, meaning) in HELP {
+            self.notes
+                .push(format!("  {words:<16} {}", style.dim(meaning)));
+        }
+        self.notes.push(String::new());
+    }
+
+    fn note(&mut self, line: String) {
+        self.notes.push(String::new());
+        self.notes.push(line);
+        self.notes.push(String::new());
+    }
+
+    /// Notes and events each have an empty line around them.
+    fn drop_double_blanks(&mut self, lines: &mut Vec<String>) {
+        lines.retain(|line| {
+            let keep = !(line.is_empty() && self.after_blank);
+            self.after_blank = line.is_empty();
+            keep
+        });
+    }
+
+    pub(super) fn draw(&mut self) -> Result<(), Problem> {
+        if self.replayed > 0 {
+            return Ok(());
+        }
+        let columns = self.terminal.columns().unwrap_or(80);
+        self.transcript.resize(Some(columns));
+        let mut lines = std::mem::take(&mut self.earlier);
+        let skipped = lines.len().saturating_sub(EARLIER);
+        lines.drain(..skipped);
+        // In the middle of a line of the agent nothing else can be written.
+        lines.extend(self.transcript.take());
+        lines.append(&mut self.notes);
+        self.drop_double_blanks(&mut lines);
+        let mut rows: Vec<String> = self.transcript.unfinished().into_iter().collect();
+        rows.push(String::new());
+        rows.push(self.state_row(columns));
+        let (text, at) = self.editor.row(columns.saturating_sub(3));
+        rows.push(format!("{} {text}", self.terminal.style().active("›")));
+        Ok(self.screen.show_with_cursor(&lines, rows, at + 2)?)
+    }
+
+    fn state_row(&mut self, columns: usize) -> String {
+        let style = self.terminal.style();
+        let key = |key: &str, meaning: &str| format!("{} {meaning}", style.bold(key));
+        if self.asking {
+            let question = style.warning("The turn is running.");
+            let keys = [
+                key("s", "stop it"),
+                key("d", "leave, it goes on"),
+                key("c", "continue"),
+            ];
+            return format!("{question}  {}", keys.join("   "));
+        }
+        match self.asks.first() {
+            Some(Ask {
+                kind: Kind::Permission(what),
+                ..
+            }) => {
+                let keys = [key("y", "once"), key("a", "always"), key("n", "no")].join("   ");
+                format!(
+                    "{} {}   {keys}",
+                    style.warning("? may it run"),
+                    style.bold(&cut(what, columns / 2))
+                )
+            }
+            Some(Ask {
+                kind: Kind::Question(_),
+                ..
+            }) => style.warning("? answer with numbers or words, and Enter"),
+            None => match (self.running, &self.progress.lost) {
+                (Some(began), _) => self.progress.row(style, began.elapsed(), columns),
+                (None, Some(reason)) => {
+                    style.warning(&cut(&format!("reconnecting: {reason}"), columns))
+                }
+                (None, None) => style.dim("idle · type a prompt, /help, or Ctrl-D to leave"),
+            },
+        }
+    }
+
+    pub(super) fn leave(mut self, exit: Exit) -> Outcome {
+        self.transcript.finish();
+        let mut lines = self.transcript.take();
+        lines.append(&mut self.notes);
+        if self.runs() {
+            lines.push(String::new());
+            lines.push(self.terminal.style().dim("Left; the turn goes on."));
+        }
+        self.screen.lines(&lines)?;
+        Ok(exit)
+    }
+}

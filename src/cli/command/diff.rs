@@ -1,0 +1,210 @@
+//! `diff`: what a session changed in files.
+
+use serde::Deserialize;
+
+use crate::cli::client::parsed;
+use crate::cli::context::{CommonArgs, Context, Output};
+use crate::cli::exit::{Exit, Outcome};
+use crate::cli::layout::plural;
+use crate::cli::plain_text::{Cleaner, json, one_line};
+use crate::cli::screen::{say, write};
+use crate::cli::style::Style;
+
+const EXAMPLES: &str = "Examples:
+  opencode-sidecar diff 0190a5d2-…
+  opencode-sidecar diff 0190a5d2-… --stat
+  opencode-sidecar diff 0190a5d2-… --turn 2 | git apply";
+
+/// Show what a session changed in files
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(in crate::cli) struct DiffArgs {
+    /// Id of the session
+    #[arg(value_name = "SESSION")]
+    session: String,
+    /// Only the changes of this turn
+    #[arg(long, value_name = "NUMBER")]
+    turn: Option<u32>,
+    /// Only which files, and how much
+    #[arg(long)]
+    stat: bool,
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+/// `GET /sessions/{id}/diff`.
+#[derive(Debug, Deserialize)]
+#[serde(default)]
+#[derive(Default)]
+struct Changes {
+    changes: Vec<Change>,
+    truncated: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Change {
+    turn: Option<u32>,
+    files: Vec<File>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct File {
+    path: String,
+    status: String,
+    additions: u64,
+    deletions: u64,
+    patch: Option<String>,
+    truncated: bool,
+}
+
+pub(in crate::cli) async fn run(args: DiffArgs, context: &Context) -> Outcome {
+    let (client, _) = context.connect(&args.common.connection)?;
+    let turn = args.turn.map(|turn| turn.to_string());
+    let query: Vec<(&str, &str)> = turn
+        .as_deref()
+        .map(|turn| ("turn", turn))
+        .into_iter()
+        .collect();
+    let answer = client
+        .get(&["sessions", &args.session, "diff"], &query)
+        .await?;
+    if args.common.output == Output::Json {
+        write(&format!("{}\n", json(&answer.to_string())))?;
+        return Ok(Exit::Done);
+    }
+    let Changes { changes, truncated } = parsed(answer)?;
+    let style = context.terminal.style();
+    if args.stat {
+        write(&stat(&changes, style))?;
+    } else {
+        for change in &changes {
+            // In a pipe there is nothing but the patches.
+            if let (true, Some(turn)) = (context.terminal.output && changes.len() > 1, change.turn)
+            {
+                write(&format!("{}\n", style.dim(&format!("turn {turn}"))))?;
+            }
+            for file in &change.files {
+                write(&patch(file, style))?;
+            }
+        }
+    }
+    let warning = context.terminal.error_style();
+    for missing in changes
+        .iter()
+        .flat_map(|change| &change.files)
+        .filter_map(missing)
+    {
+        say(&warning.warning(&missing));
+    }
+    if truncated {
+        say(&warning.warning("the oldest turns are left out; --turn shows one"));
+    }
+    Ok(Exit::Done)
+}
+
+/// Why a file's change cannot be shown, or not all of it.
+fn missing(file: &File) -> Option<String> {
+    let path = one_line(&file.path);
+    match (&file.patch, file.truncated) {
+        (Some(_), false) => None,
+        (Some(_), true) => Some(format!("{path}: the patch does not have the whole change")),
+        (None, true) => Some(format!("{path}: the patch is too long to be shown")),
+        (None, false) => Some(format!(
+            "{path}: {} without a patch",
+            one_line(&file.status)
+        )),
+    }
+}
+
+/// A patch as it is, but for what a terminal would act on. Its lines are coloured as git colours them.
+fn patch(file: &File, style: Style) -> String {
+    let Some(patch) = &file.patch else {
+        return String::new();
+    };
+    let mut clean = String::with_capacity(patch.len());
+    for line in patch.split_inclusive('\n') {
+        let mut text = String::new();
+        let ending = if line.ends_with('\n') { "\n" } else { "" };
+        Cleaner::new().push(line.trim_end_matches('\n'), &mut text);
+        let painted = match text.as_bytes().first() {
+            _ if text.starts_with("+++") || text.starts_with("---") => style.bold(&text),
+            _ if text.starts_with("diff ") || text.starts_with("index ") => style.bold(&text),
+            Some(b'+') => style.good(&text),
+            Some(b'-') => style.bad(&text),
+            Some(b'@') => style.active(&text),
+            _ => text,
+        };
+        clean.push_str(&painted);
+        clean.push_str(ending);
+    }
+    if !clean.is_empty() && !clean.ends_with('\n') {
+        clean.push('\n');
+    }
+    clean
+}
+
+fn stat(changes: &[Change], style: Style) -> String {
+    let files = || changes.iter().flat_map(|change| &change.files);
+    let wide = files()
+        .map(|file| one_line(&file.path).chars().count())
+        .max()
+        .unwrap_or(0);
+    let mut text = String::new();
+    for file in files() {
+        let (more, less) = (
+            format!("+{}", file.additions),
+            format!("-{}", file.deletions),
+        );
+        let path = one_line(&file.path);
+        let line = format!(
+            "{path:wide$}   {:8}   {} {}\n",
+            one_line(&file.status),
+            style.good(&more),
+            style.bad(&less)
+        );
+        text.push_str(&line);
+    }
+    let (added, deleted) = files().fold((0, 0), |(added, deleted), file| {
+        (added + file.additions, deleted + file.deletions)
+    });
+    let total = format!(
+        "{} changed, +{added} -{deleted}\n",
+        plural(files().count(), "file")
+    );
+    text + &style.dim(&total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_patch_stays_a_patch_and_cannot_act_on_a_terminal() {
+        let text =
+            "--- a/x\n+++ b/x\n@@ -1 +1 @@\n-old\n+new\u{1b}[2J\n\\ No newline at end of file\n";
+        let file = File {
+            patch: Some(text.into()),
+            ..File::default()
+        };
+        assert_eq!(
+            patch(&file, Style::new(false)),
+            text.replace("\u{1b}[2J", "")
+        );
+        let coloured = patch(&file, Style::new(true));
+        assert!(
+            coloured.contains("\u{1b}[31m-old\u{1b}[0m\n\u{1b}[32m+new\u{1b}[0m\n"),
+            "{coloured:?}"
+        );
+        assert_eq!(
+            missing(&File {
+                path: "a".into(),
+                status: "added".into(),
+                ..File::default()
+            })
+            .unwrap(),
+            "a: added without a patch"
+        );
+    }
+}
