@@ -13,7 +13,7 @@ pub(crate) mod sse;
 pub(crate) mod types;
 
 pub(crate) use client::{Client, NewSession, Prompt, PromptPart, Rule};
-pub(crate) use conversation::{MessagePage, SessionPatch};
+pub(crate) use conversation::{Command, MessagePage, SessionPatch};
 pub(crate) use error::CallError;
 pub(crate) use feed::{Feed, FeedError};
 

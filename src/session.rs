@@ -34,7 +34,7 @@ pub(crate) use self::registry::{
     Acceptance, Accepted, Adoption, ArchiveError, NewFork, OrphanSession, Receivers, Registry,
     Report,
 };
-pub(crate) use self::request::{CreateError, Idempotency, OnBusy, Request};
+pub(crate) use self::request::{CreateError, Idempotency, OnBusy, Request, Task};
 pub(crate) use self::session_map::Found;
 pub(crate) use self::status::{Problem, Reverted, Status};
 pub(crate) use self::turn::{Created, Interrupted, TurnKind};

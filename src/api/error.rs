@@ -347,9 +347,9 @@ impl From<ConversationError> for ApiError {
             ConversationError::Cursor => {
                 Self::invalid("cursor", "must be the next_cursor of a page of this list")
             }
-            ConversationError::NoSubagent | ConversationError::NoPrompt => {
-                Self::new(ErrorCode::NotFound, message)
-            }
+            ConversationError::NoSubagent
+            | ConversationError::NoPrompt
+            | ConversationError::NoCommand(_) => Self::new(ErrorCode::NotFound, message),
             ConversationError::RemoteGone
             | ConversationError::Empty
             | ConversationError::Running

@@ -4,6 +4,7 @@
 
 mod request;
 mod response;
+pub(super) mod task;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -119,8 +120,18 @@ pub(super) async fn create(
 ) -> Result<Response, ApiError> {
     let key = headers.get("idempotency-key");
     let key = key.map(|key| key.to_str().unwrap_or_default());
-    let PromptAccepted { session, accepted } = prompt(&state, &id, &body, key).await?;
-    if wants_stream(&headers) {
+    let accepted = prompt(&state, &id, &body, key).await?;
+    answer(&state, &headers, accepted)
+}
+
+/// What a client gets for a prompt that was taken: where to follow it, or its stream.
+fn answer(
+    state: &ApiState,
+    headers: &HeaderMap,
+    accepted: PromptAccepted,
+) -> Result<Response, ApiError> {
+    let PromptAccepted { session, accepted } = accepted;
+    if wants_stream(headers) {
         let turn = (accepted.from, accepted.span);
         let response = turn_stream(&session.log, &session.slots, turn, &state.shutdown.drain)?;
         return Ok(response);

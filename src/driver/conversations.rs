@@ -5,6 +5,7 @@
 //! ```
 
 mod changes;
+mod commands;
 mod error;
 mod fork;
 mod handle;

@@ -59,7 +59,8 @@ async fn take_turns(mut turns_rx: mpsc::Receiver<Turn>, context: Context, tracke
         match kind {
             TurnKind::Prompt { request, model } => tracker.spawn(async move {
                 if let Some((turn_handle, turn)) =
-                    opening::open((*request, *model), turn_handle, &context).await
+                    opening::open((*request, model.map(|model| *model)), turn_handle, &context)
+                        .await
                 {
                     actor::run(turn_handle, turn, context).await;
                 }

@@ -42,6 +42,11 @@ pub(super) fn engine_stays_lost(reason: &str, resumable: bool) -> End {
     failed(FailureCode::EngineLost, sentence, resumable)
 }
 
+/// OpenCode did not do what the turn is for.
+pub(super) fn task_refused() -> End {
+    failed(FailureCode::AgentError, "the agent refused the task", true)
+}
+
 /// The turn ran when the sidecar before this one ended.
 pub(super) fn interrupted(resumable: bool) -> End {
     failed(

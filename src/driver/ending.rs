@@ -25,6 +25,8 @@ pub(super) struct Observation<'a> {
     pub(super) cancelled: bool,
     /// How often [`Decision::AskAgain`] was the answer since the last sign of an end.
     pub(super) asked: u32,
+    /// The call that did the task of the turn was answered. Without a model's answer nothing else says that it is done.
+    pub(super) task_done: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +52,8 @@ pub(super) fn decide(observed: &Observation<'_>) -> Decision {
         .filter(|message| message.role == Role::Assistant);
     let error = answer.and_then(|answer| answer.error.as_ref());
     let finished = answer.is_some_and(|answer| {
-        error.is_some() || (answer.completed.is_some() && answer.finish.is_some())
+        let finished = answer.finish.is_some() || observed.task_done;
+        error.is_some() || (answer.completed.is_some() && finished)
     });
     // Without an answer there is nothing to wait for once the session said why.
     let refused = answer.is_none() && observed.error.is_some();
@@ -181,6 +184,7 @@ mod tests {
             error: None,
             cancelled: false,
             asked: 0,
+            task_done: false,
         }
     }
 
@@ -238,6 +242,22 @@ mod tests {
                 Decision::Ended(end)
             );
         }
+    }
+
+    #[test]
+    fn a_command_of_the_client_has_ended_when_its_call_is_answered() {
+        let mut last = message(Role::Assistant);
+        last.completed = Some(2);
+        let waiting = observed(Some(&last));
+        assert!(matches!(decide(&waiting), Decision::AskAgain(_)));
+        let done = Observation {
+            task_done: true,
+            ..waiting
+        };
+        let end = End::Complete {
+            finish_reason: None,
+        };
+        assert_eq!(decide(&done), Decision::Ended(end));
     }
 
     #[test]

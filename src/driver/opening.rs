@@ -21,7 +21,7 @@ const UNDO_TIMEOUT: Duration = Duration::from_secs(1);
 /// Starts the turn that `request` asks for and accepts it. If it cannot start, is cancelled, takes too
 /// long or the sidecar leaves, the client is refused instead and what was begun is undone: then `None`.
 pub(super) async fn open(
-    (request, model): (Request, ModelSpec),
+    (request, model): (Request, Option<ModelSpec>),
     mut turn_handle: TurnHandle,
     context: &Context,
 ) -> Option<(TurnHandle, OpenTurn)> {

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 use super::child_connection::{self, ChildConnection};
@@ -17,9 +19,12 @@ use crate::engine::LoadGuard;
 use crate::gateway::{Grant, Route};
 use crate::model::ModelSpec;
 use crate::opencode::{CallError, NewSession, Rule};
-use crate::session::{Beginning, CreateError, Request, Status};
+use crate::session::{Beginning, CreateError, Request, Status, Task};
 use crate::tool::Tools;
 use crate::workspace::Checked;
+
+/// How much longer than its turn a task may take to answer: a turn that is over time is aborted, and answers then.
+const TASK_GRACE: Duration = Duration::from_mins(1);
 
 /// A turn that runs.
 pub(super) struct OpenTurn {
@@ -37,7 +42,14 @@ pub(super) struct OpenTurn {
     /// Messages up to this one say nothing about the end of the turn.
     pub(super) before: Option<String>,
     pub(super) translator: Translator,
+    /// What does the task, for one that is no prompt: it is answered when the task is done.
+    pub(super) task_call: Option<TaskCall>,
+    /// Whether the agent can be told to go on after its process died.
+    pub(super) can_go_on: bool,
 }
+
+/// A call that lasts as long as its task.
+pub(super) type TaskCall = BoxFuture<'static, Result<(), CallError>>;
 
 /// How long a turn may take.
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +67,8 @@ enum StartError {
 /// What a turn is started with.
 pub(super) struct Asked {
     pub(super) request: Request,
-    pub(super) model: ModelSpec,
+    /// `None`: none is called.
+    pub(super) model: Option<ModelSpec>,
     /// How the session is before the turn.
     pub(super) status: Arc<Status>,
     pub(super) beginning: Beginning,
@@ -63,7 +76,7 @@ pub(super) struct Asked {
 
 struct Start<'a> {
     request: &'a Request,
-    model: &'a ModelSpec,
+    model: Option<&'a ModelSpec>,
     beginning: &'a Beginning,
     status: &'a Status,
     context: &'a Context,
@@ -82,7 +95,7 @@ pub(super) async fn start(
 ) -> Result<OpenTurn, CreateError> {
     let start = Start {
         request: &asked.request,
-        model: &asked.model,
+        model: asked.model.as_ref(),
         beginning: &asked.beginning,
         status: &asked.status,
         context,
@@ -226,32 +239,59 @@ impl Start<'_> {
     ) -> Result<OpenTurn, CallError> {
         let config = &self.context.config;
         let subscription = self.context.demux.register(&remote_id);
-        let grant = self.context.gateway.register(Route {
-            session: remote_id.clone(),
-            model: self.model.clone(),
-            enabled_tools: self.request.tools.as_ref().map(Tools::list),
-            spent: self.status.earlier.calls.clone(),
+        let grant = self.model.map(|model| {
+            self.context.gateway.register(Route {
+                session: remote_id.clone(),
+                model: model.clone(),
+                enabled_tools: self.request.tools.as_ref().map(Tools::list),
+                spent: self.status.earlier.calls.clone(),
+            })
         });
         let mut translator = Translator::new(settings(config, &remote_id), before.clone());
         translator.begin_turn(Timestamp::now());
         let workspace = config.instructions.then_some(&*config.workspace);
         let prompt_text = PromptText::new(self.request, self.status.turn, workspace).await;
-        let prompt = prompt_text.prompt(grant.model_ref());
         if self.status.remote_id.is_some() {
             // From here on the prompt may be run, whatever dies: it must not be run again.
             self.beginning.record(before.as_deref()).await;
         }
-        connection.client.prompt(&remote_id, &prompt).await?;
+        let model = grant.as_ref().map(Grant::model_ref);
+        let time_limit = self.time_limit();
+        let task_call = match (&self.request.task, model) {
+            (Task::Prompt, Some(model)) => {
+                let prompt = prompt_text.prompt(model);
+                connection.client.prompt(&remote_id, &prompt).await?;
+                None
+            }
+            (task, model) => {
+                let (client, remote_id) = (connection.client.clone(), remote_id.clone());
+                let (task, limit) = (task.clone(), time_limit.limit + TASK_GRACE);
+                let call = async move {
+                    match (task, model) {
+                        (Task::Shell(command), _) => {
+                            client.shell(&remote_id, &command, limit).await
+                        }
+                        (Task::Compact | Task::Prompt, Some(model)) => {
+                            client.summarize(&remote_id, model, limit).await
+                        }
+                        (Task::Compact | Task::Prompt, None) => Ok(()),
+                    }
+                };
+                Some(call.boxed() as TaskCall)
+            }
+        };
         Ok(OpenTurn {
             connection,
             _busy: busy,
             remote_id,
             subscription,
-            grant: Some(grant),
-            time_limit: self.time_limit(),
+            grant,
+            time_limit,
             prompt_text,
             before,
             translator,
+            task_call,
+            can_go_on: self.request.task == Task::Prompt,
         })
     }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use reqwest::Method;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
 
@@ -20,6 +20,14 @@ const CHANGE_DEADLINE: Duration = Duration::from_secs(20);
 pub(crate) struct MessagePage {
     pub(crate) messages: Vec<StoredMessage>,
     pub(crate) older: Option<String>,
+}
+
+/// A prompt that OpenCode has a name for.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Command {
+    pub(crate) name: String,
+    #[serde(default)]
+    pub(crate) template: String,
 }
 
 /// Body of `PATCH /session/{id}`. OpenCode puts the rules after those the session has.
@@ -123,5 +131,36 @@ impl Client {
         let path = format!("/session/{session}/unrevert");
         let call = self.call("take back what was undone", Method::POST, &path);
         call.within(CHANGE_DEADLINE).large().read_json().await
+    }
+
+    /// Has the conversation summarised by `model`. Answered when that is done.
+    pub(crate) async fn summarize(
+        &self,
+        session: &str,
+        (provider, model): (&'static str, &'static str),
+        within: Duration,
+    ) -> Result<(), CallError> {
+        let body = json!({ "providerID": provider, "modelID": model });
+        let path = format!("/session/{session}/summarize");
+        let call = self.post("summarise a conversation", &path, &body);
+        call.within(within).large().done().await
+    }
+
+    /// Runs a command as the agent's are run, but for its permissions. Answered when it has ended.
+    pub(crate) async fn shell(
+        &self,
+        session: &str,
+        command: &str,
+        within: Duration,
+    ) -> Result<(), CallError> {
+        let body = json!({ "agent": "build", "command": command });
+        let call = self.post("run a command", &format!("/session/{session}/shell"), &body);
+        call.within(within).large().done().await
+    }
+
+    /// The commands that OpenCode has.
+    pub(crate) async fn commands(&self, directory: &Path) -> Result<Vec<Command>, CallError> {
+        let call = self.get("list the commands", "/command");
+        call.in_directory(directory).large().read_json().await
     }
 }

@@ -13,6 +13,8 @@ use crate::tool::Tools;
 pub(crate) struct Request {
     /// Of the session.
     pub(crate) id: String,
+    pub(crate) task: Task,
+    /// Of a task that is one.
     pub(crate) prompt: Prompt,
     pub(crate) system_prompt: Option<String>,
     /// The first turn of a session brings a whole model.
@@ -24,6 +26,18 @@ pub(crate) struct Request {
     /// How long the turn may take; `None`: as long as any.
     pub(crate) timeout: Option<Duration>,
     pub(crate) idempotency: Option<Idempotency>,
+}
+
+/// What is to be done in a turn.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Task {
+    /// The agent gets a prompt.
+    #[default]
+    Prompt,
+    /// The conversation is replaced by a summary, which the model writes.
+    Compact,
+    /// A command of the client runs as the agent's commands do. No model is called.
+    Shell(String),
 }
 
 /// What becomes of a prompt that comes while a turn of its session runs.

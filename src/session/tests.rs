@@ -40,6 +40,7 @@ pub(crate) fn model() -> ModelSpec {
 pub(crate) fn request(id: &str) -> Request {
     Request {
         id: id.into(),
+        task: Task::Prompt,
         prompt: "hello".into(),
         system_prompt: None,
         labels: Labels::default(),

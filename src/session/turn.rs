@@ -18,7 +18,8 @@ pub(crate) enum TurnKind {
     /// Run what a client asks for: the first turn of a session, or another one if its status has a `remote_id`.
     Prompt {
         request: Box<Request>,
-        model: Box<ModelSpec>,
+        /// `None`: none is called.
+        model: Option<Box<ModelSpec>>,
     },
     /// The sidecar died during a turn: find out what became of it, and end it.
     Recover(Interrupted),

@@ -80,7 +80,7 @@ pub(super) struct Scheduler {
 /// A turn that was taken from the queue, and what stands against it.
 pub(super) struct Next {
     turn_handle: TurnHandle,
-    begins: Result<(Box<Request>, Box<ModelSpec>), CreateError>,
+    begins: Result<(Box<Request>, Option<Box<ModelSpec>>), CreateError>,
 }
 
 /// Commands that wait for a session's driver: a cancel each, and it looks between any two events.
@@ -390,7 +390,7 @@ impl Scheduler {
                 sessions
                     .credentials
                     .begin_turn(session.number, model.clone());
-                Ok((request, Box::new(model)))
+                Ok((request, Some(Box::new(model))))
             }
         };
         Some(Next {

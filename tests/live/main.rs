@@ -39,6 +39,7 @@ mod restarting;
 mod secrecy;
 mod shell_environment;
 mod stopping;
+mod tasks;
 mod turns;
 mod undoing;
 mod user;

@@ -17,7 +17,7 @@ use crate::api::prompt_body::{Bounds, PartBody, prompt, system_prompt};
 use crate::api::timeout;
 use crate::id::is_id;
 use crate::model::ModelChange;
-use crate::session::Request;
+use crate::session::{Request, Task};
 
 #[derive(Deserialize, ToSchema)]
 #[serde(expecting = "an object")]
@@ -76,6 +76,7 @@ pub(super) async fn check(
     let model = parsed.model_config.model(rules.demo)?;
     Ok(Request {
         id,
+        task: Task::Prompt,
         prompt,
         system_prompt,
         model: ModelChange::Whole(Box::new(model)),

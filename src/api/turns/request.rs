@@ -11,7 +11,7 @@ use crate::api::model_config::ModelConfigChange;
 use crate::api::prompt_body::{Bounds, PartBody, check_text, prompt, system_prompt};
 use crate::api::timeout;
 use crate::model::ModelChange;
-use crate::session::{Labels, OnBusy, Prompt, Request};
+use crate::session::{Labels, OnBusy, Prompt, Request, Task};
 
 #[derive(Deserialize, ToSchema)]
 #[serde(expecting = "an object")]
@@ -71,6 +71,7 @@ pub(in crate::api) struct ResumeBody {
 }
 
 /// What concerns the model, to be compared with the session.
+#[derive(Default)]
 pub(super) struct ToolsGiven(Option<crate::tool::Tools>);
 
 /// The request for another turn of session `id`, and what is to be done while one runs.
@@ -89,6 +90,7 @@ pub(super) async fn check(
     let (model, tools) = model(parsed.model_config, rules.demo)?;
     let request = Request {
         id: id.to_owned(),
+        task: Task::Prompt,
         prompt,
         system_prompt: system_prompt(parsed.system_prompt, rules.max_prompt)?,
         model,
@@ -124,6 +126,7 @@ pub(super) fn check_resume(
     let (model, tools) = model(parsed.model_config, rules.demo)?;
     let request = Request {
         id: id.to_owned(),
+        task: Task::Prompt,
         prompt,
         system_prompt: system_prompt(parsed.system_prompt, rules.max_prompt)?,
         model,
@@ -135,7 +138,7 @@ pub(super) fn check_resume(
     Ok((request, tools))
 }
 
-fn model(
+pub(super) fn model(
     config: Option<ModelConfigChange>,
     demo: bool,
 ) -> Result<(ModelChange, ToolsGiven), ApiError> {

@@ -41,6 +41,9 @@ impl Actor {
         if self.context.shutdown.halt.is_cancelled() {
             return Some(end_reasons::shutting_down());
         }
+        if !self.turn.can_go_on {
+            return Some(end_reasons::engine_lost(0));
+        }
         let most = self.context.config.recoveries;
         if self.recoveries >= most {
             return Some(end_reasons::engine_lost(self.recoveries));

@@ -64,6 +64,7 @@ impl Actor {
             error: self.turn.translator.turn_error(),
             cancelled: self.stopping.is_some(),
             asked: self.asked,
+            task_done: !self.turn.can_go_on && self.task_call.is_none(),
         };
         match ending::decide(&observed) {
             Decision::NotYet if self.inquire_again => self.check_for_end(Duration::ZERO),
@@ -83,6 +84,23 @@ impl Actor {
                 return Some(self.end_as(end));
             }
         }
+        None
+    }
+
+    /// The call that did the task was answered.
+    pub(super) fn on_task_done(&mut self, done: Result<(), CallError>) -> Option<End> {
+        match done {
+            Ok(()) => {}
+            // Nothing of it runs.
+            Err(error @ CallError::Status { .. }) if self.stopping.is_none() => {
+                tracing::warn!(%error, "the engine refused a task");
+                return Some(end_reasons::task_refused());
+            }
+            // What comes of it is in the feed, or the child has died.
+            Err(error) => tracing::warn!(%error, "a task's call got no answer"),
+        }
+        self.asked = 0;
+        self.check_for_end(Duration::ZERO);
         None
     }
 

@@ -21,7 +21,7 @@ use crate::workspace::Checked;
 const TICK: Duration = Duration::from_secs(1);
 
 /// Runs a turn to its one terminal event.
-pub(in crate::driver) async fn run(turn_handle: TurnHandle, turn: OpenTurn, context: Context) {
+pub(in crate::driver) async fn run(turn_handle: TurnHandle, mut turn: OpenTurn, context: Context) {
     let now = Instant::now();
     let mut counts_rx = match &turn.grant {
         Some(grant) => Grant::changes(grant),
@@ -33,6 +33,7 @@ pub(in crate::driver) async fn run(turn_handle: TurnHandle, turn: OpenTurn, cont
         running_turn: context.running_turns.enter(),
         deadline: now + turn.time_limit.limit,
         results: SeenToolResults::new(context.config.loop_limit == 0),
+        task_call: turn.task_call.take(),
         turn_handle,
         context,
         turn,
@@ -80,6 +81,7 @@ impl Actor {
                 // Not while it is asked what was missed: the end must not overtake that.
                 findings = finished(&mut self.end_check), if stopping || self.resync.is_none() => self.on_findings(findings),
                 missed = finished(&mut self.resync) => self.on_missed(missed),
+                done = finished(&mut self.task_call) => self.on_task_done(done),
                 step = finished(&mut self.recovery) => self.on_recovery_step(step),
                 Some(()) = self.background_calls.next(), if !self.background_calls.is_empty() => None,
                 () = lost.cancelled(), if !self.child_lost => self.on_child_lost(),

@@ -10,7 +10,7 @@ use crate::driver::context::Context;
 use crate::driver::overlap::RunningTurn;
 use crate::driver::resync::StoredState;
 use crate::driver::seen_tool_results::SeenToolResults;
-use crate::driver::start::OpenTurn;
+use crate::driver::start::{OpenTurn, TaskCall};
 use crate::driver::translate::End;
 use crate::opencode::CallError;
 use crate::opencode::types::{Message, SessionStatus};
@@ -44,6 +44,8 @@ pub(super) struct Actor {
     pub(super) inquire_again: bool,
     /// How often it was asked again since the last sign.
     pub(super) asked: u32,
+    /// What does the task of a turn that is no prompt, until it is answered.
+    pub(super) task_call: Option<TaskCall>,
     /// The question what was missed.
     pub(super) resync: Option<BoxFuture<'static, StoredState>>,
     /// The child is gone, and the next one is not here yet.

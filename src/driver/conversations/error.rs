@@ -15,6 +15,9 @@ pub(crate) enum ConversationError {
     /// The message or the turn that was named.
     #[error("this conversation has no such prompt; GET /sessions/{{id}}/messages lists them")]
     NoPrompt,
+    /// These are the commands there are.
+    #[error("there is no such command")]
+    NoCommand(Vec<String>),
     #[error("this session never got a prompt")]
     Empty,
     #[error("a turn of this session is running; wait for its end, or stop it")]

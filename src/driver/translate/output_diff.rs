@@ -133,6 +133,12 @@ pub(super) struct FinalOutput {
 impl FinalOutput {
     pub(super) fn read(output: &str) -> Self {
         let (mut text, mut note, mut cut) = (output, None, false);
+        // So it is round the end of a command of the client.
+        if let Some(rest) = text.strip_suffix("\n</metadata>")
+            && let Some((before, said)) = rest.rsplit_once("\n\n<metadata>\n")
+        {
+            (text, note) = (before, Some(said.to_owned()));
+        }
         if let Some(rest) = text.strip_suffix("\n</shell_metadata>")
             && let Some((before, said)) = rest.rsplit_once("\n\n<shell_metadata>\n")
         {

@@ -46,6 +46,14 @@ pub(super) fn outcome(tool: &str, state: oc::ToolState, output: FinalOutput) -> 
         // It "completes" with an explanation.
         INVALID => (ResultBody::Error { error: output.text }, true, false),
         "bash" => {
+            // Of a client's own command, which has no title, OpenCode does not say how it exited.
+            let is_unknown =
+                metadata.exit.is_none() && state.title.as_ref().is_none_or(String::is_empty);
+            let is_error = if is_unknown {
+                output.note.is_some()
+            } else {
+                metadata.exit != Some(0)
+            };
             let body = ResultBody::Command {
                 exit_code: metadata.exit,
                 // OpenCode joins both outputs of a command, so all of it is `stdout`.
@@ -53,7 +61,7 @@ pub(super) fn outcome(tool: &str, state: oc::ToolState, output: FinalOutput) -> 
                 stderr: String::new(),
                 note: output.note,
             };
-            (body, metadata.exit != Some(0), output.cut)
+            (body, is_error, output.cut)
         }
         "read" => {
             let text = metadata.file_text.map(oc::Text::into_whole);

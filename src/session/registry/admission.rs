@@ -75,7 +75,7 @@ impl Registry {
         state.credentials.begin_turn(number, model.clone());
         state.insert(&session, outcome_rx.clone());
         drop(state);
-        self.start(request, model, turn_handle)?;
+        self.start(request, Some(model), turn_handle)?;
         Ok((session, outcome_rx))
     }
 
@@ -141,12 +141,12 @@ impl Registry {
     pub(super) fn start(
         &self,
         request: Request,
-        model: ModelSpec,
+        model: Option<ModelSpec>,
         turn_handle: TurnHandle,
     ) -> Result<(), CreateError> {
         let kind = TurnKind::Prompt {
             request: Box::new(request),
-            model: Box::new(model),
+            model: model.map(Box::new),
         };
         let sent = self.shared.turns_tx.try_send(Turn { kind, turn_handle });
         sent.map_err(|_| CreateError::Failed("the driver does not take sessions".into()))

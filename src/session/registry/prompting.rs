@@ -12,7 +12,7 @@ use crate::model::ModelSpec;
 use crate::session::log::{Addition, EventId, TurnSpan};
 use crate::session::queue::{MAX_QUEUED, Queued};
 use crate::session::record::{Command, PUBLISH_WAIT, Session};
-use crate::session::request::{CreateError, OnBusy, Request};
+use crate::session::request::{CreateError, OnBusy, Request, Task};
 use crate::session::session_map::State;
 use crate::session::status::Status;
 use crate::session::turn::Outcome;
@@ -48,7 +48,7 @@ enum Admission {
 
 struct Begin {
     request: Request,
-    model: ModelSpec,
+    model: Option<ModelSpec>,
     turn_handle: crate::session::TurnHandle,
     outcome_rx: watch::Receiver<Outcome>,
     accepted: Accepted,
@@ -156,7 +156,9 @@ impl Registry {
         }
         let kept = state.credentials.get(session.number);
         let model = request.model.clone().apply(kept);
-        let model = model.ok_or(CreateError::CredentialsRequired)?;
+        if model.is_none() && !matches!(request.task, Task::Shell(_)) {
+            return Err(CreateError::CredentialsRequired);
+        }
         if idle {
             self.check_limit(&state)?;
             has_room?;
@@ -169,8 +171,10 @@ impl Registry {
         let accepted = self.enqueue(session, &status, request, front)?;
         if session.queue.lock().has_held() {
             // Those that are held have a key again, which is this one's.
-            state.credentials.begin_turn(session.number, model);
-            session.queue.lock().release_held();
+            if let Some(model) = model {
+                state.credentials.begin_turn(session.number, model);
+                session.queue.lock().release_held();
+            }
         }
         Ok(if idle {
             Admission::BeginNext(accepted)
@@ -187,11 +191,13 @@ impl Registry {
         mut state: MutexGuard<'_, State>,
         session: &Arc<Session>,
         request: Request,
-        model: ModelSpec,
+        model: Option<ModelSpec>,
     ) -> Admission {
         let earlier = session.status();
         let turn = session.queue.lock().next_turn(earlier.turn);
-        session.queue.lock().release_held();
+        if model.is_some() {
+            session.queue.lock().release_held();
+        }
         session.begin_turn(&earlier, turn);
         // The entry's own outcome stays: it answers whoever repeats the request that created the session.
         if let Some(entry) = state.sessions.get_mut(&session.id) {
@@ -199,9 +205,9 @@ impl Registry {
         }
         let origin = TurnOrigin::Further {
             earlier,
-            model: state
-                .credentials
-                .begin_turn(session.number, model.clone())
+            model: model
+                .clone()
+                .and_then(|model| state.credentials.begin_turn(session.number, model))
                 .map(Box::new),
         };
         let after = session.log.last_appended();

@@ -204,6 +204,7 @@ impl Player {
             error: self.translator.turn_error(),
             cancelled: self.cancelled,
             asked: self.asked,
+            task_done: false,
         };
         if let Decision::Ended(end) = decide(&observed) {
             self.translator.finish(end, true, now);

@@ -1,0 +1,207 @@
+//! Turns that are no prompt of the client's own words: `POST /sessions/{id}/compact`, `/shell` and `/command`.
+
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use super::request::{ToolsGiven, model};
+use super::response::PromptResponse;
+use super::{PromptAccepted, PromptErrors, answer, prompt};
+use crate::api::deserialize::{object_if_given, whole_number};
+use crate::api::error::{ApiError, ErrorCode};
+use crate::api::extract::{BodyBytes, Id, OptionalJson, parse};
+use crate::api::lookup;
+use crate::api::model_config::ModelConfigChange;
+use crate::api::openapi::StreamEvent;
+use crate::api::prompt_body::check_text;
+use crate::api::timeout;
+use crate::api::{Shared, State as ApiState};
+use crate::driver::ConversationError;
+use crate::model::ModelChange;
+use crate::session::{Labels, OnBusy, Prompt, Request, Task};
+
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(expecting = "an object")]
+#[schema(as = CompactRequest)]
+pub(in crate::api) struct CompactBody {
+    /// What is left out is as in the turn before. Absent: all of it, the key too.
+    #[serde(default, deserialize_with = "object_if_given")]
+    #[schema(value_type = ModelConfigChange, required = false)]
+    model_config: Option<ModelConfigChange>,
+    /// Longest the turn may take. Absent: `SESSION_TIMEOUT`, which is also the most.
+    #[serde(default, deserialize_with = "whole_number")]
+    #[schema(minimum = 1)]
+    timeout_secs: Option<i64>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(expecting = "an object")]
+#[schema(as = ShellRequest)]
+pub(in crate::api) struct ShellBody {
+    /// For bash, in the workspace.
+    #[schema(pattern = "\\S")]
+    command: String,
+    /// Longest the turn may take. Absent: `SESSION_TIMEOUT`, which is also the most.
+    #[serde(default, deserialize_with = "whole_number")]
+    #[schema(minimum = 1)]
+    timeout_secs: Option<i64>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(expecting = "an object")]
+#[schema(as = CommandRequest)]
+pub(in crate::api) struct CommandBody {
+    /// The name of a command that OpenCode has.
+    command: String,
+    /// What is put into its text.
+    #[serde(default)]
+    arguments: String,
+    /// The other fields of a prompt.
+    #[serde(flatten)]
+    #[schema(value_type = Object)]
+    rest: Map<String, Value>,
+}
+
+/// Have the model summarise the conversation, which goes on from the summary. A turn of its own.
+#[utoipa::path(
+    post,
+    path = "/sessions/{id}/compact",
+    operation_id = "compact_session",
+    params(("id" = String, Path, description = "the `session_id`")),
+    request_body = Option<CompactBody>,
+    responses(
+        (status = 202, description = "it is taken", body = PromptResponse),
+        (status = 200, description = "with `Accept: text/event-stream`: the events of the turn",
+            content_type = "text/event-stream", body = StreamEvent),
+        PromptErrors,
+    )
+)]
+pub(in crate::api) async fn compact(
+    State(state): Shared,
+    Id(id): Id,
+    headers: HeaderMap,
+    OptionalJson(body): OptionalJson<CompactBody>,
+) -> Result<Response, ApiError> {
+    let (model, tools) = model(body.model_config, state.rules.demo)?;
+    let task = (Task::Compact, model, body.timeout_secs);
+    answer(&state, &headers, run(&state, &id, task, &tools).await?)
+}
+
+/// Run a command in the workspace, as the agent's commands run. A turn of its own, without a model.
+#[utoipa::path(
+    post,
+    path = "/sessions/{id}/shell",
+    operation_id = "run_in_session",
+    params(("id" = String, Path, description = "the `session_id`")),
+    request_body = ShellBody,
+    responses(
+        (status = 202, description = "it is taken", body = PromptResponse),
+        (status = 200, description = "with `Accept: text/event-stream`: the events of the turn",
+            content_type = "text/event-stream", body = StreamEvent),
+        PromptErrors,
+    )
+)]
+pub(in crate::api) async fn shell(
+    State(state): Shared,
+    Id(id): Id,
+    headers: HeaderMap,
+    BodyBytes(body): BodyBytes,
+) -> Result<Response, ApiError> {
+    let body: ShellBody = parse(&body)?;
+    check_text("command", &body.command, state.rules.max_prompt)?;
+    if body.command.trim().is_empty() {
+        return Err(ApiError::invalid("command", "must not be empty"));
+    }
+    let session = lookup::session(&state, &id).await?;
+    let may = |tools: &crate::tool::Tools| tools.list().iter().any(|tool| tool == "bash");
+    if !session.tools().is_none_or(may) {
+        return Err(ApiError::new(
+            ErrorCode::Conflict,
+            "this session may not use bash, so it runs no command; create one with bash among its enabled_tools",
+        ));
+    }
+    let task = (
+        Task::Shell(body.command),
+        ModelChange::Nothing,
+        body.timeout_secs,
+    );
+    let accepted = run(&state, &id, task, &ToolsGiven::default()).await?;
+    answer(&state, &headers, accepted)
+}
+
+/// Give the agent a prompt that OpenCode has a name for.
+#[utoipa::path(
+    post,
+    path = "/sessions/{id}/command",
+    operation_id = "command_session",
+    params(
+        ("id" = String, Path, description = "the `session_id`"),
+        ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255,
+            description = "the same key and body again is the same turn"),
+    ),
+    request_body = CommandBody,
+    responses(
+        (status = 202, description = "it is taken", body = PromptResponse),
+        (status = 200, description = "with `Accept: text/event-stream`: the events of the turn",
+            content_type = "text/event-stream", body = StreamEvent),
+        PromptErrors,
+    )
+)]
+pub(in crate::api) async fn command(
+    State(state): Shared,
+    Id(id): Id,
+    headers: HeaderMap,
+    BodyBytes(body): BodyBytes,
+) -> Result<Response, ApiError> {
+    let CommandBody {
+        command,
+        arguments,
+        mut rest,
+    } = parse(&body)?;
+    lookup::session(&state, &id).await?;
+    let words = match state.conversations.command(&command, &arguments).await {
+        Err(ConversationError::NoCommand(names)) => {
+            let reason = format!("is none; the commands are {}", names.join(", "));
+            return Err(ApiError::invalid("command", &reason));
+        }
+        words => words?,
+    };
+    rest.remove("parts");
+    rest.insert("prompt".to_owned(), words.into());
+    let body = Value::Object(rest).to_string();
+    let key = headers.get("idempotency-key");
+    let key = key.map(|key| key.to_str().unwrap_or_default());
+    let accepted = prompt(&state, &id, body.as_bytes(), key).await?;
+    answer(&state, &headers, accepted)
+}
+
+/// Begins a turn of session `id` that is no prompt. It does not wait for one that runs.
+async fn run(
+    state: &ApiState,
+    id: &str,
+    (task, model, timeout_secs): (Task, ModelChange, Option<i64>),
+    tools: &ToolsGiven,
+) -> Result<PromptAccepted, ApiError> {
+    let timeout = timeout::check(timeout_secs, state.rules.max_timeout)?;
+    let session = lookup::session(state, id).await?;
+    tools.same_tools(session.tools())?;
+    let request = Request {
+        id: id.to_owned(),
+        task,
+        prompt: Prompt::default(),
+        system_prompt: None,
+        model,
+        tools: session.tools().cloned(),
+        labels: Labels::default(),
+        timeout,
+        idempotency: None,
+    };
+    let accepted = state
+        .registry
+        .prompt(&session, request, OnBusy::Reject)
+        .await?;
+    Ok(PromptAccepted { session, accepted })
+}
