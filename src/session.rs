@@ -29,7 +29,7 @@ mod turn_handle;
 pub(crate) use self::config::Config;
 pub(crate) use self::labels::{Change, LabelChange, Labels};
 pub(crate) use self::prompt::{Part, Prompt};
-pub(crate) use self::record::{Command, ForkedFrom, Session};
+pub(crate) use self::record::{Command, ForkedFrom, Session, Steer};
 pub(crate) use self::registry::{
     Acceptance, Accepted, Adoption, ArchiveError, NewFork, OrphanSession, Receivers, Registry,
     Report,

@@ -141,7 +141,8 @@ pub(crate) fn turn_stream(
     let log = log.clone();
     let cursor = async move {
         tokio::select! {
-            after = turn.began() => Some(Cursor::of_turn(&log, after, Arc::clone(&turn))),
+            // A prompt may have become part of a turn that had begun before.
+            after = turn.began() => Some(Cursor::of_turn(&log, after.max(from.seq), Arc::clone(&turn))),
             () = log.closed() => None,
         }
     };

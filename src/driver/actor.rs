@@ -19,6 +19,8 @@ mod events;
 mod run;
 mod stall;
 mod state;
+mod steer;
+mod steers;
 mod stop;
 
 pub(super) use self::run::run;

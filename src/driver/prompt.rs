@@ -88,6 +88,11 @@ impl PromptText {
         }
     }
 
+    /// A prompt for the turn that this one began: the rest stays.
+    pub(super) fn steer(&self, prompt: &session::Prompt) -> Self {
+        Self::of(prompt, self.system.clone(), self.label.clone())
+    }
+
     /// The words that say why the agent goes on, in place of these.
     pub(super) fn go_on(&self) -> Self {
         Self::of(

@@ -18,6 +18,8 @@ pub(crate) struct PromptNote {
 pub(crate) enum PromptState {
     /// It waits for the turns before it.
     Queued,
+    /// It is part of the turn that ran when it came: the agent has it before its next step.
+    Steered,
     /// It was taken out of the queue; its turn never comes.
     Withdrawn,
 }

@@ -10,7 +10,8 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use super::labels::{LabelChange, Labels};
 use super::limits::StreamSlots;
-use super::log::EventLog;
+use super::log::{EventLog, TurnSpan};
+use super::prompt::Prompt;
 use super::queue::{Queue, QueuedPrompt};
 use super::request::Idempotency;
 use super::status::Status;
@@ -33,6 +34,8 @@ pub(crate) struct Session {
     pub(super) origin: Origin,
     pub(crate) log: EventLog,
     pub(crate) slots: StreamSlots,
+    /// Where the events of the present or last turn lie.
+    pub(super) span: Mutex<Arc<TurnSpan>>,
     /// To the driver of the running turn.
     pub(super) commands_tx: Mutex<mpsc::Sender<Command>>,
     pub(super) status_tx: watch::Sender<Arc<Status>>,
@@ -72,6 +75,16 @@ pub(crate) struct ForkedFrom {
 pub(crate) enum Command {
     /// End the turn. The answer comes when it has ended.
     Cancel(oneshot::Sender<()>),
+    /// Tell the agent more in the middle of the turn.
+    Steer(Steer),
+}
+
+/// A prompt for a turn that runs.
+#[derive(Debug)]
+pub(crate) struct Steer {
+    pub(crate) prompt: Prompt,
+    /// Gets true once the agent has it. When it is dropped, or gets false, the prompt is not part of the turn.
+    pub(crate) taken_tx: oneshot::Sender<bool>,
 }
 
 // === impl Session ===
@@ -95,6 +108,7 @@ impl Session {
             slots: StreamSlots::default(),
             commands_tx: Mutex::new(mpsc::channel(1).0),
             status_tx: watch::Sender::new(Arc::new(status)),
+            span: Mutex::new(Arc::new(TurnSpan::new())),
             queue: Mutex::default(),
             reported: AtomicU32::new(0),
             labels: Mutex::default(),

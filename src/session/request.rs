@@ -46,6 +46,8 @@ pub(crate) enum OnBusy {
     /// It waits for its turn.
     #[default]
     Queue,
+    /// It becomes part of the running turn.
+    Steer,
     /// The running turn is cancelled, and it is the next.
     Interrupt,
     /// It is refused.

@@ -98,6 +98,7 @@ impl TurnHandle {
     ) -> (Self, watch::Receiver<Outcome>) {
         let (commands_tx, commands_rx) = mpsc::channel(COMMANDS);
         *session.commands_tx.lock() = commands_tx;
+        *session.span.lock() = Arc::clone(&span);
         let (outcome_tx, outcome_rx) = watch::channel(None);
         let turn_handle = Self {
             turn: session.status().turn,
@@ -160,8 +161,15 @@ impl TurnHandle {
     /// Waits until a client wants the end of a turn that does not run yet, and returns who waits for that. Other commands
     /// are kept until it runs. Cancel-safe.
     pub(crate) async fn cancelled(&mut self) -> Option<oneshot::Sender<()>> {
-        match self.commands_rx.recv().await? {
-            Command::Cancel(done_tx) => Some(done_tx),
+        loop {
+            match self.commands_rx.recv().await? {
+                Command::Cancel(done_tx) => return Some(done_tx),
+                // One too many is dropped, which says that it is not part of the turn.
+                steer @ Command::Steer(_) if self.early_commands.len() < COMMANDS => {
+                    self.early_commands.push_back(steer);
+                }
+                Command::Steer(_) => {}
+            }
         }
     }
 

@@ -325,3 +325,137 @@ fn a_turn_has_a_time_limit_of_its_own() {
     );
     assert_eq!(refused.json()["details"]["field"], "timeout_secs");
 }
+
+#[test]
+fn a_prompt_reaches_the_running_turn_at_its_next_call_of_the_model() {
+    let world = World::start();
+    let steer = |words: &str| json!({ "prompt": words, "on_busy": "steer" });
+    world.script(
+        "tool",
+        [waits_for(&world, "go"), Turn::new().text("Both done.")],
+    );
+    world.create("tool");
+    until_tool(&world, "tool");
+    let taken = accepted(&world, "tool", &steer("also say please"));
+    assert_eq!(taken, (1, "steered".to_owned()));
+    let_go(&world, "go");
+    let events = whole(&world, "tool");
+    assert_eq!(ends(&events), [(1, "complete".to_owned())]);
+    assert!(
+        events
+            .iter()
+            .any(|event| event.kind == "prompt" && event.data["state"] == "steered")
+    );
+    let calls = world.llm.requests();
+    assert_eq!(calls.len(), 2);
+    assert!(
+        told(&calls[1]).contains("also say please"),
+        "{}",
+        told(&calls[1])
+    );
+
+    // While the last answer streams: that is completed, and one more answer follows in the same turn.
+    let words = "slow words ".repeat(30);
+    world.script(
+        "stream",
+        [
+            Turn::new()
+                .stream(30, Duration::from_millis(100))
+                .text(&words),
+            Turn::new().text("Answered too."),
+        ],
+    );
+    world.create("stream");
+    world
+        .stream("stream", "")
+        .until("words", |event| event.kind == "output");
+    assert_eq!(
+        accepted(&world, "stream", &steer("and one more thing")).0,
+        1
+    );
+    let events = whole(&world, "stream");
+    assert_eq!(ends(&events), [(1, "complete".to_owned())]);
+    assert_eq!(
+        events.last().unwrap().data["final_message"],
+        "Answered too."
+    );
+
+    // When none runs, it is the next turn.
+    world.script("stream", [Turn::new().text("A turn of its own.")]);
+    assert_eq!(accepted(&world, "stream", &steer("later")).0, 2);
+    let events = whole(&world, "stream");
+    assert_eq!(ends(&events)[1], (2, "complete".to_owned()));
+    let refused = prompt(
+        &world,
+        "stream",
+        &json!({ "prompt": "x", "on_busy": "steer", "timeout_secs": 5 }),
+    );
+    assert_eq!(refused.json()["details"]["field"], "timeout_secs");
+}
+
+#[test]
+fn turns_and_what_they_are_told_survive_the_death_of_the_child() {
+    let world = World::start();
+    world.run("dies", [Turn::new().text("One.")]);
+    world.script(
+        "dies",
+        [waits_for(&world, "never"), Turn::new().text("Went on.")],
+    );
+    accepted(&world, "dies", &json!({ "prompt": "two" }));
+    accepted(&world, "dies", &json!({ "prompt": "three" }));
+    world
+        .stream("dies", "")
+        .until("the command", |event| event.kind == "tool_call");
+    accepted(
+        &world,
+        "dies",
+        &json!({ "prompt": "remember the otter", "on_busy": "steer" }),
+    );
+    world.script("dies", [Turn::new().text("Three.")]);
+    let pid = rustix::process::Pid::from_raw(world.engine_pid()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    let events = whole(&world, "dies");
+    let complete = |turn| (turn, "complete".to_owned());
+    assert_eq!(ends(&events), [complete(1), complete(2), complete(3)]);
+    let calls = world.llm.requests();
+    assert!(
+        calls
+            .iter()
+            .any(|call| told(call).contains("remember the otter"))
+    );
+    let second = calls
+        .iter()
+        .filter(|call| call.last_user_text().contains("three"));
+    assert_eq!(second.count(), 1, "a prompt that waited is run once");
+}
+
+#[test]
+fn a_hundred_prompts_at_once_are_one_turn_eight_that_wait_and_refusals() {
+    let world = World::start();
+    world.run("crowd", [Turn::new().text("Hello.")]);
+    world.script("crowd", [waits_for(&world, "go")]);
+    world.script(
+        "crowd",
+        (0..9).map(|n| Turn::new().text(&format!("Answer {n}."))),
+    );
+    let answers: Vec<Response> = std::thread::scope(|scope| {
+        let asked: Vec<_> = (0..100)
+            .map(|n| {
+                let world = &world;
+                scope.spawn(move || {
+                    prompt(world, "crowd", &json!({ "prompt": format!("number {n}.") }))
+                })
+            })
+            .collect();
+        asked.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    let count = |status: u16| answers.iter().filter(|one| one.status == status).count();
+    assert_eq!((count(202), count(429)), (9, 91));
+    let refused = answers.iter().find(|one| one.status == 429).unwrap();
+    assert_eq!(refused.json()["code"], "queue_full");
+    assert!(refused.header("retry-after").is_some());
+    let_go(&world, "go");
+    let events = whole(&world, "crowd");
+    let turns: Vec<u64> = ends(&events).iter().map(|(turn, _)| *turn).collect();
+    assert_eq!(turns, (1..=10).collect::<Vec<u64>>(), "in order, each once");
+}

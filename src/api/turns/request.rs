@@ -46,6 +46,7 @@ pub(in crate::api) struct PromptBody {
 #[serde(rename_all = "snake_case")]
 enum OnBusyBody {
     Queue,
+    Steer,
     Interrupt,
     Reject,
 }
@@ -81,6 +82,7 @@ pub(super) async fn check(
     state: &State,
 ) -> Result<(Request, OnBusy, ToolsGiven), ApiError> {
     let parsed: PromptBody = parse(body)?;
+    parsed.check_steer()?;
     let rules = &state.rules;
     let bounds = Bounds {
         workspace: &state.workspace_dir,
@@ -101,6 +103,7 @@ pub(super) async fn check(
     };
     let on_busy = match parsed.on_busy {
         None | Some(OnBusyBody::Queue) => OnBusy::Queue,
+        Some(OnBusyBody::Steer) => OnBusy::Steer,
         Some(OnBusyBody::Interrupt) => OnBusy::Interrupt,
         Some(OnBusyBody::Reject) => OnBusy::Reject,
     };
@@ -147,6 +150,26 @@ pub(super) fn model(
     };
     let tools = config.tools()?;
     Ok((config.change(demo)?, ToolsGiven(tools)))
+}
+
+// === impl PromptBody ===
+
+impl PromptBody {
+    /// A running turn keeps what it began with.
+    fn check_steer(&self) -> Result<(), ApiError> {
+        let given = [
+            ("model_config", self.model_config.is_some()),
+            ("system_prompt", self.system_prompt.is_some()),
+            ("timeout_secs", self.timeout_secs.is_some()),
+        ];
+        match (self.on_busy, given.into_iter().find(|(_, given)| *given)) {
+            (Some(OnBusyBody::Steer), Some((field, _))) => Err(ApiError::invalid(
+                field,
+                "cannot change within a turn; leave it out, or use another on_busy",
+            )),
+            _ => Ok(()),
+        }
+    }
 }
 
 // === impl ToolsGiven ===

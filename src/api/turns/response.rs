@@ -28,6 +28,8 @@ enum AcceptedState {
     Running,
     /// Its turn comes when those before it have ended.
     Queued,
+    /// It is part of the running turn.
+    Steered,
 }
 
 /// 200 of `POST /sessions/{id}/resume`.
@@ -106,6 +108,7 @@ impl From<Acceptance> for AcceptedState {
         match acceptance {
             Acceptance::Running => Self::Running,
             Acceptance::Queued => Self::Queued,
+            Acceptance::Steered => Self::Steered,
         }
     }
 }

@@ -106,6 +106,9 @@ impl Actor {
         // A prompt is answered for before it is stored: the child may have died in between.
         let prompt_was_lost = stored.complete && !prompt_is_stored;
 
+        if stored.complete {
+            self.repeat_lost_steers(&stored.messages);
+        }
         let translator = &mut self.turn.translator;
         translator.apply_missed(stored.history, stored.messages, now);
         translator.abandon_run(now);
@@ -114,7 +117,7 @@ impl Actor {
             return Some(end);
         }
         let grant = self.turn.grant.as_ref()?;
-        if let Some(end) = stored_end {
+        if let Some(end) = stored_end.filter(|_| !self.is_steering()) {
             return Some(end_reasons::with_provider_cause(end, Some(grant)));
         }
         if !prompt_was_lost {

@@ -67,6 +67,8 @@ impl Actor {
             task_done: !self.turn.can_go_on && self.task_call.is_none(),
         };
         match ending::decide(&observed) {
+            // What was found may be older than what the agent is being told.
+            Decision::Ended(_) if self.is_steering() => self.check_for_end(ASK_AGAIN),
             Decision::NotYet if self.inquire_again => self.check_for_end(Duration::ZERO),
             Decision::NotYet => {}
             Decision::AskAgain(wait) => {

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::state::Actor;
+use super::steers::Steers;
 use crate::driver::context::{Context, workspace_problem};
 use crate::driver::end_reasons;
 use crate::driver::seen_tool_results::SeenToolResults;
@@ -46,6 +47,7 @@ pub(in crate::driver) async fn run(turn_handle: TurnHandle, mut turn: OpenTurn, 
         child_lost: false,
         recoveries: 0,
         recovery: None,
+        steers: Steers::default(),
         background_calls: FuturesUnordered::new(),
         last_activity_at: now,
         stalled: None,
@@ -69,6 +71,7 @@ impl Actor {
         // Also what it is now.
         health_rx.mark_changed();
         let end = loop {
+            self.begin_steer();
             self.note_progress();
             self.publish();
             let stop_by = self.stopping.as_ref().map_or(self.deadline, |(_, by)| *by);
@@ -82,6 +85,7 @@ impl Actor {
                 findings = finished(&mut self.end_check), if stopping || self.resync.is_none() => self.on_findings(findings),
                 missed = finished(&mut self.resync) => self.on_missed(missed),
                 done = finished(&mut self.task_call) => self.on_task_done(done),
+                handed = finished(&mut self.steers.call) => { self.on_steered(handed); None }
                 step = finished(&mut self.recovery) => self.on_recovery_step(step),
                 Some(()) = self.background_calls.next(), if !self.background_calls.is_empty() => None,
                 () = lost.cancelled(), if !self.child_lost => self.on_child_lost(),

@@ -5,6 +5,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
+use super::steers::Steers;
 use crate::driver::child_connection::ChildConnection;
 use crate::driver::context::Context;
 use crate::driver::overlap::RunningTurn;
@@ -53,6 +54,8 @@ pub(super) struct Actor {
     /// How often the turn went on after that.
     pub(super) recoveries: u32,
     pub(super) recovery: Option<BoxFuture<'static, RecoveryStep>>,
+    /// Prompts that came while it runs.
+    pub(super) steers: Steers,
     /// Small calls whose result is only logged.
     pub(super) background_calls: FuturesUnordered<BoxFuture<'static, ()>>,
     pub(super) last_activity_at: Instant,

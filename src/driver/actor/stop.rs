@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::state::Actor;
+use super::steers::Steers;
 use crate::clock::Timestamp;
 use crate::driver::end_reasons;
 use crate::driver::publish::{note_deleted_files, publish};
@@ -26,6 +27,10 @@ impl Actor {
             Command::Cancel(done_tx) => {
                 self.waiting.push(done_tx);
                 self.stop(End::Cancelled)
+            }
+            Command::Steer(steer) => {
+                self.on_steer(steer);
+                None
             }
         }
     }
@@ -79,6 +84,8 @@ impl Actor {
         // Before the terminal event can be seen: then no key is in use any more.
         self.turn.grant = None;
         (self.end_check, self.recovery) = (None, None);
+        // Whoever waits for one of them makes it the next turn.
+        self.steers = Steers::default();
         // What a command left running lives as long as the session does, and no client may see the end before
         // it: the next turn of this session would find it.
         let session_tree = self.turn.subscription.session_tree();

@@ -1,6 +1,7 @@
 //! Whether a further prompt of a session begins a turn, waits for one, or becomes part of the one that runs.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::MutexGuard;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -11,7 +12,7 @@ use crate::event::{Body, Event, PromptNote, PromptState};
 use crate::model::ModelSpec;
 use crate::session::log::{Addition, EventId, TurnSpan};
 use crate::session::queue::{MAX_QUEUED, Queued};
-use crate::session::record::{Command, PUBLISH_WAIT, Session};
+use crate::session::record::{Command, PUBLISH_WAIT, Session, Steer};
 use crate::session::request::{CreateError, OnBusy, Request, Task};
 use crate::session::session_map::State;
 use crate::session::status::Status;
@@ -34,7 +35,12 @@ pub(crate) enum Acceptance {
     Running,
     /// Its turn comes when those before it have ended.
     Queued,
+    /// It is part of the running turn.
+    Steered,
 }
+
+/// How long a prompt for a running turn may take to reach the agent.
+const STEER: Duration = Duration::from_secs(25);
 
 /// What was decided, and what is to be done without the lock.
 enum Admission {
@@ -44,6 +50,8 @@ enum Admission {
     Wait(Accepted),
     /// It waits, and the running turn is to be cancelled.
     Interrupt(Accepted, mpsc::Sender<Command>),
+    /// It is for the running turn, whose driver says whether it comes in time.
+    Steer(Box<Request>, Accepted, mpsc::Sender<Command>),
 }
 
 struct Begin {
@@ -67,7 +75,51 @@ impl Registry {
     ) -> Result<Accepted, CreateError> {
         // The turn before is over in every respect: its last event has its number.
         session.settled().await;
-        match self.admit_prompt(session, request, on_busy)? {
+        match self.admit_prompt(session, request, on_busy, false)? {
+            Admission::Steer(request, accepted, commands_tx) => {
+                self.steer(session, *request, accepted, commands_tx).await
+            }
+            admission => self.carry_out(session, admission).await,
+        }
+    }
+
+    /// Hands a prompt to the running turn. If that ends before the agent has it, it is the next turn.
+    async fn steer(
+        &self,
+        session: &Arc<Session>,
+        request: Request,
+        accepted: Accepted,
+        commands_tx: mpsc::Sender<Command>,
+    ) -> Result<Accepted, CreateError> {
+        let (taken_tx, taken_rx) = oneshot::channel();
+        let prompt = request.prompt.clone();
+        let steering = async {
+            let command = Command::Steer(Steer { prompt, taken_tx });
+            commands_tx.send(command).await.is_ok() && taken_rx.await.unwrap_or(false)
+        };
+        if tokio::time::timeout(STEER, steering).await.unwrap_or(false) {
+            self.note(
+                session,
+                accepted.turn,
+                (PromptState::Steered, &request),
+                None,
+            );
+            self.noted(session).await;
+            return Ok(accepted);
+        }
+        session.settled().await;
+        let admission = self.admit_prompt(session, request, OnBusy::Queue, true)?;
+        self.carry_out(session, admission).await
+    }
+
+    async fn carry_out(
+        &self,
+        session: &Arc<Session>,
+        admission: Admission,
+    ) -> Result<Accepted, CreateError> {
+        match admission {
+            // It was not asked for again.
+            Admission::Steer(_, accepted, _) => Ok(accepted),
             Admission::Begin(begin) => {
                 let Begin {
                     request,
@@ -106,7 +158,8 @@ impl Registry {
         let withdrawn = session.queue.lock().withdraw(turn);
         for queued in &withdrawn {
             let after = session.log.last_appended();
-            self.note(session, queued, PromptState::Withdrawn);
+            let note = (PromptState::Withdrawn, &*queued.request);
+            self.note(session, queued.turn, note, Some(&queued.span));
             queued.span.begin(after);
         }
         drop(sessions);
@@ -134,6 +187,7 @@ impl Registry {
         session: &Arc<Session>,
         request: Request,
         on_busy: OnBusy,
+        first: bool,
     ) -> Result<Admission, CreateError> {
         self.check_open()?;
         let has_room = self.check_journal();
@@ -167,7 +221,18 @@ impl Registry {
                 return Ok(self.admit_next(state, session, request, model));
             }
         }
-        let front = on_busy == OnBusy::Interrupt && !idle;
+        if on_busy == OnBusy::Steer && !idle {
+            let accepted = Accepted {
+                turn: status.turn,
+                acceptance: Acceptance::Steered,
+                from: session.log.id(session.log.last_appended()),
+                span: Arc::clone(&session.span.lock()),
+            };
+            let commands_tx = session.commands_tx.lock().clone();
+            return Ok(Admission::Steer(Box::new(request), accepted, commands_tx));
+        }
+        let interrupts = on_busy == OnBusy::Interrupt && !idle;
+        let front = first || interrupts;
         let accepted = self.enqueue(session, &status, request, front)?;
         if session.queue.lock().has_held() {
             // Those that are held have a key again, which is this one's.
@@ -178,7 +243,7 @@ impl Registry {
         }
         Ok(if idle {
             Admission::BeginNext(accepted)
-        } else if front {
+        } else if interrupts {
             Admission::Interrupt(accepted, session.commands_tx.lock().clone())
         } else {
             Admission::Wait(accepted)
@@ -254,7 +319,8 @@ impl Registry {
             from: session.log.id(from),
             span: Arc::clone(&queued.span),
         };
-        self.note(session, &queued, PromptState::Queued);
+        let note = (PromptState::Queued, &*queued.request);
+        self.note(session, queued.turn, note, None);
         let mut queue = session.queue.lock();
         if front {
             queue.push_front(queued);
@@ -265,17 +331,23 @@ impl Registry {
     }
 
     /// Tells the session's readers what became of a prompt.
-    fn note(&self, session: &Session, queued: &Queued, state: PromptState) {
-        let shown = self.shared.config.keep_prompts && state == PromptState::Queued;
+    fn note(
+        &self,
+        session: &Session,
+        turn: u32,
+        (state, request): (PromptState, &Request),
+        last_of: Option<&TurnSpan>,
+    ) {
+        let shown = self.shared.config.keep_prompts && state != PromptState::Withdrawn;
         let body = Body::Prompt(PromptNote {
             state,
-            text: shown.then(|| queued.request.prompt.shown()),
+            text: shown.then(|| request.prompt.shown()),
         });
         let event = Event::new(Timestamp::now(), body);
         session.log.add(Addition {
             row: Some(session.row()),
-            last_of: (state == PromptState::Withdrawn).then_some(&queued.span),
-            ..Addition::of(event.encode(queued.turn))
+            last_of,
+            ..Addition::of(event.encode(turn))
         });
     }
 
