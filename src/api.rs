@@ -3,6 +3,7 @@
 //! Handlers check, call and convert; they hold no rules. Errors are made in [`error`] only, and no
 //! module below knows a status code. OpenCode and the disk are out of reach from here.
 
+mod authentication;
 mod caller;
 mod conversation;
 mod deserialize;
@@ -21,6 +22,7 @@ mod middleware;
 mod model_config;
 mod openapi;
 mod origin;
+mod place;
 mod probes;
 mod prompt_body;
 pub(crate) mod protocol;
@@ -34,9 +36,11 @@ pub(crate) mod stream;
 mod timeout;
 mod turns;
 pub(crate) mod write_timeout;
+pub(crate) mod ws;
 
 pub(crate) use self::router::openapi_text;
 pub(crate) use self::server::Bound;
 pub(crate) use self::state::{Rules, State, WebRules};
+pub(crate) use self::ws::Sockets;
 
 use self::state::Shared;

@@ -131,11 +131,10 @@ impl App {
         );
         gateway.spawn(&tracker, shutdown.gone.clone());
         keep(&registry, &tracker, &shutdown);
-        let bearer = bearer(config.shared_secrets.clone());
         let reports = backend::spawn(
             config.backend,
             &registry,
-            (bearer, known_conversations(agent_sessions)),
+            backend_callbacks(config.shared_secrets.clone(), agent_sessions),
             socket_owners.clone(),
             &shutdown,
             &tracker,
@@ -154,6 +153,7 @@ impl App {
             rules,
             web,
             socket_owners,
+            sockets: api::Sockets::default(),
         };
         let close = CancellationToken::new();
         // With the listener, not after it: a stream that follows ends because its log is closed.
@@ -218,6 +218,14 @@ fn request_rules(config: &Config) -> (api::Rules, api::WebRules) {
         allowed_hosts: config.allowed_hosts.clone(),
     };
     (rules, web)
+}
+
+/// What the calls to the backend ask of the rest.
+fn backend_callbacks(
+    secrets: SharedSecrets,
+    agent_sessions: driver::AgentSessions,
+) -> (backend::Bearer, backend::Conversations) {
+    (bearer(secrets), known_conversations(agent_sessions))
 }
 
 /// The secret for the backend, as it is at each call.

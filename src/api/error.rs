@@ -8,7 +8,9 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use axum::body::Body;
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{
+    CONTENT_TYPE, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE, WWW_AUTHENTICATE,
+};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -40,6 +42,7 @@ pub(crate) enum ErrorCode {
     CredentialsRequired,
     TooManyStreams,
     QueueFull,
+    UpgradeRequired,
     TooManySessions,
     EngineUnavailable,
     WorkspaceUnavailable,
@@ -100,6 +103,7 @@ impl ErrorCode {
             Self::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
             Self::IdempotencyMismatch => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooManyStreams | Self::QueueFull => StatusCode::TOO_MANY_REQUESTS,
+            Self::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooManySessions
             | Self::EngineUnavailable
@@ -131,12 +135,13 @@ impl ErrorCode {
             }
             Self::IdempotencyMismatch => "the Idempotency-Key was used with another body",
             Self::TooManyStreams => {
-                "64 streams of this session, or of all events, are open; `Retry-After`"
+                "64 streams of this session, or of all events, or 512 WebSockets of it are open, or 64 WebSockets have not said their token yet; `Retry-After`"
             }
             Self::CredentialsRequired => {
                 "the key of the turn before is not kept any more; send `model_config` again"
             }
             Self::QueueFull => "8 prompts of this session wait already; `Retry-After`",
+            Self::UpgradeRequired => "this route is a WebSocket, and the request asks for none",
             Self::TooManySessions => "`MAX_CONCURRENT_SESSIONS` sessions are active; `Retry-After`",
             Self::EngineUnavailable => {
                 "the child cannot take work; `Retry-After` says when to ask again"
@@ -226,7 +231,7 @@ impl ApiError {
     /// `what` completes the sentence: what came instead of the token.
     pub(crate) fn unauthorized(what: &str) -> Self {
         let message = format!(
-            "this route needs the header `Authorization: Bearer <shared secret>`, and {what}"
+            "this route needs the header `Authorization: Bearer <shared secret>` or `X-Sidecar-Token: <shared secret>`, and {what}"
         );
         Self::new(ErrorCode::Unauthorized, message)
     }
@@ -276,6 +281,22 @@ impl ApiError {
         Self::new(ErrorCode::MethodNotAllowed, message)
     }
 
+    /// `what` completes the sentence: what is wrong with the handshake.
+    pub(crate) fn upgrade_required(what: &str) -> Self {
+        Self::new(
+            ErrorCode::UpgradeRequired,
+            format!("this route is a WebSocket of version 13: {what}"),
+        )
+    }
+
+    /// For what frees itself when others go, which nobody can foresee.
+    pub(crate) fn too_many_sockets(what: &'static str) -> Self {
+        Self {
+            retry_after_secs: Some(5),
+            ..Self::new(ErrorCode::TooManyStreams, what)
+        }
+    }
+
     /// Our fault. The cause goes to the log under the request id the client gets.
     pub(crate) fn internal(cause: impl Into<String>) -> Self {
         let message = "something failed in the sidecar; its log says what, under this request_id";
@@ -294,6 +315,25 @@ impl ApiError {
 
     pub(super) fn cause(&self) -> Option<&str> {
         self.cause.as_deref()
+    }
+
+    pub(super) fn status(&self) -> StatusCode {
+        self.code.status()
+    }
+
+    pub(super) fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The body, as it is told at this moment.
+    pub(super) fn envelope<'a>(&'a self, request_id: &'a str) -> Envelope<'a> {
+        Envelope {
+            error: &self.message,
+            details: self.details.as_ref(),
+            timestamp: clock::Timestamp::now().to_string(),
+            code: self.code,
+            request_id,
+        }
     }
 }
 
@@ -399,6 +439,11 @@ impl IntoResponse for ApiError {
                 .headers_mut()
                 .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        if self.code == ErrorCode::UpgradeRequired {
+            let headers = response.headers_mut();
+            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        }
         if let Some(seconds) = self.retry_after_secs {
             response.headers_mut().insert(RETRY_AFTER, seconds.into());
         }
@@ -409,15 +454,8 @@ impl IntoResponse for ApiError {
 
 /// Gives a response that carries an error its body.
 pub(super) fn render(error: &ApiError, response: &mut Response, request_id: &str) {
-    let envelope = Envelope {
-        error: &error.message,
-        details: error.details.as_ref(),
-        timestamp: clock::Timestamp::now().to_string(),
-        code: error.code,
-        request_id,
-    };
     // A struct of strings always serialises.
-    let body = serde_json::to_vec(&envelope).unwrap_or_default();
+    let body = serde_json::to_vec(&error.envelope(request_id)).unwrap_or_default();
     response
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -455,6 +493,7 @@ mod tests {
             "409 \"credentials_required\"",
             "429 \"too_many_streams\"",
             "429 \"queue_full\"",
+            "426 \"upgrade_required\"",
             "503 \"too_many_sessions\"",
             "503 \"engine_unavailable\"",
             "503 \"workspace_unavailable\"",

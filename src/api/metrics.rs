@@ -13,6 +13,7 @@ use axum::http::header::CONTENT_TYPE;
 
 use super::Shared;
 use super::error::error_responses;
+use super::ws::Sockets;
 use crate::engine;
 use crate::event::State as Session;
 use crate::process::Usage;
@@ -46,7 +47,7 @@ error_responses!(MetricsErrors:);
 pub(super) async fn metrics(State(state): Shared) -> ([(HeaderName, &'static str); 1], String) {
     let mut page = Page::default();
     sidecar(&mut page, state.shutdown.drain.is_cancelled());
-    sessions(&mut page, &state.registry);
+    sessions(&mut page, &state.registry, &state.sockets);
     child(&mut page, &state.engine.status());
     journal(&mut page, &state.registry);
     process(&mut page, &Usage::now());
@@ -68,7 +69,7 @@ fn sidecar(page: &mut Page, draining: bool) {
     );
 }
 
-fn sessions(page: &mut Page, registry: &Registry) {
+fn sessions(page: &mut Page, registry: &Registry, sockets: &Sockets) {
     let all = registry.in_memory();
     let states: Vec<Session> = all.iter().map(|session| session.status().state).collect();
     let count = |state| states.iter().filter(|other| **other == state).count();
@@ -95,6 +96,11 @@ fn sessions(page: &mut Page, registry: &Registry) {
         "sidecar_streams_open",
         "Event streams that are being read.",
         Some(streams + registry.all_slots().taken()),
+    );
+    page.gauge(
+        "sidecar_websockets_open",
+        "WebSockets that are open on sessions.",
+        Some(sockets.open()),
     );
 }
 

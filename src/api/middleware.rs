@@ -1,18 +1,15 @@
 //! What happens to every request on its way in and every response on its way out.
 
 use std::any::Any;
-use std::sync::Arc;
 use std::time::Instant;
 
-use axum::extract::{OriginalUri, Request, State as Extract};
-use axum::http::header::AUTHORIZATION;
+use axum::extract::{OriginalUri, Request};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use tracing::Instrument as _;
 use uuid::Uuid;
 
-use super::State;
 use super::error::{self, ApiError};
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -25,8 +22,10 @@ const MAX_ID: usize = 128;
 ///
 /// Not the layers of tower-http for ids and tracing: the id that a caller sends is checked before it is used, and it
 /// also stands in the body of an error, which is written here.
-pub(super) async fn identify(request: Request, next: Next) -> Response {
+pub(super) async fn identify(mut request: Request, next: Next) -> Response {
     let id = request_id(request.headers());
+    // A handler that goes on after its answer says the same id.
+    request.headers_mut().insert(REQUEST_ID, id.clone());
     let text = id.to_str().unwrap_or_default().to_owned();
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let span = tracing::info_span!("request", http.request_id = text);
@@ -51,7 +50,8 @@ pub(super) async fn identify(request: Request, next: Next) -> Response {
 fn log(method: &Method, path: &str, response: &Response, begun: Instant) {
     let status = response.status().as_u16();
     let ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-    if method.is_safe() && response.status().is_success() {
+    let well = response.status().is_success() || response.status().is_informational();
+    if method.is_safe() && well {
         tracing::debug!(http.method = %method, http.path = path, http.status = status, ms, "answered");
     } else {
         tracing::info!(http.method = %method, http.path = path, http.status = status, ms, "answered");
@@ -73,35 +73,6 @@ fn fresh_id() -> HeaderValue {
     let mut text = Uuid::encode_buffer();
     let text = Uuid::now_v7().hyphenated().encode_lower(&mut text);
     HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("none"))
-}
-
-/// Lets pass whoever shows a token that is ours. Without a configured secret everybody passes.
-pub(super) async fn authenticate(
-    Extract(state): Extract<Arc<State>>,
-    request: Request,
-    next: Next,
-) -> Response {
-    if state.secrets.required() {
-        let headers = request.headers();
-        let refused = match bearer(headers) {
-            Some(token) if state.secrets.accept(token) => None,
-            Some(_) => Some("the token sent is not accepted"),
-            None if headers.contains_key(AUTHORIZATION) => Some("the one sent is no bearer token"),
-            None => Some("the request has none"),
-        };
-        if let Some(what) = refused {
-            return ApiError::unauthorized(what).into_response();
-        }
-    }
-    next.run(request).await
-}
-
-fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
-    let value = headers.get(AUTHORIZATION)?.as_bytes();
-    let (scheme, token) = value.split_at_checked(7)?;
-    scheme
-        .eq_ignore_ascii_case(b"bearer ")
-        .then(|| token.trim_ascii())
 }
 
 pub(super) async fn no_route(OriginalUri(uri): OriginalUri) -> ApiError {
@@ -146,18 +117,5 @@ mod tests {
             assert_ne!(id_for(bad), bad);
         }
         assert_ne!(fresh_id(), fresh_id());
-    }
-
-    #[test]
-    fn the_scheme_is_read_in_any_case_and_the_token_exactly() {
-        let token = |value: &'static str| {
-            let headers = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_static(value))]);
-            bearer(&headers).map(<[u8]>::to_vec)
-        };
-        assert_eq!(token("Bearer abc").as_deref(), Some(&b"abc"[..]));
-        assert_eq!(token("bearer  abc ").as_deref(), Some(&b"abc"[..]));
-        assert_eq!(token("Basic abc"), None);
-        assert_eq!(token("Bearer"), None);
-        assert_eq!(token("Bearer "), Some(Vec::new()));
     }
 }

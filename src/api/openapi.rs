@@ -12,7 +12,7 @@ use axum::Extension;
 use axum::body::Bytes;
 use axum::http::HeaderName;
 use axum::http::header::CONTENT_TYPE;
-use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use super::error::{Envelope, error_responses};
@@ -22,8 +22,8 @@ use super::error::{Envelope, error_responses};
 #[openapi(
     info(title = "opencode-sidecar", description = "API_CONTRACT.md has the words to it."),
     components(schemas(events::Events, Envelope<'_>)),
-    // The first is asked for where a secret is set.
-    security(("bearer" = []), ()),
+    // One of the first two is asked for where a secret is set.
+    security(("bearer" = []), ("sidecar_token" = []), ()),
     modifiers(&Bearer)
 )]
 struct Document;
@@ -71,6 +71,10 @@ impl Modify for Bearer {
         components.add_security_scheme(
             "bearer",
             SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)),
+        );
+        components.add_security_scheme(
+            "sidecar_token",
+            SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new("X-Sidecar-Token"))),
         );
     }
 }

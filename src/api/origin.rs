@@ -21,6 +21,7 @@ use axum::response::{IntoResponse as _, Response};
 use reqwest::Url;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
+use super::authentication::SIDECAR_TOKEN;
 use super::error::ApiError;
 use super::middleware::REQUEST_ID;
 use super::state::{State, WebRules};
@@ -91,6 +92,7 @@ pub(super) fn cors(rules: &WebRules) -> Option<CorsLayer> {
             HeaderName::from_static("content-type"),
             HeaderName::from_static("idempotency-key"),
             HeaderName::from_static("last-event-id"),
+            SIDECAR_TOKEN,
             REQUEST_ID,
         ])
         .expose_headers([REQUEST_ID, HeaderName::from_static("retry-after")])

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use axum::extract::DefaultBodyLimit;
-use axum::http::header::AUTHORIZATION;
+use axum::http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
 use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::connect;
 use axum::{Extension, Router};
 use tower::util::option_layer;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -12,9 +13,10 @@ use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::authentication::SIDECAR_TOKEN;
 use super::{
-    State, caller, conversation, drain, engine, events, metrics, middleware, openapi, origin,
-    probes, sessions, turns,
+    State, authentication, caller, conversation, drain, engine, events, metrics, middleware,
+    openapi, origin, probes, sessions, turns, ws,
 };
 
 /// Routes with their descriptions; each handler says its own method, path, parameters and answers.
@@ -65,12 +67,23 @@ fn client_routes() -> Routes {
         .routes(routes!(conversation::revert::unrevert))
 }
 
+/// WebSockets, for the same pages. A token may come with the first message.
+fn socket_routes() -> Routes {
+    OpenApiRouter::new()
+        .routes(routes!(ws::attach::session))
+        // Over HTTP/2.
+        .route("/sessions/{id}/ws", connect(ws::attach::session))
+}
+
 pub(super) fn router(state: Arc<State>) -> Router {
     let open = Router::from(public_routes()).method_not_allowed_fallback(middleware::no_method);
 
     let operating = Router::from(operator_routes())
         .method_not_allowed_fallback(middleware::no_method)
-        .layer(from_fn_with_state(state.clone(), middleware::authenticate))
+        .layer(from_fn_with_state(
+            state.clone(),
+            authentication::authenticate,
+        ))
         .layer(from_fn(origin::require_own_origin));
 
     let working = Router::from(client_routes())
@@ -78,7 +91,10 @@ pub(super) fn router(state: Arc<State>) -> Router {
         .fallback(middleware::no_route)
         .layer(Extension(openapi::Description(description)))
         .method_not_allowed_fallback(middleware::no_method)
-        .layer(from_fn_with_state(state.clone(), middleware::authenticate))
+        .layer(from_fn_with_state(
+            state.clone(),
+            authentication::authenticate,
+        ))
         // Before the token is asked for: a preflight has none.
         .layer(option_layer(origin::cors(&state.web)))
         .layer(from_fn_with_state(
@@ -86,8 +102,20 @@ pub(super) fn router(state: Arc<State>) -> Router {
             origin::require_listed_origin,
         ));
 
+    let sockets = Router::from(socket_routes())
+        .method_not_allowed_fallback(middleware::no_method)
+        .layer(from_fn_with_state(
+            state.clone(),
+            authentication::authenticate_socket,
+        ))
+        .layer(from_fn_with_state(
+            state.clone(),
+            origin::require_listed_origin,
+        ));
+
     let guarded = operating
         .merge(working)
+        .merge(sockets)
         .layer(DefaultBodyLimit::max(state.rules.max_body_bytes))
         .layer(from_fn_with_state(state.clone(), caller::refuse_agent))
         .layer(from_fn_with_state(state.clone(), origin::known_host));
@@ -104,15 +132,20 @@ pub(crate) fn openapi_text() -> String {
 fn description() -> utoipa::openapi::OpenApi {
     let routes = public_routes()
         .merge(operator_routes())
-        .merge(client_routes());
+        .merge(client_routes())
+        .merge(socket_routes());
     routes.into_openapi()
 }
 
 /// What no request and no answer gets past.
 fn outermost<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
     router
-        // No log line that prints headers shows this one.
-        .layer(SetSensitiveRequestHeadersLayer::new([AUTHORIZATION]))
+        // No log line that prints headers shows these.
+        .layer(SetSensitiveRequestHeadersLayer::new([
+            AUTHORIZATION,
+            SIDECAR_TOKEN,
+            SEC_WEBSOCKET_PROTOCOL,
+        ]))
         // Inside `identify`, so that a panic has a body and a log line like any error.
         .layer(CatchPanicLayer::custom(middleware::panicked))
         .layer(from_fn(middleware::identify))

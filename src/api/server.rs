@@ -27,6 +27,7 @@ use tokio_util::task::TaskTracker;
 use tower::Service as _;
 
 use super::caller::Caller;
+use super::place::Place;
 use super::protocol::{self, Version};
 use super::write_timeout::{WRITE_TIMEOUT, WriteTimeout};
 use super::{State, middleware, probes, router};
@@ -133,20 +134,21 @@ impl Bound {
             let Ok(permit) = place.or_else(|_| reserve.clone().try_acquire_owned()) else {
                 continue;
             };
+            let place = Arc::new(Place::new(permit, tracker.clone(), stop.clone()));
             let service = ConnectionService {
                 router: router.clone(),
                 state: state.clone(),
                 caller: Arc::new(Caller::of(&stream)),
+                place: place.clone(),
             };
             let stop = stop.clone();
-            tracker.spawn(async move {
+            place.spawn(async move {
                 let serve = connection(stream, service, stop.clone(), only_probes);
                 if !only_probes {
                     serve.await;
                 } else if tokio::time::timeout(2 * PROBE_LIMIT, serve).await.is_err() {
                     tracing::debug!("a probe was not read in time");
                 }
-                drop(permit);
             });
         }
     }
@@ -177,7 +179,8 @@ async fn connection(
                 .header_read_timeout(HEAD_TIMEOUT)
                 .keep_alive(!only_probes)
                 .max_buf_size(MAX_HEAD);
-            let mut connection = pin!(builder.serve_connection(socket, service));
+            // A connection that becomes a WebSocket ends here, and its socket goes on in a task of its own.
+            let mut connection = pin!(builder.serve_connection(socket, service).with_upgrades());
             tokio::select! {
                 ended = connection.as_mut() => ended,
                 () = stop.cancelled() => {
@@ -191,7 +194,9 @@ async fn connection(
             builder
                 .timer(TokioTimer::new())
                 .keep_alive_interval(PING)
-                .max_header_list_size(MAX_HEAD_LIST);
+                .max_header_list_size(MAX_HEAD_LIST)
+                // WebSockets over HTTP/2 (RFC 8441).
+                .enable_connect_protocol();
             let mut connection = pin!(builder.serve_connection(socket, service));
             tokio::select! {
                 ended = connection.as_mut() => ended,
@@ -265,6 +270,7 @@ struct ConnectionService {
     state: Arc<State>,
     router: Router,
     caller: Arc<Caller>,
+    place: Arc<Place>,
 }
 
 // === impl ConnectionService ===
@@ -283,6 +289,7 @@ impl hyper::service::Service<Request<Incoming>> for ConnectionService {
             return Either::Left(ready(Ok(response)));
         }
         request.extensions_mut().insert(self.caller.clone());
+        request.extensions_mut().insert(self.place.clone());
         // A router is always ready.
         Either::Right(self.router.clone().call(request.map(Body::new)))
     }

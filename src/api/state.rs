@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::ws::Sockets;
 use crate::config::SharedSecrets;
 use crate::driver::Conversations;
 use crate::session::Registry;
@@ -23,6 +24,7 @@ pub(crate) struct State {
     pub(crate) rules: Rules,
     pub(crate) web: WebRules,
     pub(crate) socket_owners: socket_owner::Finder,
+    pub(crate) sockets: Sockets,
 }
 
 /// What requests are held to.

@@ -198,6 +198,14 @@ fn place(id: EventId) -> [(HeaderName, HeaderValue); 3] {
     ]
 }
 
+/// The headers that say where a WebSocket starts.
+pub(super) fn start_headers(id: EventId) -> HeaderMap {
+    HeaderMap::from_iter([
+        (LAST_EVENT_ID, text_header(&id.to_string())),
+        (EPOCH, epoch_header(id.epoch)),
+    ])
+}
+
 fn epoch_header(epoch: Epoch) -> HeaderValue {
     text_header(epoch.as_str())
 }

@@ -14,8 +14,8 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 
-pub(super) use self::response::CancelledResponse;
-use self::response::{PromptResponse, QueueResponse, ResumedResponse, WithdrawnResponse};
+pub(super) use self::response::{CancelledResponse, PromptResponse};
+use self::response::{QueueResponse, ResumedResponse, WithdrawnResponse};
 use super::error::{ApiError, ErrorCode, error_responses};
 use super::extract::{BodyBytes, Id, IdAndTurn};
 use super::idempotency;

@@ -30,7 +30,7 @@ fn without_the_token_every_route_but_the_probes_is_closed() {
     let response = sidecar.get("/nope");
     assert_eq!(response.header("www-authenticate"), Some("Bearer"));
     assert_eq!(response.json()["code"], "unauthorized");
-    let needed = "this route needs the header `Authorization: Bearer <shared secret>`";
+    let needed = "this route needs the header `Authorization: Bearer <shared secret>` or `X-Sidecar-Token: <shared secret>`";
     let said = |authorization: Option<&str>| {
         let headers: Vec<(&str, &str)> = authorization
             .map(|value| ("authorization", value))

@@ -22,3 +22,4 @@ mod sandbox;
 mod sessions;
 mod starting;
 mod waiting;
+mod websocket;

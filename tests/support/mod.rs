@@ -15,6 +15,7 @@
 pub(crate) mod http;
 pub(crate) mod processes;
 pub(crate) mod sse;
+pub(crate) mod ws;
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;

@@ -36,7 +36,8 @@ pub(crate) fn retry(after: Duration) -> Bytes {
     format!("retry: {}\n\n", after.as_millis()).into()
 }
 
-fn gap_text(gap: &Gap) -> String {
+/// The data of a `gap`, as JSON.
+pub(super) fn gap_data(gap: &Gap) -> String {
     let data = GapData {
         reason: gap.reason.as_str(),
         requested: &gap.requested,
@@ -44,7 +45,11 @@ fn gap_text(gap: &Gap) -> String {
         missed: gap.missed,
     };
     // Text and numbers always become JSON.
-    let data = serde_json::to_string(&data).unwrap_or_default();
+    serde_json::to_string(&data).unwrap_or_default()
+}
+
+fn gap_text(gap: &Gap) -> String {
+    let data = gap_data(gap);
     format!("event: gap\ndata: {data}\n\n{}", id_only(gap.resume_after))
 }
 

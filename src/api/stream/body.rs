@@ -102,7 +102,7 @@ impl<C: Events> SseBody<C> {
             Poll::Ready(Step::End(end)) => {
                 self.ended = true;
                 // Also after the last event of a turn: the shutdown may have ended it.
-                let leaves = end == End::Closed || self.leaving.is_cancelled();
+                let leaves = end != End::Idle || self.leaving.is_cancelled();
                 Poll::Ready(leaves.then(|| sse::retry(self.retry)))
             }
             Poll::Pending => {

@@ -8,10 +8,10 @@ use crate::session::log::{Requested, View};
 /// The default is a first visit: everything kept, to the end of the turn.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct StreamRequest {
-    pub(super) asked: Requested,
-    pub(super) view: View,
+    pub(in crate::api) asked: Requested,
+    pub(in crate::api) view: View,
     /// Answer 409 rather than with a gap.
-    pub(super) strict: bool,
+    pub(in crate::api) strict: bool,
 }
 
 // === impl StreamRequest ===
@@ -20,7 +20,20 @@ impl StreamRequest {
     /// Reads `Last-Event-ID`, `?last_event_id=` or `?lastEventId=` (the first that is there wins),
     /// `?follow=1`, `?strict=1` and `?include=reasoning`. Anything else is left to others.
     pub(crate) fn read(uri: &Uri, headers: &HeaderMap) -> Self {
-        let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri).unwrap_or_default();
+        Self::read_pairs(&pairs(uri), headers)
+    }
+
+    /// The same for a WebSocket, which follows unless `?follow=0`: it is there for what comes.
+    pub(crate) fn of_a_socket(uri: &Uri, headers: &HeaderMap) -> Self {
+        let pairs = pairs(uri);
+        let mut request = Self::read_pairs(&pairs, headers);
+        let first = pairs.iter().find(|(key, _)| key == "follow");
+        let is_off = |value: &str| matches!(value, "0" | "false");
+        request.view.follow = !first.is_some_and(|(_, value)| is_off(value));
+        request
+    }
+
+    fn read_pairs(pairs: &[(String, String)], headers: &HeaderMap) -> Self {
         let first = |name: &str| {
             pairs
                 .iter()
@@ -56,6 +69,11 @@ impl StreamRequest {
     pub(crate) const fn wants_reasoning(&self) -> bool {
         self.view.reasoning
     }
+}
+
+fn pairs(uri: &Uri) -> Vec<(String, String)> {
+    let Query(pairs) = Query::try_from_uri(uri).unwrap_or_default();
+    pairs
 }
 
 #[cfg(test)]
@@ -108,6 +126,17 @@ mod tests {
             Requested::Unreadable("\u{fffd}".into())
         );
         assert_eq!(asked("?last_event_id=", None), Requested::Earliest);
+    }
+
+    #[test]
+    fn a_socket_follows_unless_it_is_told_not_to() {
+        let follows = |query: &str| {
+            let uri = Uri::try_from(format!("/sessions/x/ws{query}")).unwrap();
+            let request = StreamRequest::of_a_socket(&uri, &HeaderMap::new());
+            request.view.follow
+        };
+        assert!(follows("") && follows("?follow=1") && follows("?follow=yes"));
+        assert!(!follows("?follow=0") && !follows("?x=1&follow=false"));
     }
 
     #[test]

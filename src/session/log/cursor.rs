@@ -54,6 +54,8 @@ pub(crate) enum End {
     Idle,
     /// The log was closed: the process ends, or the session is gone.
     Closed,
+    /// The disk cannot be read. What is there can be asked for again later.
+    Unreadable,
 }
 
 type Page = Result<Vec<Piece>, JournalError>;
@@ -175,7 +177,9 @@ impl Cursor {
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Option<Step>> {
         while self.at < self.head.seq {
             if self.broken {
-                return Poll::Ready(Some(Step::End(End::Closed)));
+                let closed = self.log.inner.watermark.head().closed;
+                let end = if closed { End::Closed } else { End::Unreadable };
+                return Poll::Ready(Some(Step::End(end)));
             }
             let step = match self.pieces.pop_front() {
                 Some(piece) => self.take(piece),

@@ -10,7 +10,7 @@ use std::str;
 ///
 /// A restart keeps it together with the log; only losing the log changes it. So an id never names two
 /// different events.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Epoch([u8; Self::LEN]);
 
 /// One event of one log, or the place before the first one (`seq` 0).

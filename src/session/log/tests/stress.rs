@@ -76,7 +76,7 @@ async fn unsteady_reader(log: EventLog, nth: u64) -> Story {
                 Step::Frames(bytes) => last = story.note_frames(last, &bytes, cursor.position()),
                 Step::Gap(gap) => last = story.note_gap(last, &gap),
                 Step::End(End::Idle) => return story,
-                Step::End(End::Closed) => panic!("nobody closed it"),
+                Step::End(end) => panic!("nobody closed it: {end:?}"),
             }
         }
         if (nth + sits).is_multiple_of(5) {
