@@ -35,7 +35,6 @@ error_responses!(PromptErrors:
     Conflict,
     CredentialsRequired,
     PayloadTooLarge,
-    IdempotencyMismatch,
     QueueFull,
     TooManyStreams,
     TooManySessions,
@@ -101,8 +100,6 @@ pub(super) async fn stop(state: &ApiState, id: &str) -> Result<CancelledResponse
     operation_id = "prompt_session",
     params(
         ("id" = String, Path, description = "the `session_id`"),
-        ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255,
-            description = "the same key and body again is the same turn"),
     ),
     request_body = request::PromptBody,
     responses(

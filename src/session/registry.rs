@@ -97,7 +97,6 @@ impl Registry {
             sessions: Arc::clone(&sessions),
             turns_tx: turns_tx.clone(),
             closed: closed.clone(),
-            keeps_queues: journal.is_some(),
             credential_retention: config.credential_retention,
         };
         let shared = Shared {

@@ -71,8 +71,6 @@ pub(super) struct Scheduler {
     pub(super) turns_tx: mpsc::Sender<Turn>,
     /// Set once: no new turns.
     pub(super) closed: CancellationToken,
-    /// Prompts that wait are kept for the next process.
-    pub(super) keeps_queues: bool,
     /// How long the model of a session is kept after a turn.
     pub(super) credential_retention: Duration,
 }
@@ -210,7 +208,7 @@ impl TurnHandle {
         let scheduler = &self.scheduler;
         let mut sessions = scheduler.sessions.lock();
         self.update(change);
-        let has_next = scheduler.has_next(&self.session);
+        let has_next = Scheduler::has_next(&self.session);
         self.session.log.add(Addition {
             row: Some(self.session.row()),
             ends: !has_next,
@@ -347,9 +345,8 @@ impl Beginning {
 
 impl Scheduler {
     /// Whether a prompt waits and may begin.
-    fn has_next(&self, session: &Session) -> bool {
-        let keeps = self.keeps_queues && self.closed.is_cancelled();
-        !keeps && session.queue.lock().is_ready()
+    fn has_next(session: &Session) -> bool {
+        session.queue.lock().is_ready()
     }
 
     /// Begins the next turn of a session that is idle, if a prompt waits.
@@ -372,7 +369,7 @@ impl Scheduler {
         sessions: &mut Sessions,
         session: &Arc<Session>,
     ) -> Option<Next> {
-        if !self.has_next(session) {
+        if !Self::has_next(session) {
             return None;
         }
         let queued = session.queue.lock().pop_ready()?;
