@@ -36,7 +36,7 @@ check: ## Formatting, lints, documentation, dependency policy: warnings are erro
 test-api: ## Try the API as its description says, and as it does not (Schemathesis)
 	tools/api/run
 
-test-clients: opencode ## One session, read by Chromium behind nginx, curl, Go, Python and npm clients
+test-clients: opencode ## Sessions over streams and WebSockets, with Chromium (behind nginx too), curl, Go, Python and npm clients
 	tools/clients/run
 
 ##@ Things that are made

@@ -26,6 +26,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::{Builder, Runtime};
 
 const REQUEST: &[u8] = b"GET /stream HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+const WEBSOCKET: &[u8] =
+    b"GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 const BURST_EVENTS: usize = 20_000;
 /// As many as a feed hands over before its task lets others run.
 const BATCH: usize = 256;
@@ -58,6 +61,8 @@ fn main() {
         &format!("{:.1} %", 100.0 * (quiet / beside_stalled - 1.0)),
         "10 %",
     );
+    burst_to_a_crowd(0, 560);
+    burst_to_a_crowd(500, 60);
     replay(1, "2.5 ms");
     replay(10, "13 ms");
     latency(
@@ -171,6 +176,53 @@ fn burst_over_http(stalled: usize) -> f64 {
         server.cpu.used() - cpu,
         "4.00 M (0.25)",
     )
+}
+
+/// Readers of both kinds on one log.
+fn burst_to_a_crowd(sockets: usize, streams: usize) {
+    let server = Server::start();
+    let (ready_tx, ready_rx) = mpsc::channel();
+    let addr = server.addr;
+    let readers = thread::spawn(move || {
+        runtime().block_on(async {
+            let sockets = (0..sockets).map(|_| read_websocket(addr, ready_tx.clone()));
+            let streams = (0..streams).map(|_| count_bytes(addr, ready_tx.clone()));
+            tokio::join!(join_all(sockets), join_all(streams))
+        })
+    });
+    (0..sockets + streams).for_each(|_| ready_rx.recv().unwrap());
+    let (cpu, start) = (server.cpu.used(), Instant::now());
+    server.run(|log| async move { write_burst(&log).await });
+    readers.join().unwrap();
+    report_burst(
+        &format!("burst to {sockets} WebSockets and {streams} streams"),
+        sockets + streams,
+        start.elapsed(),
+        server.cpu.used() - cpu,
+        "4.00 M (0.25)",
+    );
+}
+
+/// Reads a WebSocket to the event that ends the turn.
+async fn read_websocket(addr: SocketAddr, ready: mpsc::Sender<()>) {
+    let mut socket = tokio::net::TcpStream::connect(addr).await.unwrap();
+    socket.write_all(WEBSOCKET).await.unwrap();
+    let mut buf = vec![0; 64 * 1024];
+    let count = socket.read(&mut buf).await.unwrap();
+    assert!(buf[..count].starts_with(b"HTTP/1.1 101"));
+    ready.send(()).unwrap();
+    let mut kept = 0;
+    loop {
+        // The end of what was there is looked at again: the last event may come in two pieces.
+        let count = kept + socket.read(&mut buf[kept..]).await.unwrap();
+        assert!(count > kept, "it ends with the turn");
+        kept = count.min(200);
+        let end = &buf[count - kept..count];
+        if end.windows(10).any(|text| text == b"\"complete\"") {
+            return;
+        }
+        buf.copy_within(count - kept..count, 0);
+    }
 }
 
 async fn write_burst(log: &StreamLog) {

@@ -22,7 +22,7 @@ mod middleware;
 mod model_config;
 mod openapi;
 mod origin;
-mod place;
+pub(crate) mod place;
 mod probes;
 mod prompt_body;
 pub(crate) mod protocol;

@@ -8,7 +8,7 @@ use tokio_util::task::TaskTracker;
 
 /// Held by the connection, and by what goes on with its socket after the protocol was switched.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     /// Held for its drop.
     _permit: OwnedSemaphorePermit,
     tracker: TaskTracker,
@@ -19,7 +19,7 @@ pub(super) struct Place {
 
 impl Place {
     /// `stop` tells when the process is about to end; tasks run on `tracker`.
-    pub(super) fn new(
+    pub(crate) fn new(
         permit: OwnedSemaphorePermit,
         tracker: TaskTracker,
         stop: CancellationToken,

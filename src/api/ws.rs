@@ -7,12 +7,14 @@
 
 pub(super) mod attach;
 mod authenticated;
+#[cfg(any(test, feature = "bench"))]
+pub(crate) mod bench;
 mod bucket;
 mod close;
 mod command;
 pub(crate) mod connection;
 pub(crate) mod conversation;
-mod handshake;
+pub(crate) mod handshake;
 mod message;
 pub(crate) mod readers;
 pub(crate) mod source;

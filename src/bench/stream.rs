@@ -5,22 +5,26 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
 use bytes::Bytes;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::api::place::Place;
 use crate::api::protocol::{self, Version};
 use crate::api::stream::{StreamRequest, stream};
 use crate::api::write_timeout::{WRITE_TIMEOUT, WriteTimeout};
+use crate::api::ws::handshake::Upgrade;
+use crate::api::ws::{Sockets, bench};
 use crate::event::Encoded;
 use crate::journal::Order;
 use crate::session::limits::StreamSlots;
@@ -122,11 +126,21 @@ impl fmt::Debug for StreamReader {
 
 /// Serves the log to any number of readers until the listener fails.
 pub async fn serve_stream(listener: TcpListener, log: StreamLog) -> io::Result<()> {
-    let state = Arc::new((log.0, StreamSlots::new(1 << 20)));
+    let tracker = TaskTracker::new();
+    let permit = Arc::new(Semaphore::new(1)).try_acquire_owned();
+    let permit = permit.map_err(io::Error::other)?;
+    // One for all connections: what goes on after a switch is spawned on its tracker.
+    let place = Arc::new(Place::new(
+        permit,
+        tracker.clone(),
+        CancellationToken::new(),
+    ));
+    let state = Arc::new((log.0, StreamSlots::new(1 << 20), Sockets::default()));
     let app = Router::new()
         .route("/stream", get(answer))
+        .route("/ws", get(socket))
+        .layer(Extension(place))
         .with_state(state);
-    let tracker = TaskTracker::new();
     loop {
         let (socket, _) = listener.accept().await?;
         tracker.spawn(serve_connection(socket, app.clone(), WRITE_TIMEOUT));
@@ -147,6 +161,7 @@ pub(crate) async fn serve_connection(
             http1::Builder::new()
                 .max_buf_size(64 * 1024)
                 .serve_connection(socket, app)
+                .with_upgrades()
                 .await
         }
         Version::Http2 => {
@@ -158,12 +173,15 @@ pub(crate) async fn serve_connection(
     served.map_err(io::Error::other)
 }
 
-async fn answer(
-    State(state): State<Arc<(EventLog, StreamSlots)>>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Response {
-    let (log, slots) = state.as_ref();
+type Shared = Arc<(EventLog, StreamSlots, Sockets)>;
+
+async fn socket(State(state): State<Shared>, upgrade: Upgrade) -> Response {
+    bench::answer(upgrade, &state.0, &state.2)
+        .unwrap_or_else(|| StatusCode::TOO_MANY_REQUESTS.into_response())
+}
+
+async fn answer(State(state): State<Shared>, uri: Uri, headers: HeaderMap) -> Response {
+    let (log, slots, _) = state.as_ref();
     let request = StreamRequest::read(&uri, &headers);
     stream(log, slots, &request, &CancellationToken::new()).unwrap_or_else(|error| {
         (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response()

@@ -12,6 +12,7 @@
     reason = "each test binary uses its part of this"
 )]
 
+pub(crate) mod bad_proxy;
 pub(crate) mod http;
 pub(crate) mod processes;
 pub(crate) mod sse;

@@ -120,22 +120,24 @@ impl Socket {
         let [first, length] = head;
         assert_eq!(first & 0xf0, 0x80, "whole frames without extensions");
         let mut more = [0; 8];
-        let length = match length {
-            126 => {
-                self.wire.read_exact(more.get_mut(6..).unwrap()).unwrap();
-                u64::from_be_bytes(more)
-            }
-            127 => {
-                self.wire.read_exact(&mut more).unwrap();
-                u64::from_be_bytes(more)
-            }
-            length => {
+        let bytes_of_length = match length {
+            126 => 2,
+            127 => 8,
+            _ => {
                 assert!(length < 126, "a server does not mask");
-                length.into()
+                more[7] = length;
+                0
             }
         };
-        let mut payload = vec![0; usize::try_from(length).unwrap()];
-        self.wire.read_exact(&mut payload).unwrap();
+        // A proxy may cut anywhere.
+        let place = more.get_mut(8 - bytes_of_length..).unwrap();
+        if self.wire.read_exact(place).is_err() {
+            return Received::End;
+        }
+        let mut payload = vec![0; usize::try_from(u64::from_be_bytes(more)).unwrap()];
+        if self.wire.read_exact(&mut payload).is_err() {
+            return Received::End;
+        }
         match first & 0xf {
             TEXT => text(&payload),
             CLOSE => {

@@ -22,7 +22,7 @@ use crate::api::place::Place;
 pub(super) const SUBPROTOCOL: &str = "opencode-sidecar";
 
 /// A request that can become a WebSocket.
-pub(in crate::api) struct Upgrade {
+pub(crate) struct Upgrade {
     socket: OnUpgrade,
     response: Response<Body>,
     pub(super) place: Arc<Place>,
