@@ -48,6 +48,7 @@ fn a_conversation_goes_on_from_its_summary() {
     let messages = world.get("/sessions/long/messages").json();
     assert_eq!(messages["messages"][0]["text"], "What was said, in short.");
     assert_eq!(messages["messages"][0]["compaction"], true);
+    assert_eq!(messages["messages"][0]["turn"], 2);
 
     world.script("long", [Turn::new().text("I go on.")]);
     let events = run(&world, "long", "prompt", &json!({ "prompt": "and then?" }));

@@ -53,7 +53,8 @@ impl Conversations {
         };
         self.with_child(async |client| {
             let ours = (&*session.id, &**remote_id);
-            read::messages(&client, ours, query, undone(&status)).await
+            let last = status.before.clone().map(|before| (status.turn, before));
+            read::messages(&client, ours, query, (undone(&status), last)).await
         })
         .await
     }

@@ -16,6 +16,8 @@ use crate::opencode::types::{self as oc, PartKind, StepFinish, StoredMessage, Te
 pub(super) struct Turns {
     /// Our session: what another one's prompts began is none of its turns.
     session: String,
+    /// The last turn, and OpenCode's newest message before it.
+    last: Option<(u32, String)>,
     /// By the prompt's id; nothing for one of another session.
     prompts: HashMap<String, Option<u32>>,
 }
@@ -30,11 +32,27 @@ impl Turns {
         }
     }
 
+    /// Of a session with this last turn.
+    pub(super) fn with_last(session: &str, last: Option<(u32, String)>) -> Self {
+        Self {
+            last,
+            ..Self::of(session)
+        }
+    }
+
     /// Learns the turn of a prompt of ours. OpenCode makes prompts as well, which say nothing.
     pub(super) fn learn(&mut self, message: &StoredMessage) {
         let label = message.parts.iter().find_map(|part| part.label.as_ref());
         if let Some(label) = label {
             let turn = (label.session == self.session).then_some(label.turn);
+            self.prompts.insert(message.id.clone(), turn);
+        } else if message.parts.iter().any(|part| part.is_task) {
+            // A turn of its own, without a label.
+            let is_last = self
+                .last
+                .as_ref()
+                .filter(|(_, before)| message.id > *before);
+            let turn = is_last.map(|(turn, _)| *turn);
             self.prompts.insert(message.id.clone(), turn);
         }
     }
@@ -245,6 +263,30 @@ mod tests {
         );
         turns.learn(&stored(&json!([prompt("p0", Some(("s1", 1)))]))[0]);
         assert_eq!(turns.assign(&messages)[0], Some(1));
+    }
+
+    #[test]
+    fn what_a_client_began_without_a_prompt_belongs_to_no_earlier_turn() {
+        let summary = |id: &str, auto: bool| {
+            let mut message = prompt(id, None);
+            message["parts"] = json!([{ "id": "p", "sessionID": "s", "messageID": id, "type": "compaction", "auto": auto }]);
+            message
+        };
+        let messages = stored(&json!([
+            prompt("m1", Some(("s1", 1))),
+            summary("m2", true),
+            summary("m3", false),
+            summary("m5", false),
+            answer("m6", "m5"),
+        ]));
+        let mut turns = Turns::with_last("s1", Some((3, "m4".into())));
+        for message in &messages {
+            turns.learn(message);
+        }
+        assert_eq!(
+            turns.assign(&messages),
+            [Some(1), Some(1), None, Some(3), Some(3)]
+        );
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub(super) async fn messages(
     client: &Client,
     (session, remote_id): (&str, &str),
     query: &MessageQuery,
-    undone: Option<&str>,
+    (undone, last): (Option<&str>, Option<(u32, String)>),
 ) -> Result<Page, ConversationError> {
     let read = match &query.subagent {
         Some(subagent) => {
@@ -62,7 +62,8 @@ pub(super) async fn messages(
         None => remote_id,
     };
     let page = page(client, read, query.limit, query.cursor.as_deref()).await?;
-    let turns = turns(client, (session, read), &page.messages).await?;
+    let turns = Turns::with_last(session, last);
+    let turns = learnt(turns, client, read, &page.messages).await?;
     let assigned = turns.assign(&page.messages);
     let messages = page.messages.into_iter().zip(assigned).rev();
     let undone = undone.filter(|_| query.subagent.is_none());
@@ -115,12 +116,12 @@ async fn page(
 }
 
 /// The turns of `messages`; prompts that are on another page are looked up.
-async fn turns(
+async fn learnt(
+    mut turns: Turns,
     client: &Client,
-    (session, remote_id): (&str, &str),
+    remote_id: &str,
     messages: &[StoredMessage],
 ) -> Result<Turns, ConversationError> {
-    let mut turns = Turns::of(session);
     for message in messages {
         turns.learn(message);
     }

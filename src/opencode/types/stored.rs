@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use super::decode::DecodeError;
 use super::event::{ProviderError, Role};
 use super::part::{Part, RawPart, StepFinish};
-use super::text;
+use super::text::{self, Text};
 
 /// A stored message with its parts, in their order.
 #[derive(Debug)]
@@ -36,6 +36,8 @@ pub(crate) struct StoredPart {
     pub(crate) part: Part,
     /// OpenCode wrote it into the prompt, not whoever prompted.
     pub(crate) is_synthetic: bool,
+    /// A client began what it belongs to (a summary, or a command), and not OpenCode by itself.
+    pub(crate) is_task: bool,
     pub(crate) label: Option<PromptLabel>,
     /// A file that was sent along with a prompt.
     pub(crate) file: Option<StoredFile>,
@@ -113,6 +115,9 @@ pub(crate) struct Revert {
     pub(crate) diff: Option<String>,
 }
 
+/// What OpenCode says to the model before the output of a command of the client.
+const CLIENT_COMMAND: &str = "The following tool was executed by the user";
+
 /// Reads the answer of `GET /session/{id}/message`.
 pub(crate) fn stored_messages(body: &[u8]) -> Result<Vec<StoredMessage>, DecodeError> {
     let messages: Vec<RawMessage<'_>> = list("messages", body)?;
@@ -183,6 +188,9 @@ struct RawSummary {
 #[serde(default)]
 struct RawExtras<'a> {
     synthetic: bool,
+    /// Of a compaction: OpenCode began it.
+    auto: Option<bool>,
+    text: Option<Text>,
     #[serde(borrow)]
     metadata: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -253,6 +261,11 @@ fn part(raw: &RawValue) -> Result<StoredPart, serde_json::Error> {
     Ok(StoredPart {
         part: part.into_part(None),
         is_synthetic: extras.synthetic,
+        is_task: extras.auto == Some(false)
+            || (extras.synthetic
+                && extras
+                    .text
+                    .is_some_and(|text| text.into_whole() == CLIENT_COMMAND)),
         label: label.map(|RawLabel { sidecar }| sidecar),
         file,
         diff: of_tool.diff,
