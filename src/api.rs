@@ -6,7 +6,9 @@
 mod authentication;
 mod caller;
 mod conversation;
+mod debug;
 mod deserialize;
+mod diagnosis;
 mod drain;
 pub(crate) mod encode;
 mod engine;

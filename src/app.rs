@@ -27,7 +27,8 @@ use crate::journal::{self, Journal};
 use crate::opencode::config::{Model, Settings, content};
 use crate::shutdown::Shutdown;
 use crate::{
-    api, backend, driver, engine, gateway, session, socket_owner, warm_up_turn, workspace,
+    api, backend, driver, engine, gateway, session, socket_owner, telemetry, warm_up_turn,
+    workspace,
 };
 
 /// How often a secret file is looked at.
@@ -37,7 +38,8 @@ const RENEWAL: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct App {
     config: Config,
-    bound: api::Bound,
+    /// The port, and the one for metrics if there is one.
+    listeners: (api::Bound, Option<api::Bound>),
     tracker: TaskTracker,
     shutdown: Shutdown,
     /// Held as long as we live: one sidecar per data directory.
@@ -72,11 +74,18 @@ impl App {
             .map_err(|error| AppError::System("listen for signals", error))?;
         let lock = engine::lock(&config.engine.data_dir)
             .map_err(|error| AppError::Usage(error.to_string()))?;
-        let bound = api::Bound::bind(config.host, config.port)
-            .map_err(|error| AppError::Usage(error.to_string()))?;
+        let bind = |port, setting| {
+            api::Bound::bind(config.host, port, setting)
+                .map_err(|error| AppError::Usage(error.to_string()))
+        };
+        let bound = bind(config.port, "PORT")?;
+        let metrics_bound = config
+            .metrics_port
+            .map(|port| bind(port, "METRICS_PORT"))
+            .transpose()?;
         Ok(Self {
             config,
-            bound,
+            listeners: (bound, metrics_bound),
             tracker,
             shutdown,
             _lock: lock,
@@ -90,12 +99,12 @@ impl App {
     pub async fn run(self, oom_score: Option<OomScore>) -> Result<(), AppError> {
         let Self {
             config,
-            bound,
+            listeners,
             tracker,
             shutdown,
             _lock,
         } = self;
-        announce(config.announce, bound.address(), config.demo);
+        announce(config.announce, listeners.0.address(), config.demo);
         warn_about(&config);
         let (rules, web) = request_rules(&config);
 
@@ -140,7 +149,7 @@ impl App {
             &tracker,
         )
         .map_err(|error| AppError::Usage(error.to_string()))?;
-        tracker.spawn(renew(config.shared_secrets.clone(), shutdown.gone.clone()));
+        follow_changes(config.shared_secrets.clone(), &tracker, &shutdown);
 
         let state = api::State {
             engine: engine.clone(),
@@ -158,7 +167,7 @@ impl App {
         let close = CancellationToken::new();
         // With the listener, not after it: a stream that follows ends because its log is closed.
         tracker.spawn(registry.clone().clean(close.clone()));
-        connections.spawn(bound.serve(state, close.clone(), connections.clone()));
+        serve(listeners, state, &close, &connections);
 
         let leave = async {
             let sound = tokio::select! {
@@ -197,6 +206,20 @@ impl App {
     }
 }
 
+/// Serves on the port, and on the one for metrics if there is one, until `close`.
+fn serve(
+    (bound, metrics_bound): (api::Bound, Option<api::Bound>),
+    state: api::State,
+    close: &CancellationToken,
+    connections: &TaskTracker,
+) {
+    if let Some(bound) = metrics_bound {
+        let (state, close) = (state.clone(), close.clone());
+        connections.spawn(bound.serve_metrics(state, close, connections.clone()));
+    }
+    connections.spawn(bound.serve(state, close.clone(), connections.clone()));
+}
+
 fn start_journal(config: Option<journal::Config>) -> Result<Option<Journal>, AppError> {
     config
         .map(|config| Journal::start(config, journal::boot_id()))
@@ -218,6 +241,12 @@ fn request_rules(config: &Config) -> (api::Rules, api::WebRules) {
         allowed_hosts: config.allowed_hosts.clone(),
     };
     (rules, web)
+}
+
+/// Follows what may change while we run: the secret's file, and for how long another filter of the log holds.
+fn follow_changes(secrets: SharedSecrets, tracker: &TaskTracker, shutdown: &Shutdown) {
+    tracker.spawn(telemetry::restore_filters(shutdown.gone.clone()));
+    tracker.spawn(renew(secrets, shutdown.gone.clone()));
 }
 
 /// What the calls to the backend ask of the rest.

@@ -16,6 +16,7 @@
 //! - `gateway`: the way of the child to the providers, who alone get the keys.
 //! - `provider`, `tool`, `model`: which providers and tools there are, and what a session asks of a model.
 //! - `backend`: the calls to the Go backend.
+//! - `metrics`: what is counted as it happens.
 //!
 //! Imports run one way; `tests/architecture` checks it.
 
@@ -39,6 +40,7 @@ pub mod healthcheck;
 mod id;
 mod journal;
 mod loopback;
+mod metrics;
 mod model;
 mod opencode;
 mod outgoing;

@@ -3,6 +3,8 @@
 use std::fs;
 
 use rustix::process::{Resource, getrlimit};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 /// One look at ourselves.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -14,12 +16,78 @@ pub(crate) struct Usage {
     pub(crate) virtual_bytes: Option<u64>,
     pub(crate) open_files: Option<u64>,
     pub(crate) max_files: Option<u64>,
+    pub(crate) threads: Option<u64>,
+}
+
+/// One look at everything that descends from us.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Offspring {
+    /// Also of those that have ended, once they were collected.
+    pub(crate) cpu_seconds: Option<f64>,
+    pub(crate) processes: u64,
+    pub(crate) resident_bytes: u64,
+}
+
+/// One look at one process.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = Process)]
+pub(crate) struct Look {
+    pid: u32,
+    /// As the kernel has it, at most 15 bytes.
+    name: String,
+    /// `running`, `sleeping`, `waiting_for_disk`, `stopped`, `zombie` or `other`.
+    state: &'static str,
+    cpu_seconds: f64,
+}
+
+/// Everything that descends from these processes, at most [`MOST_LOOKS`].
+pub(crate) fn below(roots: &[i32]) -> Vec<Look> {
+    let mut found = Vec::new();
+    let mut waiting: Vec<String> = roots
+        .iter()
+        .flat_map(|root| children(&root.to_string()))
+        .collect();
+    while let Some(pid) = waiting.pop() {
+        if found.len() == MOST_LOOKS {
+            break;
+        }
+        let Some(look) = look(&pid) else { continue };
+        found.push(look);
+        waiting.extend(children(&pid));
+    }
+    found
+}
+
+/// More processes of one session than this say nothing more.
+const MOST_LOOKS: usize = 64;
+
+fn look(pid: &str) -> Option<Look> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let stat = String::from_utf8_lossy(&stat);
+    let (head, rest) = stat.rsplit_once(") ")?;
+    let state = match rest.chars().next()? {
+        'R' => "running",
+        'S' | 'I' => "sleeping",
+        'D' => "waiting_for_disk",
+        'T' | 't' => "stopped",
+        'Z' | 'X' => "zombie",
+        _ => "other",
+    };
+    Some(Look {
+        pid: pid.parse().ok()?,
+        name: head.split_once(" (")?.1.to_owned(),
+        state,
+        cpu_seconds: seconds(ticks(&stat)?.cpu),
+    })
 }
 
 /// The parts of `/proc/self/stat` that are wanted, in clock ticks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Ticks {
     cpu: u64,
+    /// Of children that have ended and were collected.
+    ended_children: u64,
+    threads: u64,
     /// Since the machine's boot.
     started: u64,
 }
@@ -46,8 +114,58 @@ impl Usage {
             virtual_bytes: pages.map(|(all, _)| bytes(all)),
             open_files: open_files(),
             max_files: getrlimit(Resource::Nofile).current,
+            threads: ticks.map(|ticks| ticks.threads),
         }
     }
+}
+
+// === impl Offspring ===
+
+impl Offspring {
+    /// More than this many processes are not looked at: a scrape is not to take long.
+    const MOST: usize = 2048;
+
+    /// Walks down from this process, so that the other processes of the host cost nothing.
+    pub(crate) fn now() -> Self {
+        let mut all = Self::default();
+        let read = |pid: &str| fs::read(format!("/proc/{pid}/stat")).ok();
+        let ticks = |pid: &str| ticks(&String::from_utf8_lossy(&read(pid)?));
+        let mut cpu = ticks("self").map(|ticks| ticks.ended_children);
+        let mut waiting = children("self");
+        while let Some(pid) = waiting.pop() {
+            let Some(ticks) = ticks(&pid) else { continue };
+            all.processes += 1;
+            cpu = cpu.map(|cpu| cpu + ticks.cpu + ticks.ended_children);
+            let memory = fs::read_to_string(format!("/proc/{pid}/statm")).ok();
+            let resident = memory
+                .as_deref()
+                .and_then(pages)
+                .map_or(0, |(_, pages)| pages);
+            all.resident_bytes += resident.saturating_mul(rustix::param::page_size() as u64);
+            if waiting.len() < Self::MOST {
+                waiting.extend(children(&pid));
+            }
+        }
+        all.cpu_seconds = cpu.map(seconds);
+        all
+    }
+}
+
+/// Each thread has its own children.
+fn children(pid: &str) -> Vec<String> {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return Vec::new();
+    };
+    let lists = threads
+        .flatten()
+        .filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    lists
+        .flat_map(|list| {
+            list.split_whitespace()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        })
+        .collect()
 }
 
 /// Without the one that lists them.
@@ -63,6 +181,8 @@ fn ticks(stat: &str) -> Option<Ticks> {
     let field = |at: usize| fields.get(at)?.parse::<u64>().ok();
     Some(Ticks {
         cpu: field(11)?.checked_add(field(12)?)?,
+        ended_children: field(13)?.checked_add(field(14)?)?,
+        threads: field(17)?,
         started: field(19)?,
     })
 }
@@ -102,6 +222,8 @@ mod tests {
         // Fields 14 and 15, and 22, as proc(5) counts them; the state is the third.
         let expected = Ticks {
             cpu: 14 + 15,
+            ended_children: 16 + 17,
+            threads: 20,
             started: 22,
         };
         assert_eq!(ticks(&stat), Some(expected));
@@ -118,6 +240,25 @@ mod tests {
         assert_eq!(boot("cpu 1\nbtime soon\n"), None);
         assert_eq!(pages("100 20 3\n"), Some((100, 20)));
         assert_eq!(pages("100"), None);
+    }
+
+    #[test]
+    fn a_child_counts_and_leaves_its_time_behind() {
+        let script = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; read line";
+        let mut child = std::process::Command::new("sh")
+            .args(["-c", script])
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let running = Offspring::now();
+        assert!(running.processes >= 1 && running.resident_bytes > 100_000);
+        let me = i32::try_from(std::process::id()).unwrap();
+        let found = below(&[me]);
+        let shell = found.iter().find(|look| look.pid == child.id()).unwrap();
+        assert_eq!(shell.name, "sh");
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert!(Offspring::now().cpu_seconds.unwrap() > 0.0);
     }
 
     #[test]

@@ -11,6 +11,7 @@
 pub(crate) mod all_events;
 mod config;
 mod credentials;
+pub(crate) mod diagnosis;
 mod labels;
 pub(crate) mod limits;
 pub(crate) mod log;
@@ -25,6 +26,7 @@ mod session_map;
 mod status;
 mod turn;
 mod turn_handle;
+mod turn_progress;
 
 pub(crate) use self::config::Config;
 pub(crate) use self::labels::{Change, LabelChange, Labels};

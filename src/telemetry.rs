@@ -8,19 +8,37 @@
 //! The rules of what is logged where are in `docs/LOGGING.md`.
 
 use std::io::{self, IsTerminal as _};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer as _, Registry, reload};
 
 use crate::setting;
+
+/// The filter that holds, once there is a log.
+static CONTROL: OnceLock<Control> = OnceLock::new();
+
+/// What can be changed while we run.
+struct Control {
+    handle: reload::Handle<Targets, Registry>,
+    /// That of the start.
+    first: Targets,
+    present: Mutex<Targets>,
+    /// When that of the start holds again.
+    due_tx: watch::Sender<Option<Instant>>,
+    dropped: Arc<AtomicU64>,
+}
 
 /// How a log line looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,10 +215,81 @@ pub fn init(config: &Config) -> Result<Log, InitError> {
             "panicked: {panic}"
         );
     }));
+    let (reloaded, handle) = reload::Layer::new(filter.clone());
     tracing_subscriber::registry()
-        .with(layer.with_filter(filter.clone()))
+        .with(layer.with_filter(reloaded))
         .try_init()?;
+    CONTROL.get_or_init(|| Control {
+        handle,
+        first: filter.clone(),
+        present: Mutex::new(filter.clone()),
+        due_tx: watch::Sender::new(None),
+        dropped: log.dropped.clone(),
+    });
     Ok(log)
+}
+
+/// Logs what `text` says from now on, or for a while. An error says what is accepted.
+pub(crate) fn set_filter(text: &str, lasts: Option<Duration>) -> Result<(), &'static str> {
+    let filter = parse_filter(text)?;
+    if let Some(control) = CONTROL.get() {
+        control.install(filter);
+        control
+            .due_tx
+            .send_replace(lasts.map(|lasts| Instant::now() + lasts));
+    }
+    Ok(())
+}
+
+/// Puts the filter of the start back when a change was for a while, until `stop`.
+pub(crate) async fn restore_filters(stop: CancellationToken) {
+    let Some(control) = CONTROL.get() else { return };
+    let mut due_rx = control.due_tx.subscribe();
+    let restoring = async {
+        loop {
+            let due = *due_rx.borrow_and_update();
+            let is_due = async {
+                match due {
+                    Some(due) => tokio::time::sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                // The sender is a static, so there is always another change.
+                _ = due_rx.changed() => {}
+                () = is_due => {
+                    control.due_tx.send_replace(None);
+                    control.install(control.first.clone());
+                    tracing::info!("the filter of the start holds again");
+                }
+            }
+        }
+    };
+    stop.run_until_cancelled(restoring).await;
+}
+
+/// What is logged now.
+pub(crate) fn filter() -> String {
+    let control = CONTROL.get();
+    control.map_or_else(String::new, |control| control.present.lock().to_string())
+}
+
+/// Lines that nobody read in time.
+pub(crate) fn dropped_lines() -> u64 {
+    let control = CONTROL.get();
+    control.map_or(0, |control| control.dropped.load(Ordering::Relaxed))
+}
+
+// === impl Control ===
+
+impl Control {
+    fn install(&self, filter: Targets) {
+        let mut present = self.present.lock();
+        // It fails only once the subscriber is gone, and that lives as long as the process.
+        self.handle.reload(filter.clone()).ok();
+        *present = filter;
+    }
 }
 
 #[cfg(test)]

@@ -47,6 +47,12 @@ const NOT_OFFERED: &[&str] = &["apply_patch", "list", "websearch"];
 /// other programs.
 const NEVER: &[&str] = &["question", "skill"];
 
+/// The tool of this name as a word of ours, for labels; none for one that a model made up.
+pub(crate) fn known(name: &str) -> Option<&'static str> {
+    let mut names = TOOLS.iter().map(|(tool, _)| *tool);
+    names.find(|tool| *tool == name)
+}
+
 /// A checked choice of tools.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Tools(BTreeSet<&'static str>);

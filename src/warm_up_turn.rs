@@ -136,6 +136,7 @@ fn register(gateway: &gateway::Handle, session: &str) -> Result<Grant, ResolveEr
         model,
         enabled_tools: Some(vec!["bash".to_owned()]),
         spent: ModelCalls::default(),
+        counts: false,
     }))
 }
 

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::time::Instant;
 
-use axum::extract::{OriginalUri, Request};
+use axum::extract::{MatchedPath, OriginalUri, Request};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
@@ -11,6 +11,7 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::error::{self, ApiError};
+use crate::metrics::http as metrics;
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -28,6 +29,7 @@ pub(super) async fn identify(mut request: Request, next: Next) -> Response {
     request.headers_mut().insert(REQUEST_ID, id.clone());
     let text = id.to_str().unwrap_or_default().to_owned();
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let route = request.extensions().get::<MatchedPath>().cloned();
     let span = tracing::info_span!("request", http.request_id = text);
     async move {
         let begun = Instant::now();
@@ -40,6 +42,9 @@ pub(super) async fn identify(mut request: Request, next: Next) -> Response {
         }
         response.headers_mut().insert(REQUEST_ID, id);
         log(&method, &path, &response, begun);
+        let route = route.as_ref().map(MatchedPath::as_str);
+        let status = response.status().as_u16();
+        metrics::answered(method.as_str(), route, status, begun.elapsed());
         response
     }
     .instrument(span)

@@ -15,8 +15,8 @@ use utoipa_axum::routes;
 
 use super::authentication::SIDECAR_TOKEN;
 use super::{
-    State, authentication, caller, conversation, drain, engine, events, metrics, middleware,
-    openapi, origin, probes, sessions, turns, ws,
+    State, authentication, caller, conversation, debug, diagnosis, drain, engine, events, metrics,
+    middleware, openapi, origin, probes, sessions, turns, ws,
 };
 
 /// Routes with their descriptions; each handler says its own method, path, parameters and answers.
@@ -34,6 +34,8 @@ fn public_routes() -> Routes {
 fn operator_routes() -> Routes {
     OpenApiRouter::new()
         .routes(routes!(metrics::metrics))
+        .routes(routes!(debug::state))
+        .routes(routes!(debug::log_level))
         .routes(routes!(drain::drain))
         .routes(routes!(engine::status))
         .routes(routes!(engine::start))
@@ -53,6 +55,7 @@ fn client_routes() -> Routes {
         .routes(routes!(turns::queue))
         .routes(routes!(turns::withdraw))
         .routes(routes!(sessions::status))
+        .routes(routes!(diagnosis::diagnosis))
         .routes(routes!(sessions::follow))
         .routes(routes!(conversation::messages::messages))
         .routes(routes!(conversation::children::children))
@@ -126,6 +129,18 @@ pub(super) fn router(state: Arc<State>) -> Router {
 /// The description of the API, for whoever has no server to ask.
 pub(crate) fn openapi_text() -> String {
     openapi::text(description)
+}
+
+/// The routes of `METRICS_PORT`: there is nothing to do there but to read figures.
+pub(super) fn metrics_router(state: Arc<State>) -> Router {
+    let probes = Router::from(public_routes());
+    let figures = Router::from(OpenApiRouter::new().routes(routes!(metrics::metrics)))
+        .layer(from_fn(origin::require_own_origin));
+    let all = probes
+        .merge(figures)
+        .fallback(middleware::no_route)
+        .method_not_allowed_fallback(middleware::no_method);
+    outermost(all).with_state(state)
 }
 
 /// All routes as the handlers describe them.

@@ -31,6 +31,7 @@ use super::place::Place;
 use super::protocol::{self, Version};
 use super::write_timeout::{WRITE_TIMEOUT, WriteTimeout};
 use super::{State, middleware, probes, router};
+use crate::metrics;
 
 /// More than all streams of all sessions need; past it a new connection is closed at once.
 const MAX_CONNECTIONS: usize = 4096;
@@ -71,19 +72,20 @@ pub(crate) struct Bound {
 /// Why the port cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BindError {
-    #[error("cannot listen on {0}: the port is taken; stop what uses it or set PORT")]
-    Taken(SocketAddr),
-    #[error("cannot listen on {0}: this user may not use the port; set PORT to 1024 or more")]
-    Forbidden(SocketAddr),
-    #[error("cannot listen on {0}: {1}; set HOST or PORT")]
-    Other(SocketAddr, String),
+    #[error("cannot listen on {0}: the port is taken; stop what uses it or set {1}")]
+    Taken(SocketAddr, &'static str),
+    #[error("cannot listen on {0}: this user may not use the port; set {1} to 1024 or more")]
+    Forbidden(SocketAddr, &'static str),
+    #[error("cannot listen on {0}: {2}; set HOST or {1}")]
+    Other(SocketAddr, &'static str, String),
 }
 
 // === impl Bound ===
 
 impl Bound {
     /// Opens the socket. `::` takes IPv4 too, and becomes 0.0.0.0 on a host without IPv6.
-    pub(crate) fn bind(host: IpAddr, port: u16) -> Result<Self, BindError> {
+    /// `setting` is the name of the port's setting, for the sentence of an error.
+    pub(crate) fn bind(host: IpAddr, port: u16, setting: &'static str) -> Result<Self, BindError> {
         let wanted = SocketAddr::new(host, port);
         let listener = match listen(wanted) {
             Err(error) if host.is_ipv6() && host.is_unspecified() && no_ipv6(&error) => {
@@ -92,9 +94,9 @@ impl Bound {
             other => other,
         };
         let listener = listener.map_err(|error| match error.kind() {
-            io::ErrorKind::AddrInUse => BindError::Taken(wanted),
-            io::ErrorKind::PermissionDenied => BindError::Forbidden(wanted),
-            _ => BindError::Other(wanted, crate::text::plain(&error.to_string())),
+            io::ErrorKind::AddrInUse => BindError::Taken(wanted, setting),
+            io::ErrorKind::PermissionDenied => BindError::Forbidden(wanted, setting),
+            _ => BindError::Other(wanted, setting, crate::text::plain(&error.to_string())),
         })?;
         let address = listener.local_addr().unwrap_or(wanted);
         Ok(Self { listener, address })
@@ -108,6 +110,28 @@ impl Bound {
     pub(crate) async fn serve(self, state: State, stop: CancellationToken, tracker: TaskTracker) {
         let state = Arc::new(state);
         let router = router::router(state.clone());
+        self.serve_router(router, state, stop, tracker).await;
+    }
+
+    /// The same, for whoever reads the metrics without a token.
+    pub(crate) async fn serve_metrics(
+        self,
+        state: State,
+        stop: CancellationToken,
+        tracker: TaskTracker,
+    ) {
+        let state = Arc::new(state);
+        let router = router::metrics_router(state.clone());
+        self.serve_router(router, state, stop, tracker).await;
+    }
+
+    async fn serve_router(
+        self,
+        router: Router,
+        state: Arc<State>,
+        stop: CancellationToken,
+        tracker: TaskTracker,
+    ) {
         let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let reserve = Arc::new(Semaphore::new(RESERVE));
         let (mut refused, mut failed) = (LogThrottle::default(), LogThrottle::default());
@@ -281,11 +305,13 @@ impl hyper::service::Service<Request<Incoming>> for ConnectionService {
     type Future = Either<Ready<Result<Self::Response, Infallible>>, RouteFuture<Infallible>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        let begun = Instant::now();
         if matches!(*request.method(), Method::GET | Method::HEAD)
             && let Some(mut response) = probes::answer(request.uri().path(), &self.state)
         {
             let id = middleware::request_id(request.headers());
             response.headers_mut().insert(middleware::REQUEST_ID, id);
+            metrics::http::PROBE.observe(begun.elapsed());
             return Either::Left(ready(Ok(response)));
         }
         request.extensions_mut().insert(self.caller.clone());

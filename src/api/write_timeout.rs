@@ -19,6 +19,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 
+use crate::metrics::stream as metrics;
+
 /// How long a peer may accept nothing; part of the contract.
 pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -79,6 +81,7 @@ impl<S> WriteTimeout<S> {
             deadline.as_mut().reset(Instant::now() + limit);
         }
         ready!(deadline.as_mut().poll(cx));
+        metrics::slow_reader_closed();
         Poll::Ready(Err(io::Error::new(
             io::ErrorKind::TimedOut,
             "the peer accepts nothing",

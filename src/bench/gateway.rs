@@ -68,6 +68,7 @@ impl Gateway {
             },
             enabled_tools: None,
             spent: ModelCalls::default(),
+            counts: true,
         });
         let serving = CancellationToken::new();
         let tracker = TaskTracker::new();

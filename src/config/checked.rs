@@ -20,6 +20,8 @@ const IMAGE_DATA_DIR: &str = "/var/lib/opencode-sidecar";
 pub struct Config {
     pub(crate) host: IpAddr,
     pub(crate) port: u16,
+    /// Where the metrics are served without a token; `None`: nowhere.
+    pub(crate) metrics_port: Option<u16>,
     pub(crate) shared_secrets: SharedSecrets,
     /// Origins of web pages that may use the sessions.
     pub(crate) allow_origins: Vec<String>,
@@ -103,6 +105,7 @@ impl Config {
         Ok(Self {
             host: address.host,
             port: address.port,
+            metrics_port: server.metrics_port,
             shared_secrets: SharedSecrets::read(secret, environment)?,
             allow_origins: server.cors_allow_origins.unwrap_or_default(),
             allowed_hosts: server.allowed_hosts.unwrap_or_default(),

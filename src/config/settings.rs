@@ -100,6 +100,10 @@ pub(super) struct Server {
     #[arg(long, value_parser =
         setting::number(1024..=104_857_600_usize, "a number of bytes from 1024 to 104857600"))]
     pub(super) max_body_bytes: Option<usize>,
+    /// Port that serves the metrics without a token, and nothing else but the probes; none: only the main port has
+    /// them
+    #[arg(long, value_parser = setting::port)]
+    pub(super) metrics_port: Option<u16>,
     /// How the address is printed on stdout once listening; auto: text on a terminal, else one JSON line
     #[arg(long, default_value = "auto", value_parser = setting::word(
         [("auto", Announce::Auto), ("text", Announce::Text), ("json", Announce::Json)], "auto, text or json"))]

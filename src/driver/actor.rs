@@ -16,6 +16,7 @@ mod child_lost;
 mod counts;
 mod end_check;
 mod events;
+mod facts;
 mod run;
 mod stall;
 mod state;

@@ -245,6 +245,7 @@ impl Start<'_> {
                 model: model.clone(),
                 enabled_tools: self.request.tools.as_ref().map(Tools::list),
                 spent: self.status.earlier.calls.clone(),
+                counts: true,
             })
         });
         let mut translator = Translator::new(settings(config, &remote_id), before.clone());

@@ -22,6 +22,7 @@ use super::state::{Ready, Snapshot, State};
 use super::sweep::Swept;
 use crate::backoff::{self, Budget, Verdict, jitter};
 use crate::id::Generation;
+use crate::metrics::engine::{self as metrics, Exit};
 use crate::shutdown::Shutdown;
 use crate::workspace;
 
@@ -262,12 +263,16 @@ impl Actor {
     async fn serve(&mut self, mut child: Child, ready: Ready) -> Next {
         let context = self.context.clone();
         // Outside the loop: somebody who asks often must not keep it from counting.
-        let mut unresponsive = pin!(until_unresponsive(&ready, &context.config));
+        let snapshot_tx = self.snapshot_tx.clone();
+        let mut unresponsive = pin!(until_unresponsive(&ready, &context.config, &snapshot_tx));
         let mut told = pin!(guard::told(self.recycling_rx.clone(), self.generation));
         loop {
-            let end = tokio::select! {
-                end = child.wait(&context.reaper) => end,
-                end = &mut unresponsive => end,
+            let (end, exit) = tokio::select! {
+                end = child.wait(&context.reaper) => {
+                    let exit = if end.was_killed { Exit::Killed } else { Exit::Crash };
+                    (end, exit)
+                }
+                end = &mut unresponsive => (end, Exit::Unresponsive),
                 restart = &mut told => return self.recycle(child, restart).await,
                 interruption = self.interruption() => match interruption {
                     // It runs already.
@@ -277,6 +282,7 @@ impl Actor {
             };
             // Nothing may use it from here on.
             self.publish(State::Stopping);
+            metrics::exited(exit);
             self.stop(child).await;
             let verdict = if end.was_killed {
                 // Any command of the agent may do that where the kernel's sandbox does not hold it back, and
@@ -292,6 +298,7 @@ impl Actor {
     /// A person or the end of the program wants the child gone.
     async fn leave_child(&mut self, child: Child, interruption: Interruption) -> Next {
         self.publish(State::Stopping);
+        metrics::exited(Exit::Requested);
         self.stop(child).await;
         self.on_interruption(interruption)
     }
@@ -303,6 +310,7 @@ impl Actor {
             snapshot.last_error = Some(restart.why);
         });
         self.publish(State::Stopping);
+        metrics::exited(Exit::Recycled);
         if restart.at_once {
             let hurry = CancellationToken::new();
             hurry.cancel();
@@ -329,6 +337,7 @@ impl Actor {
     }
 
     fn failed(&mut self, error: &StartError, request: Option<Request>) -> Next {
+        metrics::exited(Exit::StartFailed);
         let verdict = self.budget.failed(Instant::now(), jitter());
         self.wait_after(error, verdict, request)
     }
@@ -377,6 +386,8 @@ impl Actor {
         self.snapshot_tx.send_modify(|snapshot| {
             snapshot.generation = self.generation;
             snapshot.restarts = self.generation.get().saturating_sub(1);
+            // Those of a child that is gone say nothing of the next.
+            snapshot.missed_checks = 0;
             snapshot.state = state;
         });
     }

@@ -220,6 +220,16 @@ impl Handle {
         refusal.or_else(|| self.shared.snapshot_rx.borrow().not_ready(now))
     }
 
+    /// Health checks that the child has missed in a row.
+    pub(crate) fn missed_checks(&self) -> u32 {
+        self.shared.snapshot_rx.borrow().missed_checks
+    }
+
+    /// The processes below which the commands of these sessions of OpenCode run.
+    pub(crate) fn runners(&self, sessions: &[String]) -> Vec<i32> {
+        self.shared.reaper.runners(sessions)
+    }
+
     /// Says that a turn runs, until what it gets is dropped: a child with turns is not recycled for
     /// memory before it must.
     pub(crate) fn turn(&self) -> LoadGuard {

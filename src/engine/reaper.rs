@@ -24,6 +24,7 @@ use tokio_util::task::TaskTracker;
 use super::oom_score::OomScore;
 use super::process_table::{self, Process, Table};
 use super::sweep::{self, Spared, Swept};
+use crate::metrics;
 
 /// Requests waiting for the thread. It is asked by one actor and one signal task.
 const QUEUE: usize = 16;
@@ -143,6 +144,16 @@ impl Reaper {
             .any(|session| sessions.contains(session))
     }
 
+    /// The runners of these sessions.
+    pub(super) fn runners(&self, sessions: &[String]) -> Vec<i32> {
+        let children = self.children.lock();
+        children
+            .iter()
+            .filter(|(_, session)| session.as_ref().is_some_and(|one| sessions.contains(one)))
+            .map(|(pid, _)| pid.as_raw_nonzero().get())
+            .collect()
+    }
+
     /// Waits for `child` and lets go of its pid. Cancel-safe.
     pub(super) async fn wait(&self, child: &mut Child, pid: Pid) -> std::io::Result<ExitStatus> {
         let status = child.wait().await;
@@ -206,7 +217,11 @@ impl Thread {
                 }
                 // Whoever asked may have given up meanwhile, and has asked anew.
                 Request::Sweep(_, reply) if reply.is_closed() => {}
-                Request::Sweep(scope, reply) => drop(reply.send(self.sweep(&scope))),
+                Request::Sweep(scope, reply) => {
+                    let swept = self.sweep(&scope);
+                    metrics::engine::leftovers_killed(swept.killed);
+                    reply.send(swept).ok();
+                }
                 Request::Reap => self.reap(),
             }
         }

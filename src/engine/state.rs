@@ -55,6 +55,8 @@ pub(crate) struct Snapshot {
     pub(crate) process: Option<(Pid, Instant)>,
     /// Why the last child went, or the last start failed.
     pub(crate) last_error: Option<String>,
+    /// Health checks that it has missed in a row.
+    pub(crate) missed_checks: u32,
 }
 
 // === impl State ===
@@ -83,6 +85,7 @@ impl Snapshot {
             recycled: 0,
             process: None,
             last_error: None,
+            missed_checks: 0,
         }
     }
 

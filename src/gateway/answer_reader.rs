@@ -91,7 +91,7 @@ impl AnswerReader {
             Some(Ok(first)) => {
                 let chunk = self.join(first);
                 let taken = self.validator.take(&chunk);
-                self.call.received(self.validator.tokens());
+                self.call.received(chunk.len(), self.validator.tokens());
                 self.bytes_since_progress += chunk.len();
                 let line_ended = memchr::memchr(b'\n', &chunk).is_some();
                 if line_ended || self.bytes_since_progress >= PROGRESS_BYTES {
@@ -106,7 +106,7 @@ impl AnswerReader {
             Some(Err(error)) => Read::Broken(error),
             None => {
                 let (taken, answered) = self.validator.end();
-                self.call.received(self.validator.tokens());
+                self.call.received(0, self.validator.tokens());
                 if let Some(answered) = answered {
                     self.call.outcome(Outcome::Complete(answered));
                 }

@@ -10,6 +10,8 @@ use super::meter::{CallId, Outcome};
 use super::routes::RegisteredRoute;
 use super::stop::BAD_ANSWER;
 use super::usage::Tokens;
+use crate::metrics::model::{self as metrics, Target};
+use crate::provider::Dialect;
 
 /// A call that is dropped without an outcome was cut.
 #[derive(Debug)]
@@ -45,12 +47,31 @@ impl Call {
         self.route.meter.answering(&self.id);
     }
 
-    /// Bytes of the answer have come, which has cost `tokens` so far.
-    pub(super) fn received(&mut self, tokens: Option<Tokens>) {
+    /// So many bytes of the answer have come, which has cost `tokens` so far.
+    pub(super) fn received(&mut self, bytes: usize, tokens: Option<Tokens>) {
+        self.route.meter.received(&self.id, bytes);
         if !std::mem::replace(&mut self.first_byte_seen, true) {
-            self.route.meter.first_byte(self.started.elapsed());
+            let after = self.started.elapsed();
+            self.route.meter.first_byte(after);
+            if self.route.route.counts {
+                let provider = self.route.route.model.upstream.provider().name;
+                metrics::first_chunk(provider, after);
+            }
         }
         self.tokens = tokens;
+    }
+
+    fn target(&self) -> Target<'_> {
+        let upstream = &self.route.route.model.upstream;
+        Target {
+            provider: upstream.provider().name,
+            operation: match upstream.dialect() {
+                Dialect::Chat => "chat_completions",
+                Dialect::Responses => "responses",
+                Dialect::Messages => "messages",
+            },
+            model: &self.route.model_id,
+        }
     }
 
     /// The first outcome counts.
@@ -92,6 +113,10 @@ impl Drop for Call {
     fn drop(&mut self) {
         let outcome = self.outcome.take().unwrap_or(Outcome::Cut);
         let duration = self.started.elapsed();
+        if self.route.route.counts {
+            let tokens = self.tokens.map(Tokens::by_kind);
+            metrics::ended(self.target(), duration, outcome.as_metric(), tokens);
+        }
         self.route
             .meter
             .end(&self.id, duration, self.tokens, outcome);

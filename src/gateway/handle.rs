@@ -109,6 +109,11 @@ impl Handle {
         self.shared.routes.adopt(child, parent);
     }
 
+    /// An answer of which nothing more comes for this long is given up.
+    pub(crate) fn idle_timeout(&self) -> Duration {
+        self.shared.config.idle_timeout
+    }
+
     /// How long the child's own clients must wait so that the gateway's timeouts come first.
     pub(crate) fn child_timeout(&self) -> Duration {
         let config = &self.shared.config;

@@ -19,6 +19,7 @@ use super::limits::Limits;
 use super::stop::Stop;
 use super::usage::Tokens;
 use super::validate::Answered;
+use crate::metrics::model::{self as metrics, CallEnd};
 use crate::model::ModelCalls;
 use failure_limits::{Failure, FailureLimits};
 
@@ -33,7 +34,12 @@ pub(crate) enum Wait {
         deadline: SystemTime,
     },
     /// An answer is coming in.
-    Answering { since: SystemTime },
+    Answering {
+        since: SystemTime,
+        /// Those of the answer so far, and when the last of them came.
+        bytes: u64,
+        last_byte: SystemTime,
+    },
     /// The provider asked for a pause; the child calls again at about `until`.
     Retry { until: SystemTime },
 }
@@ -92,6 +98,20 @@ pub(super) enum Outcome {
     Refused(LastError),
 }
 
+// === impl Outcome ===
+
+impl Outcome {
+    pub(super) const fn as_metric(&self) -> CallEnd {
+        match self {
+            Self::Complete(_) => CallEnd::Complete,
+            Self::Cut => CallEnd::Cut,
+            Self::Failed(error) | Self::Bad(error) | Self::Refused(error) => {
+                CallEnd::Failed(error.code)
+            }
+        }
+    }
+}
+
 // === impl Meter ===
 
 impl Meter {
@@ -133,7 +153,7 @@ impl Meter {
             return Err(Denied::Stopped(stop));
         }
         if self.limits.are_reached(&self.spent, &state.usage) {
-            state.stop = Some(Stop::BudgetExceeded);
+            state.end_calls(Stop::BudgetExceeded);
             return Err(Denied::Stopped(Stop::BudgetExceeded));
         }
         if let Some(refused) = state.refused {
@@ -145,7 +165,10 @@ impl Meter {
         let number = state.next_call;
         state.next_call += 1;
         state.usage.calls += 1;
-        state.usage.retries += u64::from(state.failures.is_retry(caller));
+        if state.failures.is_retry(caller) {
+            state.usage.retries += 1;
+            metrics::retried();
+        }
         state.retry_at = None;
         state.under_way.insert(
             number,
@@ -167,6 +190,7 @@ impl Meter {
         let mut state = self.state.lock();
         state.usage.calls += 1;
         state.usage.retries += 1;
+        metrics::retried();
         drop(state);
         self.changes_tx.send_replace(());
     }
@@ -194,12 +218,26 @@ impl Meter {
 
     /// The provider has begun to answer.
     pub(super) fn answering(&self, call: &CallId) {
+        let now = SystemTime::now();
         self.state.lock().under_way.insert(
             call.number,
             Wait::Answering {
-                since: SystemTime::now(),
+                since: now,
+                bytes: 0,
+                last_byte: now,
             },
         );
+    }
+
+    /// More of an answer came.
+    pub(super) fn received(&self, call: &CallId, more: usize) {
+        if let Some(Wait::Answering {
+            bytes, last_byte, ..
+        }) = self.state.lock().under_way.get_mut(&call.number)
+        {
+            *bytes += more as u64;
+            *last_byte = SystemTime::now();
+        }
     }
 
     pub(super) fn first_byte(&self, after: Duration) {
@@ -213,7 +251,7 @@ impl Meter {
 
     /// The provider will not answer any more in this turn.
     pub(super) fn stop(&self, stop: Stop) {
-        self.state.lock().stop.get_or_insert(stop);
+        self.state.lock().end_calls(stop);
     }
 
     /// `body`, sent again, would be refused again.
@@ -301,8 +339,9 @@ impl State {
                 if caller == root {
                     self.unended = answered.unended;
                 }
-                let stop = self.failures.answered(caller, answered.digest);
-                self.stop = self.stop.or(stop);
+                if let Some(stop) = self.failures.answered(caller, answered.digest) {
+                    self.end_calls(stop);
+                }
                 return;
             }
             Outcome::Cut => return,
@@ -311,8 +350,17 @@ impl State {
             Outcome::Bad(error) => (error, Failure::BadAnswer),
         };
         self.last_error = Some(error);
-        let stop = self.failures.failed(caller, kind);
-        self.stop = self.stop.or(stop);
+        if let Some(stop) = self.failures.failed(caller, kind) {
+            self.end_calls(stop);
+        }
+    }
+
+    /// The first reason holds.
+    fn end_calls(&mut self, stop: Stop) {
+        if self.stop.is_none() {
+            self.stop = Some(stop);
+            metrics::stopped(stop.code());
+        }
     }
 }
 

@@ -33,6 +33,8 @@ pub(crate) struct Route {
     pub(crate) enabled_tools: Option<Vec<String>>,
     /// What earlier turns of the session used: it counts against the budget.
     pub(crate) spent: ModelCalls,
+    /// Whether its calls count in the metrics; those of the turn that warms a child up do not.
+    pub(crate) counts: bool,
 }
 
 /// A registered route. Dropping it revokes the route; the numbers stay readable until then.
@@ -262,6 +264,16 @@ impl Grant {
         self.registered.meter.stopped()
     }
 
+    /// Which provider it is, and where, for a sentence.
+    pub(crate) fn provider(&self) -> String {
+        let upstream = &self.registered.route.model.upstream;
+        let name = upstream.provider().name;
+        if upstream.is_demo() {
+            return format!("the provider {name}");
+        }
+        format!("{name} at {}", upstream.authority())
+    }
+
     pub(crate) fn wait(&self) -> Wait {
         self.registered.meter.wait()
     }
@@ -321,6 +333,7 @@ mod tests {
             },
             enabled_tools: None,
             spent: ModelCalls::default(),
+            counts: true,
         }
     }
 

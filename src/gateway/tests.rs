@@ -83,6 +83,7 @@ fn route(dialect: Dialect, base: &str) -> Route {
         },
         enabled_tools: None,
         spent: ModelCalls::default(),
+        counts: true,
     }
 }
 

@@ -51,6 +51,16 @@ impl Tokens {
         self.input.saturating_add(self.output)
     }
 
+    /// As metrics name them.
+    pub(super) const fn by_kind(self) -> [(&'static str, u64); 4] {
+        [
+            ("input", self.input),
+            ("output", self.output),
+            ("cache_read", self.cached),
+            ("reasoning", self.reasoning),
+        ]
+    }
+
     pub(super) fn add(&mut self, other: Self) {
         self.input = self.input.saturating_add(other.input);
         self.output = self.output.saturating_add(other.output);

@@ -25,6 +25,7 @@ use super::store_error::{StoreError, probe_write};
 use super::writer_cache::WriterCache;
 use super::writer_state::Activity;
 use super::{opening, quarantine};
+use crate::metrics;
 
 pub(super) struct Writer {
     shared: Arc<Shared>,
@@ -220,10 +221,12 @@ impl Writer {
         }
         written.synced = synced || group.drafts.iter().any(|pending| store.must_sync(pending));
         let write = || store.write(&group, written.synced);
+        let begun = Instant::now();
         if let Err(error) = shared.writer_state.at_disk(write) {
             shared.queue.put_back(group.drafts);
             return Err(error.into());
         }
+        metrics::journal::COMMIT.observe(begun.elapsed());
         shared.queue.commit();
         let (mut events, mut bytes) = (0, 0);
         for pending in &group.drafts {

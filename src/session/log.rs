@@ -36,6 +36,7 @@ use self::budget::Buffer;
 use self::ring::Ring;
 use crate::event::Encoded;
 use crate::journal::{Appended, Draft, Head, Journal, Order, Row, Watermark};
+use crate::metrics::{self, DeliverySample};
 
 /// How much of a part of the running turn was published: the part, and a number that only grows.
 pub(crate) type Note = (Arc<str>, u64);
@@ -56,6 +57,7 @@ struct Inner {
     buffer: Arc<Buffer>,
     watermark: Arc<Watermark>,
     storage: Storage,
+    delivery: DeliverySample,
 }
 
 /// What happens to events besides that they are in memory.
@@ -126,6 +128,7 @@ impl EventLog {
             buffer: budget.buffer(ring, Arc::clone(&watermark)),
             watermark,
             storage,
+            delivery: DeliverySample::default(),
         };
         Self {
             inner: Arc::new(inner),
@@ -147,7 +150,9 @@ impl EventLog {
         } = addition;
         self.change(|change| {
             for piece in &pieces {
-                change.push(piece.kind, &piece.data, piece.reasoning);
+                let seq = change.push(piece.kind, &piece.data, piece.reasoning);
+                self.inner.delivery.appended(seq);
+                metrics::stream::appended(piece.kind, piece.data.len());
             }
             if ends {
                 change.end();
@@ -361,11 +366,12 @@ impl StoredRange {
 // === impl Change ===
 
 impl Change<'_> {
-    fn push(&mut self, kind: &str, data: &str, hidden: bool) {
+    fn push(&mut self, kind: &str, data: &str, hidden: bool) -> u64 {
         let (seq, frame) = self.ring.push(kind, data, hidden);
         if let Some(draft) = &mut self.draft {
             draft.add_event(seq, hidden, frame);
         }
+        seq
     }
 
     fn end(&mut self) {

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
+use super::diagnosis::Facts;
 use super::labels::{LabelChange, Labels};
 use super::limits::StreamSlots;
 use super::log::{EventLog, TurnSpan};
@@ -44,6 +45,8 @@ pub(crate) struct Session {
     /// The last turn whose end the backend was told of.
     pub(super) reported: AtomicU32,
     pub(super) labels: Mutex<Labels>,
+    /// What the task of the running turn last found; nothing while none runs.
+    facts: Mutex<Option<Facts>>,
     /// One permit: for whoever changes the conversation in OpenCode outside of a turn, and for a turn while it starts.
     /// Neither may find what the other has done half. Only a start waits for it.
     pub(crate) conversation: Semaphore,
@@ -112,12 +115,21 @@ impl Session {
             queue: Mutex::default(),
             reported: AtomicU32::new(0),
             labels: Mutex::default(),
+            facts: Mutex::default(),
             conversation: Semaphore::new(1),
         }
     }
 
     pub(crate) fn status(&self) -> Arc<Status> {
         self.status_tx.borrow().clone()
+    }
+
+    pub(crate) fn facts(&self) -> Option<Facts> {
+        self.facts.lock().clone()
+    }
+
+    pub(crate) fn set_facts(&self, facts: Option<Facts>) {
+        *self.facts.lock() = facts;
     }
 
     pub(super) fn is_final(&self) -> bool {

@@ -15,6 +15,7 @@ use super::request::{CreateError, Request};
 use super::session_map::{SessionMap, State as Sessions};
 use super::status::{Problem, Status};
 use super::turn::{Created, Outcome, TurnKind};
+use super::turn_progress::TurnProgress;
 use crate::clock::Timestamp;
 use crate::event::{self, Body, Event, Failure, FailureCode, State};
 use crate::model::ModelSpec;
@@ -41,6 +42,7 @@ pub(crate) struct TurnHandle {
     recorded: Arc<AtomicBool>,
     outcome_tx: watch::Sender<Outcome>,
     scheduler: Scheduler,
+    progress: TurnProgress,
 }
 
 /// What becomes of a turn that does not begin.
@@ -108,6 +110,7 @@ impl TurnHandle {
             recorded: Arc::default(),
             outcome_tx,
             scheduler,
+            progress: TurnProgress::new(),
         };
         (turn_handle, outcome_rx)
     }
@@ -134,6 +137,7 @@ impl TurnHandle {
         self.session.log.begin_turn();
         let begins = !self.recorded.load(Ordering::Relaxed);
         self.session.log.record(self.session.row(), begins);
+        self.progress.began();
         self.set_begun();
     }
 
@@ -195,6 +199,7 @@ impl TurnHandle {
     }
 
     fn addition(&self, event: &Event) -> Addition<'static> {
+        self.progress.note(event);
         let note = event.note.as_ref();
         Addition {
             note: note.map(|note| (note.part.clone(), note.value)),

@@ -10,6 +10,7 @@ mod backend;
 mod caller;
 mod contract;
 mod conversation;
+mod diagnosis;
 mod engine;
 mod errors;
 mod events;

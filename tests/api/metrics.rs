@@ -1,10 +1,11 @@
 //! `/metrics`, read by a stern reader of Prometheus' text format.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::TcpListener;
 
 use serde_json::json;
 
-use crate::support::{Options, Sidecar};
+use crate::support::{Options, Sidecar, http};
 
 const CONTRACT: &str = include_str!("../../API_CONTRACT.md");
 
@@ -12,6 +13,7 @@ const CONTRACT: &str = include_str!("../../API_CONTRACT.md");
 fn read(text: &str) -> Result<BTreeMap<String, String>, String> {
     let (mut families, mut series) = (BTreeSet::new(), BTreeMap::new());
     let (mut family, mut kind, mut helped) = (String::new(), String::new(), String::new());
+    let mut told = BTreeSet::new();
     let body = text.strip_suffix('\n').ok_or("no line break at the end")?;
     for line in body.split('\n') {
         let fault = |what: &str| Err(format!("{what}: {line}"));
@@ -26,7 +28,7 @@ fn read(text: &str) -> Result<BTreeMap<String, String>, String> {
             if name != helped || name == family {
                 return fault("TYPE belongs below its HELP, once");
             }
-            if !matches!(word, "gauge" | "counter") || legal(name).is_none() {
+            if !matches!(word, "gauge" | "counter" | "histogram") || legal(name).is_none() {
                 return fault("no kind, or no name");
             }
             if (word == "counter") != name.ends_with("_total") {
@@ -38,24 +40,26 @@ fn read(text: &str) -> Result<BTreeMap<String, String>, String> {
                 return fault("no value");
             };
             let name = sample.split('{').next().unwrap_or_default();
-            if name != family || !labelled(sample) {
+            let parts = ["_bucket", "_sum", "_count"].map(|part| format!("{family}{part}"));
+            let belongs = match &*kind {
+                "histogram" => parts.iter().any(|part| part == name),
+                _ => name == family,
+            };
+            if !belongs || !labelled(sample) {
                 return fault("outside its family, or labels that are none");
             }
             let Ok(number) = value.parse::<f64>() else {
                 return fault("no number");
             };
-            if kind == "counter" && number < 0.0 {
-                return fault("a counter below nought");
+            if kind != "gauge" && number < 0.0 {
+                return fault("a count below nought");
             }
+            told.insert(family.clone());
             if series.insert(sample.to_owned(), value.to_owned()).is_some() {
                 return fault("told twice");
             }
         }
     }
-    let told: BTreeSet<String> = series
-        .keys()
-        .map(|sample| sample.split('{').next().unwrap_or_default().to_owned())
-        .collect();
     (told == families)
         .then_some(series)
         .ok_or_else(|| format!("{families:?} are promised, {told:?} told"))
@@ -76,15 +80,19 @@ fn legal(name: &str) -> Option<()> {
         .then_some(())
 }
 
-/// `name` or `name{label="value"}`.
+/// `name`, or `name{label="value",other="value"}`.
 fn labelled(sample: &str) -> bool {
     let Some((_, labels)) = sample.split_once('{') else {
         return true;
     };
+    let sound = |pair: &str| {
+        pair.split_once("=\"").is_some_and(|(label, value)| {
+            legal(label).is_some() && !value.contains(['"', '\\', ','])
+        })
+    };
     labels
         .strip_suffix("\"}")
-        .and_then(|pair| pair.split_once("=\""))
-        .is_some_and(|(label, value)| legal(label).is_some() && !value.contains(['"', '\\', ',']))
+        .is_some_and(|labels| labels.split("\",").all(sound))
 }
 
 fn scrape(sidecar: &Sidecar) -> BTreeMap<String, String> {
@@ -143,10 +151,22 @@ fn the_figures_are_true_and_told_as_prometheus_wants_them() {
     let figures = scrape(&sidecar);
     assert_eq!(figures["sidecar_sessions_active"], "0");
     assert_eq!(figures["sidecar_sessions{state=\"cancelled\"}"], "1");
+    let ended = "sidecar_turns_total{outcome=\"cancelled\",code=\"none\"}";
+    assert_eq!(figures[ended], "1");
+    let took = "sidecar_turn_duration_seconds_count{outcome=\"cancelled\"}";
+    assert_eq!(figures[took], "1");
+    let opened = "sidecar_streams_opened_total{from=\"replay\"}";
+    assert_eq!(figures[opened], "1");
+    assert!(figures["sidecar_events_total{type=\"status\"}"] != "0");
+    let created = "http_server_request_duration_seconds_count{http_request_method=\"POST\",http_route=\"/sessions\",http_response_status_code=\"201\"}";
+    assert_eq!(figures[created], "1");
     assert_eq!(figures["sidecar_sessions{state=\"running\"}"], "0");
 
     assert_eq!(sidecar.post("/engine/restart", "").status, 200);
-    assert_eq!(scrape(&sidecar)["sidecar_engine_restarts_total"], "1");
+    let figures = scrape(&sidecar);
+    assert_eq!(figures["sidecar_engine_restarts_total"], "1");
+    let exits = "sidecar_engine_exits_total{cause=\"requested\"}";
+    assert_eq!(figures[exits], "1");
     assert_eq!(sidecar.post("/engine/stop", "").status, 200);
     let figures = scrape(&sidecar);
     assert_eq!(figures["sidecar_engine_up"], "0");
@@ -160,7 +180,10 @@ fn the_figures_are_true_and_told_as_prometheus_wants_them() {
 fn the_contract_lists_every_metric() {
     for series in scrape(&Options::stub().start().ready()).keys() {
         let name = series.split('{').next().unwrap();
-        assert!(CONTRACT.contains(&format!("`{name}`")), "{name}");
+        let parts = ["_bucket", "_sum", "_count"];
+        let family = parts.iter().find_map(|part| name.strip_suffix(part));
+        let listed = |name: &str| CONTRACT.contains(&format!("`{name}`"));
+        assert!(listed(name) || family.is_some_and(listed), "{name}");
     }
 }
 
@@ -170,6 +193,53 @@ fn metrics_need_the_token() {
         .env("OPENCODE_SHARED_SECRET", "s3cret")
         .start();
     assert_eq!(sidecar.get("/metrics").status, 401);
+}
+
+#[test]
+fn open_metrics_is_for_those_who_ask_for_it() {
+    let sidecar = Options::stub().start().ready();
+    let asked = [("accept", "application/openmetrics-text; version=1.0.0")];
+    let answer = http::send(sidecar.address, "GET", "/metrics", &asked, b"").unwrap();
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    assert_eq!(answer.header("content-type"), Some(kind));
+    assert_eq!(answer.header("vary"), Some("accept"));
+    assert!(answer.body.ends_with("# EOF\n"), "{}", answer.body);
+    // The counter's family has no suffix there, its sample has.
+    let counter = "# TYPE sidecar_engine_starts counter\nsidecar_engine_starts_total 1\n";
+    assert!(answer.body.contains(counter), "{}", answer.body);
+}
+
+#[test]
+fn the_port_for_metrics_serves_them_without_a_token_and_nothing_else() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap();
+    drop(free);
+    let sidecar = Options::stub()
+        .env("OPENCODE_SHARED_SECRET", "s3cret")
+        .env("METRICS_PORT", &address.port().to_string())
+        .start()
+        .ready();
+    let get = |path: &str| http::send(address, "GET", path, &[], b"").unwrap();
+    let answer = get("/metrics");
+    assert_eq!(answer.status, 200);
+    assert_eq!(read(&answer.body).unwrap()["sidecar_engine_ready"], "1");
+    assert_eq!(get("/healthz").status, 200);
+    for path in ["/sessions", "/engine/status", "/openapi.json"] {
+        assert_eq!(get(path).status, 404, "{path}");
+    }
+    let page = [("origin", "http://evil.example")];
+    let refused = http::send(address, "GET", "/metrics", &page, b"").unwrap();
+    assert_eq!(refused.status, 403);
+    assert_eq!(sidecar.get("/metrics").status, 401);
+}
+
+#[test]
+fn a_port_for_metrics_that_is_taken_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let (status, said) = Options::stub().env("METRICS_PORT", &port).refused();
+    assert_eq!(status, Some(64), "{said}");
+    assert!(said.contains("set METRICS_PORT"), "{said}");
 }
 
 #[test]
@@ -183,6 +253,8 @@ fn the_reader_is_stern() {
         "# HELP a A.\n# TYPE a gauge\na 1\n# HELP a A.\n# TYPE a gauge\na 2\n",
         "# HELP a A.\n# TYPE a gauge\n",
         "# HELP a A.\n# TYPE a gauge\nb 1\n",
+        "# HELP a A.\n# TYPE a histogram\na 1\n",
+        "# HELP a A.\n# TYPE a gauge\na{b=\"c\"d=\"e\"} 1\n",
         "# HELP a-b A.\n# TYPE a-b gauge\na-b 1\n",
         "# HELP a_ms A.\n# TYPE a_ms gauge\na_ms 1\n",
         "# HELP a A.\n# TYPE a gauge\na many\n",

@@ -19,7 +19,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("conversation", &["clock", "event"]),
     ("id", &[]),
-    ("journal", &["clock", "id", "setting"]),
+    ("journal", &["clock", "id", "metrics", "setting"]),
+    ("metrics", &[]),
     ("process", &[]),
     ("secret", &[]),
     ("shutdown", &[]),
@@ -43,6 +44,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "gateway",
         &[
+            "metrics",
             "model",
             "outgoing",
             "provider",
@@ -54,7 +56,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     (
         "session",
-        &["clock", "event", "journal", "model", "setting", "tool"],
+        &[
+            "clock", "event", "journal", "metrics", "model", "setting", "tool",
+        ],
     ),
     (
         "driver",
@@ -94,6 +98,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         &[
             "backoff",
             "id",
+            "metrics",
             "opencode",
             "sandbox",
             "secret",
@@ -113,6 +118,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "engine",
             "event",
             "id",
+            "metrics",
             "model",
             "process",
             "provider",
@@ -121,6 +127,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "session",
             "shutdown",
             "socket_owner",
+            "telemetry",
             "text",
             "tool",
             "workspace",
@@ -179,6 +186,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "session",
             "shutdown",
             "socket_owner",
+            "telemetry",
             "warm_up_turn",
             "workspace",
         ],

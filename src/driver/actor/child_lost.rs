@@ -65,7 +65,7 @@ impl Actor {
             self.recoveries
         );
         self.turn.translator.process_lost(reason, now);
-        self.stalled = None;
+        (self.stalled, self.feed_lost) = (None, None);
         self.recovery = Some(Box::pin(find_next_child(
             self.context.clone(),
             self.turn.remote_id.clone(),

@@ -150,6 +150,7 @@ impl Actor {
     }
 
     pub(super) fn on_missed(&mut self, missed: StoredState) -> Option<End> {
+        self.feed_lost = None;
         let translator = &mut self.turn.translator;
         translator.apply_missed(missed.history, missed.messages, Timestamp::now());
         self.note_activity();

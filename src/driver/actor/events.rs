@@ -28,7 +28,10 @@ impl Actor {
         while let Some(item) = next {
             match item {
                 Item::Event(event) => self.turn.translator.apply(*event, now),
-                Item::Lost => self.turn.translator.feed_lost(),
+                Item::Lost => {
+                    self.feed_lost.get_or_insert(now);
+                    self.turn.translator.feed_lost();
+                }
                 Item::Back => {
                     self.begin_resync();
                     break;

@@ -6,6 +6,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use super::steers::Steers;
+use crate::clock::Timestamp;
 use crate::driver::child_connection::ChildConnection;
 use crate::driver::context::Context;
 use crate::driver::overlap::RunningTurn;
@@ -13,9 +14,11 @@ use crate::driver::resync::StoredState;
 use crate::driver::seen_tool_results::SeenToolResults;
 use crate::driver::start::{OpenTurn, TaskCall};
 use crate::driver::translate::End;
+use crate::event::Phase;
 use crate::opencode::CallError;
 use crate::opencode::types::{Message, SessionStatus};
 use crate::session::TurnHandle;
+use crate::session::diagnosis::Cause;
 
 /// What the child says of the root session when an end is suspected.
 pub(super) type EndCheckResult = Result<(SessionStatus, Vec<Message>), CallError>;
@@ -60,7 +63,11 @@ pub(super) struct Actor {
     pub(super) background_calls: FuturesUnordered<BoxFuture<'static, ()>>,
     pub(super) last_activity_at: Instant,
     /// Why it was last called stalled.
-    pub(super) stalled: Option<&'static str>,
+    pub(super) stalled: Option<Cause>,
+    /// The phase that clients saw before it was called stalled, and its reason.
+    pub(super) phase: (Option<Phase>, Option<String>),
+    /// Since when the child's event stream is broken.
+    pub(super) feed_lost: Option<Timestamp>,
     pub(super) results: SeenToolResults,
     /// Changes with the gateway's counts.
     pub(super) counts_rx: watch::Receiver<()>,

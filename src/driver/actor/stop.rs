@@ -104,6 +104,7 @@ impl Actor {
             "session ended"
         );
         self.context.registry.ended();
+        self.turn_handle.session.set_facts(None);
         // A command that comes now is carried out already: with the turn handle its queue goes, which says so.
         drop(self.waiting);
     }

@@ -47,6 +47,12 @@ impl ToolRun {
         }
     }
 
+    /// The tool, and since when it runs.
+    pub(super) fn running(&self) -> (Arc<str>, Timestamp) {
+        let since = self.start.map_or(self.seen, Timestamp::from_millis);
+        (self.tool.clone(), since)
+    }
+
     /// The id of the call that another process published under this note, and the call if it has no result
     /// yet. `None`: it is the note of something else.
     pub(super) fn restore(

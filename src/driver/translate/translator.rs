@@ -146,6 +146,15 @@ impl Translator {
         newest.or(self.before.as_ref()).map(String::as_str)
     }
 
+    /// A tool that runs, and since when: the newest.
+    pub(crate) fn open_tool(&self) -> Option<(Arc<str>, Timestamp)> {
+        let mut ids = self.open_tools.iter().rev();
+        ids.find_map(|id| match self.parts.get(id)? {
+            Part::Tool(run) => Some(run.running()),
+            _ => None,
+        })
+    }
+
     pub(super) fn is_root(&self, session: &str) -> bool {
         session == self.settings.root
     }

@@ -2,9 +2,11 @@
 
 use std::time::Instant;
 
+use tokio::sync::watch;
+
 use super::super::child::End;
 use super::super::config::Config;
-use super::super::state::Ready;
+use super::super::state::{Ready, Snapshot};
 use crate::id::Generation;
 use crate::opencode;
 
@@ -30,15 +32,29 @@ pub(super) fn log_ready(ready: &Ready, generation: Generation, since: Instant) {
     );
 }
 
-/// Watches a child that runs; returns when it has stopped answering.
-pub(super) async fn until_unresponsive(ready: &Ready, config: &Config) -> End {
+/// Watches a child that runs, and shows what it misses; returns when it has stopped answering.
+pub(super) async fn until_unresponsive(
+    ready: &Ready,
+    config: &Config,
+    snapshot_tx: &watch::Sender<Snapshot>,
+) -> End {
     let mut misses = 0;
+    let show = |misses| {
+        snapshot_tx.send_if_modified(|snapshot| {
+            std::mem::replace(&mut snapshot.missed_checks, misses) != misses
+        })
+    };
+    show(0);
     loop {
         tokio::time::sleep(config.probe_interval).await;
         match ready.client.health(config.probe_timeout).await {
-            Ok(_) => misses = 0,
+            Ok(_) => {
+                misses = 0;
+                show(misses);
+            }
             Err(error) => {
                 misses += 1;
+                show(misses);
                 tracing::warn!(%error, misses, "the engine missed a health check");
                 if misses == MISSES {
                     let how = format!(

@@ -19,6 +19,7 @@ use super::requested::{Gap, GapReason, Requested, resolve};
 use super::ring::Read;
 use super::turn_span::TurnSpan;
 use crate::journal::{Head, JournalError, Piece};
+use crate::metrics::stream as metrics;
 
 /// What a reader wants to see.
 #[derive(Clone, Copy, Debug, Default)]
@@ -67,6 +68,8 @@ pub(crate) struct Cursor {
     at: u64,
     /// The last event that the reader knows it has passed.
     known: u64,
+    /// The newest event when the reader came: what is older is a replay.
+    newest_at_start: u64,
     /// The published head when it was last read.
     head: Head,
     /// Waits for a change of the head. It is allocated once in the life of the cursor.
@@ -92,6 +95,10 @@ impl Cursor {
                 last: log.inner.epoch.at(at),
             };
         }
+        metrics::opened(at < head.seq);
+        if let Some(gap) = &gap {
+            metrics::gap(gap.reason.as_str());
+        }
         let cursor = Self::new(log, at, head, view);
         Opening::Reading { cursor, gap }
     }
@@ -113,6 +120,7 @@ impl Cursor {
             view,
             at,
             known: at,
+            newest_at_start: head.seq,
             head,
             change,
             page: None,
@@ -263,12 +271,15 @@ impl Cursor {
 
     fn pass(&mut self, bytes: Bytes, last: u64) -> Step {
         self.move_to(last);
+        let delivery = &self.log.inner.delivery;
+        delivery.delivered(last, self.newest_at_start);
         Step::Frames(bytes)
     }
 
     fn overtaken(&mut self, oldest: u64, reason: GapReason) -> Gap {
         let (requested, missed) = (self.position(), oldest - 1 - self.at);
         self.move_to(oldest - 1);
+        metrics::gap(reason.as_str());
         Gap {
             reason,
             requested: requested.to_string().into(),

@@ -1,0 +1,199 @@
+//! `/debug/*`: the whole process at a glance, and what is logged.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::Shared;
+use super::diagnosis::{of_session, surroundings};
+use super::error::{ApiError, error_responses};
+use super::extract::{BodyBytes, parse};
+use crate::clock::Timestamp;
+use crate::session::diagnosis::Cause;
+use crate::telemetry;
+
+/// Turns that are listed; further ones are only counted.
+const MAX_TURNS: usize = 200;
+
+/// The longest for which a filter may hold before the one of the start holds again.
+const MAX_SECS: u64 = 86_400;
+
+/// 200 of `GET /debug/state`.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DebugState)]
+pub(super) struct StateResponse {
+    version: &'static str,
+    draining: bool,
+    sessions_in_memory: usize,
+    sessions_active: usize,
+    sessions_limit: usize,
+    streams_open: usize,
+    /// Those that run, at most 200.
+    turns: Vec<TurnBody>,
+    engine: EngineBody,
+    /// Null without a journal.
+    journal: Option<JournalBody>,
+    runtime: RuntimeBody,
+    log: LogBody,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DebugTurn)]
+struct TurnBody {
+    session_id: String,
+    turn: u32,
+    cause: Cause,
+    sentence: String,
+    since: Option<Timestamp>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DebugEngine)]
+struct EngineBody {
+    state: &'static str,
+    generation: u64,
+    /// Health checks that it has missed in a row.
+    missed_checks: u32,
+    /// Why it takes no work.
+    not_ready: Option<String>,
+    /// Why memory allows no new session.
+    memory: Option<String>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DebugJournal)]
+struct JournalBody {
+    /// Why nothing can be written.
+    degraded: Option<String>,
+    bytes: u64,
+    commits: u64,
+    events: u64,
+    failures: u64,
+    lost_events: u64,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DebugRuntime)]
+struct RuntimeBody {
+    workers: usize,
+    alive_tasks: usize,
+    /// Tasks that wait for any of the workers.
+    queued_tasks: usize,
+}
+
+/// What is logged; also 200 of `PUT /debug/log-level`.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DebugLog)]
+pub(super) struct LogBody {
+    filter: String,
+    /// Lines that nobody read in time.
+    dropped_lines: u64,
+}
+
+/// Body of `PUT /debug/log-level`.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = LogLevel)]
+pub(super) struct LogLevelRequest {
+    /// As `LOG_LEVEL`: `debug`, or `info,opencode_sidecar::engine=debug`.
+    filter: String,
+    /// After so many seconds the filter of the start holds again; without it, until the end of the process.
+    #[schema(minimum = 1, maximum = 86_400)]
+    for_secs: Option<u64>,
+}
+
+error_responses!(StateErrors:);
+error_responses!(LogLevelErrors: InvalidRequest, PayloadTooLarge);
+
+/// The whole process at a glance: turns with what they do, the engine, the journal, tasks, the log.
+#[utoipa::path(
+    get,
+    path = "/debug/state",
+    operation_id = "debug_state",
+    responses((status = 200, description = "how it is", body = StateResponse), StateErrors)
+)]
+pub(super) async fn state(State(state): Shared) -> Json<StateResponse> {
+    let around = surroundings(&state);
+    let all = state.registry.in_memory();
+    let active = all.iter().filter(|one| !one.status().state.is_final());
+    let turns = active.clone().take(MAX_TURNS).map(|session| {
+        let (found, _) = of_session(session, &around);
+        TurnBody {
+            session_id: session.id.clone(),
+            turn: session.status().turn,
+            cause: found.cause,
+            sentence: found.sentence,
+            since: found.since,
+        }
+    });
+    let snapshot = state.engine.status().snapshot;
+    let runtime = tokio::runtime::Handle::current().metrics();
+    Json(StateResponse {
+        version: env!("CARGO_PKG_VERSION"),
+        draining: state.shutdown.drain.is_cancelled(),
+        sessions_in_memory: all.len(),
+        sessions_active: active.clone().count(),
+        sessions_limit: state.registry.limit(),
+        streams_open: all.iter().map(|one| one.slots.taken()).sum(),
+        turns: turns.collect(),
+        engine: EngineBody {
+            state: snapshot.state.name(),
+            generation: snapshot.generation.get(),
+            missed_checks: around.missed_checks,
+            not_ready: around.engine,
+            memory: around.memory,
+        },
+        journal: state.registry.figures().map(|figures| JournalBody {
+            degraded: around.journal,
+            bytes: figures.bytes,
+            commits: figures.commits,
+            events: figures.events,
+            failures: figures.failures,
+            lost_events: figures.lost,
+        }),
+        runtime: RuntimeBody {
+            workers: runtime.num_workers(),
+            alive_tasks: runtime.num_alive_tasks(),
+            queued_tasks: runtime.global_queue_depth(),
+        },
+        log: LogBody::now(),
+    })
+}
+
+/// Log more or less, for a while or until the end of the process.
+#[utoipa::path(
+    put,
+    path = "/debug/log-level",
+    operation_id = "debug_log_level",
+    request_body = LogLevelRequest,
+    responses((status = 200, description = "it holds", body = LogBody), LogLevelErrors)
+)]
+pub(super) async fn log_level(BodyBytes(body): BodyBytes) -> Result<Json<LogBody>, ApiError> {
+    let request: LogLevelRequest = parse(&body)?;
+    if !(1..=MAX_SECS).contains(&request.for_secs.unwrap_or(1)) {
+        let accepted = format!("must be from 1 to {MAX_SECS}");
+        return Err(ApiError::invalid("for_secs", &accepted));
+    }
+    let lasts = request.for_secs.map(Duration::from_secs);
+    telemetry::set_filter(&request.filter, lasts)
+        .map_err(|accepted| ApiError::invalid("filter", &format!("must be {accepted}")))?;
+    tracing::info!(
+        filter = request.filter,
+        for_secs = request.for_secs,
+        "what is logged was changed"
+    );
+    Ok(Json(LogBody::now()))
+}
+
+// === impl LogBody ===
+
+impl LogBody {
+    fn now() -> Self {
+        Self {
+            filter: telemetry::filter(),
+            dropped_lines: telemetry::dropped_lines(),
+        }
+    }
+}

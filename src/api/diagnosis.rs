@@ -1,0 +1,163 @@
+//! `GET /sessions/{id}/diagnosis`: what a session is doing right now, or why it does nothing.
+
+use std::time::Instant;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Shared;
+use super::error::{ApiError, error_responses};
+use super::extract::Id;
+use super::lookup;
+use crate::clock::Timestamp;
+use crate::event::State as SessionState;
+use crate::model::ModelCalls;
+use crate::process::{self, Look};
+use crate::session::diagnosis::{Diagnosis, Facts, ModelWait, Situation, Surroundings, diagnose};
+use crate::session::{Health, Session};
+
+/// 200 of `GET /sessions/{id}/diagnosis`.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SessionDiagnosis)]
+pub(super) struct DiagnosisResponse {
+    session_id: String,
+    turn: u32,
+    status: SessionState,
+    #[serde(flatten)]
+    diagnosis: Diagnosis,
+    last_activity: Timestamp,
+    current_tool: Option<String>,
+    /// When the turn ends with `timeout`; null while none runs.
+    turn_ends_at: Option<Timestamp>,
+    /// Null while no turn runs.
+    model: Option<ModelBody>,
+    /// Of this turn.
+    model_calls: ModelCalls,
+    /// What the session's commands run at this moment.
+    processes: Vec<Look>,
+    last_event_id: String,
+    /// Streams of this session that are being read.
+    readers: usize,
+    /// Prompts that wait for this turn to end.
+    queued: usize,
+}
+
+/// What the calls of the model do.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DiagnosisModel)]
+struct ModelBody {
+    provider: String,
+    /// `idle`, `asked`, `answering` or `retry`.
+    state: &'static str,
+    since: Option<Timestamp>,
+    /// When the call is given up, or made again.
+    until: Option<Timestamp>,
+    /// Of the answer that comes in.
+    answer_bytes: Option<u64>,
+}
+
+error_responses!(DiagnosisErrors: InvalidRequest, NotFound, Gone, JournalUnavailable);
+
+/// What a session is doing right now, or why it does nothing: one sentence, and the same in fields.
+#[utoipa::path(
+    get,
+    path = "/sessions/{id}/diagnosis",
+    operation_id = "session_diagnosis",
+    params(("id" = String, Path, description = "the `session_id`")),
+    responses((status = 200, description = "what it does", body = DiagnosisResponse), DiagnosisErrors)
+)]
+pub(super) async fn diagnosis(
+    State(state): Shared,
+    Id(id): Id,
+) -> Result<Json<DiagnosisResponse>, ApiError> {
+    let session = lookup::session(&state, &id).await?;
+    session.settled().await;
+    Ok(Json(DiagnosisResponse::new(&state, &session)))
+}
+
+/// What is around all turns.
+pub(super) fn surroundings(state: &super::State) -> Surroundings {
+    Surroundings {
+        engine: state.engine.not_ready(Instant::now()),
+        missed_checks: state.engine.missed_checks(),
+        memory: state.engine.short_of_memory(),
+        journal: match &*state.registry.health().borrow() {
+            Health::Degraded(reason) => Some(reason.clone()),
+            Health::Opening | Health::Well => None,
+        },
+    }
+}
+
+/// What there is to say of one session, and what the turn's task knew for it.
+pub(super) fn of_session(session: &Session, around: &Surroundings) -> (Diagnosis, Option<Facts>) {
+    let status = session.status();
+    let facts = session.facts().filter(|_| !status.state.is_final());
+    let situation = match &facts {
+        _ if status.state.is_final() => Situation::Ended {
+            state: status.state,
+            at: status.completed_at,
+            reason: status.problem.as_ref().map(|problem| &*problem.sentence),
+        },
+        Some(facts) => Situation::Running(facts),
+        None => Situation::Opening {
+            since: status.last_activity,
+        },
+    };
+    let found = diagnose(situation, around, Timestamp::now());
+    (found, facts)
+}
+
+// === impl DiagnosisResponse ===
+
+impl DiagnosisResponse {
+    fn new(state: &super::State, session: &Session) -> Self {
+        let (diagnosis, facts) = of_session(session, &surroundings(state));
+        let status = session.status();
+        let runners = facts
+            .as_ref()
+            .map(|facts| state.engine.runners(&facts.agent_sessions))
+            .unwrap_or_default();
+        Self {
+            session_id: session.id.clone(),
+            turn: status.turn,
+            status: status.state,
+            diagnosis,
+            last_activity: status.last_activity,
+            current_tool: status.current_tool.as_deref().map(str::to_owned),
+            turn_ends_at: facts.as_ref().map(|facts| facts.deadline),
+            model: facts.map(ModelBody::new),
+            model_calls: status.calls.clone(),
+            processes: process::below(&runners),
+            last_event_id: session.log.last_event_id().to_string(),
+            readers: session.slots.taken(),
+            queued: session.queued().len(),
+        }
+    }
+}
+
+// === impl ModelBody ===
+
+impl ModelBody {
+    fn new(facts: Facts) -> Self {
+        let (state, since, until, answer_bytes) = match facts.model {
+            ModelWait::Idle => ("idle", None, None, None),
+            ModelWait::Asked { since, until } => ("asked", Some(since), Some(until), None),
+            ModelWait::Answering {
+                since,
+                bytes,
+                until,
+                ..
+            } => ("answering", Some(since), Some(until), Some(bytes)),
+            ModelWait::Retry { until } => ("retry", None, Some(until), None),
+        };
+        Self {
+            provider: facts.provider,
+            state,
+            since,
+            until,
+            answer_bytes,
+        }
+    }
+}

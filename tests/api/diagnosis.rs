@@ -1,0 +1,93 @@
+//! What a session does, the process at a glance, and what is logged.
+
+use serde_json::json;
+
+use crate::support::{Options, Sidecar};
+
+fn create(sidecar: &Sidecar, id: &str) {
+    let body = json!({
+        "session_id": id, "prompt": "please",
+        "model_config": { "provider": "local", "model": "m" },
+    });
+    assert_eq!(sidecar.post("/sessions", &body.to_string()).status, 201);
+}
+
+#[test]
+fn a_turn_that_is_silent_and_one_that_ended_say_so() {
+    let sidecar = Options::stub().start().ready();
+    create(&sidecar, "a");
+    let ask = || sidecar.get("/sessions/a/diagnosis").json();
+    // The stub says nothing, and its turn calls no model.
+    sidecar.until("silent", |_| ask()["cause"] == "feed_silent");
+    let found = ask();
+    assert_eq!(found["status"], "running", "{found}");
+    assert_eq!(found["turn"], 1);
+    assert_eq!(found["model"]["state"], "idle");
+    assert_eq!(found["model"]["provider"], "local at 127.0.0.1:11434");
+    assert_eq!(found["next"]["what"], "the turn ends with timeout");
+    assert_eq!(found["next"]["at"], found["turn_ends_at"]);
+    assert!(found["processes"].as_array().unwrap().is_empty());
+
+    let state = sidecar.get("/debug/state").json();
+    assert_eq!(state["sessions_active"], 1, "{state}");
+    assert_eq!(state["turns"][0]["session_id"], "a");
+    assert_eq!(state["turns"][0]["cause"], "feed_silent");
+    assert_eq!(state["engine"]["state"], "ready");
+    assert!(state["runtime"]["alive_tasks"].as_u64().unwrap() > 3);
+
+    assert_eq!(sidecar.post("/sessions/a/stop", "").status, 200);
+    let found = ask();
+    assert_eq!(found["cause"], "ended", "{found}");
+    assert_eq!(found["sentence"], "the session is cancelled");
+    assert!(found["model"].is_null() && found["turn_ends_at"].is_null());
+    let state = sidecar.get("/debug/state").json();
+    assert!(state["turns"].as_array().unwrap().is_empty(), "{state}");
+
+    let unknown = sidecar.get("/sessions/b/diagnosis");
+    assert_eq!(unknown.status, 404);
+}
+
+#[test]
+fn what_is_logged_can_be_changed_for_a_while() {
+    let sidecar = Options::stub().env("LOG_LEVEL", "warn").start().ready();
+    let put = |body: &str| sidecar.send("PUT", "/debug/log-level", body);
+    let filter = || sidecar.get("/debug/state").json()["log"]["filter"].clone();
+    assert_eq!(filter(), "warn");
+    let logged = |id: &str| {
+        create(&sidecar, id);
+        assert_eq!(
+            sidecar.post(&format!("/sessions/{id}/stop"), "").status,
+            200
+        );
+        sidecar.log().contains(&format!("\"session.id\":\"{id}\""))
+    };
+    assert!(!logged("before"));
+    let answer = put(r#"{"filter":"info","for_secs":2}"#);
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(answer.json()["filter"], "info");
+    create(&sidecar, "during");
+    assert_eq!(sidecar.post("/sessions/during/stop", "").status, 200);
+    sidecar.until("logged", |sidecar| {
+        sidecar.log().contains("\"session.id\":\"during\"")
+    });
+    sidecar.until("as before", |_| filter() == "warn");
+
+    for (body, field) in [
+        (r#"{"filter":"loud"}"#, "filter"),
+        (r#"{"filter":"info","for_secs":0}"#, "for_secs"),
+        (r#"{"for_secs":5}"#, "filter"),
+    ] {
+        let answer = put(body);
+        assert_eq!(answer.status, 400, "{body}");
+        assert_eq!(answer.json()["details"]["field"], field, "{answer:?}");
+    }
+}
+
+#[test]
+fn the_debug_routes_need_the_token_and_no_page() {
+    let sidecar = Options::stub()
+        .env("OPENCODE_SHARED_SECRET", "s3cret")
+        .start();
+    assert_eq!(sidecar.get("/debug/state").status, 401);
+    assert_eq!(sidecar.send("PUT", "/debug/log-level", "{}").status, 401);
+}

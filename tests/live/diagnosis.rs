@@ -1,0 +1,129 @@
+//! Every way to hang has its name, within ten seconds.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use crate::llm::Turn;
+use crate::world::World;
+
+/// The bar: so soon the cause is known.
+const WITHIN: Duration = Duration::from_secs(10);
+
+fn ask(world: &World, id: &str) -> Value {
+    let answer = world.sidecar.get(&format!("/sessions/{id}/diagnosis"));
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer.json()
+}
+
+/// Asks until `cause` is found, which is in time.
+fn found(world: &World, id: &str, cause: &str, holds: impl Fn(&Value) -> bool) -> Value {
+    let begun = Instant::now();
+    loop {
+        let found = ask(world, id);
+        if found["cause"] == cause && holds(&found) {
+            return found;
+        }
+        assert!(begun.elapsed() < WITHIN, "{id} is not {cause}: {found}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+fn signal(pid: i32, signal: Signal) {
+    kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
+}
+
+#[test]
+fn what_a_session_waits_for_is_named() {
+    let world = World::with(|options| options.env("STALL_AFTER", "2"));
+    let bash = |command: &str| Turn::new().tool("bash", json!({ "command": command }));
+
+    // A provider that says nothing.
+    world.script("mute", [Turn::hang_before_headers()]);
+    world.create("mute");
+    let mute = found(&world, "mute", "waiting_for_provider", |_| true);
+    let sentence = mute["sentence"].as_str().unwrap();
+    assert!(
+        sentence.contains("nothing has come from custom at 127.0.0.1:"),
+        "{mute}"
+    );
+    assert_eq!(mute["model"]["state"], "asked");
+    assert_eq!(mute["next"]["at"], mute["model"]["until"]);
+    // The stream says the same.
+    let stalled = world
+        .sidecar
+        .stream("mute", "")
+        .until("the stall", |event| event.data["phase"] == "stalled");
+    let reason = stalled.last().unwrap().data["reason"].clone();
+    assert_eq!(reason, mute["sentence"]);
+    assert!(world.sidecar.log().contains("a turn is silent"));
+    assert_eq!(world.stop("mute").status, 200);
+    assert_eq!(ask(&world, "mute")["cause"], "ended");
+
+    // One that stops in the middle.
+    world.script("half", [Turn::new().text("half an answer").hang_here()]);
+    world.create("half");
+    let half = found(&world, "half", "waiting_for_provider", |found| {
+        found["model"]["state"] == "answering"
+    });
+    let sentence = half["sentence"].as_str().unwrap();
+    assert!(
+        sentence.contains("has fallen silent in the middle of an answer"),
+        "{half}"
+    );
+    assert!(
+        half["model"]["answer_bytes"].as_u64().unwrap() > 10,
+        "{half}"
+    );
+    assert_eq!(world.stop("half").status, 200);
+
+    // One that wants to be asked later.
+    world.script(
+        "later",
+        [Turn::error(429, "slow down").header("retry-after", "30")],
+    );
+    world.create("later");
+    let later = found(&world, "later", "provider_retry", |_| true);
+    assert!(
+        later["sentence"].as_str().unwrap().contains("slow down"),
+        "{later}"
+    );
+    assert_eq!(world.stop("later").status, 200);
+
+    // A tool that sleeps, with its processes.
+    world.script("tool", [bash("sleep 1009")]);
+    world.create("tool");
+    let tool = found(&world, "tool", "tool_running", |found| {
+        let processes = found["processes"].as_array().unwrap();
+        processes.iter().any(|process| process["name"] == "sleep")
+    });
+    let process = tool["processes"].as_array().unwrap().iter();
+    let sleep = process
+        .clone()
+        .find(|process| process["name"] == "sleep")
+        .unwrap();
+    assert_eq!(sleep["state"], "sleeping", "{tool}");
+    assert!(
+        tool["sentence"]
+            .as_str()
+            .unwrap()
+            .starts_with("the tool bash is running")
+    );
+    assert_eq!(tool["current_tool"], "bash");
+
+    // The child itself, which is stopped: its tool goes on, and nobody answers.
+    let child = world.sidecar.engine_pid();
+    signal(child, Signal::STOP);
+    let wedged = found(&world, "tool", "child_wedged", |_| true);
+    assert!(
+        wedged["sentence"]
+            .as_str()
+            .unwrap()
+            .contains("health check"),
+        "{wedged}"
+    );
+    signal(child, Signal::CONT);
+    found(&world, "tool", "tool_running", |_| true);
+    assert_eq!(world.stop("tool").status, 200);
+}
