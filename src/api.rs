@@ -3,6 +3,7 @@
 //! Handlers check, call and convert; they hold no rules. Errors are made in [`error`] only, and no
 //! module below knows a status code. OpenCode and the disk are out of reach from here.
 
+mod asks;
 mod authentication;
 mod caller;
 mod conversation;
@@ -13,6 +14,7 @@ mod drain;
 pub(crate) mod encode;
 mod engine;
 mod error;
+mod error_description;
 mod events;
 mod extract;
 mod file_type;
@@ -25,6 +27,7 @@ mod model_config;
 mod openapi;
 mod origin;
 pub(crate) mod place;
+mod policy;
 mod probes;
 mod prompt_body;
 pub(crate) mod protocol;

@@ -11,6 +11,7 @@
 
 mod actor;
 mod agent_sessions;
+mod asks;
 mod child_connection;
 mod config;
 mod context;

@@ -25,7 +25,9 @@ pub(crate) use self::encode::Encoded;
 pub(crate) use self::encode::MAX_DATA;
 pub(crate) use self::failure::{Failure, FailureCode};
 pub(crate) use self::prompt::{PromptNote, PromptState};
-pub(crate) use self::request::{Permission, PermissionStep, Question, QuestionStep};
+pub(crate) use self::request::{
+    AnsweredBy, Permission, PermissionRequest, PermissionStep, Question, QuestionStep, Reply,
+};
 pub(crate) use self::shrink::cut;
 pub(crate) use self::status::{Phase, State, Status};
 pub(crate) use self::tool::{ResultBody, ToolCall, ToolResult};

@@ -15,6 +15,7 @@
 //! - `opencode`: OpenCode's HTTP API and files.
 //! - `gateway`: the way of the child to the providers, who alone get the keys.
 //! - `provider`, `tool`, `model`: which providers and tools there are, and what a session asks of a model.
+//! - `permission`: what the agent may do by itself, and what a person is asked before.
 //! - `backend`: the calls to the Go backend.
 //! - `metrics`: what is counted as it happens.
 //!
@@ -44,6 +45,7 @@ mod metrics;
 mod model;
 mod opencode;
 mod outgoing;
+mod permission;
 mod process;
 mod provider;
 mod sandbox;

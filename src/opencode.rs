@@ -12,7 +12,9 @@ mod feed;
 pub(crate) mod sse;
 pub(crate) mod types;
 
-pub(crate) use client::{Client, NewSession, Prompt, PromptPart, Rule};
+pub(crate) use client::{
+    Client, Metadata, NewSession, Prompt, PromptPart, Rule, SessionLimits, SidecarMetadata,
+};
 pub(crate) use conversation::{Command, MessagePage, SessionPatch};
 pub(crate) use error::CallError;
 pub(crate) use feed::{Feed, FeedError};

@@ -9,6 +9,7 @@
 //! interface: this module knows neither HTTP nor OpenCode.
 
 pub(crate) mod all_events;
+mod asks;
 mod config;
 mod credentials;
 pub(crate) mod diagnosis;
@@ -28,6 +29,9 @@ mod turn;
 mod turn_handle;
 mod turn_progress;
 
+pub(crate) use self::asks::{
+    Answer, AnswerCommand, AnswerError, Ask, AskKind, AskOutcome, EndedAsk, Subject,
+};
 pub(crate) use self::config::Config;
 pub(crate) use self::labels::{Change, LabelChange, Labels};
 pub(crate) use self::prompt::{Part, Prompt};

@@ -84,6 +84,13 @@ impl Tools {
         Ok(Self(chosen))
     }
 
+    /// The tools among these names.
+    pub(crate) fn known(names: &[String]) -> Self {
+        let known = TOOLS.iter().map(|(tool, _)| *tool);
+        let among = known.filter(|tool| names.iter().any(|name| name == tool));
+        Self(among.collect())
+    }
+
     /// Every name that is accepted, for a message.
     pub(crate) fn names() -> String {
         let all = TOOLS
@@ -91,6 +98,15 @@ impl Tools {
             .map(|(name, _)| *name)
             .chain(GROUPS.iter().map(|(name, _)| *name));
         all.collect::<Vec<_>>().join(", ")
+    }
+
+    /// Every name by which a permission can be given, for a message.
+    pub(crate) fn permission_names() -> String {
+        TOOLS
+            .iter()
+            .map(|(tool, _)| *tool)
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 
     pub(crate) fn list(&self) -> Vec<String> {
@@ -103,14 +119,22 @@ impl Tools {
         NOT_OFFERED.iter().filter(asked).copied().collect()
     }
 
+    /// The permission that governs a tool.
+    pub(crate) fn permission(tool: &str) -> Option<&'static str> {
+        let governing = TOOLS.iter().find(|(name, _)| *name == tool);
+        governing.map(|(_, permission)| *permission)
+    }
+
+    /// The permissions that govern these tools.
+    pub(crate) fn permissions(&self) -> BTreeSet<&'static str> {
+        let chosen = TOOLS.iter().filter(|(tool, _)| self.0.contains(tool));
+        chosen.map(|(_, permission)| *permission).collect()
+    }
+
     /// OpenCode's permissions to refuse. A list of refusals and not "nothing but": a subagent inherits
     /// only refusals, so with the other form it would have no tools at all.
     pub(crate) fn denied_permissions(&self) -> Vec<&'static str> {
-        let allowed: BTreeSet<&str> = TOOLS
-            .iter()
-            .filter(|(tool, _)| self.0.contains(tool))
-            .map(|(_, permission)| *permission)
-            .collect();
+        let allowed = self.permissions();
         let all: BTreeSet<&'static str> = TOOLS.iter().map(|(_, permission)| *permission).collect();
         all.into_iter()
             .filter(|permission| !allowed.contains(permission))

@@ -8,13 +8,14 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
-
 use crate::engine::FinishedWarmUpTurn;
 use crate::gateway::{self, Grant, Route};
 use crate::model::{Budget, ModelCalls, ModelSpec};
 use crate::opencode::types::{Event, Part, PartKind, Text, ToolPart, ToolStatus};
-use crate::opencode::{CallError, Client, Feed, FeedError, NewSession, Prompt, PromptPart};
+use crate::opencode::{
+    CallError, Client, Feed, FeedError, Metadata, NewSession, Prompt, PromptPart, SessionLimits,
+    SidecarMetadata,
+};
 use crate::provider::{self, ResolveError, Upstream};
 
 /// What the command says. It is in no other part of the turn.
@@ -65,8 +66,15 @@ pub(crate) async fn run(
     let new = NewSession {
         directory: workspace,
         title: "warm-up",
-        rules: Vec::new(),
-        metadata: json!({ "sidecar": { "tools": ["bash"] } }),
+        limits: SessionLimits {
+            rules: Vec::new(),
+            metadata: Metadata {
+                sidecar: SidecarMetadata {
+                    tools: Some(vec!["bash".to_owned()]),
+                    rules: None,
+                },
+            },
+        },
     };
     let session = client.create_session(&new).await?.id;
     let followed = prompt_and_follow(client, gateway, &mut feed, &session).await;

@@ -7,7 +7,6 @@
 mod conversion;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use axum::body::Body;
 use axum::http::header::{
@@ -17,8 +16,8 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
-use utoipa::openapi::{Content, Ref, RefOr, Response as Description};
 
+use super::asks::response::AnswerResponse;
 use crate::clock;
 
 /// The kinds of error, part of the contract: `code` in every body.
@@ -33,6 +32,7 @@ pub(crate) enum ErrorCode {
     NotFound,
     MethodNotAllowed,
     Conflict,
+    AlreadyAnswered,
     Gone,
     PayloadTooLarge,
     UnknownHost,
@@ -57,8 +57,10 @@ const MAX_HOST: usize = 253;
 pub(crate) struct ApiError {
     code: ErrorCode,
     message: Cow<'static, str>,
-    details: Option<Details>,
+    details: Option<Box<Details>>,
     retry_after_secs: Option<u64>,
+    /// The answer that was given before.
+    answer: Option<Box<AnswerResponse>>,
     /// For the log, never for the client.
     cause: Option<String>,
 }
@@ -78,6 +80,9 @@ pub(super) struct Envelope<'a> {
     error: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     details: Option<&'a Details>,
+    /// With `already_answered`: the answer that was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    answer: Option<&'a AnswerResponse>,
     #[schema(format = DateTime)]
     timestamp: String,
     /// One word for a program.
@@ -96,7 +101,9 @@ impl ErrorCode {
             Self::ForeignOrigin | Self::AgentProcess => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Conflict | Self::CredentialsRequired => StatusCode::CONFLICT,
+            Self::Conflict | Self::AlreadyAnswered | Self::CredentialsRequired => {
+                StatusCode::CONFLICT
+            }
             Self::Gone => StatusCode::GONE,
             Self::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
             Self::IdempotencyMismatch => StatusCode::UNPROCESSABLE_ENTITY,
@@ -123,9 +130,10 @@ impl ErrorCode {
             Self::AgentProcess => {
                 "no secret is set, and the connection comes from the agent or its tools, or may do so"
             }
-            Self::NotFound => "no such route, or no such session",
+            Self::NotFound => "no such route, session or request",
             Self::MethodNotAllowed => "the route takes other methods; `Allow` lists them",
             Self::Conflict => "something else is in progress, or already so",
+            Self::AlreadyAnswered => "somebody else was first; `answer` says with what",
             Self::Gone => "the session is over and its events are deleted",
             Self::PayloadTooLarge => "the body is larger than `MAX_BODY_BYTES`",
             Self::UnknownHost => {
@@ -167,39 +175,12 @@ macro_rules! error_responses {
                 String,
                 utoipa::openapi::RefOr<utoipa::openapi::Response>,
             > {
-                $crate::api::error::describe(&[$($crate::api::error::ErrorCode::$code),*])
+                $crate::api::error_description::describe(&[$($crate::api::error::ErrorCode::$code),*])
             }
         }
     };
 }
 pub(super) use error_responses;
-
-/// What any request to a guarded route may get.
-const EVERYWHERE: [ErrorCode; 5] = [
-    ErrorCode::Unauthorized,
-    ErrorCode::ForeignOrigin,
-    ErrorCode::AgentProcess,
-    ErrorCode::UnknownHost,
-    ErrorCode::Internal,
-];
-
-/// The answers with `codes`, and those that are possible everywhere, by status.
-pub(super) fn describe(codes: &[ErrorCode]) -> BTreeMap<String, RefOr<Description>> {
-    let mut sentences: BTreeMap<String, Vec<&str>> = BTreeMap::new();
-    for code in codes.iter().chain(&EVERYWHERE) {
-        let status = code.status().as_u16().to_string();
-        sentences.entry(status).or_default().push(code.when());
-    }
-    let body = Content::new(Some(Ref::from_schema_name("Error")));
-    let described = sentences.into_iter().map(|(status, sentences)| {
-        let mut response = Description::new(sentences.join("; or "));
-        response
-            .content
-            .insert("application/json".into(), RefOr::T(body.clone()));
-        (status, RefOr::T(response))
-    });
-    described.collect()
-}
 
 // === impl ApiError ===
 
@@ -210,6 +191,7 @@ impl ApiError {
             message: message.into(),
             details: None,
             retry_after_secs: None,
+            answer: None,
             cause: None,
         }
     }
@@ -221,8 +203,17 @@ impl ApiError {
             reason: reason.to_owned(),
         };
         Self {
-            details: Some(details),
+            details: Some(Box::new(details)),
             ..Self::new(ErrorCode::InvalidRequest, format!("{field}: {reason}"))
+        }
+    }
+
+    /// Somebody else's answer was first.
+    pub(super) fn already_answered(answer: AnswerResponse) -> Self {
+        let message = format!("this request was answered already: {}", answer.summary());
+        Self {
+            answer: Some(Box::new(answer)),
+            ..Self::new(ErrorCode::AlreadyAnswered, message)
         }
     }
 
@@ -327,7 +318,8 @@ impl ApiError {
     pub(super) fn envelope<'a>(&'a self, request_id: &'a str) -> Envelope<'a> {
         Envelope {
             error: &self.message,
-            details: self.details.as_ref(),
+            details: self.details.as_deref(),
+            answer: self.answer.as_deref(),
             timestamp: clock::Timestamp::now().to_string(),
             code: self.code,
             request_id,
@@ -390,6 +382,7 @@ mod tests {
             "404 \"not_found\"",
             "405 \"method_not_allowed\"",
             "409 \"conflict\"",
+            "409 \"already_answered\"",
             "410 \"gone\"",
             "413 \"payload_too_large\"",
             "421 \"unknown_host\"",

@@ -78,12 +78,25 @@ impl<S: Send + Sync> FromRequestParts<S> for IdAndTurn {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let path = Path::<(String, String)>::from_request_parts(parts, state).await;
-        let Path((id, turn)) = path.map_err(|_| ApiError::invalid("session_id", "is not UTF-8"))?;
+        let Ids(id, turn) = Ids::from_request_parts(parts, state).await?;
         match turn.parse() {
             Ok(turn) => Ok(Self(id, turn)),
             Err(_) => Err(ApiError::invalid("turn", "must be the number of a turn")),
         }
+    }
+}
+
+/// The session's id and the one after it in the path.
+#[derive(Debug)]
+pub(super) struct Ids(pub(super) String, pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Ids {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let path = Path::<(String, String)>::from_request_parts(parts, state).await;
+        path.map(|Path((id, inner))| Self(id, inner))
+            .map_err(|_| ApiError::invalid("session_id", "is not UTF-8"))
     }
 }
 

@@ -7,7 +7,9 @@ use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, SchemaType, Type};
 
 use super::deserialize::whole_number;
 use super::error::ApiError;
+use super::policy::{PermissionMode, PolicyFields, mode_schema};
 use crate::model::{Budget, ModelChange, ModelFields, ModelSpec};
+use crate::permission::PolicyChange;
 use crate::provider::{PROVIDERS, ResolveError, Upstream};
 use crate::secret::Secret;
 use crate::tool::Tools;
@@ -58,6 +60,22 @@ pub(super) struct ModelConfig {
     #[serde(default, deserialize_with = "whole_number")]
     #[schema(minimum = 1, maximum = 1_000_000_000)]
     max_calls: Option<i64>,
+    /// What the agent may do by itself: `auto` (every enabled tool runs, nothing waits), `ask` (a person is asked before
+    /// each of `ask_tools`), or rules, of which the last that matches decides. Absent: as before, at first `auto`.
+    #[serde(default)]
+    #[schema(schema_with = mode_schema)]
+    permission_mode: Option<PermissionMode>,
+    /// With `ask`: tool and group names. Absent: what changes something or reaches out of the workspace.
+    #[serde(default)]
+    #[schema(schema_with = tool_names)]
+    ask_tools: Option<Vec<String>>,
+    /// Whether the agent may ask the user questions. Absent: as before, at first not.
+    #[serde(default)]
+    questions: Option<bool>,
+    /// How long a request waits for a person. Absent: as before, at first `ASK_TIMEOUT`.
+    #[serde(default, deserialize_with = "whole_number")]
+    #[schema(minimum = 1, maximum = 604_800)]
+    ask_timeout_secs: Option<i64>,
 }
 
 /// What a further turn changes of the model: what is left out stays as it was in the turn before.
@@ -100,6 +118,22 @@ pub(super) struct ModelConfigChange {
     #[serde(default, deserialize_with = "whole_number")]
     #[schema(minimum = 1, maximum = 1_000_000_000)]
     max_calls: Option<i64>,
+    /// What the agent may do by itself: `auto` (every enabled tool runs, nothing waits), `ask` (a person is asked before
+    /// each of `ask_tools`), or rules, of which the last that matches decides. Absent: as before, at first `auto`.
+    #[serde(default)]
+    #[schema(schema_with = mode_schema)]
+    permission_mode: Option<PermissionMode>,
+    /// With `ask`: tool and group names. Absent: what changes something or reaches out of the workspace.
+    #[serde(default)]
+    #[schema(schema_with = tool_names)]
+    ask_tools: Option<Vec<String>>,
+    /// Whether the agent may ask the user questions. Absent: as before, at first not.
+    #[serde(default)]
+    questions: Option<bool>,
+    /// How long a request waits for a person. Absent: as before, at first `ASK_TIMEOUT`.
+    #[serde(default, deserialize_with = "whole_number")]
+    #[schema(minimum = 1, maximum = 604_800)]
+    ask_timeout_secs: Option<i64>,
 }
 
 fn names<'a>(names: impl Iterator<Item = &'a str>) -> ObjectBuilder {
@@ -131,6 +165,17 @@ impl ModelConfig {
         tools(self.enabled_tools.as_deref())
     }
 
+    /// What it says of asking a person.
+    pub(super) fn policy(&mut self) -> Result<PolicyChange, ApiError> {
+        PolicyFields {
+            permission_mode: self.permission_mode.take(),
+            ask_tools: self.ask_tools.take(),
+            questions: self.questions,
+            ask_timeout_secs: self.ask_timeout_secs,
+        }
+        .check()
+    }
+
     /// The model it names.
     pub(super) fn model(self, demo: bool) -> Result<ModelSpec, ApiError> {
         model(self, demo)
@@ -141,6 +186,17 @@ impl ModelConfigChange {
     /// The tools it names, which must be those of the session.
     pub(super) fn tools(&self) -> Result<Option<Tools>, ApiError> {
         tools(self.enabled_tools.as_deref())
+    }
+
+    /// What it says of asking a person.
+    pub(super) fn policy(&mut self) -> Result<PolicyChange, ApiError> {
+        PolicyFields {
+            permission_mode: self.permission_mode.take(),
+            ask_tools: self.ask_tools.take(),
+            questions: self.questions,
+            ask_timeout_secs: self.ask_timeout_secs,
+        }
+        .check()
     }
 
     pub(super) fn change(self, demo: bool) -> Result<ModelChange, ApiError> {
@@ -161,6 +217,10 @@ impl ModelConfigChange {
             context_window: self.context_window,
             max_total_tokens: self.max_total_tokens,
             max_calls: self.max_calls,
+            permission_mode: None,
+            ask_tools: None,
+            questions: None,
+            ask_timeout_secs: None,
         };
         model(config, demo).map(|spec| ModelChange::Whole(Box::new(spec)))
     }

@@ -21,7 +21,7 @@ use super::error::{Envelope, error_responses};
 #[derive(OpenApi)]
 #[openapi(
     info(title = "opencode-sidecar", description = "API_CONTRACT.md has the words to it."),
-    components(schemas(events::Events, Envelope<'_>)),
+    components(schemas(events::Events, Envelope<'_>, crate::permission::Rule)),
     // One of the first two is asked for where a secret is set.
     security(("bearer" = []), ("sidecar_token" = []), ()),
     modifiers(&Bearer)

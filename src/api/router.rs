@@ -15,8 +15,8 @@ use utoipa_axum::routes;
 
 use super::authentication::SIDECAR_TOKEN;
 use super::{
-    State, authentication, caller, conversation, debug, diagnosis, drain, engine, events, metrics,
-    middleware, openapi, origin, probes, sessions, turns, ws,
+    State, asks, authentication, caller, conversation, debug, diagnosis, drain, engine, events,
+    metrics, middleware, openapi, origin, probes, sessions, turns, ws,
 };
 
 /// Routes with their descriptions; each handler says its own method, path, parameters and answers.
@@ -68,6 +68,10 @@ fn client_routes() -> Routes {
         .routes(routes!(conversation::fork::fork))
         .routes(routes!(conversation::revert::revert))
         .routes(routes!(conversation::revert::unrevert))
+        .routes(routes!(asks::permissions))
+        .routes(routes!(asks::post_permission))
+        .routes(routes!(asks::questions))
+        .routes(routes!(asks::post_question))
 }
 
 /// WebSockets, for the same pages. A token may come with the first message.

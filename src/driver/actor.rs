@@ -12,6 +12,8 @@
 //! Events are taken while the child is asked something: calls are futures beside the queue of events, never in
 //! front of it. The one exception is after a lost feed, when what was missed must come first.
 
+mod ask_calls;
+mod asks;
 mod child_lost;
 mod counts;
 mod end_check;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::event::Reply;
 use crate::setting;
 
 /// The comments are the words of `--help`.
@@ -33,4 +34,11 @@ pub(crate) struct Config {
     #[arg(long = "workspace-instructions", default_value = "on", action = clap::ArgAction::Set,
         value_parser = setting::switch)]
     pub(crate) instructions: bool,
+    /// How long a request of the agent waits for a person; a session may say otherwise
+    #[arg(long = "ask-timeout", default_value = "300", value_parser = setting::duration)]
+    pub(crate) ask_timeout: Duration,
+    /// Answer to a permission that nobody answers in time: reject or once
+    #[arg(long = "ask-default", default_value = "reject",
+        value_parser = setting::word([("reject", Reply::Reject), ("once", Reply::Once)], "reject or once"))]
+    pub(crate) ask_default: Reply,
 }

@@ -51,6 +51,7 @@ pub(super) async fn run(turn: Interrupted, mut turn_handle: TurnHandle, context:
     };
     let (usage, (files, _)) = (translator.usage(), translator.files(false));
     turn_handle.update(|status| (status.usage, status.files_modified) = (usage, files));
+    translator.withdraw_asks("the sidecar was restarted", Timestamp::now());
     translator.finish(end, false, Timestamp::now());
     note_deleted_files(&mut translator.events).await;
     publish(&turn_handle, &mut translator.events);
@@ -167,6 +168,7 @@ mod tests {
         Found::Stored(StoredState {
             complete: true,
             history: Vec::new(),
+            asks: None,
             messages,
         })
     }

@@ -31,6 +31,7 @@ pub(super) async fn open(
     let asked = Asked {
         request,
         model,
+        session: session.clone(),
         status,
         beginning: turn_handle.beginning(),
     };

@@ -13,7 +13,10 @@ use futures_util::future::join_all;
 use super::child_connection::ChildConnection;
 use super::demux::Demux;
 use crate::opencode::CallError;
-use crate::opencode::types::{HistoryItem, Message, SessionInfo, SessionStatus};
+use crate::opencode::types::{
+    HistoryItem, Message, PermissionAsked, QuestionAsked, SessionInfo, SessionStatus,
+};
+use crate::session::AskKind;
 
 /// How often a child that was just started is asked what there is of a session, and the pause in between:
 /// all its turns ask at once, in the first second of its life.
@@ -41,7 +44,11 @@ pub(super) struct StoredState {
     pub(super) complete: bool,
     pub(super) history: Vec<HistoryItem>,
     pub(super) messages: Vec<Message>,
+    /// The requests that a person could be waited for, of all sessions; nothing if that was not asked or not answered.
+    pub(super) asks: Option<ListedAsks>,
 }
+
+pub(super) type ListedAsks = (Vec<PermissionAsked>, Vec<QuestionAsked>);
 
 /// Asks a new child for session `root` and its `session_tree`.
 pub(super) async fn look_up(
@@ -103,6 +110,65 @@ pub(super) async fn ask(
         }
     }
     stored
+}
+
+/// Which requests the child lists, of all sessions in the workspace.
+pub(super) async fn listed_asks(
+    connection: &ChildConnection,
+    workspace: &Path,
+) -> Option<ListedAsks> {
+    let client = &connection.client;
+    match tokio::try_join!(client.permissions(workspace), client.questions(workspace)) {
+        Ok(listed) => Some(listed),
+        Err(error) => {
+            tracing::warn!(%error, "could not read which requests wait for a person");
+            None
+        }
+    }
+}
+
+/// Answers what the child still lists of `session_tree`, so that it forgets it. After an abort nobody waits for it.
+pub(super) async fn clear_asks(
+    connection: &ChildConnection,
+    session_tree: &[String],
+    workspace: &Path,
+) {
+    let Some((permissions, questions)) = listed_asks(connection, workspace).await else {
+        return;
+    };
+    for ask in permissions {
+        if session_tree.contains(&ask.session) {
+            clear_ask(connection, &ask.id, AskKind::Permission, workspace).await;
+        }
+    }
+    for ask in questions {
+        if session_tree.contains(&ask.session) {
+            clear_ask(connection, &ask.id, AskKind::Question, workspace).await;
+        }
+    }
+}
+
+/// Answers a request that nobody waits for any more.
+pub(super) async fn clear_ask(
+    connection: &ChildConnection,
+    request: &str,
+    kind: AskKind,
+    workspace: &Path,
+) {
+    let client = &connection.client;
+    let cleared = match kind {
+        AskKind::Permission => {
+            client
+                .answer_permission(workspace, request, "reject", None)
+                .await
+        }
+        AskKind::Question => client.reject_question(workspace, request).await,
+    };
+    match cleared {
+        // It was not listed any more.
+        Ok(()) | Err(CallError::Status { status: 404, .. }) => {}
+        Err(error) => tracing::debug!(%error, "the engine goes on listing an old request"),
+    }
 }
 
 /// Ends what runs in session `root`, if something does. One that is idle is left alone: it would say that it

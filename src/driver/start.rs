@@ -7,6 +7,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
+use super::asks::{self, Asks};
 use super::child_connection::{self, ChildConnection};
 use super::config::Config;
 use super::context::{Context, workspace_problem};
@@ -18,8 +19,9 @@ use crate::clock::Timestamp;
 use crate::engine::LoadGuard;
 use crate::gateway::{Grant, Route};
 use crate::model::ModelSpec;
-use crate::opencode::{CallError, NewSession, Rule};
-use crate::session::{Beginning, CreateError, Request, Status, Task};
+use crate::opencode::{CallError, Metadata, NewSession, Rule, SessionLimits, SidecarMetadata};
+use crate::permission::Policy;
+use crate::session::{Beginning, CreateError, Request, Session, Status, Task};
 use crate::tool::Tools;
 use crate::workspace::Checked;
 
@@ -69,6 +71,7 @@ pub(super) struct Asked {
     pub(super) request: Request,
     /// `None`: none is called.
     pub(super) model: Option<ModelSpec>,
+    pub(super) session: Arc<Session>,
     /// How the session is before the turn.
     pub(super) status: Arc<Status>,
     pub(super) beginning: Beginning,
@@ -76,6 +79,7 @@ pub(super) struct Asked {
 
 struct Start<'a> {
     request: &'a Request,
+    session: &'a Session,
     model: Option<&'a ModelSpec>,
     beginning: &'a Beginning,
     status: &'a Status,
@@ -94,6 +98,7 @@ pub(super) async fn start(
     abandoned: &CancellationToken,
 ) -> Result<OpenTurn, CreateError> {
     let start = Start {
+        session: &asked.session,
         request: &asked.request,
         model: asked.model.as_ref(),
         beginning: &asked.beginning,
@@ -134,6 +139,24 @@ pub(super) fn settings(config: &Config, remote_id: &str) -> Settings {
         root: remote_id.to_owned(),
         directory: config.workspace.to_string_lossy().into_owned(),
         loop_limit: config.loop_limit,
+    }
+}
+
+/// What the agent may do under `policy` with these tools. `told`: our plugin passes the rules on to subagents.
+fn limits(policy: &Policy, tools: Option<&Tools>, told: bool) -> SessionLimits {
+    let rules = policy.session_rules(tools).into_iter().map(|rule| Rule {
+        permission: rule.permission,
+        pattern: rule.pattern,
+        action: rule.action.as_str().to_owned(),
+    });
+    let rules: Vec<Rule> = rules.collect();
+    let sidecar = SidecarMetadata {
+        tools: tools.map(Tools::list),
+        rules: told.then(|| rules.clone()),
+    };
+    SessionLimits {
+        rules,
+        metadata: Metadata { sidecar },
     }
 }
 
@@ -182,6 +205,7 @@ impl Start<'_> {
                 // until then does not belong to this turn.
                 resync::stop_old_turn(&connection, remote_id, workspace).await;
                 let before = resync::newest_message(&connection, remote_id).await?;
+                self.keep_policy(&connection, remote_id).await?;
                 (remote_id.clone(), before)
             }
             None => (self.create_session(&connection).await?, None),
@@ -207,26 +231,38 @@ impl Start<'_> {
     }
 
     async fn create_session(&self, connection: &ChildConnection) -> Result<String, CallError> {
+        let policy = &self.status.policy;
         let tools = self.request.tools.as_ref();
-        let denied = tools.map_or_else(
-            || Tools::all().denied_permissions(),
-            Tools::denied_permissions,
-        );
-        let rules = denied.into_iter().map(|permission| Rule {
-            permission,
-            pattern: "*",
-            action: "deny",
-        });
+        // A session that asks nobody needs nothing for its subagents: they inherit what is refused.
+        let told = **policy != Policy::default();
         let new = NewSession {
             directory: &self.context.config.workspace,
             title: &self.request.id,
-            rules: rules.collect(),
-            metadata: tools.map_or(
-                serde_json::Value::Null,
-                |tools| serde_json::json!({ "sidecar": { "tools": tools.list() } }),
-            ),
+            limits: limits(policy, tools, told),
         };
-        Ok(connection.client.create_session(&new).await?.id)
+        let session = connection.client.create_session(&new).await?;
+        self.session.set_engine_policy(policy.clone());
+        Ok(session.id)
+    }
+
+    /// Gives OpenCode's session the rules of this turn, if it has others.
+    async fn keep_policy(
+        &self,
+        connection: &ChildConnection,
+        remote_id: &str,
+    ) -> Result<(), CallError> {
+        let policy = &self.status.policy;
+        if !self.session.policy_differs(policy) {
+            return Ok(());
+        }
+        // OpenCode knows best with which tools the session was made: one that was adopted has no other record of them.
+        let client = &connection.client;
+        let made_with = client.session(remote_id).await?.sidecar().tools;
+        let tools = made_with.map(|names| Tools::known(&names));
+        let limits = limits(policy, tools.as_ref(), true);
+        client.limit_session(remote_id, &limits).await?;
+        self.session.set_engine_policy(policy.clone());
+        Ok(())
     }
 
     /// Hands the prompt over, once its events are subscribed to and its calls may pass the gateway.
@@ -243,12 +279,13 @@ impl Start<'_> {
             self.context.gateway.register(Route {
                 session: remote_id.clone(),
                 model: model.clone(),
-                enabled_tools: self.request.tools.as_ref().map(Tools::list),
+                enabled_tools: self.offered_tools(),
                 spent: self.status.earlier.calls.clone(),
                 counts: true,
             })
         });
         let mut translator = Translator::new(settings(config, &remote_id), before.clone());
+        translator.asks = self.asks();
         translator.begin_turn(Timestamp::now());
         let workspace = config.instructions.then_some(&*config.workspace);
         let prompt_text = PromptText::new(self.request, self.status.turn, workspace).await;
@@ -307,6 +344,25 @@ impl Start<'_> {
                 setting: "SESSION_TIMEOUT",
             },
         }
+    }
+
+    /// What the gateway lets through of the tools that OpenCode offers.
+    fn offered_tools(&self) -> Option<Vec<String>> {
+        let mut tools = self.request.tools.as_ref()?.list();
+        if self.status.policy.questions {
+            tools.push("question".to_owned());
+        }
+        Some(tools)
+    }
+
+    fn asks(&self) -> Asks {
+        let (config, status) = (&self.context.config, self.status);
+        let settings = asks::Settings {
+            may_ask: status.policy.may_ask(),
+            timeout: status.policy.ask_timeout(config.ask_timeout),
+            default: config.ask_default,
+        };
+        Asks::new(settings, status.asks.always.to_vec())
     }
 
     fn refusal(&self, error: StartError) -> CreateError {

@@ -15,6 +15,7 @@
 //! number of parts of the session (about 100 bytes each), so that no part is ever published twice.
 
 mod apply;
+mod asks;
 mod failure;
 mod files;
 mod lifecycle;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::load::Load;
 use super::reaper::{Reaper, Scope};
-use crate::opencode::{CallError, Client, NewSession};
+use crate::opencode::{CallError, Client, NewSession, SessionLimits};
 
 /// How far a child is tried before it counts as ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,8 +121,7 @@ impl WarmUp {
         let new = NewSession {
             directory: &self.workspace,
             title: "warm-up",
-            rules: Vec::new(),
-            metadata: serde_json::Value::Null,
+            limits: SessionLimits::default(),
         };
         let session = client.create_session(&new).await?;
         client.delete_session(&session.id).await

@@ -40,6 +40,20 @@ fn one(event: &Event) -> String {
     encoded.data
 }
 
+fn permission(step: PermissionStep) -> Body {
+    Body::Permission(Permission {
+        request_id: "p".into(),
+        step,
+    })
+}
+
+fn question(step: QuestionStep) -> Body {
+    Body::Question(Question {
+        request_id: "q".into(),
+        step,
+    })
+}
+
 /// Every field of every kind, as a client sees it.
 #[expect(clippy::too_many_lines, reason = "one list of all kinds")]
 #[test]
@@ -97,34 +111,51 @@ fn the_vocabulary_is_what_the_contract_says() {
             finish_reason: Some("stop".into()),
             ..Complete::default()
         }),
-        Body::Permission(Permission {
-            request_id: "p".into(),
-            step: PermissionStep::Asked {
+        permission(PermissionStep::Asked {
+            request: PermissionRequest {
                 permission: "bash".into(),
                 patterns: vec!["rm *".into()],
                 always: Vec::new(),
                 metadata: Some(raw(r#"{"command":"rm x"}"#)),
-                call_id: Some("c1".into()),
-                deadline: Some(Timestamp::from_millis(0)),
             },
+            call_id: Some("c1".into()),
+            deadline: Timestamp::from_millis(0),
         }),
-        Body::Permission(Permission {
-            request_id: "p".into(),
-            step: PermissionStep::Answered {
-                reply: "once".into(),
-            },
+        permission(PermissionStep::Answered {
+            reply: Reply::Reject,
+            message: Some("no".into()),
+            by: AnsweredBy::Client,
+            with: None,
+            request: None,
+            call_id: None,
         }),
-        Body::Question(Question {
-            request_id: "q".into(),
-            step: QuestionStep::Asked {
-                questions: raw("[]"),
-                call_id: None,
-                deadline: None,
-            },
+        permission(PermissionStep::Answered {
+            reply: Reply::Once,
+            message: None,
+            by: AnsweredBy::Rule,
+            with: None,
+            request: Some(PermissionRequest {
+                permission: "bash".into(),
+                patterns: vec!["ls".into()],
+                always: vec!["ls *".into()],
+                metadata: Some(raw("{}")),
+            }),
+            call_id: Some("c1".into()),
         }),
-        Body::Question(Question {
-            request_id: "q".into(),
-            step: QuestionStep::Rejected,
+        permission(PermissionStep::Withdrawn {
+            reason: "over".into(),
+        }),
+        question(QuestionStep::Asked {
+            questions: raw("[]"),
+            call_id: None,
+            deadline: Timestamp::from_millis(0),
+        }),
+        question(QuestionStep::Answered {
+            answers: vec![vec!["A".into()], Vec::new()],
+            by: AnsweredBy::Client,
+        }),
+        question(QuestionStep::Rejected {
+            by: AnsweredBy::Timeout,
         }),
         Body::Todo(Todo {
             items: vec![TodoItem {

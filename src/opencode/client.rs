@@ -12,7 +12,10 @@ use serde::{Deserialize, Serialize};
 use super::call::Call;
 use super::error::CallError;
 use super::feed::Feed;
-use super::types::{self, HistoryItem, Message, PromptLabel, SessionInfo, Statuses, optional};
+use super::types::{
+    self, HistoryItem, Message, PermissionAsked, PromptLabel, QuestionAsked, SessionInfo, Statuses,
+    optional,
+};
 use crate::secret::Secret;
 
 /// OpenCode's user name when it is told none.
@@ -43,6 +46,8 @@ pub(crate) struct Session {
     pub(crate) id: String,
     #[serde(default, deserialize_with = "optional")]
     pub(crate) title: Option<String>,
+    #[serde(default)]
+    metadata: serde_json::Value,
 }
 
 /// Body of `POST /session`.
@@ -52,19 +57,43 @@ pub(crate) struct NewSession<'a> {
     pub(crate) directory: &'a Path,
     /// With a title OpenCode does not ask a model for one.
     pub(crate) title: &'a str,
+    #[serde(flatten)]
+    pub(crate) limits: SessionLimits,
+}
+
+/// What the agent of a session may do. In a `PATCH` the rules are added to those that the session has, and the metadata
+/// take the place of the old ones.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct SessionLimits {
     /// The last rule that matches decides.
     #[serde(rename = "permission", skip_serializing_if = "Vec::is_empty")]
     pub(crate) rules: Vec<Rule>,
-    #[serde(skip_serializing_if = "serde_json::Value::is_null")]
-    pub(crate) metadata: serde_json::Value,
+    pub(crate) metadata: Metadata,
+}
+
+/// What our plugin reads of a session.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Metadata {
+    pub(crate) sidecar: SidecarMetadata,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SidecarMetadata {
+    /// `None`: every tool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tools: Option<Vec<String>>,
+    /// The session's rules, for its subagents. `None`: these have what OpenCode gives them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rules: Option<Vec<Rule>>,
 }
 
 /// One rule about a permission of OpenCode.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Rule {
-    pub(crate) permission: &'static str,
-    pub(crate) pattern: &'static str,
-    pub(crate) action: &'static str,
+    pub(crate) permission: String,
+    pub(crate) pattern: String,
+    /// `allow`, `ask` or `deny`.
+    pub(crate) action: String,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -98,6 +127,22 @@ pub(crate) struct Prompt<'a> {
     pub(crate) system: Option<&'a str>,
     /// Kept with the prompt; no model sees it.
     pub(crate) label: Option<&'a PromptLabel>,
+}
+
+// === impl Session ===
+
+impl Session {
+    /// What was given to our plugin with it. What cannot be read enables no tool.
+    pub(crate) fn sidecar(&self) -> SidecarMetadata {
+        let none = SidecarMetadata {
+            tools: Some(Vec::new()),
+            rules: None,
+        };
+        match self.metadata.get("sidecar") {
+            Some(given) => SidecarMetadata::deserialize(given).unwrap_or(none),
+            None => SidecarMetadata::default(),
+        }
+    }
 }
 
 // === impl Client ===
@@ -161,12 +206,30 @@ impl Client {
 
     /// The title that this session was made with, which may be empty; `None` if the child does not know it.
     pub(crate) async fn session_title(&self, id: &str) -> Result<Option<String>, CallError> {
-        let call = self.get("look up a session", &format!("/session/{id}"));
-        match call.large().read_json::<Session>().await {
+        match self.session(id).await {
             Ok(session) => Ok(Some(session.title.unwrap_or_default())),
             Err(CallError::Status { status: 404, .. }) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    pub(crate) async fn session(&self, id: &str) -> Result<Session, CallError> {
+        let call = self.get("look up a session", &format!("/session/{id}"));
+        call.large().read_json().await
+    }
+
+    /// Changes what the agent of a session may do from its next prompt on.
+    pub(crate) async fn limit_session(
+        &self,
+        id: &str,
+        limits: &SessionLimits,
+    ) -> Result<(), CallError> {
+        let path = format!("/session/{id}");
+        self.call("change the rules of a session", Method::PATCH, &path)
+            .json(limits)
+            .large()
+            .done()
+            .await
     }
 
     pub(crate) async fn delete_session(&self, id: &str) -> Result<(), CallError> {
@@ -252,18 +315,70 @@ impl Client {
         call.large().read(types::history).await
     }
 
-    /// Says no to a permission nobody is there to give.
-    pub(crate) async fn reject_permission(&self, request: &str) -> Result<(), CallError> {
-        let path = format!("/permission/{request}/reply");
-        let body = serde_json::json!({ "reply": "reject" });
-        self.post("reject a permission", &path, &body).done().await
+    /// The permissions that are waited for in `directory`, in any session.
+    pub(crate) async fn permissions(
+        &self,
+        directory: &Path,
+    ) -> Result<Vec<PermissionAsked>, CallError> {
+        let call = self.get("read the open permissions", "/permission");
+        let call = call.in_directory(directory).large();
+        call.read(types::permissions).await
     }
 
-    /// Dismisses a question nobody is there to answer.
-    pub(crate) async fn reject_question(&self, request: &str) -> Result<(), CallError> {
+    /// The questions that are waited for in `directory`, in any session.
+    pub(crate) async fn questions(
+        &self,
+        directory: &Path,
+    ) -> Result<Vec<QuestionAsked>, CallError> {
+        let call = self.get("read the open questions", "/question");
+        let call = call.in_directory(directory).large();
+        call.read(types::questions).await
+    }
+
+    /// Answers a permission. `reply` is `once` or `reject`; OpenCode's `always` would hold for all sessions. A request is
+    /// known in its directory only, like a question.
+    pub(crate) async fn answer_permission(
+        &self,
+        directory: &Path,
+        request: &str,
+        reply: &str,
+        message: Option<&str>,
+    ) -> Result<(), CallError> {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            reply: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            message: Option<&'a str>,
+        }
+        let path = format!("/permission/{request}/reply");
+        self.post("answer a permission", &path, &Body { reply, message })
+            .in_directory(directory)
+            .done()
+            .await
+    }
+
+    pub(crate) async fn answer_question(
+        &self,
+        directory: &Path,
+        request: &str,
+        answers: &[Vec<String>],
+    ) -> Result<(), CallError> {
+        let path = format!("/question/{request}/reply");
+        let body = serde_json::json!({ "answers": answers });
+        let call = self.post("answer a question", &path, &body);
+        call.in_directory(directory).done().await
+    }
+
+    /// Dismisses a question.
+    pub(crate) async fn reject_question(
+        &self,
+        directory: &Path,
+        request: &str,
+    ) -> Result<(), CallError> {
         let path = format!("/question/{request}/reject");
         let body = serde_json::json!({});
-        self.post("reject a question", &path, &body).done().await
+        let call = self.post("reject a question", &path, &body);
+        call.in_directory(directory).done().await
     }
 
     /// Opens the stream of everything that happens in the child.

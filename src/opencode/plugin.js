@@ -1,4 +1,4 @@
-// The child's half of the gateway: two hooks. The engine writes this file to
+// The child's half of the gateway: hooks. The engine writes this file to
 // $XDG_CONFIG_HOME/opencode/plugin/sidecar.js, where OpenCode finds it by itself.
 //
 // shell.env: what a command of the agent may not inherit. The preload has seen to it that no program gets
@@ -10,6 +10,10 @@
 // metadata of their own and are followed to their root. A session that cannot be read may use nothing.
 // It also keeps the file tools in the workspace: OpenCode compares paths by their text and follows links.
 //
+// chat.message: a subagent asks before what its root asks before. OpenCode gives a subagent only what its parent is
+// refused, so the root's rules (`metadata.sidecar.rules`) are added to its own before its run reads them. Without such
+// rules nothing is done.
+//
 // event: memory is given back some time after the last session has become idle.
 
 import fs from "node:fs"
@@ -20,6 +24,10 @@ const KEPT = new Set(["OPENCODE_PID", "SIDECAR_CHILD_OF"])
 const HIDDEN_NAME = /^(OPENCODE_|SIDECAR_)|(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)(_FILE)?$/i
 // Where OpenCode sends calls of tools that do not exist. It only says so.
 const ANSWERS_ONLY = new Set(["invalid"])
+// Offered or not by OpenCode's permissions alone, which can change from turn to turn.
+const BY_PERMISSION = new Set(["question"])
+// What OpenCode refuses a subagent whatever its parent may do.
+const NOT_FOR_SUBAGENTS = new Set(["task", "todowrite"])
 const DEEPEST = 16
 const REMEMBERED = 1024
 // As the preload was given them.
@@ -132,27 +140,53 @@ export const Sidecar = async ({ client, directory }) => {
   const known = new Map()
   const collect = collectWhenIdle()
 
+  const session = async (id) => {
+    const { data } = await client.session.get({ path: { id } })
+    if (!data) throw new Error("this session cannot be read")
+    return data
+  }
+
+  const rootOf = async (from) => {
+    let data = from
+    for (let depth = 0; data.parentID; depth++) {
+      if (depth === DEEPEST) throw new Error("this session has too many parents")
+      data = await session(data.parentID)
+    }
+    return data
+  }
+
   const enabledTools = async (sessionID) => {
     if (known.has(sessionID)) return known.get(sessionID)
-    let id = sessionID
-    for (let depth = 0; depth < DEEPEST; depth++) {
-      const { data } = await client.session.get({ path: { id } })
-      if (!data) break
-      if (data.parentID) {
-        id = data.parentID
-        continue
-      }
-      const tools = data.metadata?.sidecar?.tools
-      const list = Array.isArray(tools) ? new Set(tools) : undefined
-      if (known.size >= REMEMBERED) known.delete(known.keys().next().value)
-      known.set(sessionID, list)
-      return list
-    }
-    throw new Error("the tool list of this session cannot be read")
+    const root = await rootOf(await session(sessionID))
+    const tools = root.metadata?.sidecar?.tools
+    const list = Array.isArray(tools) ? new Set(tools) : undefined
+    if (known.size >= REMEMBERED) known.delete(known.keys().next().value)
+    known.set(sessionID, list)
+    return list
+  }
+
+  const passOnRules = async (id) => {
+    const subagent = await session(id)
+    if (!subagent.parentID) return
+    const rules = (await rootOf(subagent)).metadata?.sidecar?.rules
+    if (!Array.isArray(rules)) return
+    const own = subagent.permission ?? []
+    const refused = (name) =>
+      NOT_FOR_SUBAGENTS.has(name) && own.some((rule) => rule.permission === name && rule.action === "deny")
+    const added = rules.filter(({ permission }) => permission !== "question" && !refused(permission))
+    // A subagent that is called again has them already.
+    const has = own.slice(own.length - added.length)
+    if (JSON.stringify(has) === JSON.stringify(added)) return
+    const { error } = await client.session.update({ path: { id }, body: { permission: added } })
+    if (error) throw new Error("the rules of this session cannot be passed on to its subagent")
   }
 
   return {
     event: async (input) => collect(input),
+    // Only subagents are called by an agent's name.
+    "chat.message": async ({ sessionID, agent }) => {
+      if (agent) await passOnRules(sessionID)
+    },
     "shell.env": async ({ sessionID }, output) => {
       for (const name of hiddenNames(process.env)) output.env[name] = undefined
       // By this the sidecar finds what a command of a cancelled session left behind.
@@ -161,7 +195,7 @@ export const Sidecar = async ({ client, directory }) => {
     "tool.execute.before": async ({ tool, sessionID }, { args }) => {
       if (ANSWERS_ONLY.has(tool)) return
       const list = await enabledTools(sessionID)
-      if (list && !list.has(tool)) throw new Error(`tool ${tool} is not enabled for this session`)
+      if (list && !list.has(tool) && !BY_PERMISSION.has(tool)) throw new Error(`tool ${tool} is not enabled for this session`)
       stayInWorkspace(directory, tool, args)
     },
   }

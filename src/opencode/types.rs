@@ -18,10 +18,12 @@ mod text;
 
 #[cfg(test)]
 use decode::DecodeError;
-pub(crate) use decode::{HistoryItem, Statuses, decode, history, messages, sessions, statuses};
+pub(crate) use decode::{
+    HistoryItem, Statuses, decode, history, messages, permissions, questions, sessions, statuses,
+};
 pub(crate) use event::{
-    Delta, Event, Message, MessageInfo, PermissionAsked, ProviderError, QuestionAsked, Role,
-    SessionInfo, SessionStatus, Todo,
+    AskingTool, Delta, Event, Message, MessageInfo, PermissionAsked, ProviderError, QuestionAsked,
+    Role, SessionInfo, SessionStatus, Todo,
 };
 #[cfg(test)]
 pub(crate) use part::ToolMetadata;

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
+use super::asks::{Answer, AnswerCommand, AnswerError};
 use super::diagnosis::Facts;
 use super::labels::{LabelChange, Labels};
 use super::limits::StreamSlots;
@@ -18,6 +19,7 @@ use super::request::Idempotency;
 use super::status::Status;
 use crate::clock::Timestamp;
 use crate::event::State;
+use crate::permission::{Policy, PolicyChange};
 use crate::tool::Tools;
 
 /// An event is on disk in milliseconds, or the disk counts as failing, and then it is shown from memory.
@@ -42,6 +44,9 @@ pub(crate) struct Session {
     pub(super) status_tx: watch::Sender<Arc<Status>>,
     /// Locked only for a moment, and the last of all locks.
     pub(super) queue: Mutex<Queue>,
+    /// The policy whose rules OpenCode's session has. It differs from the status after a change, and after a turn that
+    /// did not begin.
+    engine_policy: Mutex<Arc<Policy>>,
     /// The last turn whose end the backend was told of.
     pub(super) reported: AtomicU32,
     pub(super) labels: Mutex<Labels>,
@@ -78,6 +83,8 @@ pub(crate) struct ForkedFrom {
 pub(crate) enum Command {
     /// End the turn. The answer comes when it has ended.
     Cancel(oneshot::Sender<()>),
+    /// Answer a request of the agent.
+    Answer(AnswerCommand),
     /// Tell the agent more in the middle of the turn.
     Steer(Steer),
 }
@@ -110,6 +117,7 @@ impl Session {
             log,
             slots: StreamSlots::default(),
             commands_tx: Mutex::new(mpsc::channel(1).0),
+            engine_policy: Mutex::new(status.policy.clone()),
             status_tx: watch::Sender::new(Arc::new(status)),
             span: Mutex::new(Arc::new(TurnSpan::new())),
             queue: Mutex::default(),
@@ -174,9 +182,18 @@ impl Session {
     }
 
     /// Turn `turn` is about to begin, after one that ended like this.
-    pub(super) fn begin_turn(&self, earlier: &Status, turn: u32) {
-        let next = earlier.next_turn(turn, Timestamp::now());
+    pub(super) fn begin_turn(&self, earlier: &Status, turn: u32, change: &PolicyChange) {
+        let next = earlier.next_turn(turn, Timestamp::now(), change);
         self.status_tx.send_replace(Arc::new(next));
+    }
+
+    /// Whether OpenCode's session has other rules than `policy` says.
+    pub(crate) fn policy_differs(&self, policy: &Policy) -> bool {
+        **self.engine_policy.lock() != *policy
+    }
+
+    pub(crate) fn set_engine_policy(&self, policy: Arc<Policy>) {
+        *self.engine_policy.lock() = policy;
     }
 
     /// Changes what clients see of it.
@@ -195,6 +212,28 @@ impl Session {
             done_rx.await.ok();
         }
         self.settled().await
+    }
+
+    /// Answers a request of the agent, and waits until the agent has the answer. The first answer is taken; a later
+    /// one is told which it was. The caller has the deadline.
+    pub(crate) async fn answer(&self, request_id: &str, answer: Answer) -> Result<(), AnswerError> {
+        let kind = answer.kind();
+        let (result_tx, result_rx) = oneshot::channel();
+        let command = Command::Answer(AnswerCommand {
+            request_id: request_id.to_owned(),
+            answer,
+            result_tx,
+        });
+        let commands_tx = self.commands_tx.lock().clone();
+        // Without a driver no turn runs, and every request has ended.
+        if !self.is_final()
+            && commands_tx.send(command).await.is_ok()
+            && let Ok(result) = result_rx.await
+        {
+            return result;
+        }
+        let outcome = self.status().asks.outcome(request_id, kind).cloned();
+        Err(outcome.map_or(AnswerError::Unknown, AnswerError::Ended))
     }
 
     /// The status for a client. An end is told once readers may see it: whoever was told of one must find the same after a

@@ -6,6 +6,7 @@ use super::labels::Labels;
 use super::prompt::Prompt;
 use crate::event::FailureCode;
 use crate::model::ModelChange;
+use crate::permission::PolicyChange;
 use crate::tool::Tools;
 
 /// A turn that a client asks for, checked.
@@ -25,6 +26,8 @@ pub(crate) struct Request {
     pub(crate) labels: Labels,
     /// How long the turn may take; `None`: as long as any.
     pub(crate) timeout: Option<Duration>,
+    /// What it says of asking a person; the rest stays as it was in the turn before.
+    pub(crate) policy: PolicyChange,
     pub(crate) idempotency: Option<Idempotency>,
 }
 

@@ -1,10 +1,12 @@
 //! A session as a row of the journal, and back. The provider key is not in it.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
 
+use super::asks::Asks;
 use super::labels::Labels;
 use super::log::{Epoch, EventLog, StoredRange};
 use super::record::{ForkedFrom, Origin, Session};
@@ -14,6 +16,7 @@ use crate::clock::Timestamp;
 use crate::event::{State, Usage};
 use crate::journal::{Row, Stored};
 use crate::model::ModelCalls;
+use crate::permission::{Policy, Rule};
 use crate::tool::Tools;
 
 /// What a row holds besides the columns that are searched. A field that is missing, because an older version wrote the
@@ -42,6 +45,9 @@ struct Details {
     reverted: Option<Reverted>,
     /// The largest number that was given to a turn: one may have been withdrawn.
     last_turn: u32,
+    policy: Policy,
+    /// What the answer `always` has allowed.
+    always: Vec<Rule>,
 }
 
 /// More turns than a session can have had.
@@ -124,6 +130,8 @@ impl Details {
             forked_from: origin.forked_from.clone(),
             reverted: status.reverted.clone(),
             last_turn: session.queue.lock().last_turn(),
+            policy: (*status.policy).clone(),
+            always: status.asks.always.to_vec(),
         }
     }
 
@@ -207,6 +215,8 @@ impl Details {
             files_modified: self.files_modified,
             before: self.before,
             reverted: self.reverted,
+            policy: Arc::new(self.policy),
+            asks: Asks::allowing(self.always),
             ..Status::new(Timestamp::from_millis(self.created_at))
         }
     }

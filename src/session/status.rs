@@ -7,9 +7,11 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::asks::Asks;
 use crate::clock::Timestamp;
 use crate::event::{Phase, State, Usage};
 use crate::model::ModelCalls;
+use crate::permission::{Policy, PolicyChange};
 
 /// Replaced as a whole with every change.
 #[derive(Clone, Debug)]
@@ -34,6 +36,9 @@ pub(crate) struct Status {
     pub(crate) files_modified: Vec<String>,
     /// OpenCode's newest message before the turn: what is older does not belong to it.
     pub(crate) before: Option<String>,
+    /// What the agent may do by itself; the session's, until a turn changes it.
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) asks: Asks,
     /// What is undone of the conversation, until the next turn begins.
     pub(crate) reverted: Option<Reverted>,
 }
@@ -83,12 +88,22 @@ impl Status {
             files_modified: Vec::new(),
             before: None,
             reverted: None,
+            policy: Arc::default(),
+            asks: Asks::default(),
         }
     }
 
     /// As turn `turn` begins, without what the last one ended with.
-    pub(super) fn next_turn(&self, turn: u32, now: Timestamp) -> Self {
+    pub(super) fn next_turn(&self, turn: u32, now: Timestamp, change: &PolicyChange) -> Self {
+        let asks = if change.rules.is_some() {
+            // New rules hold as they are: what was allowed under the old ones is asked for again.
+            self.asks.without_always()
+        } else {
+            self.asks.clone()
+        };
         Self {
+            policy: Arc::new(self.policy.with(change)),
+            asks,
             turn,
             remote_id: self.remote_id.clone(),
             earlier: Earlier {

@@ -7,6 +7,7 @@ use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::model::{Budget, ModelChange, ModelSpec};
+use crate::permission::PolicyChange;
 use crate::provider::Upstream;
 
 mod all_events;
@@ -47,6 +48,7 @@ pub(crate) fn request(id: &str) -> Request {
         model: ModelChange::Whole(Box::new(model())),
         tools: None,
         timeout: None,
+        policy: PolicyChange::default(),
         idempotency: None,
     }
 }

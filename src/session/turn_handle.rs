@@ -171,6 +171,8 @@ impl TurnHandle {
                     self.early_commands.push_back(steer);
                 }
                 Command::Steer(_) => {}
+                // Nothing is asked yet: whoever answers is told what is known of the request.
+                Command::Answer(answer) => drop(answer),
             }
         }
     }
@@ -380,7 +382,7 @@ impl Scheduler {
         let queued = session.queue.lock().pop_ready()?;
         let earlier = session.status();
         session.log.begin_turn();
-        session.begin_turn(&earlier, queued.turn);
+        session.begin_turn(&earlier, queued.turn, &queued.request.policy);
         if let Some(entry) = sessions.sessions.get_mut(&session.id) {
             entry.removed = None;
         }

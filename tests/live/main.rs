@@ -14,6 +14,7 @@ mod support;
 mod world;
 
 mod answers;
+mod asks;
 mod attacks;
 mod budgets;
 mod conversation;

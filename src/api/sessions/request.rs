@@ -72,8 +72,10 @@ pub(super) async fn check(
     };
     let prompt = prompt(parsed.prompt, parsed.parts, bounds).await?;
     let system_prompt = system_prompt(parsed.system_prompt, rules.max_prompt)?;
-    let tools = parsed.model_config.tools()?;
-    let model = parsed.model_config.model(rules.demo)?;
+    let mut model_config = parsed.model_config;
+    let tools = model_config.tools()?;
+    let policy = model_config.policy()?;
+    let model = model_config.model(rules.demo)?;
     Ok(Request {
         id,
         task: Task::Prompt,
@@ -82,6 +84,7 @@ pub(super) async fn check(
         model: ModelChange::Whole(Box::new(model)),
         tools,
         labels: labels(parsed.title, parsed.metadata)?,
+        policy,
         timeout: timeout::check(parsed.timeout_secs, rules.max_timeout)?,
         idempotency: idempotency::of_request(headers, body)?,
     })

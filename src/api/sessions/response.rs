@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use crate::api::asks::response::AskSummary;
 use crate::api::queue::QueuedBody;
 use crate::clock::Timestamp;
 use crate::event::{FailureCode, Phase, State, Usage};
@@ -64,6 +65,8 @@ pub(in crate::api) struct StatusResponse {
     forked_from: Option<ForkedFrom>,
     /// What is undone of its conversation, until the next prompt makes that final.
     reverted: Option<Reverted>,
+    /// What the agent waits for a person to answer, oldest first.
+    asks: Vec<AskSummary>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -122,6 +125,12 @@ impl StatusResponse {
             metadata: labels.metadata,
             forked_from: session.forked_from().cloned(),
             reverted: status.reverted.clone(),
+            asks: status
+                .asks
+                .open
+                .iter()
+                .map(|ask| AskSummary::new(ask))
+                .collect(),
         }
     }
 }

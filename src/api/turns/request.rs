@@ -11,6 +11,7 @@ use crate::api::model_config::ModelConfigChange;
 use crate::api::prompt_body::{Bounds, PartBody, check_text, prompt, system_prompt};
 use crate::api::timeout;
 use crate::model::ModelChange;
+use crate::permission::PolicyChange;
 use crate::session::{Labels, OnBusy, Prompt, Request, Task};
 
 #[derive(Deserialize, ToSchema)]
@@ -89,7 +90,7 @@ pub(super) async fn check(
         max_prompt: rules.max_prompt,
     };
     let prompt = prompt(parsed.prompt, parsed.parts, bounds).await?;
-    let (model, tools) = model(parsed.model_config, rules.demo)?;
+    let (model, policy, tools) = model(parsed.model_config, rules.demo)?;
     let request = Request {
         id: id.to_owned(),
         task: Task::Prompt,
@@ -98,6 +99,7 @@ pub(super) async fn check(
         model,
         tools: None,
         labels: Labels::default(),
+        policy,
         timeout: timeout::check(parsed.timeout_secs, rules.max_timeout)?,
         idempotency: None,
     };
@@ -126,7 +128,7 @@ pub(super) fn check_resume(
         }
         None => Prompt::default(),
     };
-    let (model, tools) = model(parsed.model_config, rules.demo)?;
+    let (model, policy, tools) = model(parsed.model_config, rules.demo)?;
     let request = Request {
         id: id.to_owned(),
         task: Task::Prompt,
@@ -135,6 +137,7 @@ pub(super) fn check_resume(
         model,
         tools: None,
         labels: Labels::default(),
+        policy,
         timeout: timeout::check(parsed.timeout_secs, rules.max_timeout)?,
         idempotency: None,
     };
@@ -144,12 +147,16 @@ pub(super) fn check_resume(
 pub(super) fn model(
     config: Option<ModelConfigChange>,
     demo: bool,
-) -> Result<(ModelChange, ToolsGiven), ApiError> {
-    let Some(config) = config else {
-        return Ok((ModelChange::Nothing, ToolsGiven(None)));
+) -> Result<(ModelChange, PolicyChange, ToolsGiven), ApiError> {
+    let Some(mut config) = config else {
+        return Ok((
+            ModelChange::Nothing,
+            PolicyChange::default(),
+            ToolsGiven(None),
+        ));
     };
-    let tools = config.tools()?;
-    Ok((config.change(demo)?, ToolsGiven(tools)))
+    let (tools, policy) = (config.tools()?, config.policy()?);
+    Ok((config.change(demo)?, policy, ToolsGiven(tools)))
 }
 
 // === impl PromptBody ===

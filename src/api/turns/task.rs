@@ -21,6 +21,7 @@ use crate::api::timeout;
 use crate::api::{Shared, State as ApiState};
 use crate::driver::ConversationError;
 use crate::model::ModelChange;
+use crate::permission::PolicyChange;
 use crate::session::{Labels, OnBusy, Prompt, Request, Task};
 
 #[derive(Default, Deserialize, ToSchema)]
@@ -85,9 +86,13 @@ pub(in crate::api) async fn compact(
     headers: HeaderMap,
     OptionalJson(body): OptionalJson<CompactBody>,
 ) -> Result<Response, ApiError> {
-    let (model, tools) = model(body.model_config, state.rules.demo)?;
+    let (model, policy, tools) = model(body.model_config, state.rules.demo)?;
     let task = (Task::Compact, model, body.timeout_secs);
-    answer(&state, &headers, run(&state, &id, task, &tools).await?)
+    answer(
+        &state,
+        &headers,
+        run(&state, &id, task, (policy, &tools)).await?,
+    )
 }
 
 /// Run a command in the workspace, as the agent's commands run. A turn of its own, without a model.
@@ -128,7 +133,8 @@ pub(in crate::api) async fn shell(
         ModelChange::Nothing,
         body.timeout_secs,
     );
-    let accepted = run(&state, &id, task, &ToolsGiven::default()).await?;
+    let nothing = (PolicyChange::default(), &ToolsGiven::default());
+    let accepted = run(&state, &id, task, nothing).await?;
     answer(&state, &headers, accepted)
 }
 
@@ -183,7 +189,7 @@ async fn run(
     state: &ApiState,
     id: &str,
     (task, model, timeout_secs): (Task, ModelChange, Option<i64>),
-    tools: &ToolsGiven,
+    (policy, tools): (PolicyChange, &ToolsGiven),
 ) -> Result<PromptAccepted, ApiError> {
     let timeout = timeout::check(timeout_secs, state.rules.max_timeout)?;
     let session = lookup::session(state, id).await?;
@@ -196,6 +202,7 @@ async fn run(
         model,
         tools: session.tools().cloned(),
         labels: Labels::default(),
+        policy,
         timeout,
         idempotency: None,
     };

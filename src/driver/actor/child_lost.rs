@@ -65,6 +65,7 @@ impl Actor {
             self.recoveries
         );
         self.turn.translator.process_lost(reason, now);
+        self.drop_answers();
         (self.stalled, self.feed_lost) = (None, None);
         self.recovery = Some(Box::pin(find_next_child(
             self.context.clone(),

@@ -108,9 +108,27 @@ impl Actor {
 
     /// How the turn ends that OpenCode ended with `end`. The reason for which it was stopped comes first.
     fn end_as(&mut self, end: End) -> End {
-        match self.stopping.take() {
-            Some((reason, _)) => reason,
-            None => end_reasons::with_provider_cause(end, self.turn.grant.as_ref()),
+        if let Some((reason, _)) = self.stopping.take() {
+            return reason;
+        }
+        let end = end_reasons::with_provider_cause(end, self.turn.grant.as_ref());
+        self.after_rejection(end)
+    }
+
+    /// A rejection without a message stops the agent in the middle of its work, and OpenCode says only that it had called
+    /// tools.
+    fn after_rejection(&self, end: End) -> End {
+        match end {
+            End::Complete {
+                finish_reason: Some(reason),
+            } if reason == "tool-calls"
+                && self.turn.translator.asks.has_stopped(&self.turn.remote_id) =>
+            {
+                End::Complete {
+                    finish_reason: Some("rejected".to_owned()),
+                }
+            }
+            end => end,
         }
     }
 
@@ -140,19 +158,29 @@ impl Actor {
         self.context.engine.replace(generation, why);
     }
 
-    /// Asks for the events that were missed. Until the answer no other event is taken.
+    /// Asks for the events that were missed, and for the requests, which no history has. Until the answer no other
+    /// event is taken.
     pub(super) fn begin_resync(&mut self) {
-        self.resync = Some(Box::pin(resync::ask(
-            self.turn.connection.clone(),
-            self.turn.translator.sequences(),
-            self.context.demux.clone(),
-        )));
+        let (connection, demux) = (self.turn.connection.clone(), self.context.demux.clone());
+        let sequences = self.turn.translator.sequences();
+        let workspace = self.context.config.workspace.clone();
+        let may_ask = self.turn.translator.asks.settings().may_ask;
+        self.resync = Some(Box::pin(async move {
+            let mut missed = resync::ask(connection.clone(), sequences, demux).await;
+            if may_ask {
+                missed.asks = resync::listed_asks(&connection, &workspace).await;
+            }
+            missed
+        }));
     }
 
     pub(super) fn on_missed(&mut self, missed: StoredState) -> Option<End> {
         self.feed_lost = None;
-        let translator = &mut self.turn.translator;
-        translator.apply_missed(missed.history, missed.messages, Timestamp::now());
+        let (now, translator) = (Timestamp::now(), &mut self.turn.translator);
+        translator.apply_missed(missed.history, missed.messages, now);
+        if let Some(listed) = missed.asks {
+            translator.apply_listed_asks(listed, missed.complete, now);
+        }
         self.note_activity();
         // The end may be among what was missed.
         self.check_for_end(Duration::ZERO);

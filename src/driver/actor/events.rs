@@ -9,9 +9,8 @@ use crate::clock::Timestamp;
 use crate::driver::demux::Item;
 use crate::driver::publish::publish;
 use crate::driver::translate::{End, Signal};
-use crate::driver::{end_reasons, refused_calls};
+use crate::driver::{end_reasons, refused_calls, resync};
 use crate::event::{Body, Event};
-use crate::opencode::CallError;
 use crate::session::Health;
 
 /// Events that are taken at once: enough to merge small texts, too few to hold anything else up.
@@ -73,16 +72,14 @@ impl Actor {
                     self.begin_resync();
                 }
                 Signal::SessionDeleted => end = Some(end_reasons::session_deleted()),
-                // Nobody is there to say yes, and a turn must not wait for ever.
-                Signal::PermissionAsked { request } => {
-                    let client = self.turn.connection.client.clone();
-                    self.call_in_background(
-                        async move { client.reject_permission(&request).await },
-                    );
-                }
-                Signal::QuestionAsked { request } => {
-                    let client = self.turn.connection.client.clone();
-                    self.call_in_background(async move { client.reject_question(&request).await });
+                Signal::AskWaits { request } => self.wait_for_answer(request),
+                Signal::AskDecided { request } => self.send_decided(request),
+                Signal::AskOrphaned { request, kind } => {
+                    let connection = self.turn.connection.clone();
+                    let workspace = self.context.config.workspace.clone();
+                    self.background_calls.push(Box::pin(async move {
+                        resync::clear_ask(&connection, &request, kind, &workspace).await;
+                    }));
                 }
                 Signal::TextDiverged { part } => tracing::warn!(
                     part,
@@ -93,19 +90,10 @@ impl Actor {
         end
     }
 
-    fn call_in_background(
-        &self,
-        call: impl Future<Output = Result<(), CallError>> + Send + 'static,
-    ) {
-        self.background_calls.push(Box::pin(async move {
-            if let Err(error) = call.await {
-                tracing::warn!(%error, "a call to the engine failed");
-            }
-        }));
-    }
-
     /// Publishes what the translator has, and keeps what clients see of the turn in step with it.
     pub(super) fn publish(&mut self) {
+        // Before the events: whoever sees one finds the request in the status.
+        self.show_asks();
         let translator = &mut self.turn.translator;
         if let Some(grant) = &self.turn.grant {
             refused_calls::add_arguments(&mut translator.events, |id| grant.tool_arguments(id));

@@ -8,6 +8,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 
+use super::ask_calls::{AskCalls, next_deadline, next_sent};
 use super::state::Actor;
 use super::steers::Steers;
 use crate::driver::context::{Context, workspace_problem};
@@ -49,6 +50,7 @@ pub(in crate::driver) async fn run(turn_handle: TurnHandle, mut turn: OpenTurn, 
         recovery: None,
         steers: Steers::default(),
         background_calls: FuturesUnordered::new(),
+        asks: AskCalls::default(),
         last_activity_at: now,
         stalled: None,
         phase: (None, None),
@@ -92,7 +94,10 @@ impl Actor {
                 Some(()) = self.background_calls.next(), if !self.background_calls.is_empty() => None,
                 () = lost.cancelled(), if !self.child_lost => self.on_child_lost(),
                 () = halt.cancelled(), if !stopping => self.stop(end_reasons::shutting_down()),
-                () = tokio::time::sleep_until(stop_by) => self.on_deadline(),
+                sent = next_sent(&mut self.asks.sending) => self.on_sent(sent),
+                () = next_deadline(&self.asks.deadlines) => self.on_ask_deadline(),
+                // The turn's time does not pass while a person is waited for.
+                () = tokio::time::sleep_until(stop_by), if stopping || !self.asks.is_waiting() => self.on_deadline(),
                 Ok(()) = self.counts_rx.changed() => { self.note_counts(); None }
                 problem = workspace_problem(&mut workspace_rx, Checked::lost), if !stopping => self.stop(end_reasons::workspace_lost(problem)),
                 Ok(()) = health_rx.changed() => { self.note_health(&health_rx.borrow_and_update().clone()); None }

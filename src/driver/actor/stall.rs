@@ -14,6 +14,7 @@ impl Actor {
         let found = self.diagnose();
         if self.stopping.is_some()
             || self.recovery.is_some()
+            || self.asks.is_waiting()
             || self.last_activity_at.elapsed() < self.context.config.stall_after
         {
             return;

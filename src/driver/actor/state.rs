@@ -5,6 +5,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
+use super::ask_calls::AskCalls;
 use super::steers::Steers;
 use crate::clock::Timestamp;
 use crate::driver::child_connection::ChildConnection;
@@ -61,6 +62,7 @@ pub(super) struct Actor {
     pub(super) steers: Steers,
     /// Small calls whose result is only logged.
     pub(super) background_calls: FuturesUnordered<BoxFuture<'static, ()>>,
+    pub(super) asks: AskCalls,
     pub(super) last_activity_at: Instant,
     /// Why it was last called stalled.
     pub(super) stalled: Option<Cause>,

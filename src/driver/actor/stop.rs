@@ -7,9 +7,9 @@ use tokio::time::Instant;
 use super::state::Actor;
 use super::steers::Steers;
 use crate::clock::Timestamp;
-use crate::driver::end_reasons;
 use crate::driver::publish::{note_deleted_files, publish};
 use crate::driver::translate::End;
+use crate::driver::{end_reasons, resync};
 use crate::session::Command;
 
 /// How long a stopped turn may take to end in good order. A client that cancels is answered within 5 s.
@@ -32,6 +32,7 @@ impl Actor {
                 self.on_steer(steer);
                 None
             }
+            Command::Answer(answer) => self.on_answer(answer),
         }
     }
 
@@ -51,6 +52,12 @@ impl Actor {
         if self.child_lost {
             return Some(end);
         }
+        // Before the abort ends the calls that asked: who waits for an answer learns why none is taken.
+        let reason = match &end {
+            End::Cancelled => "the turn was cancelled",
+            End::Complete { .. } | End::Failed(_) => "the turn is ended",
+        };
+        self.turn.translator.withdraw_asks(reason, Timestamp::now());
         self.stopping = Some((end, Instant::now() + STOP_TIMEOUT));
         self.show_usage();
         // Held until the agent was aborted. A call that is cut before looks like a lost connection: OpenCode
@@ -64,6 +71,8 @@ impl Actor {
             self.turn.subscription.session_tree(),
         );
         let end_check = self.ask_for_end();
+        let may_ask = self.turn.translator.asks.settings().may_ask;
+        let workspace = self.context.config.workspace.clone();
         self.end_check = Some(Box::pin(async move {
             if let Some(prompting) = prompting {
                 // A prompt that arrives after the abort would start another run.
@@ -71,6 +80,9 @@ impl Actor {
             }
             connection.abort(&remote_id).await;
             drop(grant);
+            if may_ask {
+                resync::clear_asks(&connection, &session_tree, &workspace).await;
+            }
             // Also what left the process group of its command.
             log_ended(engine.end_tools(session_tree).await);
             end_check.await
@@ -95,7 +107,8 @@ impl Actor {
         translator.finish(end, alone, Timestamp::now());
         note_deleted_files(&mut translator.events).await;
         self.turn.subscription.end();
-        publish(&self.turn_handle, &mut translator.events);
+        self.show_asks();
+        publish(&self.turn_handle, &mut self.turn.translator.events);
         let status = self.turn_handle.session.status();
         tracing::info!(
             session.id = self.turn_handle.session.id,

@@ -6,7 +6,7 @@ use super::signal::Signal;
 use super::text_part::Snapshot;
 use super::translator::{Origin, Part, Session, Translator};
 use crate::clock::Timestamp;
-use crate::event::{Agent, PermissionStep, QuestionStep, Source};
+use crate::event::{Agent, Source};
 use crate::opencode::types as oc;
 
 // === impl Translator ===
@@ -112,17 +112,13 @@ impl Translator {
             }
             oc::Event::PermissionAsked(ask) => self.permission_asked(ask),
             oc::Event::QuestionAsked(ask) => self.question_asked(ask),
-            oc::Event::PermissionReplied {
-                session,
-                request,
-                reply,
-            } => self.permission_closed(&session, request, PermissionStep::Answered { reply }),
-            oc::Event::QuestionReplied { session, request } => {
-                self.question_closed(&session, request, QuestionStep::Answered);
+            oc::Event::PermissionReplied { request, reply, .. } => {
+                self.permission_replied(&request, &reply);
             }
-            oc::Event::QuestionRejected { session, request } => {
-                self.question_closed(&session, request, QuestionStep::Rejected);
-            }
+            oc::Event::QuestionReplied {
+                request, answers, ..
+            } => self.question_replied(&request, Some(answers)),
+            oc::Event::QuestionRejected { request, .. } => self.question_replied(&request, None),
             oc::Event::Todos { session, todos } => self.todos(&session, todos),
             // How a subagent ended is in the result of the tool that called it.
             oc::Event::Idle { .. }
@@ -160,8 +156,10 @@ impl Translator {
             name: info.agent.unwrap_or_else(|| "subagent".to_owned()),
             parent: parent.clone(),
         };
+        let agent = Arc::new(agent);
+        self.asks.set_agent(&info.id, &agent);
         let mut session = Session {
-            agent: Some(Arc::new(agent)),
+            agent: Some(agent),
             ..Session::default()
         };
         if origin == Origin::Live {

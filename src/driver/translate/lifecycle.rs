@@ -31,6 +31,13 @@ impl Translator {
         }
         self.now = now;
         self.give_up_texts(None);
+        self.withdraw_asks(
+            match end {
+                End::Cancelled => "the turn was cancelled",
+                End::Complete { .. } | End::Failed(_) => "the turn has ended",
+            },
+            now,
+        );
         self.interrupt_tools();
         let body = match end {
             End::Complete { finish_reason } => {
@@ -54,8 +61,7 @@ impl Translator {
     pub(crate) fn process_lost(&mut self, reason: String, now: Timestamp) {
         self.now = now;
         self.feed_lost();
-        // What waited for an answer is gone with the process that asked.
-        self.turn.progress.forget_asks();
+        self.withdraw_asks("the agent's process died", now);
         self.set_phase(Some(Phase::Recovering), Some(reason));
     }
 

@@ -13,19 +13,13 @@ pub(super) struct Progress {
     percent: u8,
     /// The root's calls that run, oldest first: call and tool.
     tools: Vec<(Arc<str>, Arc<str>)>,
-    /// Permissions and questions that have no answer.
-    asks: Vec<Ask>,
+    /// Whether a person is waited for.
+    pub(super) waiting: bool,
     phase: Option<Phase>,
     reason: Option<String>,
     /// Why events are not kept at present. Published while there is no other phase.
     pub(super) degraded: Option<String>,
     published: Option<Status>,
-}
-
-#[derive(Debug)]
-struct Ask {
-    request: String,
-    call: Option<String>,
 }
 
 // === impl Progress ===
@@ -37,10 +31,10 @@ impl Progress {
             (None, Some(degraded)) => (Some(Phase::JournalDegraded), Some(degraded.clone())),
             (phase, _) => (phase, self.reason.clone()),
         };
-        let state = if self.asks.is_empty() {
-            State::Running
-        } else {
+        let state = if self.waiting {
             State::WaitingInput
+        } else {
+            State::Running
         };
         let status = Status {
             phase,
@@ -82,11 +76,6 @@ impl Progress {
         self.tools.retain(|(open, _)| **open != *call);
     }
 
-    /// A call that has a result waits for no answer, even if none was seen.
-    pub(super) fn close_asks_of(&mut self, call: &str) {
-        self.asks.retain(|ask| ask.call.as_deref() != Some(call));
-    }
-
     pub(super) fn tools_ended(&mut self) {
         self.tools.clear();
     }
@@ -100,28 +89,5 @@ impl Progress {
             .unwrap_or_default();
         let percent = u8::try_from(percent).unwrap_or(MAX_PERCENT);
         self.percent = self.percent.max(percent.min(MAX_PERCENT));
-    }
-
-    /// Remembers a request; false if it is known.
-    pub(super) fn asked(&mut self, request: &str, call: Option<&str>) -> bool {
-        let new = self.asks.iter().all(|ask| ask.request != request);
-        if new {
-            self.asks.push(Ask {
-                request: request.to_owned(),
-                call: call.map(str::to_owned),
-            });
-        }
-        new
-    }
-
-    /// Forgets a request; false if it is not known.
-    pub(super) fn answered(&mut self, request: &str) -> bool {
-        let before = self.asks.len();
-        self.asks.retain(|ask| ask.request != request);
-        self.asks.len() < before
-    }
-
-    pub(super) fn forget_asks(&mut self) {
-        self.asks.clear();
     }
 }

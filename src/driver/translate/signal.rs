@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::session::AskKind;
+
 /// Something the driver must do or know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Signal {
@@ -14,11 +16,18 @@ pub(crate) enum Signal {
         session: String,
         parent: String,
     },
-    PermissionAsked {
+    /// A person is asked.
+    AskWaits {
         request: String,
     },
-    QuestionAsked {
+    /// A rule gave an answer, which is to be sent.
+    AskDecided {
         request: String,
+    },
+    /// A request has ended that OpenCode may still list.
+    AskOrphaned {
+        request: String,
+        kind: AskKind,
     },
     /// The same tool call was made this many times in a row.
     ToolRepeated {

@@ -1,15 +1,9 @@
-//! What changes the status of the turn, and the requests that it waits for.
-
-use std::sync::Arc;
+//! What changes the status of the turn.
 
 use super::failure::clean;
-use super::signal::Signal;
 use super::translator::Translator;
 use crate::clock::Timestamp;
-use crate::event::{
-    Body, Failure, FailureCode, Permission, PermissionStep, Phase, Question, QuestionStep, Todo,
-    TodoItem,
-};
+use crate::event::{Body, Failure, FailureCode, Phase, Todo, TodoItem};
 use crate::opencode::types as oc;
 
 // === impl Translator ===
@@ -98,66 +92,6 @@ impl Translator {
         let items = items.collect();
         self.publish(session, Body::Todo(Todo { items }));
         if root {
-            self.publish_status();
-        }
-    }
-
-    pub(super) fn permission_asked(&mut self, ask: oc::PermissionAsked) {
-        if !self.turn.progress.asked(&ask.id, ask.call.as_deref()) {
-            return;
-        }
-        let step = PermissionStep::Asked {
-            permission: ask.permission,
-            patterns: ask.patterns,
-            always: ask.always,
-            metadata: ask.metadata.map(Arc::from),
-            call_id: ask.call,
-            deadline: None,
-        };
-        let request_id = ask.id.clone();
-        let body = Body::Permission(Permission { request_id, step });
-        self.publish(&ask.session, body);
-        self.publish_status();
-        let request = ask.id;
-        self.signals.push(Signal::PermissionAsked { request });
-    }
-
-    pub(super) fn question_asked(&mut self, ask: oc::QuestionAsked) {
-        if !self.turn.progress.asked(&ask.id, ask.call.as_deref()) {
-            return;
-        }
-        let step = QuestionStep::Asked {
-            questions: Arc::from(ask.questions),
-            call_id: ask.call,
-            deadline: None,
-        };
-        let request_id = ask.id.clone();
-        self.publish(&ask.session, Body::Question(Question { request_id, step }));
-        self.publish_status();
-        let request = ask.id;
-        self.signals.push(Signal::QuestionAsked { request });
-    }
-
-    pub(super) fn permission_closed(
-        &mut self,
-        session: &str,
-        request_id: String,
-        step: PermissionStep,
-    ) {
-        if self.turn.progress.answered(&request_id) {
-            self.publish(session, Body::Permission(Permission { request_id, step }));
-            self.publish_status();
-        }
-    }
-
-    pub(super) fn question_closed(
-        &mut self,
-        session: &str,
-        request_id: String,
-        step: QuestionStep,
-    ) {
-        if self.turn.progress.answered(&request_id) {
-            self.publish(session, Body::Question(Question { request_id, step }));
             self.publish_status();
         }
     }

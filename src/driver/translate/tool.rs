@@ -96,9 +96,16 @@ impl Translator {
         if self.is_root(&run.session) {
             self.turn.progress.tool_ended(&run.call);
         }
-        self.turn.progress.close_asks_of(&run.call);
+        self.end_asks_of(&run.call);
         self.publish_status();
         true
+    }
+
+    /// Whether the call with this id has no result yet.
+    pub(super) fn is_open(&self, call: &str) -> bool {
+        let is_call =
+            |id: &String| matches!(self.parts.get(id), Some(Part::Tool(run)) if *run.call == *call);
+        self.open_tools.iter().any(is_call)
     }
 
     fn call(&mut self, id: &str, run: &mut ToolRun, name: &str, input: &str) {

@@ -10,6 +10,7 @@ use super::text_part::TextPart;
 use super::tool_run::ToolRun;
 use super::turn::Turn;
 use crate::clock::Timestamp;
+use crate::driver::asks::Asks;
 use crate::event::{Agent, Body, Event};
 
 /// What stays the same for the life of a translator.
@@ -30,6 +31,8 @@ pub(crate) struct Translator {
     pub(crate) events: Vec<Event>,
     /// To be acted on, likewise.
     pub(crate) signals: Vec<Signal>,
+    /// What the agents ask a person.
+    pub(crate) asks: Asks,
     /// When what is being applied was received.
     pub(super) now: Timestamp,
     pub(super) settings: Settings,
@@ -89,6 +92,7 @@ impl Translator {
         Self {
             events: Vec::new(),
             signals: Vec::new(),
+            asks: Asks::default(),
             now: Timestamp::from_millis(0),
             sessions: HashMap::from([(settings.root.clone(), Session::default())]),
             settings,
@@ -116,6 +120,9 @@ impl Translator {
         // Ids sort in the order the parts were made, and so do the names that begin with them.
         notes.sort_unstable();
         for (name, value) in notes {
+            if translator.asks.restore(&name, value, began) {
+                continue;
+            }
             let (id, part) = match ToolRun::restore(&name, value, began) {
                 Some((id, Some(run))) => {
                     translator.open_tools.push(id.clone());
@@ -174,6 +181,7 @@ impl Translator {
 
     /// Publishes the status if it changed.
     pub(super) fn publish_status(&mut self) {
+        self.turn.progress.waiting = self.asks.is_waiting();
         if let Some(status) = self.turn.progress.changed_status() {
             self.events.push(Event::new(self.now, Body::Status(status)));
         }

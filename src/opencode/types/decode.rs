@@ -6,8 +6,12 @@ use std::collections::HashMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::event::{Event, Message, MessageInfo, ProviderError, SessionInfo, SessionStatus, Todo};
+use super::event::{
+    Event, Message, MessageInfo, PermissionAsked, ProviderError, QuestionAsked, SessionInfo,
+    SessionStatus, Todo,
+};
 use super::part::{Part, RawPart};
+use super::text;
 
 /// Why a frame could not be read. It says which event, never what was in it.
 #[derive(Debug, thiserror::Error)]
@@ -100,6 +104,16 @@ pub(crate) fn sessions(body: &[u8]) -> Result<Vec<SessionInfo>, DecodeError> {
     list("sessions", body)
 }
 
+/// Reads the answer of `GET /permission`.
+pub(crate) fn permissions(body: &[u8]) -> Result<Vec<PermissionAsked>, DecodeError> {
+    list("permissions", body)
+}
+
+/// Reads the answer of `GET /question`.
+pub(crate) fn questions(body: &[u8]) -> Result<Vec<QuestionAsked>, DecodeError> {
+    list("questions", body)
+}
+
 /// Reads the answer of `GET /session/status`.
 pub(crate) fn statuses(body: &[u8]) -> Result<Statuses, DecodeError> {
     list("statuses", body)
@@ -152,10 +166,12 @@ fn parse(kind: &str, body: &str) -> Result<Event, serde_json::Error> {
         }
         "question.asked" => Event::QuestionAsked(serde_json::from_str(body)?),
         "question.replied" => {
-            let Replied {
-                session, request, ..
-            } = serde_json::from_str(body)?;
-            Event::QuestionReplied { session, request }
+            let replied: Replied = serde_json::from_str(body)?;
+            Event::QuestionReplied {
+                session: replied.session,
+                request: replied.request,
+                answers: replied.answers.into_iter().map(|one| one.0).collect(),
+            }
         }
         "question.rejected" => {
             let Replied {
@@ -277,7 +293,13 @@ struct Replied {
     #[serde(rename = "requestID")]
     request: String,
     reply: Option<String>,
+    #[serde(default)]
+    answers: Vec<Answers>,
 }
+
+/// The answers to one question.
+#[derive(Deserialize)]
+struct Answers(#[serde(deserialize_with = "text::list")] Vec<String>);
 
 #[derive(Deserialize)]
 struct Todos {

@@ -50,6 +50,7 @@ pub(crate) enum Event {
     QuestionReplied {
         session: String,
         request: String,
+        answers: Vec<Vec<String>>,
     },
     QuestionRejected {
         session: String,
@@ -155,6 +156,15 @@ pub(crate) struct ProviderError {
     pub(crate) retryable: bool,
 }
 
+/// The tool call that asks.
+#[derive(Debug, Deserialize)]
+pub(crate) struct AskingTool {
+    #[serde(rename = "messageID", default)]
+    pub(crate) message: String,
+    #[serde(rename = "callID", default)]
+    pub(crate) call: Option<String>,
+}
+
 #[derive(Debug, Deserialize)]
 pub(crate) struct PermissionAsked {
     pub(crate) id: String,
@@ -162,14 +172,14 @@ pub(crate) struct PermissionAsked {
     pub(crate) session: String,
     #[serde(default)]
     pub(crate) permission: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "text::list")]
     pub(crate) patterns: Vec<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "text::list")]
     pub(crate) always: Vec<String>,
     #[serde(default, deserialize_with = "raw::optional")]
     pub(crate) metadata: Option<Raw>,
-    #[serde(rename = "tool", default, deserialize_with = "call")]
-    pub(crate) call: Option<String>,
+    #[serde(default)]
+    pub(crate) tool: Option<AskingTool>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -179,8 +189,8 @@ pub(crate) struct QuestionAsked {
     pub(crate) session: String,
     #[serde(deserialize_with = "raw::required")]
     pub(crate) questions: Raw,
-    #[serde(rename = "tool", default, deserialize_with = "call")]
-    pub(crate) call: Option<String>,
+    #[serde(default)]
+    pub(crate) tool: Option<AskingTool>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -289,14 +299,4 @@ fn completed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, 
         completed: Option<u64>,
     }
     Time::deserialize(deserializer).map(|time| time.completed)
-}
-
-/// The tool call that asks.
-fn call<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    #[derive(Deserialize)]
-    struct Tool {
-        #[serde(rename = "callID")]
-        call: Option<String>,
-    }
-    Option::<Tool>::deserialize(deserializer).map(|tool| tool?.call)
 }

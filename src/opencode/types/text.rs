@@ -157,6 +157,11 @@ pub(crate) fn optional<'de, D: Deserializer<'de>>(
     Ok(text.map(Text::into_whole))
 }
 
+pub(super) fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let texts = Vec::<Text>::deserialize(deserializer)?;
+    Ok(texts.into_iter().map(Text::into_whole).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -8,6 +8,7 @@ use super::Registry;
 use crate::clock::Timestamp;
 use crate::journal::Journal;
 use crate::model::ModelSpec;
+use crate::permission::Policy;
 use crate::session::log::{Epoch, StoredRange, TurnSpan};
 use crate::session::record::{Origin, PUBLISH_WAIT, Session};
 use crate::session::request::{CreateError, Request};
@@ -118,7 +119,10 @@ impl Registry {
             number,
             now,
             origin,
-            Status::new(now),
+            Status {
+                policy: Arc::new(Policy::default().with(&request.policy)),
+                ..Status::new(now)
+            },
             log,
         );
         *session.labels.lock() = request.labels.clone();

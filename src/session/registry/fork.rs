@@ -56,6 +56,8 @@ impl Registry {
             completed_at: Some(now),
             ended: Some(Instant::now()),
             turn: 0,
+            // The driver gave the copy the rules of the original.
+            policy: source.status().policy.clone(),
             ..Status::new(now)
         };
         let origin = Origin {

@@ -263,7 +263,7 @@ impl Registry {
         if model.is_some() {
             session.queue.lock().release_held();
         }
-        session.begin_turn(&earlier, turn);
+        session.begin_turn(&earlier, turn, &request.policy);
         // The entry's own outcome stays: it answers whoever repeats the request that created the session.
         if let Some(entry) = state.sessions.get_mut(&session.id) {
             entry.removed = None;

@@ -1,9 +1,13 @@
 //! A turn in which everything is made by hand.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::clock::Timestamp;
+use crate::driver::asks::{self, Asks};
 use crate::driver::translate::{End, Settings, Signal, Translator};
+use crate::event::Reply;
 use crate::opencode::types as oc;
 
 pub(super) const NOW: Timestamp = Timestamp::from_millis(1_000_000);
@@ -20,6 +24,7 @@ pub(super) fn harness() -> Harness {
         loop_limit: 2,
     };
     let mut translator = Translator::new(settings, None);
+    translator.asks = asking();
     translator.begin_turn(NOW);
     let mut harness = Harness { translator };
     harness.event("message.updated", &json!({ "info": message("m0", "user") }));
@@ -29,6 +34,16 @@ pub(super) fn harness() -> Harness {
     );
     harness.lines();
     harness
+}
+
+/// A session that asks a person.
+pub(super) fn asking() -> Asks {
+    let settings = asks::Settings {
+        may_ask: true,
+        timeout: Duration::from_mins(5),
+        default: Reply::Reject,
+    };
+    Asks::new(settings, Vec::new())
 }
 
 pub(super) fn message(id: &str, role: &str) -> Value {

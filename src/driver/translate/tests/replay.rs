@@ -14,6 +14,7 @@ use crate::event::{Body, Event};
 use crate::opencode::sse::{Decoder, Frame, MAX_EVENT};
 use crate::opencode::types as oc;
 
+use super::harness::asking;
 use super::shorten::{name_ids, shorten};
 
 /// The recordings in which the caller stopped the turn.
@@ -136,8 +137,10 @@ impl Player {
             directory: "/workspace".into(),
             loop_limit: 3,
         };
+        let mut translator = Translator::new(settings, None);
+        translator.asks = asking();
         let mut player = Self {
-            translator: Translator::new(settings, None),
+            translator,
             events: Vec::new(),
             signals: Vec::new(),
             root: recording.root.clone(),
