@@ -241,3 +241,32 @@ fn code(answer: &Value) -> (&str, u64) {
         answer["status"].as_u64().unwrap(),
     )
 }
+
+/// A key in a message is in no log and no answer, whether the message was right or wrong.
+#[test]
+fn a_provider_s_key_in_a_message_is_told_to_nobody() {
+    const KEY: &str = "sk-of-a-provider-1234";
+    let sidecar = running(Options::stub().env("LOG_LEVEL", "trace"));
+    let mut socket = open(&sidecar, "");
+    let config = json!({ "provider": "custom", "model": "m", "api_key": KEY, "api_endpoint": "http://x.invalid/v1" });
+    let mut wrong = config.clone();
+    wrong["temperature"] = json!(7);
+    for (model_config, kind) in [(&config, "ack"), (&wrong, "error")] {
+        socket.say(&json!({"type": "prompt", "ref": KEY.len(), "prompt": "go on", "model_config": model_config}));
+        let answer = socket.answer();
+        assert_eq!(answer["type"], kind, "{answer}");
+        assert!(!answer.to_string().contains(KEY));
+    }
+    socket.send(
+        TEXT,
+        format!("{{\"type\":\"prompt\",\"api_key\":\"{KEY}\"").as_bytes(),
+    );
+    let answer = socket.answer();
+    assert!(
+        answer["type"] == "error" && !answer.to_string().contains(KEY),
+        "{answer}"
+    );
+    socket.say(&json!({"type": "cancel"}));
+    assert_eq!(socket.answer()["type"], "ack");
+    assert!(!sidecar.log().contains(KEY), "{}", sidecar.log());
+}
