@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::llm::Turn;
 use crate::support::sse::Event;
 use crate::support::ws::{Received, Socket};
-use crate::world::World;
+use crate::world::{World, bash};
 
 struct Client {
     socket: Socket,
@@ -44,6 +44,17 @@ impl Client {
         let answer = self.answers.last().unwrap().clone();
         assert_eq!(answer["ref"], message["ref"], "{answer}");
         answer
+    }
+
+    /// The next request of this kind that the agent has made.
+    fn asked(&mut self, kind: &str) -> String {
+        let is_asked = |event: &&Event| event.kind == kind && event.data["state"] == "asked";
+        loop {
+            if let Some(event) = self.events.iter().find(is_asked) {
+                return event.data["request_id"].as_str().unwrap().to_owned();
+            }
+            self.read();
+        }
     }
 
     /// The last event of a turn.
@@ -99,4 +110,47 @@ fn prompts_and_cancels_over_a_websocket_are_those_of_the_routes() {
     let upto = |client: &Client| client.events.len();
     assert_eq!(stream.get(..upto(&client)).unwrap(), client.events);
     assert_eq!(stream.get(..upto(&other)).unwrap(), other.events);
+}
+
+#[test]
+fn what_the_agent_asks_is_answered_over_a_websocket_once() {
+    let world = World::start();
+    let options =
+        json!([{ "label": "A", "description": "a" }, { "label": "B", "description": "b" }]);
+    let question =
+        json!({ "questions": [{ "question": "Which?", "header": "Letter", "options": options }] });
+    world.script(
+        "asked",
+        [
+            Turn::new().tool("bash", bash("echo one")),
+            Turn::new().tool("question", question),
+            Turn::new().text("Done."),
+        ],
+    );
+    world.create_with("asked", |body| {
+        body["model_config"]["permission_mode"] = json!("ask");
+        body["model_config"]["questions"] = json!(true);
+    });
+    let (mut client, mut other) = (Client::open(&world, "asked"), Client::open(&world, "asked"));
+    let request = client.asked("permission");
+    let once = json!({"type": "permission", "ref": 1, "request_id": request, "reply": "once"});
+    let taken = client.ask(&once);
+    assert_eq!(taken["type"], "ack", "{taken}");
+    let late = other
+        .ask(&json!({"type": "permission", "ref": 2, "request_id": request, "reply": "reject"}));
+    assert_eq!(
+        (&late["status"], &late["code"]),
+        (&json!(409), &json!("already_answered"))
+    );
+
+    let request = client.asked("question");
+    let wrong =
+        client.ask(&json!({"type": "question", "ref": 3, "request_id": request, "answers": 7}));
+    assert_eq!(wrong["status"], 400, "{wrong}");
+    let unnamed = client.ask(&json!({"type": "question", "ref": 4, "answers": [["A"]]}));
+    assert_eq!(unnamed["details"]["field"], "request_id", "{unnamed}");
+    let taken = client
+        .ask(&json!({"type": "question", "ref": 5, "request_id": request, "answers": [["A"]]}));
+    assert_eq!(taken["type"], "ack", "{taken}");
+    assert_eq!(client.end_of(1).data["final_message"], "Done.");
 }

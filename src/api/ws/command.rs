@@ -6,11 +6,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::message::Kind;
 use crate::api::State;
+use crate::api::asks;
 use crate::api::error::ApiError;
 use crate::api::extract::parse;
 use crate::api::turns::{self, PromptResponse};
@@ -23,6 +24,12 @@ pub(super) type CommandResult = Result<Option<String>, ApiError>;
 /// What is of the message, and not of the body it carries.
 const OF_THE_MESSAGE: [&str; 2] = ["type", "ref"];
 
+/// Which ask of the agent it answers.
+#[derive(Deserialize)]
+struct Answer {
+    request_id: String,
+}
+
 /// Those of a session.
 pub(super) fn of_session(state: Arc<State>, id: String) -> Commands {
     Box::new(move |kind, text| {
@@ -32,6 +39,18 @@ pub(super) fn of_session(state: Arc<State>, id: String) -> Commands {
                 Kind::Auth | Kind::Ping => Ok(None),
                 Kind::Cancel => Ok(json(&turns::stop(&state, &id).await?)),
                 Kind::Prompt => prompt(&state, &id, &text).await,
+                Kind::Permission => {
+                    let request = parse::<Answer>(&text)?.request_id;
+                    let body = body(&text)?;
+                    let answer = asks::answer_permission(&state, &id, &request, body.as_bytes());
+                    Ok(json(&answer.await?))
+                }
+                Kind::Question => {
+                    let request = parse::<Answer>(&text)?.request_id;
+                    let body = body(&text)?;
+                    let answer = asks::answer_question(&state, &id, &request, body.as_bytes());
+                    Ok(json(&answer.await?))
+                }
             }
         }
         .boxed()

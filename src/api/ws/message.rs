@@ -24,6 +24,8 @@ pub(super) enum Kind {
     Ping,
     Cancel,
     Prompt,
+    Permission,
+    Question,
 }
 
 /// One message, understood as far as its kind.
