@@ -3,7 +3,7 @@
 //!
 //! Nothing here is touched by a process that serves: `main` looks at the first argument alone. A command
 //! sees what any client sees, and holds no rules of its own. What others wrote (the model, its tools)
-//! reaches the terminal through [`plain_text`] only.
+//! reaches the terminal through `plain_text` only.
 
 mod arguments;
 mod asks;

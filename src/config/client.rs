@@ -27,13 +27,13 @@ const DEFAULT_PORT: u16 = 3003;
 #[command(next_help_heading = "Connection")]
 #[group(skip)]
 pub(crate) struct ConnectionArgs {
-    /// Address of the sidecar; default: the current context, else port 3003 of this host [`SIDECAR_URL`]
+    /// Address of the sidecar; default: the current context, else port 3003 of this host (`SIDECAR_URL`)
     #[arg(long, value_name = "URL")]
     url: Option<String>,
-    /// File with the bearer token; the token itself has the variable `SIDECAR_TOKEN` [`SIDECAR_TOKEN_FILE`]
+    /// File with the bearer token; the token itself has the variable `SIDECAR_TOKEN` (`SIDECAR_TOKEN_FILE`)
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     token_file: Option<PathBuf>,
-    /// Context of ~/.config/opencode-sidecar/contexts.toml [`SIDECAR_CONTEXT`]
+    /// Context of ~/.config/opencode-sidecar/contexts.toml (`SIDECAR_CONTEXT`)
     #[arg(long, value_name = "NAME")]
     context: Option<String>,
 }
