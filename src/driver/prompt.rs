@@ -102,6 +102,15 @@ impl PromptText {
         )
     }
 
+    /// The same words under new ids.
+    pub(super) fn renew_ids(&mut self) {
+        self.message_id = new_id("msg");
+        for part in &mut self.parts {
+            let (PromptPart::Text { id, .. } | PromptPart::File { id, .. }) = part;
+            *id = Some(new_id("prt"));
+        }
+    }
+
     pub(super) fn prompt(&self, model: (&'static str, &'static str)) -> Prompt<'_> {
         Prompt {
             model,

@@ -100,12 +100,15 @@ impl Actor {
         let stored_end =
             ending::last_of_session(&stored.messages, root, before).and_then(ending::stored_end);
         let prompt_id = &self.turn.prompt_text.message_id;
-        let prompt_is_stored = stored
+        let message = stored
             .messages
             .iter()
-            .any(|message| message.info.id == *prompt_id);
-        // A prompt is answered for before it is stored: the child may have died in between.
+            .find(|message| message.info.id == *prompt_id);
+        let prompt_is_stored = message.is_some_and(|message| !message.parts.is_empty());
+        // A prompt is answered for before it is stored, and its words after its message: the child may have died
+        // in between.
         let prompt_was_lost = stored.complete && !prompt_is_stored;
+        let message_is_empty = message.is_some() && prompt_was_lost;
 
         if stored.complete {
             self.repeat_lost_steers(&stored.messages);
@@ -123,6 +126,9 @@ impl Actor {
         }
         if !prompt_was_lost {
             self.turn.prompt_text = self.turn.prompt_text.go_on();
+        } else if message_is_empty {
+            // Under the same id OpenCode would only add to the message that is there.
+            self.turn.prompt_text.renew_ids();
         }
         let model = grant.model_ref();
         // What the dead run left unfinished must not be taken for the end of this one.
