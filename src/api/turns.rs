@@ -73,10 +73,9 @@ pub(super) async fn prompt(
 ) -> Result<PromptAccepted, ApiError> {
     // A mistake in the body is told whether or not the session exists.
     let (mut request, on_busy, model_config) = request::check(id, body, state).await?;
-    request.idempotency = match idempotency_key {
-        Some(key) => Some(idempotency::of_key(key, body)?),
-        None => None,
-    };
+    request.idempotency = idempotency_key
+        .map(|key| idempotency::of_key(key, body))
+        .transpose()?;
     let session = lookup::session(state, id).await?;
     model_config.same_tools(session.tools())?;
     request.tools = session.tools().cloned();
@@ -115,8 +114,7 @@ pub(super) async fn create(
     headers: HeaderMap,
     BodyBytes(body): BodyBytes,
 ) -> Result<Response, ApiError> {
-    let key = headers.get("idempotency-key");
-    let key = key.map(|key| key.to_str().unwrap_or_default());
+    let key = idempotency::key(&headers);
     let accepted = prompt(&state, &id, &body, key).await?;
     answer(&state, &headers, accepted)
 }

@@ -13,6 +13,7 @@ use super::{PromptAccepted, PromptErrors, answer, prompt};
 use crate::api::deserialize::{object_if_given, whole_number};
 use crate::api::error::{ApiError, ErrorCode};
 use crate::api::extract::{BodyBytes, Id, OptionalJson, parse};
+use crate::api::idempotency;
 use crate::api::lookup;
 use crate::api::model_config::ModelConfigChange;
 use crate::api::openapi::StreamEvent;
@@ -145,8 +146,6 @@ pub(in crate::api) async fn shell(
     operation_id = "command_session",
     params(
         ("id" = String, Path, description = "the `session_id`"),
-        ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255,
-            description = "the same key and body again is the same turn"),
     ),
     request_body = CommandBody,
     responses(
@@ -178,8 +177,7 @@ pub(in crate::api) async fn command(
     rest.remove("parts");
     rest.insert("prompt".to_owned(), words.into());
     let body = Value::Object(rest).to_string();
-    let key = headers.get("idempotency-key");
-    let key = key.map(|key| key.to_str().unwrap_or_default());
+    let key = idempotency::key(&headers);
     let accepted = prompt(&state, &id, body.as_bytes(), key).await?;
     answer(&state, &headers, accepted)
 }
