@@ -7,6 +7,7 @@
 
 mod arguments;
 mod asks;
+mod attachments;
 mod client;
 mod command;
 mod context;

@@ -178,3 +178,29 @@ fn a_reader_that_leaves_is_no_fault() {
     assert_eq!(String::from_utf8_lossy(&ended.stderr), "");
     let _: String = output(with(&sidecar, &["ps"])).stdout;
 }
+
+#[test]
+fn a_file_goes_along_with_the_prompt() {
+    let sidecar = demo();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("note.txt");
+    std::fs::write(&path, "the note").unwrap();
+    let prompt = script("text Read.");
+    let answer = done(
+        &sidecar,
+        &[
+            "run",
+            "-q",
+            "-p",
+            "demo",
+            "--session",
+            "a",
+            "-f",
+            path.to_str().unwrap(),
+            &prompt,
+        ],
+    );
+    assert_eq!(answer, "Read.\n");
+    let messages = sidecar.get("/sessions/a/messages").body;
+    assert!(messages.contains("note.txt"), "{messages}");
+}

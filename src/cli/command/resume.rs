@@ -38,6 +38,9 @@ pub(in crate::cli) async fn run(args: ResumeArgs, context: &Context) -> Outcome 
     if let Some(prompt) = prompt(&args.prompt, true)? {
         body["prompt"] = prompt.into();
     }
+    if let Some(timeout) = args.following.timeout_secs() {
+        body["timeout_secs"] = timeout.into();
+    }
     let path = ["sessions", args.session.as_str(), "resume"];
     let created: Created = parsed(client.post(&path, &body).await?)?;
     follow(

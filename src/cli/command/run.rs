@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::cli::attachments::parts;
 use crate::cli::client::{Client, Created, Source, StreamRequest, parsed};
 use crate::cli::context::Context;
 use crate::cli::exit::{Exit, Outcome, Problem};
@@ -20,9 +21,13 @@ use crate::setting;
 /// A prompt is far shorter; the sidecar says how long it may be.
 const MAX_PROMPT_BYTES: u64 = 16 << 20;
 
+/// How much later than the sidecar this command ends a turn whose time is over: in case the sidecar does not.
+const GRACE: Duration = Duration::from_secs(15);
+
 const EXAMPLES: &str = "Examples:
   opencode-sidecar run -p demo \"Show me what you can do\"
   opencode-sidecar run -p openai -m gpt-4o-mini --key-file key \"Write a README for this folder\"
+  opencode-sidecar run -p openai -m gpt-4o --key-file key --file mock.png \"Build this page\"
   git diff | opencode-sidecar run --quiet \"Review this\" -
   opencode-sidecar run --local -p anthropic -m claude-sonnet-4 \"Fix the failing test\"
 
@@ -39,6 +44,9 @@ pub(in crate::cli) struct RunArgs {
     /// File with a system prompt, added to the agent's own
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     system_file: Option<PathBuf>,
+    /// File to go along with the prompt: text, an image or a PDF; may be given again
+    #[arg(long = "file", short = 'f', value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    files: Vec<PathBuf>,
     /// Id of the new session; default: one is made
     #[arg(long, value_name = "ID")]
     session: Option<String>,
@@ -80,6 +88,17 @@ pub(in crate::cli) struct FollowingArgs {
     /// Stop the turn after so long, such as 90s or 10m
     #[arg(long, value_name = "DURATION", value_parser = setting::duration)]
     timeout: Option<Duration>,
+}
+
+// === impl FollowingArgs ===
+
+impl FollowingArgs {
+    /// What the sidecar is told, so that the turn ends in time also when nobody follows it.
+    pub(in crate::cli) fn timeout_secs(&self) -> Option<u64> {
+        let timeout = self.timeout?;
+        let more = u64::from(timeout.subsec_nanos() > 0);
+        Some(timeout.as_secs() + more)
+    }
 }
 
 pub(in crate::cli) async fn run(args: RunArgs, context: &Context) -> Outcome {
@@ -144,9 +163,16 @@ fn body(
     context: &Context,
 ) -> Result<Value, Problem> {
     let mut body = json!({
-        "prompt": prompt,
         "model_config": args.model.config(target, &context.environment)?,
     });
+    if args.files.is_empty() {
+        body["prompt"] = prompt.into();
+    } else {
+        body["parts"] = parts(prompt, &args.files)?;
+    }
+    if let Some(timeout) = args.following.timeout_secs() {
+        body["timeout_secs"] = timeout.into();
+    }
     if let Some(file) = &args.system_file {
         body["system_prompt"] = read(file)?.into();
     }
@@ -199,7 +225,7 @@ pub(in crate::cli) async fn follow(
         full: args.full,
         until: Until::TurnEnds,
         owns_turn: true,
-        timeout: args.timeout,
+        timeout: args.timeout.map(|timeout| timeout + GRACE),
     }
     .run()
     .await
