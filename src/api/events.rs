@@ -70,7 +70,7 @@ pub(super) async fn follow(
 }
 
 /// A cursor is never refused, but a filter is: one that is misspelt would match nothing, and nobody would be told.
-fn filter(uri: &Uri, request: &StreamRequest) -> Result<Filter, ApiError> {
+pub(super) fn filter(uri: &Uri, request: &StreamRequest) -> Result<Filter, ApiError> {
     let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri).unwrap_or_default();
     let list = |name: &str| -> BTreeSet<String> {
         let lists = pairs.iter().filter(|(key, _)| key == name);

@@ -78,8 +78,10 @@ fn client_routes() -> Routes {
 fn socket_routes() -> Routes {
     OpenApiRouter::new()
         .routes(routes!(ws::attach::session))
+        .routes(routes!(ws::attach::all))
         // Over HTTP/2.
         .route("/sessions/{id}/ws", connect(ws::attach::session))
+        .route("/events/ws", connect(ws::attach::all))
 }
 
 pub(super) fn router(state: Arc<State>) -> Router {

@@ -18,6 +18,7 @@ pub(crate) mod handshake;
 mod message;
 pub(crate) mod readers;
 pub(crate) mod source;
+mod topic;
 
 pub(crate) use self::readers::Sockets;
 

@@ -6,6 +6,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::support::sse::{Event, Stream};
+use crate::support::ws::{Received, Socket};
 use crate::support::{Options, Sidecar};
 
 fn events(sidecar: &Sidecar, query: &str, cursor: Option<&str>) -> Stream {
@@ -229,4 +230,86 @@ fn a_65th_reader_is_refused_and_a_drain_ends_the_others() {
         );
     }
     assert_eq!(sidecar.exit().code(), Some(0));
+}
+
+/// The next event that is one of the log.
+fn told(socket: &mut Socket) -> Event {
+    match socket.next() {
+        Received::Event(event) => event,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_websocket_has_the_same_events_under_the_same_ids() {
+    let sidecar = Options::stub().start().ready();
+    create(&sidecar, "one");
+    let mut live = Socket::open(sidecar.address, "/events/ws", &[]);
+    assert_eq!(live.status, 101, "{} {}", live.head, live.body);
+    create(&sidecar, "two");
+    stop(&sidecar, "two");
+    stop(&sidecar, "one");
+    let seen = take(&sidecar, "", None, 4);
+    for event in &seen {
+        assert_eq!(told(&mut live), *event);
+    }
+    let path = format!("/events/ws?session_id=one&last_event_id={}", id(&seen[0]));
+    let mut filtered = Socket::open(sidecar.address, &path, &[]);
+    assert_eq!(told(&mut filtered), seen[3]);
+    // A message names no session.
+    live.say(&json!({ "type": "ping", "ref": 1 }));
+    let Received::Answer(ack) = live.next() else {
+        panic!("no answer");
+    };
+    assert_eq!((&ack["type"], &ack["ref"]), (&json!("ack"), &json!(1)));
+    live.say(&json!({ "type": "cancel", "ref": 2 }));
+    let Received::Answer(error) = live.next() else {
+        panic!("no answer");
+    };
+    assert_eq!(
+        (&error["status"], &error["ref"]),
+        (&json!(400), &json!(2)),
+        "{error}"
+    );
+    let refused = Socket::open(sidecar.address, "/events/ws?types=nothing", &[]);
+    assert_eq!(refused.status, 400, "{}", refused.body);
+    let mut lost = Socket::open(
+        sidecar.address,
+        "/events/ws?last_event_id=zzzzzzzzzz-1",
+        &[],
+    );
+    let gap = told(&mut lost);
+    assert_eq!(
+        (gap.kind.as_str(), &gap.data["reason"]),
+        ("gap", &json!("epoch_changed"))
+    );
+    assert_eq!(told(&mut lost), seen[0]);
+    sidecar.signal(Signal::TERM);
+    assert!(matches!(live.next(), Received::Close(1001, _)));
+}
+
+#[test]
+fn a_websocket_of_all_events_needs_the_token_too() {
+    let mut sidecar = Options::stub()
+        .env("OPENCODE_SHARED_SECRET", "a-secret-of-the-test")
+        .start();
+    sidecar.token = Some("a-secret-of-the-test".into());
+    let sidecar = sidecar.ready();
+    let refused = Socket::open(
+        sidecar.address,
+        "/events/ws",
+        &[("authorization", "Bearer wrong")],
+    );
+    assert_eq!(refused.status, 401, "{}", refused.body);
+    let mut late = Socket::open(sidecar.address, "/events/ws", &[]);
+    assert_eq!(late.status, 101);
+    create(&sidecar, "one");
+    stop(&sidecar, "one");
+    late.say(&json!({ "type": "auth", "ref": "a", "token": "a-secret-of-the-test" }));
+    assert!(matches!(late.next(), Received::Answer(ack) if ack["type"] == "ack"));
+    assert_eq!(told(&mut late).seq(), 1);
+    let mut stranger = Socket::open(sidecar.address, "/events/ws", &[]);
+    stranger.say(&json!({ "type": "ping" }));
+    assert!(matches!(stranger.next(), Received::Answer(error) if error["status"] == 401));
+    assert!(matches!(stranger.next(), Received::Close(4401, _)));
 }

@@ -9,23 +9,30 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::authenticated::{MAX_AUTH, Refusal, authenticated};
 use super::close::Close;
-use super::command::of_session;
 use super::connection::Connection;
 use super::conversation::{Conversation, refuse};
 use super::handshake::Upgrade;
 use super::message::{ack, refusal};
-use super::source::SessionEvents;
+use super::source::Source;
+use super::topic::Topic;
 use crate::api::error::{ApiError, error_responses};
+use crate::api::events;
 use crate::api::extract::Id;
-use crate::api::lookup;
-use crate::api::stream::{StreamError, StreamRequest, start_headers};
+use crate::api::stream::StreamRequest;
 use crate::api::{Shared, State};
-use crate::session::log::{Cursor, Opening};
 
 error_responses!(SocketErrors:
     InvalidRequest,
     NotFound,
     Gone,
+    Conflict,
+    UpgradeRequired,
+    TooManyStreams,
+    JournalUnavailable,
+);
+
+error_responses!(AllSocketErrors:
+    InvalidRequest,
     Conflict,
     UpgradeRequired,
     TooManyStreams,
@@ -60,12 +67,52 @@ pub(in crate::api) async fn session(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let asked = StreamRequest::of_a_socket(&uri, &headers);
+    attach(state, upgrade, Topic::Session(id), asked).await
+}
+
+/// The events of all sessions: a WebSocket.
+///
+/// Its messages are those of a session's, with the ids and the data of `GET /events`.
+#[utoipa::path(
+    get,
+    path = "/events/ws",
+    operation_id = "all_events_websocket",
+    params(
+        ("last_event_id" = Option<String>, Query,
+            description = "the cursor: an id of this stream, `earliest` or `latest`; absent is `earliest`"),
+        ("session_id" = Option<String>, Query,
+            description = "only of these sessions: a list with commas, or repeated; they need not exist yet"),
+        ("types" = Option<String>, Query, description = "only these types of events, likewise"),
+        ("strict" = Option<String>, Query, description = "`1`: 409 instead of a gap"),
+        ("include" = Option<String>, Query, description = "`reasoning`: the model's thoughts too"),
+        ("Sec-WebSocket-Protocol" = Option<String>, Header,
+            description = "`opencode-sidecar`, and `bearer.<token>` where no header can be set"),
+    ),
+    responses((status = 101, description = "it is one"), AllSocketErrors)
+)]
+pub(in crate::api) async fn all(
+    Extract(state): Shared,
+    upgrade: Upgrade,
+    OriginalUri(uri): OriginalUri,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let asked = StreamRequest::of_a_socket(&uri, &headers);
+    let filter = events::filter(&uri, &asked)?;
+    attach(state, upgrade, Topic::All(filter), asked).await
+}
+
+async fn attach(
+    state: Arc<State>,
+    upgrade: Upgrade,
+    topic: Topic,
+    asked: StreamRequest,
+) -> Result<Response, ApiError> {
     let (place, request_id) = (upgrade.place.clone(), upgrade.request_id.clone());
     if upgrade.is_authenticated {
-        let (events, start) = open(&state, &id, &asked).await?;
+        let (events, start) = topic.open(&state, &asked).await?;
         return Ok(upgrade.switch(start, move |socket| async move {
             let connection = Connection::new(socket, state.rules.max_body_bytes);
-            let commands = of_session(state, id);
+            let commands = topic.commands(state);
             let conversation = Conversation::new(connection, events, commands, request_id);
             conversation.run(place.stop()).await;
         }));
@@ -77,12 +124,12 @@ pub(in crate::api) async fn session(
     };
     Ok(upgrade.switch(HeaderMap::new(), move |socket| async move {
         let mut connection = Connection::new(socket, MAX_AUTH);
-        let begun = begin(&mut connection, &state, &id, &asked, place.stop()).await;
+        let begun = begin(&mut connection, &state, &topic, &asked, place.stop()).await;
         drop(waiting);
         match begun {
             Ok(events) => {
                 connection.set_max_message(state.rules.max_body_bytes);
-                let commands = of_session(state, id);
+                let commands = topic.commands(state);
                 let conversation = Conversation::new(connection, events, commands, request_id);
                 conversation.run(place.stop()).await;
             }
@@ -102,43 +149,16 @@ pub(in crate::api) async fn session(
 async fn begin<IO: AsyncRead + AsyncWrite + Unpin>(
     connection: &mut Connection<IO>,
     state: &Arc<State>,
-    id: &str,
+    topic: &Topic,
     asked: &StreamRequest,
     stop: &tokio_util::sync::CancellationToken,
-) -> Result<SessionEvents, Refusal> {
+) -> Result<Box<dyn Source>, Refusal> {
     let reference = authenticated(connection, &state.secrets, stop).await?;
-    match open(state, id, asked).await {
+    match topic.open(state, asked).await {
         Ok((events, _)) => {
             connection.send(ack::<()>(reference.as_ref(), None));
             Ok(events)
         }
         Err(error) => Err(Refusal::Error(reference, error)),
     }
-}
-
-/// A reader of the session, and the headers that say where it starts.
-async fn open(
-    state: &State,
-    id: &str,
-    asked: &StreamRequest,
-) -> Result<(SessionEvents, HeaderMap), ApiError> {
-    let session = lookup::session(state, id).await?;
-    let (opened, start) = match Cursor::open(&session.log, &asked.asked, asked.view) {
-        Opening::UpToDate { last } => (None, last),
-        Opening::Reading { gap: Some(gap), .. } if asked.strict => {
-            return Err(StreamError::Gap(gap).into());
-        }
-        Opening::Reading { cursor, gap } => {
-            let start = cursor.position();
-            (Some((cursor, gap)), start)
-        }
-    };
-    let Some(readers) = state.sockets.join(start.epoch) else {
-        return Err(ApiError::too_many_sockets(
-            "too many WebSockets are open on this session",
-        ));
-    };
-    let leaving = state.shutdown.drain.clone();
-    let events = SessionEvents::new(opened, asked.view, readers, leaving);
-    Ok((events, start_headers(start)))
 }

@@ -57,6 +57,20 @@ pub(super) fn of_session(state: Arc<State>, id: String) -> Commands {
     })
 }
 
+/// Those of a socket that is of all sessions: a message names none.
+pub(super) fn of_all() -> Commands {
+    Box::new(|kind, _text| {
+        let result = match kind {
+            Kind::Auth | Kind::Ping => Ok(None),
+            _ => Err(ApiError::invalid(
+                "type",
+                "is for the WebSocket of a session, `/sessions/{id}/ws`; this one is of all",
+            )),
+        };
+        std::future::ready(result).boxed()
+    })
+}
+
 async fn prompt(state: &State, id: &str, text: &[u8]) -> CommandResult {
     let body = body(text)?;
     let taken = turns::prompt(state, id, body.as_bytes(), None).await?;

@@ -20,7 +20,7 @@ pub(super) const SOCKETS_PER_SESSION: usize = 512;
 pub(super) const UNAUTHENTICATED: usize = 64;
 
 /// Made at once: as large as a piece of the log.
-const BLOCK_BYTES: usize = 64 * 1024;
+pub(super) const BLOCK_BYTES: usize = 64 * 1024;
 
 /// What is kept for the readers of one session, for each of the two views of it.
 const KEPT_BYTES: usize = 512 * 1024;

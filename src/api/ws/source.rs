@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use tokio_util::sync::CancellationToken;
 
 use super::close::Close;
-use super::readers::{Readers, Run};
+use super::readers::{BLOCK_BYTES, Readers, Run};
 use crate::api::encode::ws;
+use crate::session::all_events;
+use crate::session::limits::StreamPermit;
 use crate::session::log::{Cursor, End, Gap, Step, View};
 
 /// What is told over a WebSocket. It is pulled: nothing is made for a socket that takes nothing.
@@ -37,6 +39,74 @@ pub(crate) struct SessionEvents {
     run: Run,
     readers: Arc<Readers>,
     leaving: CancellationToken,
+}
+
+/// The events of all sessions, at one reader's place. Each has a filter of its own and they are few, so their frames are
+/// not shared.
+pub(crate) struct AllEvents {
+    cursor: all_events::Cursor,
+    /// What the reader is told of first.
+    gap: Option<Gap>,
+    /// As the cursor gave them; what was taken is gone from the start.
+    sse: Bytes,
+    /// Held for its drop.
+    _permit: StreamPermit,
+}
+
+// === impl Source ===
+
+impl Source for Box<dyn Source> {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Output> {
+        (**self).poll_next(cx)
+    }
+
+    fn passed(&mut self) -> Option<Bytes> {
+        (**self).passed()
+    }
+}
+
+// === impl AllEvents ===
+
+impl AllEvents {
+    pub(crate) const fn new(
+        cursor: all_events::Cursor,
+        gap: Option<Gap>,
+        permit: StreamPermit,
+    ) -> Self {
+        Self {
+            cursor,
+            gap,
+            sse: Bytes::new(),
+            _permit: permit,
+        }
+    }
+}
+
+impl Source for AllEvents {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Output> {
+        if let Some(gap) = self.gap.take() {
+            return Poll::Ready(Output::Frames(ws::gap(&gap)));
+        }
+        loop {
+            if !self.sse.is_empty() {
+                let (frames, marks) = ws::frames(&self.sse, BLOCK_BYTES);
+                let length = marks.last().map_or(self.sse.len(), |mark| mark.sse);
+                self.sse.advance(length);
+                return Poll::Ready(Output::Frames(frames.into()));
+            }
+            match ready!(self.cursor.poll_next(cx)) {
+                Step::Frames(sse) => self.sse = sse,
+                Step::Gap(gap) => return Poll::Ready(Output::Frames(ws::gap(&gap))),
+                Step::End(End::Unreadable) => return Poll::Ready(Output::End(Close::unreadable())),
+                // It is closed when the process ends.
+                Step::End(_) => return Poll::Ready(Output::End(Close::going_away())),
+            }
+        }
+    }
+
+    fn passed(&mut self) -> Option<Bytes> {
+        self.cursor.skipped_to().map(ws::heartbeat)
+    }
 }
 
 // === impl SessionEvents ===

@@ -194,7 +194,9 @@ impl Cursor {
         let mut fruitless = 0;
         while self.at < self.head.position {
             if self.broken {
-                return Poll::Ready(Some(Step::End(End::Closed)));
+                let closed = self.source.order.head().closed;
+                let end = if closed { End::Closed } else { End::Unreadable };
+                return Poll::Ready(Some(Step::End(end)));
             }
             if fruitless == FRUITLESS {
                 cx.waker().wake_by_ref();
