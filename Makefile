@@ -6,7 +6,7 @@ SHELL := bash
 
 OPENCODE := tools/opencode/node_modules/.installed
 
-.PHONY: help run test test-api test-clients check manifests bench soak soak-sessions soak-aborts chaos deny opencode image image-smoke image-measure image-bill image-clean clean
+.PHONY: help run test test-api test-clients check manifests bench soak soak-sessions soak-aborts chaos attacks deny opencode image image-smoke image-measure image-bill image-clean clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^##@ / { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ soak-aborts: opencode ## 50 fresh children whose first session is aborted at onc
 
 chaos: opencode ## 100 rounds of kills, full disks and cut connections, and what clients saw compared with what is kept (the tests do 3)
 	CHAOS_ROUNDS=$${CHAOS_ROUNDS:-100} cargo nextest run --locked --profile long --no-capture -E 'test(whatever_is_killed)'
+
+attacks: opencode ## Every attack of a hostile agent in all eight places (the tests play each in four of them)
+	ATTACK= cargo nextest run --locked --profile long -E 'test(/^attacks::/)'
 
 ##@ Once in a while
 

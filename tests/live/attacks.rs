@@ -1,8 +1,9 @@
 //! A hostile agent in every place where a sidecar runs: each attack was seen to work on an earlier version.
 //!
 //! An attack is a function of [`Victim`] that panics when the attacker got something. Every place is one
-//! test, in which one sidecar suffers all attacks one after the other; all that succeed are reported
-//! together. An attack leaves the sidecar ready. Where an attack is only closed by the kernel's sandbox, its
+//! test, in which one sidecar suffers its attacks one after the other; all that succeed are reported
+//! together. In the tests every place suffers half of the attacks (see [`is_played`]); `make attacks` plays
+//! all of them in all places. An attack leaves the sidecar ready. Where an attack is only closed by the kernel's sandbox, its
 //! function says so by [`Place::sandbox`] and asserts what holds without it.
 
 mod environment;
@@ -163,7 +164,24 @@ fn with_slow_ripgrep(options: Options) -> Options {
     options.env("PATH", &format!("{}:{path}", tools.display()))
 }
 
-/// Runs all attacks in one place, and fails with the names of those that succeeded.
+/// Whether the tests play the attack at this position of [`ATTACKS`] in this place: each attack in four of
+/// the eight places, in which any two of the three properties of a place come in every combination.
+fn is_played(position: usize, place: Place) -> bool {
+    let properties = [place.root, place.first, place.sandbox];
+    let had = properties.into_iter().filter(|property| *property).count();
+    (position + had).is_multiple_of(2)
+}
+
+/// A variable of this test run.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test has no configuration of its own"
+)]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Runs the attacks of one place, and fails with the names of those that succeeded.
 fn attack(root: bool, first: bool, sandbox: bool) {
     if !rustix::process::geteuid().is_root() {
         skipped("only root may make the namespaces this needs");
@@ -175,14 +193,17 @@ fn attack(root: bool, first: bool, sandbox: bool) {
         sandbox,
     };
     let mut victim = Victim::start(place);
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a test has no configuration of its own"
-    )]
-    // One attack while a mend is made: `ATTACK=part-of-its-name cargo nextest run …`.
-    let only = std::env::var("ATTACK").unwrap_or_default();
+    // All attacks (`ATTACK=`), or one while a mend is made: `ATTACK=part-of-its-name cargo nextest run …`.
+    let chosen = variable("ATTACK");
     let mut succeeded = Vec::new();
-    for (name, attack) in ATTACKS.iter().filter(|(name, _)| name.contains(&only)) {
+    for (position, (name, attack)) in ATTACKS.iter().enumerate() {
+        let plays = match &chosen {
+            Some(part) => name.contains(part),
+            None => is_played(position, place),
+        };
+        if !plays {
+            continue;
+        }
         // The panic's own message was printed when it happened.
         if catch_unwind(AssertUnwindSafe(|| attack(&mut victim))).is_err() {
             succeeded.push(*name);
@@ -192,6 +213,35 @@ fn attack(root: bool, first: bool, sandbox: bool) {
         succeeded.is_empty(),
         "as {place}, these attacks succeeded: {succeeded:#?}"
     );
+}
+
+#[test]
+fn every_attack_is_played_in_every_combination_of_two_properties() {
+    let both = [false, true];
+    let places = || {
+        let triples = both
+            .into_iter()
+            .flat_map(|root| both.map(|first| both.map(|sandbox| [root, first, sandbox])));
+        triples.flatten()
+    };
+    for position in 0..ATTACKS.len() {
+        for (one, other) in [(0, 1), (0, 2), (1, 2)] {
+            for (wanted_one, wanted_other) in places().map(|place| (place[0], place[1])) {
+                let played = places().filter(|properties| {
+                    let [root, first, sandbox] = *properties;
+                    let place = Place {
+                        root,
+                        first,
+                        sandbox,
+                    };
+                    properties[one] == wanted_one
+                        && properties[other] == wanted_other
+                        && is_played(position, place)
+                });
+                assert_eq!(played.count(), 1);
+            }
+        }
+    }
 }
 
 #[test]
