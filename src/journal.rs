@@ -60,7 +60,7 @@ pub(crate) use self::order_entry::Entry;
 pub(crate) use self::order_page::{OrderPiece, OrderQuery};
 pub(crate) use self::page::Piece;
 pub(crate) use self::readers::JournalError;
-pub(crate) use self::row::{Opened, Removed, Row, Stored};
+pub(crate) use self::row::{Opened, PromptRow, Removed, Row, Stored};
 pub(crate) use self::stats::{Figures, Health};
 pub(crate) use self::watermark::{Appended, Head, Watermark};
 
@@ -159,6 +159,17 @@ impl Journal {
     pub(crate) async fn session_by_key(&self, key: &str) -> Result<Option<Stored>, JournalError> {
         let key = key.to_owned();
         self.query(move |conn| queries::session_by_key(conn, &key))
+            .await
+    }
+
+    /// The prompt of session `number` that came under this key.
+    pub(crate) async fn prompt_by_key(
+        &self,
+        number: u64,
+        key: &str,
+    ) -> Result<Option<PromptRow>, JournalError> {
+        let key = key.to_owned();
+        self.query(move |conn| queries::prompt_by_key(conn, number, &key))
             .await
     }
 

@@ -36,6 +36,13 @@ pub(crate) enum ModelChange {
     Fields(Box<ModelFields>),
     /// All of it.
     Whole(Box<ModelSpec>),
+    /// All of it but the key, which was not kept on disk: that of the turn before is used, if it is for the same
+    /// provider at the same address.
+    Keyless {
+        provider: String,
+        base: String,
+        fields: Box<ModelFields>,
+    },
 }
 
 /// Fields of a [`ModelSpec`] that can change while its provider stays.
@@ -98,6 +105,16 @@ impl ModelChange {
             Self::Nothing => kept.cloned(),
             Self::Whole(spec) => Some(*spec),
             Self::Fields(fields) => Some(fields.replace_in(kept?)),
+            Self::Keyless {
+                provider,
+                base,
+                fields,
+            } => {
+                let kept = kept?;
+                let upstream = &kept.upstream;
+                let same = upstream.provider().name == provider && upstream.base() == base;
+                same.then(|| fields.complete(kept))
+            }
         }
     }
 }
@@ -129,6 +146,20 @@ impl ModelFields {
                     .or(kept.budget.max_total_tokens),
                 max_calls: self.budget.max_calls.or(kept.budget.max_calls),
             },
+        }
+    }
+
+    /// These fields, and nothing of `kept` but where its calls go and its key.
+    fn complete(self, kept: &ModelSpec) -> ModelSpec {
+        ModelSpec {
+            upstream: kept.upstream.clone(),
+            name: self.name.unwrap_or_else(|| kept.name.clone()),
+            version: self.version,
+            key: kept.key.clone(),
+            temperature: self.temperature,
+            max_tokens: self.max_tokens,
+            context_window: self.context_window,
+            budget: self.budget,
         }
     }
 }
@@ -199,5 +230,24 @@ mod tests {
         assert!(ModelChange::Fields(Box::default()).apply(None).is_none());
         let whole = ModelChange::Whole(Box::new(spec("m", "k1")));
         assert_eq!(key(&whole.apply(None).unwrap()), "k1");
+    }
+
+    #[test]
+    fn a_model_without_its_key_takes_one_for_the_same_provider_only() {
+        let kept = spec("m", "k2");
+        let keyless = |provider: &str, base: &str| ModelChange::Keyless {
+            provider: provider.into(),
+            base: base.into(),
+            fields: Box::new(ModelFields {
+                name: Some("n".into()),
+                ..ModelFields::default()
+            }),
+        };
+        let base = kept.upstream.base();
+        let applied = keyless("openai", base).apply(Some(&kept)).unwrap();
+        assert_eq!((&*applied.name, key(&applied)), ("n", "k2"));
+        assert_eq!(applied.temperature, None);
+        assert!(keyless("anthropic", base).apply(Some(&kept)).is_none());
+        assert!(keyless("openai", "http://x").apply(Some(&kept)).is_none());
     }
 }

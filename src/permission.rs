@@ -46,7 +46,8 @@ pub(crate) struct Policy {
 }
 
 /// What a request says of a [`Policy`]; what it leaves out stays as it was.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct PolicyChange {
     pub(crate) rules: Option<Vec<Rule>>,
     pub(crate) questions: Option<bool>,

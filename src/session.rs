@@ -8,6 +8,7 @@
 //! The [`Registry`] says whether a turn may begin and hands a [`TurnHandle`] to whoever drives it. The channel is the
 //! interface: this module knows neither HTTP nor OpenCode.
 
+mod accepted;
 pub(crate) mod all_events;
 mod asks;
 mod config;
@@ -18,6 +19,7 @@ pub(crate) mod limits;
 pub(crate) mod log;
 mod note;
 mod prompt;
+mod prompt_row;
 mod queue;
 mod record;
 mod registry;
@@ -29,6 +31,7 @@ mod turn;
 mod turn_handle;
 mod turn_progress;
 
+pub(crate) use self::accepted::{Acceptance, Accepted};
 pub(crate) use self::asks::{
     Answer, AnswerCommand, AnswerError, Ask, AskKind, AskOutcome, EndedAsk, Subject,
 };
@@ -37,8 +40,7 @@ pub(crate) use self::labels::{Change, LabelChange, Labels};
 pub(crate) use self::prompt::{Part, Prompt};
 pub(crate) use self::record::{Command, ForkedFrom, Session, Steer};
 pub(crate) use self::registry::{
-    Acceptance, Accepted, Adoption, ArchiveError, NewFork, OrphanSession, Receivers, Registry,
-    Report,
+    Adoption, ArchiveError, NewFork, OrphanSession, Receivers, Registry, Report,
 };
 pub(crate) use self::request::{CreateError, Idempotency, OnBusy, Request, Task};
 pub(crate) use self::session_map::Found;

@@ -35,6 +35,7 @@ error_responses!(PromptErrors:
     Conflict,
     CredentialsRequired,
     PayloadTooLarge,
+    IdempotencyMismatch,
     QueueFull,
     TooManyStreams,
     TooManySessions,
@@ -99,6 +100,8 @@ pub(super) async fn stop(state: &ApiState, id: &str) -> Result<CancelledResponse
     operation_id = "prompt_session",
     params(
         ("id" = String, Path, description = "the `session_id`"),
+        ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255,
+            description = "the same key and body again is the same turn"),
     ),
     request_body = request::PromptBody,
     responses(

@@ -20,6 +20,8 @@ pub(crate) enum PromptState {
     Queued,
     /// It is part of the turn that ran when it came: the agent has it before its next step.
     Steered,
+    /// It was queued before a restart of the sidecar, and waits for a key.
+    Held,
     /// It was taken out of the queue; its turn never comes.
     Withdrawn,
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::row::Row;
+use super::row::{PromptRow, Row};
 
 /// Frames of consecutive events, back to back, all shown to the same readers. It becomes one row of the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub(crate) struct Draft {
     pub(crate) runs: Vec<Run>,
     /// How much of each part of the agent's answer was published. The newest value of a part holds.
     pub(crate) notes: BTreeMap<Arc<str>, u64>,
+    /// Prompts that changed, by their ids.
+    pub(crate) prompts: BTreeMap<String, PromptRow>,
     /// A turn begins with the row. Notes from before are of no use any more, and the beginning must survive a power
     /// cut before anything that follows it is shown.
     pub(crate) begins: bool,
@@ -75,6 +77,7 @@ impl Draft {
         self.row.is_none()
             && self.runs.is_empty()
             && self.notes.is_empty()
+            && self.prompts.is_empty()
             && !self.begins
             && self.reported.is_none()
     }
@@ -91,6 +94,7 @@ impl Draft {
             after: _,
             runs,
             notes,
+            prompts,
             begins,
             reported,
         } = later;
@@ -102,6 +106,7 @@ impl Draft {
             self.notes.clear();
         }
         self.notes.extend(notes);
+        self.prompts.extend(prompts);
         self.begins |= begins;
         self.reported = reported.or(self.reported);
     }
@@ -145,7 +150,9 @@ impl Draft {
             row.details.len() + row.id.len() + row.key.as_ref().map_or(0, String::len)
         });
         let notes: usize = self.notes.keys().map(|part| part.len() + NOTE_BYTES).sum();
-        DRAFT_BYTES + row + notes
+        let prompts = self.prompts.values();
+        let prompts: usize = prompts.map(|row| row.details.len() + NOTE_BYTES).sum();
+        DRAFT_BYTES + row + notes + prompts
     }
 
     /// How many events it has, those that are lost not counted.

@@ -126,8 +126,16 @@ fn opened(conn: &Connection) -> rusqlite::Result<Opened> {
             Ok((stored, notes))
         })
         .collect::<rusqlite::Result<_>>()?;
+    let waiting = queries::with_waiting_prompts(conn)?
+        .into_iter()
+        .map(|stored| {
+            let prompts = queries::waiting_prompts(conn, stored.row.number)?;
+            Ok((stored, prompts))
+        })
+        .collect::<rusqlite::Result<_>>()?;
     Ok(Opened {
         unfinished,
+        waiting,
         last_number: queries::last_number(conn)?,
     })
 }

@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension as _, Params, Transaction, params};
 
 use super::check;
 use super::page::{Found, Page, Piece};
-use super::row::{Row, Stored};
+use super::row::{PromptRow, Row, Stored};
 use super::schema::{first_of, place};
 
 const ROW: &str =
@@ -55,6 +55,48 @@ pub(super) fn unreported(conn: &Connection, limit: usize) -> rusqlite::Result<Ve
 
 pub(super) fn unfinished(conn: &Connection) -> rusqlite::Result<Vec<Stored>> {
     many(conn, "WHERE ended IS NULL ORDER BY number", [])
+}
+
+/// Sessions with prompts that wait.
+pub(super) fn with_waiting_prompts(conn: &Connection) -> rusqlite::Result<Vec<Stored>> {
+    many(
+        conn,
+        "WHERE number IN (SELECT session FROM prompts WHERE waits) ORDER BY number",
+        [],
+    )
+}
+
+/// The prompts of a session that wait, in the order of their turns.
+pub(super) fn waiting_prompts(conn: &Connection, number: u64) -> rusqlite::Result<Vec<PromptRow>> {
+    conn.prepare_cached(
+        "SELECT prompt, turn, waits, key, details FROM prompts
+         WHERE session = ?1 AND waits ORDER BY turn LIMIT 64",
+    )?
+    .query_map([number], prompt)?
+    .collect()
+}
+
+/// The prompt of a session that came under this key.
+pub(super) fn prompt_by_key(
+    conn: &Connection,
+    number: u64,
+    key: &str,
+) -> rusqlite::Result<Option<PromptRow>> {
+    conn.prepare_cached(
+        "SELECT prompt, turn, waits, key, details FROM prompts WHERE session = ?1 AND key = ?2",
+    )?
+    .query_row(params![number, key], prompt)
+    .optional()
+}
+
+fn prompt(row: &rusqlite::Row<'_>) -> rusqlite::Result<PromptRow> {
+    Ok(PromptRow {
+        id: row.get(0)?,
+        turn: row.get(1)?,
+        waits: row.get(2)?,
+        key: row.get(3)?,
+        details: row.get(4)?,
+    })
 }
 
 pub(super) fn notes(conn: &Connection, number: u64) -> rusqlite::Result<Vec<(String, u64)>> {
@@ -126,6 +168,8 @@ pub(super) fn check(conn: &Connection) -> rusqlite::Result<()> {
         "SELECT position, entries FROM event_order ORDER BY position DESC LIMIT 1",
         "SELECT session, part, value FROM notes LIMIT 1",
         "SELECT session, id FROM pending_deletion LIMIT 1",
+        "SELECT session, prompt FROM prompts LIMIT 1",
+        "SELECT session, turn FROM prompts WHERE waits LIMIT 1",
         "SELECT ended FROM sessions WHERE ended IS NOT NULL ORDER BY ended LIMIT 1",
         "SELECT key FROM sessions WHERE key IS NOT NULL ORDER BY key LIMIT 1",
         "SELECT id FROM sessions ORDER BY id LIMIT 1",

@@ -221,7 +221,7 @@ impl Step<'_, '_> {
             .execute(params![place(number, 0), place(number, u64::MAX), CHUNK])?;
         self.rows += deleted.max(1);
         if deleted < CHUNK {
-            for table in ["notes", "pending_deletion"] {
+            for table in ["notes", "prompts", "pending_deletion"] {
                 self.tx
                     .prepare_cached(&format!("DELETE FROM {table} WHERE session = ?1"))?
                     .execute([number])?;

@@ -41,11 +41,27 @@ pub(crate) struct Removed {
     pub(crate) remote_id: Option<String>,
 }
 
+/// A prompt of a session, as the journal keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PromptRow {
+    /// By which the session knows it.
+    pub(crate) id: String,
+    pub(crate) turn: u32,
+    /// It waits for its turn. One that does not is kept only for its key.
+    pub(crate) waits: bool,
+    /// The idempotency key, by which the prompt is found again.
+    pub(crate) key: Option<String>,
+    /// Everything else, as JSON that only the session module reads.
+    pub(crate) details: String,
+}
+
 /// What was in the database when it was opened.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Opened {
     /// Sessions whose turn had not ended, with the notes of that turn.
     pub(crate) unfinished: Vec<(Stored, Vec<(String, u64)>)>,
+    /// Sessions with prompts that wait, each with its own in the order of their turns.
+    pub(crate) waiting: Vec<(Stored, Vec<PromptRow>)>,
     /// The largest number that was ever given to a session.
     pub(crate) last_number: u64,
 }

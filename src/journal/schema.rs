@@ -8,7 +8,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::store_error::StoreError;
 
 /// Step n makes a database of version n one of version n + 1.
-const STEPS: &[&str] = &[FIRST, PLAIN_NAMES, EVENT_ORDER];
+const STEPS: &[&str] = &[FIRST, PLAIN_NAMES, EVENT_ORDER, PROMPTS];
 
 /// The key of a run is one number, [`place`]: a table by that number is one tree in the order in which readers read
 /// it, with no index beside it.
@@ -75,6 +75,21 @@ const EVENT_ORDER: &str = "
         position INTEGER PRIMARY KEY,
         entries BLOB NOT NULL
     ) STRICT;
+";
+
+/// Prompts of sessions that wait for their turn, and those that a client may send again under the same key.
+const PROMPTS: &str = "
+    CREATE TABLE prompts (
+        session INTEGER NOT NULL,
+        prompt TEXT NOT NULL,
+        turn INTEGER NOT NULL,
+        waits INTEGER NOT NULL,
+        key TEXT,
+        details TEXT NOT NULL,
+        PRIMARY KEY (session, prompt)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX prompts_waiting ON prompts (session, turn) WHERE waits;
+    CREATE INDEX prompts_by_key ON prompts (session, key) WHERE key IS NOT NULL;
 ";
 
 /// 17 thousand million events in a session, 536 million sessions.

@@ -7,7 +7,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Transaction,
 use super::order_entry::Entry;
 use super::pending::Pending;
 use super::queries;
-use super::row::Row;
+use super::row::{PromptRow, Row};
 use super::schema::{self, place};
 use super::writer_cache::{Changes, Running, WriterCache};
 
@@ -21,6 +21,9 @@ pub(super) struct DraftWriter<'a> {
     note: CachedStatement<'a>,
     delete_notes: CachedStatement<'a>,
 }
+
+/// Prompts of one session that are kept for their keys.
+const KEPT_KEYS: u32 = 100;
 
 // === impl DraftWriter ===
 
@@ -98,6 +101,9 @@ impl<'a> DraftWriter<'a> {
         for (part, value) in &draft.notes {
             self.note.execute(params![number, &**part, value])?;
         }
+        for prompt in draft.prompts.values() {
+            self.prompt(number, prompt)?;
+        }
         for run in &draft.runs {
             self.run(number, run.first, run.last, run.hidden, &run.frames)?;
         }
@@ -105,6 +111,39 @@ impl<'a> DraftWriter<'a> {
             let bytes = pending.frame_bytes() as u64;
             changes.grown.push((number, draft.last(), bytes));
         }
+        Ok(())
+    }
+
+    /// A prompt that neither waits nor has a key is not kept, and of those with a key only the newest are.
+    fn prompt(&self, number: u64, prompt: &PromptRow) -> rusqlite::Result<()> {
+        if !prompt.waits && prompt.key.is_none() {
+            self.tx
+                .prepare_cached("DELETE FROM prompts WHERE session = ?1 AND prompt = ?2")?
+                .execute(params![number, prompt.id])?;
+            return Ok(());
+        }
+        self.tx
+            .prepare_cached(
+                "INSERT INTO prompts (session, prompt, turn, waits, key, details)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+                 ON CONFLICT (session, prompt) DO UPDATE SET
+                     turn = ?3, waits = ?4, key = ?5, details = ?6",
+            )?
+            .execute(params![
+                number,
+                prompt.id,
+                prompt.turn,
+                prompt.waits,
+                prompt.key,
+                prompt.details
+            ])?;
+        self.tx
+            .prepare_cached(
+                "DELETE FROM prompts WHERE session = ?1 AND NOT waits AND prompt NOT IN
+                     (SELECT prompt FROM prompts WHERE session = ?1 AND NOT waits
+                      ORDER BY turn DESC, prompt DESC LIMIT ?2)",
+            )?
+            .execute(params![number, KEPT_KEYS])?;
         Ok(())
     }
 

@@ -35,7 +35,7 @@ pub(crate) use self::turn_span::TurnSpan;
 use self::budget::Buffer;
 use self::ring::Ring;
 use crate::event::Encoded;
-use crate::journal::{Appended, Draft, Head, Journal, Order, Row, Watermark};
+use crate::journal::{Appended, Draft, Head, Journal, Order, PromptRow, Row, Watermark};
 use crate::metrics::{self, DeliverySample};
 
 /// How much of a part of the running turn was published: the part, and a number that only grows.
@@ -90,6 +90,8 @@ pub(crate) struct Addition<'a> {
     pub(crate) note: Option<Note>,
     /// What the session is now.
     pub(crate) row: Option<Row>,
+    /// What became of a prompt.
+    pub(crate) prompt: Option<PromptRow>,
     /// No turn runs after it: readers that do not follow end.
     pub(crate) ends: bool,
     /// The turn whose last event it is.
@@ -145,6 +147,7 @@ impl EventLog {
             pieces,
             note,
             row,
+            prompt,
             ends,
             last_of,
         } = addition;
@@ -163,6 +166,20 @@ impl EventLog {
             if let Some(draft) = &mut change.draft {
                 draft.notes.extend(note);
                 draft.row = row;
+                draft
+                    .prompts
+                    .extend(prompt.map(|row| (row.id.clone(), row)));
+            }
+        });
+    }
+
+    /// A turn begins, and this is what becomes of its prompt with that. Readers are not told yet.
+    pub(crate) fn record_beginning(&self, row: Row, prompt: PromptRow) {
+        self.change(|change| {
+            if let Some(draft) = &mut change.draft {
+                draft.row = Some(row);
+                draft.begins = true;
+                draft.prompts.insert(prompt.id.clone(), prompt);
             }
         });
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::log::TurnSpan;
 use super::request::Request;
 use crate::clock::Timestamp;
+use crate::model::ModelChange;
 
 /// The most prompts that wait.
 pub(crate) const MAX_QUEUED: usize = 8;
@@ -20,8 +21,12 @@ pub(super) struct Queue {
 /// A prompt that waits.
 #[derive(Debug)]
 pub(super) struct Queued {
+    /// By which the journal knows it.
+    pub(super) id: String,
     pub(super) turn: u32,
     pub(super) at: Timestamp,
+    /// The last event when it came.
+    pub(super) from: u64,
     pub(super) request: Box<Request>,
     /// It was queued before a restart, and its key is gone: it waits for another one.
     pub(super) held: bool,
@@ -95,6 +100,13 @@ impl Queue {
         }
     }
 
+    /// The key that came is gone with its turn, which did not begin: those that bring none wait for another one.
+    pub(super) fn hold(&mut self) {
+        for entry in &mut self.entries {
+            entry.held = !matches!(entry.request.model, ModelChange::Whole(_));
+        }
+    }
+
     /// Takes the next one, if it could begin.
     pub(super) fn pop_ready(&mut self) -> Option<Queued> {
         self.entries.pop_front_if(|entry| !entry.held)
@@ -108,6 +120,10 @@ impl Queue {
             .partition(|entry| turn.is_none_or(|turn| entry.turn == turn));
         self.entries = kept.into();
         withdrawn
+    }
+
+    pub(super) fn waits(&self, turn: u32) -> bool {
+        self.entries.iter().any(|entry| entry.turn == turn)
     }
 
     pub(super) fn list(&self) -> Vec<QueuedPrompt> {
@@ -129,6 +145,8 @@ mod tests {
 
     fn queued(turn: u32, held: bool) -> Queued {
         Queued {
+            id: turn.to_string(),
+            from: 0,
             turn,
             at: Timestamp::from_millis(0),
             request: Box::new(request("s")),
@@ -179,5 +197,17 @@ mod tests {
         queue.release_held();
         assert_eq!(queue.pop_ready().unwrap().turn, 2);
         assert_eq!(queue.withdraw(None).len(), 1);
+    }
+
+    #[test]
+    fn those_without_a_model_of_their_own_are_held_again_when_the_key_is_gone() {
+        let mut queue = Queue::default();
+        queue.push_back(queued(2, false));
+        let mut without = queued(3, false);
+        without.request.model = ModelChange::Nothing;
+        queue.push_back(without);
+        queue.hold();
+        let held: Vec<bool> = queue.list().iter().map(|prompt| prompt.held).collect();
+        assert_eq!(held, [false, true]);
     }
 }

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
+use super::accepted::AcceptedPrompts;
 use super::asks::{Answer, AnswerCommand, AnswerError};
 use super::diagnosis::Facts;
 use super::labels::{LabelChange, Labels};
@@ -17,6 +18,7 @@ use super::prompt::Prompt;
 use super::queue::{Queue, QueuedPrompt};
 use super::request::Idempotency;
 use super::status::Status;
+use super::turn::Created;
 use crate::clock::Timestamp;
 use crate::event::State;
 use crate::permission::{Policy, PolicyChange};
@@ -44,6 +46,8 @@ pub(crate) struct Session {
     pub(super) status_tx: watch::Sender<Arc<Status>>,
     /// Locked only for a moment, and the last of all locks.
     pub(super) queue: Mutex<Queue>,
+    /// Prompts that may come again under their keys.
+    pub(super) accepted: Mutex<AcceptedPrompts>,
     /// The policy whose rules OpenCode's session has. It differs from the status after a change, and after a turn that
     /// did not begin.
     engine_policy: Mutex<Arc<Policy>>,
@@ -121,6 +125,7 @@ impl Session {
             status_tx: watch::Sender::new(Arc::new(status)),
             span: Mutex::new(Arc::new(TurnSpan::new())),
             queue: Mutex::default(),
+            accepted: Mutex::default(),
             reported: AtomicU32::new(0),
             labels: Mutex::default(),
             facts: Mutex::default(),
@@ -142,6 +147,14 @@ impl Session {
 
     pub(super) fn is_final(&self) -> bool {
         self.status_tx.borrow().state.is_final()
+    }
+
+    /// What whoever asked for it is told.
+    pub(super) fn created(&self) -> Created {
+        Created {
+            remote_id: self.status().remote_id.clone().unwrap_or_default(),
+            created_at: self.created_at,
+        }
     }
 
     /// The tools it was created with; `None`: every tool.

@@ -8,13 +8,14 @@ mod adoption;
 mod all_events;
 mod archive;
 mod fork;
+mod held;
 mod prompting;
+mod repeats;
 mod reports;
 
 pub(crate) use self::adoption::{Adoption, OrphanSession};
 pub(crate) use self::archive::ArchiveError;
 pub(crate) use self::fork::NewFork;
-pub(crate) use self::prompting::{Acceptance, Accepted};
 pub(crate) use self::reports::Report;
 
 use std::sync::Arc;
@@ -97,6 +98,7 @@ impl Registry {
             sessions: Arc::clone(&sessions),
             turns_tx: turns_tx.clone(),
             closed: closed.clone(),
+            keeps_queues: journal.is_some() && config.keep_prompts,
             credential_retention: config.credential_retention,
         };
         let shared = Shared {

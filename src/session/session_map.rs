@@ -11,10 +11,12 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{mpsc, watch};
 
 use super::credentials::{Credentials, Kept};
+use super::log::Addition;
+use super::prompt_row;
 use super::record::Session;
 use super::status::Status;
 use super::turn::Outcome;
-use crate::journal::Removed;
+use crate::journal::{PromptRow, Removed};
 
 #[derive(Debug)]
 pub(super) struct SessionMap {
@@ -121,23 +123,33 @@ impl SessionMap {
         self.on_turn_ended();
     }
 
-    /// A turn that never began, of a session that was like this before: its status, its model, and whether the beginning
-    /// was handed to the disk.
+    /// A turn that never began, of a session that was like this before: its status and its model. `recorded` is the
+    /// prompt whose beginning was handed to the disk.
     pub(super) fn undo_turn(
         &self,
         session: &Session,
-        (earlier, model, recorded): (Arc<Status>, Option<Kept>, bool),
+        (earlier, model): (Arc<Status>, Option<Kept>),
+        recorded: Option<PromptRow>,
     ) {
         let removed = {
             let mut state = self.lock();
-            session.queue.lock().undo_turn(session.status().turn);
+            let turn = session.status().turn;
+            session.queue.lock().undo_turn(turn);
+            session.accepted.lock().forget(turn);
+            if model.is_none() {
+                session.queue.lock().hold();
+            }
             session.status_tx.send_replace(earlier);
             state.credentials.undo_turn(session.number, model);
             let entry = state.sessions.get_mut(&session.id);
             entry.and_then(|entry| entry.removed.take())
         };
-        if recorded {
-            session.log.record(session.row(), false);
+        if let Some(prompt) = recorded {
+            session.log.add(Addition {
+                row: Some(session.row()),
+                prompt: Some(prompt_row::forgotten(&prompt)),
+                ..Addition::default()
+            });
         }
         if let Some(removed) = removed {
             self.remove(removed);

@@ -12,6 +12,7 @@ use crate::provider::Upstream;
 
 mod all_events;
 mod journal;
+mod prompts;
 
 /// A registry for two sessions, and its driver's end.
 pub(super) fn small() -> (Registry, mpsc::Receiver<Turn>) {
@@ -53,7 +54,7 @@ pub(crate) fn request(id: &str) -> Request {
     }
 }
 
-fn with_key(id: &str, key: &str, digest: u8) -> Request {
+pub(super) fn with_key(id: &str, key: &str, digest: u8) -> Request {
     Request {
         idempotency: Some(Idempotency {
             key: key.into(),

@@ -1,6 +1,5 @@
 //! What the driver is asked to do, and what the client gets.
 
-use super::record::Session;
 use super::request::{CreateError, Request};
 use crate::clock::Timestamp;
 use crate::model::ModelSpec;
@@ -38,14 +37,3 @@ pub(crate) struct Interrupted {
 
 /// The result of a beginning, once there is one.
 pub(super) type Outcome = Option<Result<Created, CreateError>>;
-
-// === impl Created ===
-
-impl Created {
-    pub(super) fn of(session: &Session) -> Self {
-        Self {
-            remote_id: session.status().remote_id.clone().unwrap_or_default(),
-            created_at: session.created_at,
-        }
-    }
-}

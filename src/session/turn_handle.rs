@@ -10,14 +10,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::credentials::Kept;
 use super::log::{Addition, TurnSpan};
+use super::prompt_row;
 use super::record::{Command, PUBLISH_WAIT, Session};
 use super::request::{CreateError, Request};
 use super::session_map::{SessionMap, State as Sessions};
 use super::status::{Problem, Status};
-use super::turn::{Created, Outcome, TurnKind};
+use super::turn::{Outcome, TurnKind};
 use super::turn_progress::TurnProgress;
 use crate::clock::Timestamp;
 use crate::event::{self, Body, Event, Failure, FailureCode, State};
+use crate::journal::PromptRow;
 use crate::model::ModelSpec;
 
 /// A turn, for the driver.
@@ -38,6 +40,8 @@ pub(crate) struct TurnHandle {
     turn: u32,
     span: Arc<TurnSpan>,
     origin: TurnOrigin,
+    /// What becomes of the prompt when the turn begins.
+    prompt: Option<PromptRow>,
     /// Its beginning was handed to the disk.
     recorded: Arc<AtomicBool>,
     outcome_tx: watch::Sender<Outcome>,
@@ -63,6 +67,7 @@ pub(super) enum TurnOrigin {
 #[derive(Clone, Debug)]
 pub(crate) struct Beginning {
     session: Arc<Session>,
+    prompt: Option<PromptRow>,
     recorded: Arc<AtomicBool>,
 }
 
@@ -73,6 +78,8 @@ pub(super) struct Scheduler {
     pub(super) turns_tx: mpsc::Sender<Turn>,
     /// Set once: no new turns.
     pub(super) closed: CancellationToken,
+    /// Prompts that wait are kept for the next process.
+    pub(super) keeps_queues: bool,
     /// How long the model of a session is kept after a turn.
     pub(super) credential_retention: Duration,
 }
@@ -107,12 +114,17 @@ impl TurnHandle {
             early_commands: VecDeque::new(),
             span,
             origin,
+            prompt: None,
             recorded: Arc::default(),
             outcome_tx,
             scheduler,
             progress: TurnProgress::new(),
         };
         (turn_handle, outcome_rx)
+    }
+
+    pub(super) fn set_prompt(&mut self, prompt: PromptRow) {
+        self.prompt = Some(prompt);
     }
 
     pub(super) fn span(&self) -> Arc<TurnSpan> {
@@ -123,6 +135,7 @@ impl TurnHandle {
     pub(crate) fn beginning(&self) -> Beginning {
         Beginning {
             session: Arc::clone(&self.session),
+            prompt: self.prompt.clone(),
             recorded: Arc::clone(&self.recorded),
         }
     }
@@ -144,7 +157,7 @@ impl TurnHandle {
     /// Answers whoever waits for the beginning of the turn: it runs.
     pub(super) fn set_begun(&self) {
         self.outcome_tx
-            .send_replace(Some(Ok(Created::of(&self.session))));
+            .send_replace(Some(Ok(self.session.created())));
     }
 
     /// The turn did not come about: a new session's id is free again, an older one is as it was.
@@ -215,9 +228,11 @@ impl TurnHandle {
         let scheduler = &self.scheduler;
         let mut sessions = scheduler.sessions.lock();
         self.update(change);
-        let has_next = Scheduler::has_next(&self.session);
+        let has_next = scheduler.has_next(&self.session);
         self.session.log.add(Addition {
             row: Some(self.session.row()),
+            // On disk already, unless the turn never began.
+            prompt: self.prompt.clone(),
             ends: !has_next,
             last_of: Some(&self.span),
             ..self.addition(event)
@@ -268,9 +283,11 @@ impl TurnHandle {
             TurnOrigin::New => self.scheduler.sessions.discard(&self.session),
             TurnOrigin::Further { earlier, model } => {
                 let recorded = self.recorded.load(Ordering::Relaxed);
+                let recorded = self.prompt.clone().filter(|_| recorded);
                 let model = model.as_deref().cloned();
-                let undone = (earlier.clone(), model, recorded);
-                self.scheduler.sessions.undo_turn(&self.session, undone);
+                let before = (earlier.clone(), model);
+                let sessions = &self.scheduler.sessions;
+                sessions.undo_turn(&self.session, before, recorded);
                 // What was queued behind it comes now.
                 self.scheduler.begin_next(&self.session);
             }
@@ -343,7 +360,10 @@ impl Beginning {
             .update(|status| status.before = before.map(str::to_owned));
         self.recorded.store(true, Ordering::Relaxed);
         let log = &self.session.log;
-        log.record(self.session.row(), true);
+        match &self.prompt {
+            Some(prompt) => log.record_beginning(self.session.row(), prompt.clone()),
+            None => log.record(self.session.row(), true),
+        }
         drop(tokio::time::timeout(PUBLISH_WAIT, log.written()).await);
     }
 }
@@ -352,8 +372,9 @@ impl Beginning {
 
 impl Scheduler {
     /// Whether a prompt waits and may begin.
-    fn has_next(session: &Session) -> bool {
-        session.queue.lock().is_ready()
+    fn has_next(&self, session: &Session) -> bool {
+        let keeps = self.keeps_queues && self.closed.is_cancelled();
+        !keeps && session.queue.lock().is_ready()
     }
 
     /// Begins the next turn of a session that is idle, if a prompt waits.
@@ -376,7 +397,7 @@ impl Scheduler {
         sessions: &mut Sessions,
         session: &Arc<Session>,
     ) -> Option<Next> {
-        if !Self::has_next(session) {
+        if !self.has_next(session) {
             return None;
         }
         let queued = session.queue.lock().pop_ready()?;
@@ -387,13 +408,15 @@ impl Scheduler {
             entry.removed = None;
         }
         queued.span.begin(session.log.last_appended());
-        let (turn_handle, _) = TurnHandle::new(
+        let (mut turn_handle, _) = TurnHandle::new(
             Arc::clone(session),
             queued.span,
             TurnOrigin::Queued,
             self.clone(),
         );
         let request = queued.request;
+        let prompt = prompt_row::taken(&queued.id, queued.turn, &request, queued.from, false);
+        turn_handle.set_prompt(prompt);
         let kept = sessions.credentials.get(session.number);
         let begins = match request.model.clone().apply(kept) {
             _ if self.closed.is_cancelled() => Err(CreateError::ShuttingDown),

@@ -461,3 +461,131 @@ fn a_hundred_prompts_at_once_are_one_turn_eight_that_wait_and_refusals() {
     let turns: Vec<u64> = ends(&events).iter().map(|(turn, _)| *turn).collect();
     assert_eq!(turns, (1..=10).collect::<Vec<u64>>(), "in order, each once");
 }
+
+#[test]
+fn prompts_that_waited_are_held_over_a_restart_and_run_once_when_a_key_comes() {
+    let mut world = World::start();
+    world.script("held", [waits_for(&world, "never")]);
+    world.create("held");
+    until_tool(&world, "held");
+    accepted(&world, "held", &json!({ "prompt": "second words" }));
+    let secret = "key-that-nobody-may-read";
+    let other = json!({
+        "provider": "openrouter", "model": "other", "api_key": secret,
+        "api_endpoint": world.llm.base(),
+    });
+    accepted(
+        &world,
+        "held",
+        &json!({ "prompt": "third words", "model_config": other }),
+    );
+    accepted(&world, "held", &json!({ "prompt": "fourth words" }));
+    world.send("DELETE", "/sessions/held/queue/4", "");
+
+    world.sidecar.signal(rustix::process::Signal::KILL);
+    world.sidecar.restart();
+    world.until("ready", |sidecar| sidecar.get("/ready").status == 200);
+    world.until("the end of the first turn", |sidecar| {
+        sidecar.get("/sessions/held/status").json()["status"] == "failed"
+    });
+    let queue = world.get("/sessions/held/queue").json();
+    let held = |turn: u64| -> Vec<&Value> {
+        let entries = queue["queue"].as_array().unwrap().iter();
+        entries.filter(|one| one["turn"] == turn).collect()
+    };
+    for turn in [2, 3] {
+        assert_eq!(held(turn)[0]["state"], "held", "{queue}");
+        assert_eq!(held(turn)[0]["reason"], "credentials_required", "{queue}");
+    }
+    assert!(held(4).is_empty(), "it was withdrawn");
+    let refused = prompt(&world, "held", &json!({ "prompt": "no key" }));
+    assert_eq!(
+        refused.json()["code"],
+        "credentials_required",
+        "{refused:?}"
+    );
+
+    world.script(
+        "held",
+        [Turn::new().text("Second."), Turn::new().text("Fifth.")],
+    );
+    let mut body = json!({ "prompt": "fifth words" });
+    body["model_config"] = world.body("held")["model_config"].clone();
+    let events = stream_of(&world, "held", &body).rest();
+    assert_eq!(ends(&events), [(5, "complete".to_owned())]);
+    let events = whole(&world, "held");
+    let expected = [
+        (1, "interrupted"),
+        (2, "complete"),
+        (3, "credentials_required"),
+        (5, "complete"),
+    ];
+    assert_eq!(
+        ends(&events),
+        expected.map(|(turn, how)| (turn, how.to_owned()))
+    );
+    let calls = world.llm.requests();
+    let second = calls
+        .iter()
+        .filter(|call| call.last_user_text().contains("second words"));
+    assert_eq!(second.count(), 1, "it is run once");
+
+    // The key of a prompt that waited is nowhere.
+    let told = [
+        world.get("/sessions/held/status").json().to_string(),
+        format!("{events:?}"),
+        queue.to_string(),
+        world.log(),
+    ];
+    assert!(!told.iter().any(|text| text.contains(secret)));
+    let database = std::fs::read_dir(world.data_dir()).unwrap();
+    for file in database
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_file())
+    {
+        let bytes = std::fs::read(&file).unwrap();
+        let found = bytes
+            .windows(secret.len())
+            .any(|piece| piece == secret.as_bytes());
+        assert!(!found, "{}", file.display());
+    }
+}
+
+#[test]
+fn a_prompt_with_the_same_key_is_the_same_turn_also_after_a_restart() {
+    let mut world = World::start();
+    world.run("again", [Turn::new().text("One.")]);
+    let send = |world: &World, words: &str| {
+        let body = json!({ "prompt": words }).to_string();
+        let headers = [("idempotency-key", "k-1")];
+        crate::support::http::send(
+            world.address,
+            "POST",
+            "/sessions/again/prompt",
+            &headers,
+            body.as_bytes(),
+        )
+        .unwrap()
+    };
+    world.script("again", [Turn::new().text("Two.")]);
+    for _ in 0..3 {
+        let answer = send(&world, "two");
+        assert_eq!(
+            (answer.status, &answer.json()["turn"]),
+            (202, &json!(2)),
+            "{answer:?}"
+        );
+    }
+    assert_eq!(send(&world, "another").status, 422);
+    whole(&world, "again");
+    world.sidecar.restart();
+    world.until("ready", |sidecar| sidecar.get("/ready").status == 200);
+    let answer = send(&world, "two");
+    assert_eq!(
+        (answer.status, &answer.json()["turn"]),
+        (202, &json!(2)),
+        "{answer:?}"
+    );
+    assert_eq!(send(&world, "another").status, 422);
+    assert_eq!(world.llm.requests().len(), 2, "nothing was run twice");
+}

@@ -84,9 +84,14 @@ fn prompts_and_cancels_over_a_websocket_are_those_of_the_routes() {
     let (mut client, mut other) = (Client::open(&world, "talk"), Client::open(&world, "talk"));
     assert_eq!(client.end_of(1).data["final_message"], "One.");
 
-    let taken = client.ask(&json!({"type": "prompt", "ref": "a", "prompt": "and now?"}));
+    let prompt =
+        json!({"type": "prompt", "ref": "a", "prompt": "and now?", "idempotency_key": "k-1"});
+    let taken = client.ask(&prompt);
     assert_eq!(taken["type"], "ack", "{taken}");
     assert_eq!(taken["result"]["turn"], 2);
+    let mut again = prompt.clone();
+    again["ref"] = json!("b");
+    assert_eq!(client.ask(&again)["result"]["turn"], 2, "the same prompt");
     assert_eq!(client.end_of(2).data["final_message"], "Two.");
 
     let third = client.ask(&json!({"type": "prompt", "ref": 3, "prompt": "go on"}));

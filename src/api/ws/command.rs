@@ -22,7 +22,13 @@ pub(crate) type Commands = Box<dyn FnMut(Kind, Bytes) -> BoxFuture<'static, Comm
 pub(super) type CommandResult = Result<Option<String>, ApiError>;
 
 /// What is of the message, and not of the body it carries.
-const OF_THE_MESSAGE: [&str; 2] = ["type", "ref"];
+const OF_THE_MESSAGE: [&str; 3] = ["type", "ref", "idempotency_key"];
+
+#[derive(Deserialize)]
+struct Prompt {
+    #[serde(default)]
+    idempotency_key: Option<String>,
+}
 
 /// Which ask of the agent it answers.
 #[derive(Deserialize)]
@@ -72,8 +78,9 @@ pub(super) fn of_all() -> Commands {
 }
 
 async fn prompt(state: &State, id: &str, text: &[u8]) -> CommandResult {
+    let key = parse::<Prompt>(text)?.idempotency_key;
     let body = body(text)?;
-    let taken = turns::prompt(state, id, body.as_bytes(), None).await?;
+    let taken = turns::prompt(state, id, body.as_bytes(), key.as_deref()).await?;
     Ok(json(&PromptResponse::new(&taken.session, &taken.accepted)))
 }
 
@@ -97,7 +104,10 @@ mod tests {
     #[test]
     fn a_body_is_the_same_under_every_reference() {
         let one = body(br#"{"type":"prompt","ref":1,"prompt":"a","on_busy":"queue"}"#).unwrap();
-        let other = body(br#"{"on_busy":"queue","ref":"x","prompt":"a","type":"prompt"}"#).unwrap();
+        let other = body(
+            br#"{"on_busy":"queue","idempotency_key":"k","ref":"x","prompt":"a","type":"prompt"}"#,
+        )
+        .unwrap();
         assert_eq!(one, r#"{"on_busy":"queue","prompt":"a"}"#);
         assert_eq!(one, other);
     }

@@ -14,7 +14,7 @@ use crate::journal::{JournalError, Opened, Stored};
 use crate::session::record::Session;
 use crate::session::request::{CreateError, Request};
 use crate::session::session_map::Found;
-use crate::session::turn::{Created, Interrupted, TurnKind};
+use crate::session::turn::{Interrupted, TurnKind};
 use crate::session::turn_handle::{Turn, TurnHandle, TurnOrigin};
 
 /// How long a session stays in memory after it was last asked for.
@@ -41,7 +41,10 @@ impl Registry {
         let Some(journal) = &self.shared.journal else {
             return;
         };
-        let turns = self.interrupted(journal.opened().await);
+        let mut opened = journal.opened().await;
+        let waiting = std::mem::take(&mut opened.waiting);
+        let turns = self.interrupted(opened);
+        self.hold(waiting);
         tracing::info!(interrupted = turns.len(), "the journal is open");
         self.shared.loaded_tx.send_replace(true);
         for turn in turns {
@@ -178,7 +181,7 @@ impl Registry {
             );
             session.update(|status| status.state = State::Failed);
         }
-        let (_, outcome_rx) = watch::channel(Some(Ok(Created::of(&session))));
+        let (_, outcome_rx) = watch::channel(Some(Ok(session.created())));
         state.insert(&session, outcome_rx);
         Found::Here(session)
     }

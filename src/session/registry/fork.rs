@@ -13,7 +13,6 @@ use crate::session::log::{Epoch, StoredRange};
 use crate::session::record::{ForkedFrom, Origin, PUBLISH_WAIT, Session};
 use crate::session::request::CreateError;
 use crate::session::status::Status;
-use crate::session::turn::Created;
 
 /// A copy of a conversation that OpenCode has made.
 #[derive(Debug)]
@@ -72,7 +71,7 @@ impl Registry {
         let session = Session::new(fork.id, number, now, origin, status, self.log(extent));
         *session.labels.lock() = fork.labels;
         let session = Arc::new(session);
-        let (_, outcome_rx) = watch::channel(Some(Ok(Created::of(&session))));
+        let (_, outcome_rx) = watch::channel(Some(Ok(session.created())));
         state.insert(&session, outcome_rx);
         drop(state);
         session.note(reason);

@@ -6,11 +6,16 @@ use std::time::Duration;
 use parking_lot::MutexGuard;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::Registry;
+use uuid::Uuid;
+
+use super::{Registry, repeats};
 use crate::clock::Timestamp;
 use crate::event::{Body, Event, PromptNote, PromptState};
+use crate::journal::PromptRow;
 use crate::model::ModelSpec;
-use crate::session::log::{Addition, EventId, TurnSpan};
+use crate::session::accepted::{Acceptance, Accepted};
+use crate::session::log::{Addition, TurnSpan};
+use crate::session::prompt_row;
 use crate::session::queue::{MAX_QUEUED, Queued};
 use crate::session::record::{Command, PUBLISH_WAIT, Session, Steer};
 use crate::session::request::{CreateError, OnBusy, Request, Task};
@@ -19,31 +24,13 @@ use crate::session::status::Status;
 use crate::session::turn::Outcome;
 use crate::session::turn_handle::TurnOrigin;
 
-/// A prompt that was taken.
-#[derive(Clone, Debug)]
-pub(crate) struct Accepted {
-    pub(crate) turn: u32,
-    pub(crate) acceptance: Acceptance,
-    /// A stream from here misses nothing of its turn.
-    pub(crate) from: EventId,
-    pub(crate) span: Arc<TurnSpan>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Acceptance {
-    /// Its turn runs.
-    Running,
-    /// Its turn comes when those before it have ended.
-    Queued,
-    /// It is part of the running turn.
-    Steered,
-}
-
 /// How long a prompt for a running turn may take to reach the agent.
 const STEER: Duration = Duration::from_secs(25);
 
 /// What was decided, and what is to be done without the lock.
 enum Admission {
+    /// It came before.
+    Repeated(Accepted, Option<watch::Receiver<Outcome>>),
     Begin(Box<Begin>),
     /// It waits; the session is idle, so that the first that waits is to begin.
     BeginNext(Accepted),
@@ -75,6 +62,7 @@ impl Registry {
     ) -> Result<Accepted, CreateError> {
         // The turn before is over in every respect: its last event has its number.
         session.settled().await;
+        self.load_key(session, &request).await?;
         match self.admit_prompt(session, request, on_busy, false)? {
             Admission::Steer(request, accepted, commands_tx) => {
                 self.steer(session, *request, accepted, commands_tx).await
@@ -98,12 +86,10 @@ impl Registry {
             commands_tx.send(command).await.is_ok() && taken_rx.await.unwrap_or(false)
         };
         if tokio::time::timeout(STEER, steering).await.unwrap_or(false) {
-            self.note(
-                session,
-                accepted.turn,
-                (PromptState::Steered, &request),
-                None,
-            );
+            let (turn, from) = (accepted.turn, accepted.from.seq);
+            let row = prompt_row::taken(&new_id(), turn, &request, from, true);
+            repeats::remember(session, &request, &accepted, None);
+            self.note(session, (PromptState::Steered, &request), row, None);
             self.noted(session).await;
             return Ok(accepted);
         }
@@ -120,6 +106,13 @@ impl Registry {
         match admission {
             // It was not asked for again.
             Admission::Steer(_, accepted, _) => Ok(accepted),
+            Admission::Repeated(accepted, outcome_rx) => {
+                if let Some(outcome_rx) = outcome_rx {
+                    let (session, after) = (Arc::clone(session), accepted.from.seq);
+                    self.outcome(session, outcome_rx, after).await?;
+                }
+                Ok(accepted)
+            }
             Admission::Begin(begin) => {
                 let Begin {
                     request,
@@ -159,7 +152,8 @@ impl Registry {
         for queued in &withdrawn {
             let after = session.log.last_appended();
             let note = (PromptState::Withdrawn, &*queued.request);
-            self.note(session, queued.turn, note, Some(&queued.span));
+            let row = prompt_row::taken(&queued.id, queued.turn, note.1, queued.from, false);
+            self.note(session, note, row, Some(&queued.span));
             queued.span.begin(after);
         }
         drop(sessions);
@@ -195,6 +189,9 @@ impl Registry {
         if !matches!(state.sessions.get(&session.id), Some(entry) if Arc::ptr_eq(&entry.session, session))
         {
             return Err(CreateError::Removed);
+        }
+        if let Some((accepted, outcome_rx)) = repeats::repeated(session, &request)? {
+            return Ok(Admission::Repeated(accepted, outcome_rx));
         }
         let status = session.status();
         let idle = status.state.is_final();
@@ -276,13 +273,15 @@ impl Registry {
                 .map(Box::new),
         };
         let after = session.log.last_appended();
-        let (turn_handle, outcome_rx) = self.turn_handle(session, after, origin);
+        let (mut turn_handle, outcome_rx) = self.turn_handle(session, after, origin);
+        turn_handle.set_prompt(prompt_row::taken(&new_id(), turn, &request, after, false));
         let accepted = Accepted {
             turn,
             acceptance: Acceptance::Running,
             from: session.log.id(after),
             span: turn_handle.span(),
         };
+        repeats::remember(session, &request, &accepted, Some(outcome_rx.clone()));
         let begin = Begin {
             request,
             model,
@@ -306,6 +305,8 @@ impl Registry {
         }
         let from = session.log.last_appended();
         let queued = Queued {
+            id: new_id(),
+            from,
             turn: queue.next_turn(status.turn),
             at: Timestamp::now(),
             request: Box::new(request),
@@ -319,8 +320,10 @@ impl Registry {
             from: session.log.id(from),
             span: Arc::clone(&queued.span),
         };
+        repeats::remember(session, &queued.request, &accepted, None);
         let note = (PromptState::Queued, &*queued.request);
-        self.note(session, queued.turn, note, None);
+        let row = prompt_row::waiting(&queued, self.shared.config.keep_prompts);
+        self.note(session, note, row, None);
         let mut queue = session.queue.lock();
         if front {
             queue.push_front(queued);
@@ -331,11 +334,11 @@ impl Registry {
     }
 
     /// Tells the session's readers what became of a prompt.
-    fn note(
+    pub(super) fn note(
         &self,
         session: &Session,
-        turn: u32,
         (state, request): (PromptState, &Request),
+        prompt: PromptRow,
         last_of: Option<&TurnSpan>,
     ) {
         let shown = self.shared.config.keep_prompts && state != PromptState::Withdrawn;
@@ -347,7 +350,8 @@ impl Registry {
         session.log.add(Addition {
             row: Some(session.row()),
             last_of,
-            ..Addition::of(event.encode(turn))
+            prompt: Some(prompt.clone()),
+            ..Addition::of(event.encode(prompt.turn))
         });
     }
 
@@ -355,4 +359,9 @@ impl Registry {
     async fn noted(&self, session: &Session) {
         drop(tokio::time::timeout(PUBLISH_WAIT, session.log.written()).await);
     }
+}
+
+/// By which the journal knows a prompt.
+fn new_id() -> String {
+    Uuid::now_v7().to_string()
 }

@@ -53,7 +53,7 @@ impl Life {
         (creating.await.unwrap(), turn_handle)
     }
 
-    async fn take(&mut self) -> Turn {
+    pub(super) async fn take(&mut self) -> Turn {
         let turn = self.receivers.turns_rx.recv();
         tokio::time::timeout(Duration::from_secs(10), turn)
             .await
@@ -68,7 +68,7 @@ impl Life {
         }
     }
 
-    async fn end(self) {
+    pub(super) async fn end(self) {
         self.journal.close().await;
     }
 }

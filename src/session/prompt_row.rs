@@ -1,0 +1,313 @@
+//! A prompt as a row of the journal, and back. The provider key is not in it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::log::TurnSpan;
+use super::prompt::Prompt;
+use super::queue::Queued;
+use super::request::{Idempotency, Request, Task};
+use crate::clock::Timestamp;
+use crate::journal::PromptRow;
+use crate::model::{Budget, ModelChange, ModelFields};
+use crate::permission::PolicyChange;
+use crate::tool::Tools;
+
+/// What a row holds besides the columns that are searched.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Details {
+    /// When it came, in milliseconds since 1970.
+    at: u64,
+    /// The last event when it came.
+    from: u64,
+    steered: bool,
+    digest: Option<[u8; 32]>,
+    /// Of one that waits; nothing if prompts are not to be kept.
+    prompt: Option<Prompt>,
+    system_prompt: Option<String>,
+    timeout_secs: Option<u64>,
+    model: Option<Model>,
+    policy: PolicyChange,
+}
+
+/// A [`ModelChange`] without its key.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Model {
+    /// With the base address: the model is whole.
+    provider: Option<String>,
+    base: String,
+    name: Option<String>,
+    version: Option<String>,
+    temperature: Option<f64>,
+    max_tokens: Option<u32>,
+    context_window: Option<u32>,
+    max_total_tokens: Option<u64>,
+    max_calls: Option<u64>,
+}
+
+/// What is known of a prompt that a client may send again.
+#[derive(Clone, Debug)]
+pub(super) struct KeyedPrompt {
+    pub(super) idempotency: Idempotency,
+    pub(super) turn: u32,
+    pub(super) steered: bool,
+    pub(super) from: u64,
+}
+
+/// A prompt that waits, or why it cannot be run any more.
+pub(super) enum Restored {
+    Held(Box<Queued>),
+    /// Its words were not kept.
+    Lost {
+        turn: u32,
+        row: PromptRow,
+    },
+}
+
+/// A prompt that waits in the queue.
+pub(super) fn waiting(queued: &Queued, keep_words: bool) -> PromptRow {
+    let request = &queued.request;
+    let details = Details {
+        prompt: keep_words.then(|| request.prompt.clone()),
+        system_prompt: request.system_prompt.clone().filter(|_| keep_words),
+        timeout_secs: request.timeout.map(|limit| limit.as_secs()),
+        model: model(&request.model),
+        policy: request.policy.clone(),
+        ..Details::of(request, queued.at, queued.from)
+    };
+    row(&queued.id, queued.turn, true, request, &details)
+}
+
+/// A prompt that waits no more, or never did: it is kept only if it has a key.
+pub(super) fn taken(id: &str, turn: u32, request: &Request, from: u64, steered: bool) -> PromptRow {
+    let details = Details {
+        steered,
+        ..Details::of(request, Timestamp::now(), from)
+    };
+    row(id, turn, false, request, &details)
+}
+
+/// It is as if it had never come.
+pub(super) fn forgotten(row: &PromptRow) -> PromptRow {
+    PromptRow {
+        waits: false,
+        key: None,
+        details: "{}".into(),
+        ..row.clone()
+    }
+}
+
+/// What a row says of a prompt with a key.
+pub(super) fn keyed(row: PromptRow) -> Option<KeyedPrompt> {
+    let details = Details::parse(&row.details);
+    Some(KeyedPrompt {
+        idempotency: Idempotency {
+            key: row.key?,
+            digest: details.digest.unwrap_or_default(),
+        },
+        turn: row.turn,
+        steered: details.steered,
+        from: details.from,
+    })
+}
+
+/// What a row of an earlier process says of a prompt that waits, of the session with this id and these tools.
+pub(super) fn restored(id: &str, tools: Option<&Tools>, row: PromptRow) -> Restored {
+    let details = Details::parse(&row.details);
+    let Some(prompt) = details.prompt.filter(|prompt| !prompt.is_empty()) else {
+        return Restored::Lost {
+            turn: row.turn,
+            row,
+        };
+    };
+    let digest = details.digest.unwrap_or_default();
+    let request = Request {
+        id: id.to_owned(),
+        // What is no prompt never waits.
+        task: Task::Prompt,
+        prompt,
+        system_prompt: details.system_prompt,
+        model: details.model.map_or(ModelChange::Nothing, Model::change),
+        tools: tools.cloned(),
+        labels: super::labels::Labels::default(),
+        timeout: details.timeout_secs.map(Duration::from_secs),
+        policy: details.policy,
+        idempotency: row.key.map(|key| Idempotency { key, digest }),
+    };
+    Restored::Held(Box::new(Queued {
+        id: row.id,
+        turn: row.turn,
+        at: Timestamp::from_millis(details.at),
+        from: details.from,
+        request: Box::new(request),
+        held: true,
+        span: Arc::new(TurnSpan::new()),
+    }))
+}
+
+fn row(id: &str, turn: u32, waits: bool, request: &Request, details: &Details) -> PromptRow {
+    PromptRow {
+        id: id.to_owned(),
+        turn,
+        waits,
+        key: request.idempotency.as_ref().map(|known| known.key.clone()),
+        // Strings and numbers always become JSON.
+        details: serde_json::to_string(details).unwrap_or_default(),
+    }
+}
+
+fn model(change: &ModelChange) -> Option<Model> {
+    match change {
+        ModelChange::Nothing => None,
+        ModelChange::Fields(fields) => Some(Model::of(fields)),
+        ModelChange::Whole(spec) => Some(Model {
+            provider: Some(spec.upstream.provider().name.to_owned()),
+            base: spec.upstream.base().to_owned(),
+            name: Some(spec.name.clone()),
+            version: spec.version.clone(),
+            temperature: spec.temperature,
+            max_tokens: spec.max_tokens,
+            context_window: spec.context_window,
+            max_total_tokens: spec.budget.max_total_tokens,
+            max_calls: spec.budget.max_calls,
+        }),
+        ModelChange::Keyless {
+            provider,
+            base,
+            fields,
+        } => Some(Model {
+            provider: Some(provider.clone()),
+            base: base.clone(),
+            ..Model::of(fields)
+        }),
+    }
+}
+
+// === impl Details ===
+
+impl Details {
+    fn of(request: &Request, at: Timestamp, from: u64) -> Self {
+        Self {
+            at: at.as_millis(),
+            from,
+            digest: request.idempotency.as_ref().map(|known| known.digest),
+            ..Self::default()
+        }
+    }
+
+    /// What cannot be parsed is as if it had not been written.
+    fn parse(json: &str) -> Self {
+        serde_json::from_str(json).unwrap_or_else(|error| {
+            tracing::error!(%error, "a prompt in the journal cannot be read");
+            Self::default()
+        })
+    }
+}
+
+// === impl Model ===
+
+impl Model {
+    fn of(fields: &ModelFields) -> Self {
+        Self {
+            name: fields.name.clone(),
+            version: fields.version.clone(),
+            temperature: fields.temperature,
+            max_tokens: fields.max_tokens,
+            context_window: fields.context_window,
+            max_total_tokens: fields.budget.max_total_tokens,
+            max_calls: fields.budget.max_calls,
+            ..Self::default()
+        }
+    }
+
+    fn change(self) -> ModelChange {
+        let fields = Box::new(ModelFields {
+            name: self.name,
+            version: self.version,
+            key: None,
+            temperature: self.temperature,
+            max_tokens: self.max_tokens,
+            context_window: self.context_window,
+            budget: Budget {
+                max_total_tokens: self.max_total_tokens,
+                max_calls: self.max_calls,
+            },
+        });
+        match self.provider {
+            Some(provider) => ModelChange::Keyless {
+                provider,
+                base: self.base,
+                fields,
+            },
+            None => ModelChange::Fields(fields),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ModelSpec;
+    use crate::secret::Secret;
+    use crate::session::tests::{model as spec, request};
+
+    fn policy() -> PolicyChange {
+        PolicyChange {
+            questions: Some(true),
+            ..PolicyChange::default()
+        }
+    }
+
+    fn queued() -> Queued {
+        let spec = ModelSpec {
+            key: Some(Secret::new("key-of-nobody")),
+            ..spec()
+        };
+        Queued {
+            id: "p".into(),
+            turn: 2,
+            at: Timestamp::from_millis(7),
+            from: 5,
+            request: Box::new(Request {
+                model: ModelChange::Whole(Box::new(spec)),
+                policy: policy(),
+                ..request("a")
+            }),
+            held: false,
+            span: Arc::new(TurnSpan::new()),
+        }
+    }
+
+    #[test]
+    fn a_row_has_all_of_a_prompt_but_its_provider_key() {
+        let row = waiting(&queued(), true);
+        assert!(!format!("{row:?}").contains("key-of-nobody"));
+        let Restored::Held(held) = restored("a", None, row) else {
+            panic!("its words are kept");
+        };
+        assert_eq!((held.turn, held.from, held.held), (2, 5, true));
+        assert_eq!(held.request.prompt, queued().request.prompt);
+        assert_eq!(held.request.policy, policy());
+        let ModelChange::Keyless {
+            provider, fields, ..
+        } = &held.request.model
+        else {
+            panic!("{:?}", held.request.model);
+        };
+        assert_eq!((&**provider, fields.name.as_deref()), ("local", Some("m")));
+    }
+
+    #[test]
+    fn words_that_are_not_to_be_kept_are_lost() {
+        let row = waiting(&queued(), false);
+        assert!(!row.details.contains("hello"));
+        assert!(matches!(
+            restored("a", None, row),
+            Restored::Lost { turn: 2, .. }
+        ));
+    }
+}

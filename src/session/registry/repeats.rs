@@ -1,0 +1,102 @@
+//! Prompts that a client sends again under the same key.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::Registry;
+use crate::session::accepted::{Acceptance, Accepted, AcceptedPrompt};
+use crate::session::log::TurnSpan;
+use crate::session::prompt_row::{self, KeyedPrompt};
+use crate::session::record::Session;
+use crate::session::request::{CreateError, Request};
+use crate::session::turn::Outcome;
+
+/// What came of a prompt, and the result of its turn's beginning if it began at once.
+type Repeated = (Accepted, Option<watch::Receiver<Outcome>>);
+
+// === impl Registry ===
+
+impl Registry {
+    /// Takes into memory what is on disk of the key of `request`.
+    pub(super) async fn load_key(
+        &self,
+        session: &Session,
+        request: &Request,
+    ) -> Result<(), CreateError> {
+        let (Some(journal), Some(idempotency)) = (&self.shared.journal, &request.idempotency)
+        else {
+            return Ok(());
+        };
+        if session.accepted.lock().find(&idempotency.key).is_some() {
+            return Ok(());
+        }
+        let found = journal
+            .prompt_by_key(session.number, &idempotency.key)
+            .await;
+        let found = found.map_err(|error| CreateError::JournalUnavailable(error.to_string()))?;
+        if let Some(prompt) = found.and_then(prompt_row::keyed) {
+            let span = Arc::new(TurnSpan::beginning_after(prompt.from));
+            session.accepted.lock().add(AcceptedPrompt {
+                prompt,
+                span,
+                outcome_rx: None,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Keeps in mind what came under a key.
+pub(super) fn remember(
+    session: &Session,
+    request: &Request,
+    accepted: &Accepted,
+    outcome_rx: Option<watch::Receiver<Outcome>>,
+) {
+    let Some(idempotency) = &request.idempotency else {
+        return;
+    };
+    let prompt = KeyedPrompt {
+        idempotency: idempotency.clone(),
+        turn: accepted.turn,
+        steered: accepted.acceptance == Acceptance::Steered,
+        from: accepted.from.seq,
+    };
+    session.accepted.lock().add(AcceptedPrompt {
+        prompt,
+        span: Arc::clone(&accepted.span),
+        outcome_rx,
+    });
+}
+
+/// What came of the same prompt before, if it carries a key.
+pub(super) fn repeated(
+    session: &Session,
+    request: &Request,
+) -> Result<Option<Repeated>, CreateError> {
+    let Some(wanted) = &request.idempotency else {
+        return Ok(None);
+    };
+    let known = session.accepted.lock().find(&wanted.key).cloned();
+    let Some(known) = known else {
+        return Ok(None);
+    };
+    if known.prompt.idempotency != *wanted {
+        return Err(CreateError::KeyReused);
+    }
+    let acceptance = if known.prompt.steered {
+        Acceptance::Steered
+    } else if session.queue.lock().waits(known.prompt.turn) {
+        Acceptance::Queued
+    } else {
+        Acceptance::Running
+    };
+    let accepted = Accepted {
+        turn: known.prompt.turn,
+        acceptance,
+        from: session.log.id(known.prompt.from),
+        span: Arc::clone(&known.span),
+    };
+    Ok(Some((accepted, known.outcome_rx)))
+}

@@ -1,0 +1,82 @@
+//! Prompts that wait, over the lives of a sidecar.
+
+use super::journal::{Life, complete};
+use super::*;
+use crate::session::{Acceptance, Accepted};
+
+/// A prompt of session `a` under key `k`, whose model is that of the turn before.
+fn prompt(digest: u8) -> Request {
+    Request {
+        model: ModelChange::Nothing,
+        ..with_key("a", "k", digest)
+    }
+}
+
+async fn send(life: &Life, request: Request) -> Result<Accepted, CreateError> {
+    let session = life.find("a").await;
+    life.registry.prompt(&session, request, OnBusy::Queue).await
+}
+
+async fn assert_known(life: &Life, acceptance: Acceptance) {
+    let again = send(life, prompt(1)).await.unwrap();
+    assert_eq!((again.turn, again.acceptance), (2, acceptance));
+    let another = send(life, prompt(2)).await.unwrap_err();
+    assert_eq!(another, CreateError::KeyReused);
+}
+
+#[tokio::test]
+async fn a_prompt_that_waited_is_held_after_a_restart_and_runs_once_before_the_one_that_brings_a_key()
+ {
+    let dir = tempfile::tempdir().unwrap();
+    let mut life = Life::begin(&dir).await;
+    let (session, first) = life.create(request("a")).await;
+    assert_eq!(
+        send(&life, prompt(1)).await.unwrap().acceptance,
+        Acceptance::Queued
+    );
+    assert_known(&life, Acceptance::Queued).await;
+    assert_eq!(session.queued().len(), 1);
+    life.end().await;
+    drop((session, first));
+
+    let mut life = Life::begin(&dir).await;
+    let recovered = life.take().await;
+    assert!(matches!(recovered.kind, TurnKind::Recover(_)));
+    let session = life.find("a").await;
+    let waiting = session.queued();
+    assert_eq!(
+        (waiting.len(), waiting[0].turn, waiting[0].held),
+        (1, 2, true)
+    );
+    assert_known(&life, Acceptance::Queued).await;
+    complete(recovered.turn_handle).await;
+    assert!(session.is_final(), "what is held does not begin");
+    let keyless = Request {
+        idempotency: None,
+        ..prompt(1)
+    };
+    assert_eq!(
+        send(&life, keyless).await.unwrap_err(),
+        CreateError::CredentialsRequired
+    );
+
+    let third = send(&life, request("a")).await.unwrap();
+    assert_eq!((third.turn, third.acceptance), (3, Acceptance::Queued));
+    let second = life.take().await.turn_handle;
+    second.beginning().record(None).await;
+    second.accept("ses_1", None);
+    assert_eq!(session.status().turn, 2, "in order");
+    assert_known(&life, Acceptance::Running).await;
+    life.end().await;
+    drop((session, second));
+
+    let mut life = Life::begin(&dir).await;
+    let recovered = life.take().await;
+    assert!(matches!(recovered.kind, TurnKind::Recover(_)));
+    let waiting = life.find("a").await.queued();
+    assert_eq!(waiting.len(), 1, "one that has begun waits no more");
+    assert_eq!((waiting[0].turn, waiting[0].held), (3, true));
+    assert_known(&life, Acceptance::Running).await;
+    complete(recovered.turn_handle).await;
+    life.end().await;
+}
