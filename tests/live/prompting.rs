@@ -578,6 +578,7 @@ fn a_prompt_with_the_same_key_is_the_same_turn_also_after_a_restart() {
     }
     assert_eq!(send(&world, "another").status, 422);
     whole(&world, "again");
+    world.sidecar.signal(rustix::process::Signal::KILL);
     world.sidecar.restart();
     world.until("ready", |sidecar| sidecar.get("/ready").status == 200);
     let answer = send(&world, "two");
