@@ -13,13 +13,11 @@ pub(super) fn of_request(
     headers: &HeaderMap,
     body: &[u8],
 ) -> Result<Option<Idempotency>, ApiError> {
-    key(headers).map(|key| of_key(key, body)).transpose()
-}
-
-/// What the header says. One that is no text is empty, which [`of_key`] refuses.
-pub(super) fn key(headers: &HeaderMap) -> Option<&str> {
-    let key = headers.get("idempotency-key")?;
-    Some(key.to_str().unwrap_or_default())
+    let Some(key) = headers.get("idempotency-key") else {
+        return Ok(None);
+    };
+    // One that is no text is empty, which is refused.
+    of_key(key.to_str().unwrap_or_default(), body).map(Some)
 }
 
 pub(super) fn of_key(key: &str, body: &[u8]) -> Result<Idempotency, ApiError> {

@@ -23,7 +23,7 @@ use super::lookup;
 use super::openapi::StreamEvent;
 use super::stream::{turn_stream, wants_stream};
 use super::{Shared, State as ApiState};
-use crate::session::{Accepted, OnBusy, Session};
+use crate::session::{Accepted, Idempotency, OnBusy, Session};
 
 /// A cancel is answered within 5 s, even by a child that hangs; the driver needs at most 4.
 const CANCEL: Duration = Duration::from_millis(4800);
@@ -70,13 +70,11 @@ pub(super) async fn prompt(
     state: &ApiState,
     id: &str,
     body: &[u8],
-    idempotency_key: Option<&str>,
+    idempotency: Option<Idempotency>,
 ) -> Result<PromptAccepted, ApiError> {
     // A mistake in the body is told whether or not the session exists.
     let (mut request, on_busy, model_config) = request::check(id, body, state).await?;
-    request.idempotency = idempotency_key
-        .map(|key| idempotency::of_key(key, body))
-        .transpose()?;
+    request.idempotency = idempotency;
     let session = lookup::session(state, id).await?;
     model_config.same_tools(session.tools())?;
     request.tools = session.tools().cloned();
@@ -117,8 +115,8 @@ pub(super) async fn create(
     headers: HeaderMap,
     BodyBytes(body): BodyBytes,
 ) -> Result<Response, ApiError> {
-    let key = idempotency::key(&headers);
-    let accepted = prompt(&state, &id, &body, key).await?;
+    let idempotency = idempotency::of_request(&headers, &body)?;
+    let accepted = prompt(&state, &id, &body, idempotency).await?;
     answer(&state, &headers, accepted)
 }
 

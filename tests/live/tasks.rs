@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::llm::Turn;
+use crate::support::http::send;
 use crate::support::sse::Event;
 use crate::world::{World, bash};
 
@@ -177,6 +178,18 @@ fn a_command_that_opencode_has_is_a_prompt() {
         "{prompt}"
     );
     assert_eq!(prompt["turn"], 2);
+    world.script("named", [Turn::new().text("Again.")]);
+    let with_key = |body: &str| {
+        let headers = [("idempotency-key", "k-1")];
+        let path = "/sessions/named/command";
+        send(world.address, "POST", path, &headers, body.as_bytes()).unwrap()
+    };
+    for _ in 0..2 {
+        let answer = with_key(r#"{"command":"init","arguments":"again"}"#);
+        assert_eq!(answer.json()["turn"], 3, "{answer:?}");
+    }
+    let another = with_key(r#"{"command":"init","arguments":"something else"}"#);
+    assert_eq!(another.status, 422, "{another:?}");
     let refused = world.post("/sessions/named/command", r#"{"command":"nonsense"}"#);
     assert_eq!(
         (refused.status, refused.json()["details"]["field"].as_str()),

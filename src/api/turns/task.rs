@@ -146,6 +146,8 @@ pub(in crate::api) async fn shell(
     operation_id = "command_session",
     params(
         ("id" = String, Path, description = "the `session_id`"),
+        ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255,
+            description = "the same key and body again is the same turn"),
     ),
     request_body = CommandBody,
     responses(
@@ -161,6 +163,8 @@ pub(in crate::api) async fn command(
     headers: HeaderMap,
     BodyBytes(body): BodyBytes,
 ) -> Result<Response, ApiError> {
+    // Of the body as the client sent it: what the command stands for may change.
+    let idempotency = idempotency::of_request(&headers, &body)?;
     let CommandBody {
         command,
         arguments,
@@ -177,8 +181,7 @@ pub(in crate::api) async fn command(
     rest.remove("parts");
     rest.insert("prompt".to_owned(), words.into());
     let body = Value::Object(rest).to_string();
-    let key = idempotency::key(&headers);
-    let accepted = prompt(&state, &id, body.as_bytes(), key).await?;
+    let accepted = prompt(&state, &id, body.as_bytes(), idempotency).await?;
     answer(&state, &headers, accepted)
 }
 

@@ -14,6 +14,7 @@ use crate::api::State;
 use crate::api::asks;
 use crate::api::error::ApiError;
 use crate::api::extract::parse;
+use crate::api::idempotency;
 use crate::api::turns::{self, PromptResponse};
 
 /// Carries out the messages of one WebSocket, given their kind and their text; the result is the body of the route's answer.
@@ -80,7 +81,10 @@ pub(super) fn of_all() -> Commands {
 async fn prompt(state: &State, id: &str, text: &[u8]) -> CommandResult {
     let key = parse::<Prompt>(text)?.idempotency_key;
     let body = body(text)?;
-    let taken = turns::prompt(state, id, body.as_bytes(), key.as_deref()).await?;
+    let idempotency = key
+        .map(|key| idempotency::of_key(&key, body.as_bytes()))
+        .transpose()?;
+    let taken = turns::prompt(state, id, body.as_bytes(), idempotency).await?;
     Ok(json(&PromptResponse::new(&taken.session, &taken.accepted)))
 }
 

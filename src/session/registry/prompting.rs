@@ -346,12 +346,12 @@ impl Registry {
             state,
             text: shown.then(|| request.prompt.shown()),
         });
-        let event = Event::new(Timestamp::now(), body);
+        let frame = Event::new(Timestamp::now(), body).encode(prompt.turn);
         session.log.add(Addition {
             row: Some(session.row()),
             last_of,
-            prompt: Some(prompt.clone()),
-            ..Addition::of(event.encode(prompt.turn))
+            prompt: Some(prompt),
+            ..Addition::of(frame)
         });
     }
 
