@@ -6,6 +6,7 @@
 mod asks;
 mod authentication;
 mod caller;
+mod console;
 mod conversation;
 mod debug;
 mod deserialize;

@@ -234,6 +234,7 @@ fn request_rules(config: &Config) -> (api::Rules, api::WebRules) {
         max_prompt: config.max_prompt,
         demo: config.demo,
         max_timeout: config.driver.turn_timeout,
+        console: config.console,
         drain_timeout: config.drain_timeout,
     };
     let web = api::WebRules {

@@ -31,6 +31,7 @@ pub mod bench;
 pub mod cli;
 mod clock;
 pub mod config;
+mod console;
 mod conversation;
 pub mod drain;
 mod driver;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::DefaultBodyLimit;
 use axum::http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::connect;
+use axum::routing::{connect, get};
 use axum::{Extension, Router};
 use tower::util::option_layer;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -15,8 +15,8 @@ use utoipa_axum::routes;
 
 use super::authentication::SIDECAR_TOKEN;
 use super::{
-    State, asks, authentication, caller, conversation, debug, diagnosis, drain, engine, events,
-    metrics, middleware, openapi, origin, probes, sessions, turns, ws,
+    State, asks, authentication, caller, console, conversation, debug, diagnosis, drain, engine,
+    events, metrics, middleware, openapi, origin, probes, sessions, turns, ws,
 };
 
 /// Routes with their descriptions; each handler says its own method, path, parameters and answers.
@@ -46,6 +46,7 @@ fn operator_routes() -> Routes {
 /// For clients, and for the pages that `CORS_ALLOW_ORIGINS` names.
 fn client_routes() -> Routes {
     OpenApiRouter::new()
+        .routes(routes!(console::map))
         .routes(routes!(openapi::document))
         .routes(routes!(sessions::list::list, sessions::create))
         .routes(routes!(turns::delete_session, conversation::update::update))
@@ -85,7 +86,11 @@ fn socket_routes() -> Routes {
 }
 
 pub(super) fn router(state: Arc<State>) -> Router {
-    let open = Router::from(public_routes()).method_not_allowed_fallback(middleware::no_method);
+    let mut open = Router::from(public_routes());
+    if state.rules.console {
+        open = open.route("/console/{name}", get(console::file));
+    }
+    let open = open.method_not_allowed_fallback(middleware::no_method);
 
     let operating = Router::from(operator_routes())
         .method_not_allowed_fallback(middleware::no_method)
@@ -127,7 +132,11 @@ pub(super) fn router(state: Arc<State>) -> Router {
         .merge(sockets)
         .layer(DefaultBodyLimit::max(state.rules.max_body_bytes))
         .layer(from_fn_with_state(state.clone(), caller::refuse_agent))
-        .layer(from_fn_with_state(state.clone(), origin::known_host));
+        .layer(from_fn_with_state(state.clone(), origin::known_host))
+        // Outermost: the page asks for nothing, and is asked for nothing.
+        .layer(option_layer(
+            state.rules.console.then(|| from_fn(console::page)),
+        ));
 
     outermost(open.merge(guarded)).with_state(state)
 }

@@ -37,6 +37,8 @@ pub(crate) struct Rules {
     pub(crate) demo: bool,
     /// Longest a turn may take.
     pub(crate) max_timeout: Duration,
+    /// Whether browsers get the console.
+    pub(crate) console: bool,
     /// Longest a drain may take.
     pub(crate) drain_timeout: Duration,
 }

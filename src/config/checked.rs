@@ -28,6 +28,8 @@ pub struct Config {
     /// Names under which this is asked for, besides those of the host and the cluster.
     pub(crate) allowed_hosts: Vec<String>,
     pub(crate) max_body_bytes: usize,
+    /// Whether browsers get the console.
+    pub(crate) console: bool,
     pub(crate) drain_timeout: Duration,
     pub(crate) announce: Announce,
     pub(crate) workspace: PathBuf,
@@ -112,6 +114,7 @@ impl Config {
             max_body_bytes: server
                 .max_body_bytes
                 .unwrap_or_else(|| body_limit(work.max_prompt_length)),
+            console: server.console,
             drain_timeout: drain.drain_timeout,
             announce: server.announce,
             workspace,

@@ -104,6 +104,9 @@ pub(super) struct Server {
     /// them
     #[arg(long, value_parser = setting::port)]
     pub(super) metrics_port: Option<u16>,
+    /// Whether browsers get the console at `/`
+    #[arg(long, default_value = "on", action = clap::ArgAction::Set, value_parser = setting::switch)]
+    pub(super) console: bool,
     /// How the address is printed on stdout once listening; auto: text on a terminal, else one JSON line
     #[arg(long, default_value = "auto", value_parser = setting::word(
         [("auto", Announce::Auto), ("text", Announce::Text), ("json", Announce::Json)], "auto, text or json"))]

@@ -8,6 +8,7 @@ mod support;
 mod auth;
 mod backend;
 mod caller;
+mod console;
 mod contract;
 mod conversation;
 mod diagnosis;

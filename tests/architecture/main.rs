@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("backoff", &[]),
     ("clock", &[]),
+    ("console", &[]),
     ("conversation", &["clock", "event"]),
     ("id", &[]),
     ("journal", &["clock", "id", "metrics", "setting"]),
@@ -122,6 +123,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         &[
             "clock",
             "config",
+            "console",
             "conversation",
             "driver",
             "engine",
