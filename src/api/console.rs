@@ -125,10 +125,9 @@ pub(super) async fn file(
 fn answer(file: &'static File, headers: &HeaderMap) -> Response {
     let encoded = file.encoded();
     let compressed = takes_gzip(headers) && !encoded.gzip.is_empty();
-    let tag = match compressed {
-        true => format!("\"{}-gzip\"", encoded.tag),
-        false => format!("\"{}\"", encoded.tag),
-    };
+    // Two encodings are two representations, so each has its own tag.
+    let suffix = if compressed { "-gzip" } else { "" };
+    let tag = format!("\"{}{suffix}\"", encoded.tag);
     let mut response = if is_known(headers, &tag) {
         StatusCode::NOT_MODIFIED.into_response()
     } else if compressed {
