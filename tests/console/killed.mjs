@@ -7,7 +7,8 @@ export async function a_killed_sidecar_leaves_no_gap_and_no_repeat(browser, base
   await play(base, "killed", `stream 60 100\ntext ${words}`);
   // A call that fails while nobody listens is what this is about.
   const { page, close } = await open(browser, `${base}/#/s/killed`, { expected: [/ERR_CONNECTION_REFUSED|ERR_EMPTY_RESPONSE|ERR_INCOMPLETE_CHUNKED|ERR_CONNECTION_RESET|503/] });
-  await page.getByText("w10").waitFor();
+  // The prompt has the words too.
+  await page.locator(".row.text", { hasText: "w10" }).waitFor();
   await ask("kill");
   await state(page, "failed");
   await page.waitForFunction(() => document.querySelector(".session").dataset.connection === "live");

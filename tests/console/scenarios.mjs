@@ -44,7 +44,7 @@ text Done.\\n\\n\`\`\`rust\\nfn main() {}\\n\`\`\`\\n`);
     const { page, close } = await open(browser, `${base}/#/s/views`, size);
     const name = `${size.width}-${size.theme}`;
     await state(page, "completed");
-    await page.getByText("I am the subagent.").waitFor();
+    await page.getByText("I am the subagent.", { exact: true }).waitFor();
     await unfold(page);
     for (const [index, view] of ["conversation", "changes", "timeline", "events"].entries()) {
       await page.keyboard.press(String(index + 1));
@@ -103,6 +103,7 @@ export async function a_long_session_scrolls_smoothly(browser, base) {
   const { page, close } = await open(browser, `${base}/`);
   for (const [events, id] of [[5000, "long"], [100_000, "longest"]]) {
     await page.route(`**/sessions/${id}/stream*`, (route) => route.fulfill({ contentType: "text/event-stream", body: long(events) }));
+    await page.route(`**/sessions/${id}/messages*`, (route) => route.fulfill({ contentType: "application/json", body: '{"messages":[],"next_cursor":null}' }));
     await page.route(`**/sessions/${id}/status`, (route) => route.fulfill({ contentType: "application/json", body: JSON.stringify({ session_id: id, status: "running", created_at: new Date().toISOString(), turn: 1, queue: [] }) }));
     const begun = Date.now();
     await page.evaluate((hash) => { location.hash = hash; }, `#/s/${id}`);
