@@ -5,6 +5,7 @@
 //! sees what any client sees, and holds no rules of its own. What others wrote (the model, its tools)
 //! reaches the terminal through `plain_text` only.
 
+mod answering;
 mod arguments;
 mod asks;
 mod attachments;
@@ -19,6 +20,7 @@ mod layout;
 mod local_server;
 mod model_args;
 mod plain_text;
+mod policy_args;
 mod progress;
 mod screen;
 mod style;
@@ -117,6 +119,7 @@ fn sentence(text: &str) -> String {
 fn dispatch(command: Box<Command>, context: &Context) -> Outcome {
     match *command {
         Command::Config(args) => command::config::run(&args, context.terminal),
+        Command::Context(args) => command::context::run(&args, context),
         Command::Openapi(_) => command::openapi::run(),
         Command::Version(args) => command::version::run(&args),
         Command::Completions(args) => command::completions::run(&args, tree()),

@@ -7,6 +7,7 @@
 mod checked;
 mod client;
 mod command_line;
+mod contexts;
 mod effective;
 mod environment;
 mod error;
@@ -21,6 +22,7 @@ pub use self::command_line::{
     Command, Drain, Healthcheck, from_process, from_variables, variables,
 };
 pub(crate) use self::command_line::{client_environment, commands};
+pub(crate) use self::contexts::NamedContext;
 pub(crate) use self::effective::{
     EffectiveSetting, Inspection, Origin, check, effective, inspection,
 };

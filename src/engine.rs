@@ -45,7 +45,7 @@ pub(crate) use self::files::{executable, lock, writable};
 pub use self::git::{NAME as GIT, exec as git};
 pub(crate) use self::handle::{Answer, AskError, Handle, Status, spawn};
 pub(crate) use self::load::LoadGuard;
-pub(crate) use self::memory::Memory;
+pub(crate) use self::memory::{Memory, Source as MemorySource};
 pub use self::oom_score::OomScore;
 pub(crate) use self::operation::Operation;
 pub(crate) use self::runners::shell_link;

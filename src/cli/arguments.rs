@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use clap::Subcommand as _;
 
 use super::command::{
-    attach, completions, config as config_command, diagnose, diff, doctor, events, logs, man,
-    openapi, ps, resume, run, stop, top, version,
+    attach, completions, config as config_command, context, diagnose, diff, doctor, events, logs,
+    man, openapi, ps, resume, run, stop, top, version,
 };
 use super::style::Style;
 use crate::config;
@@ -26,6 +26,7 @@ pub(super) enum Command {
     Events(events::EventsArgs),
     Doctor(doctor::DoctorArgs),
     Config(config_command::ConfigArgs),
+    Context(context::ContextArgs),
     Openapi(openapi::OpenapiArgs),
     Version(version::VersionArgs),
     Completions(completions::CompletionsArgs),
@@ -45,7 +46,14 @@ const GROUPS: &[(&str, &[&str])] = &[
     ),
     (
         "Other",
-        &["openapi", "version", "completions", "man", "help"],
+        &[
+            "context",
+            "openapi",
+            "version",
+            "completions",
+            "man",
+            "help",
+        ],
     ),
 ];
 

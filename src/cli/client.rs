@@ -1,5 +1,6 @@
 //! The API of a sidecar as the commands call it: one place for addresses, tokens, deadlines and refusals.
 
+mod diagnosis;
 mod refusal;
 mod sse;
 mod stream;
@@ -14,9 +15,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+pub(super) use self::diagnosis::Diagnosis;
 use self::refusal::{refusal, unreachable};
 pub(super) use self::stream::{Source, Stream, StreamRequest, StreamStep};
-pub(super) use self::types::{Created, Engine, Event, Page, Session, Usage, number};
+pub(super) use self::types::{Created, Engine, Event, Page, PendingAsk, Session, Usage, number};
 use super::exit::{Exit, Problem};
 use crate::config::Target;
 use crate::secret::Secret;
@@ -101,8 +103,17 @@ impl Client {
         self.answer(request).await
     }
 
+    pub(super) async fn delete(&self, path: &[&str]) -> Result<Value, Problem> {
+        self.answer(self.request(Method::DELETE, path)).await
+    }
+
     pub(super) async fn session(&self, id: &str) -> Result<Session, Problem> {
         parsed(self.get(&["sessions", id, "status"], &[]).await?)
+    }
+
+    /// What a session does, or why it does nothing, as the sidecar says it.
+    pub(super) async fn diagnosis(&self, id: &str) -> Result<Value, Problem> {
+        self.get(&["sessions", id, "diagnosis"], &[]).await
     }
 
     /// The newest sessions first.

@@ -3,6 +3,7 @@
 pub(super) mod attach;
 pub(super) mod completions;
 pub(super) mod config;
+pub(super) mod context;
 pub(super) mod diagnose;
 pub(super) mod diff;
 pub(super) mod doctor;

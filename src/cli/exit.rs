@@ -99,3 +99,32 @@ impl From<std::io::Error> for Problem {
         Self::failed(format!("the output cannot be written: {reason}"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documented_codes_are_those_that_there_are() {
+        let all = [
+            Exit::Done,
+            Exit::Failed,
+            Exit::Cancelled,
+            Exit::Usage,
+            Exit::NoSession,
+            Exit::Unreachable,
+            Exit::TryAgain,
+            Exit::NotAllowed,
+            Exit::Timeout,
+            Exit::Interrupted,
+        ];
+        let text = include_str!("../../docs/CLI.md");
+        let (_, rest) = text.split_once("\n## Exit codes\n").unwrap();
+        let (table, _) = rest.split_once("\n## ").unwrap();
+        let rows = table
+            .lines()
+            .filter_map(|line| line.strip_prefix("| ")?.split_once(" |"));
+        let told: Vec<u8> = rows.filter_map(|(code, _)| code.parse().ok()).collect();
+        assert_eq!(told, all.map(Exit::code));
+    }
+}

@@ -1,4 +1,7 @@
-//! Following a session: its events as lines, what goes on below them, and Ctrl-C.
+//! Following a session: its events as lines, what goes on below them, answers to what the agent asks, and Ctrl-C.
+
+mod form;
+mod view;
 
 use std::pin::pin;
 use std::time::Duration;
@@ -9,12 +12,11 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use super::client::{Client, Event, Session, Stream, StreamRequest, StreamStep, number};
+pub(super) use self::form::{Form, Until};
+use self::view::{Said, Stopping, View, stopped};
+use super::client::{Client, Session, Stream, StreamRequest, StreamStep, number};
 use super::exit::{Exit, Outcome, Problem};
-use super::progress::Progress;
-use super::screen::Screen;
 use super::terminal::{KeyMode, Terminal, typed};
-use super::transcript::{Look, Transcript};
 
 /// Between two pictures of the row that moves.
 const FRAME: Duration = Duration::from_millis(100);
@@ -24,30 +26,6 @@ const FIGURES: Duration = Duration::from_secs(2);
 
 /// How long the end of a turn that was stopped is waited for.
 const STOPPED: Duration = Duration::from_secs(10);
-
-/// What is written of each event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
-    /// For a person.
-    Text,
-    /// One line of JSON.
-    Json,
-    /// As the stream has it.
-    Raw,
-    /// Nothing but the last message.
-    Answer,
-}
-
-/// When it is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Until {
-    /// The turn's end, which also is the exit code.
-    TurnEnds,
-    /// The session is idle.
-    Idle,
-    /// The event with this number was shown.
-    Number(u64),
-}
 
 /// What is followed, and how.
 #[derive(Debug)]
@@ -64,34 +42,6 @@ pub(super) struct Follow {
     /// Whether Ctrl-C may stop the turn: it was begun by this command.
     pub(super) owns_turn: bool,
     pub(super) timeout: Option<Duration>,
-}
-
-/// What is shown, and what has been asked.
-struct View {
-    form: Form,
-    terminal: Terminal,
-    session: String,
-    screen: Screen,
-    transcript: Transcript,
-    progress: Progress,
-    began: Instant,
-    live: bool,
-    asking: bool,
-}
-
-/// Why the turn is being stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stopping {
-    Asked,
-    Timeout,
-}
-
-/// What a signal, a key or the clock says.
-enum Said {
-    Nothing,
-    Stop(Stopping),
-    Detach,
-    Leave,
 }
 
 // === impl Follow ===
@@ -128,25 +78,31 @@ impl Follow {
             let step = loop {
                 let said = tokio::select! {
                     step = &mut next => break step?,
-                    _ = interrupt.recv() => view.interrupted(owns_turn),
-                    _ = terminate.recv() => if owns_turn { Said::Stop(Stopping::Asked) } else { Said::Leave },
+                    _ = interrupt.recv() => view.interrupted(owns_turn).into_iter().collect(),
+                    _ = terminate.recv() => vec![if owns_turn { Said::Stop(Stopping::Asked) } else { Said::Leave }],
                     typed = typed_in(&mut keys) => view.typed(&typed),
-                    () = until_deadline(deadline) => Said::Stop(Stopping::Timeout),
+                    () = until_deadline(deadline) => vec![Said::Stop(Stopping::Timeout)],
                     _ = ticks.tick(), if view.live => {
-                        view.progress.session = figures.as_mut().and_then(|figures| figures.borrow_and_update().clone());
-                        Said::Nothing
+                        view.figures(figures.as_mut().and_then(|figures| figures.borrow_and_update().clone()));
+                        Vec::new()
                     }
                 };
-                match said {
-                    Said::Nothing => {}
-                    Said::Leave => return Ok(Exit::Interrupted),
-                    Said::Detach => return view.detach(),
-                    // The end did not come either.
-                    Said::Stop(_) if stopping.is_some() => return Ok(stopped(stopping)),
-                    Said::Stop(why) => {
-                        stopping = Some(why);
-                        deadline = Some(Instant::now() + STOPPED);
-                        client.stop(&session).await?;
+                for said in said {
+                    match said {
+                        Said::Leave => return Ok(Exit::Interrupted),
+                        Said::Detach => return view.detach(),
+                        Said::Answer(answer) => {
+                            if let Err(problem) = answer.send(&client, &session).await {
+                                view.refused(&problem.sentence);
+                            }
+                        }
+                        // The end did not come either.
+                        Said::Stop(_) if stopping.is_some() => return Ok(stopped(stopping)),
+                        Said::Stop(why) => {
+                            stopping = Some(why);
+                            deadline = Some(Instant::now() + STOPPED);
+                            client.stop(&session).await?;
+                        }
                     }
                 }
                 view.draw()?;
@@ -165,10 +121,7 @@ impl Follow {
                         return view.finish(Exit::Done);
                     }
                 }
-                StreamStep::Lost(reason) => {
-                    view.progress.lost = Some(reason);
-                    view.draw()?;
-                }
+                StreamStep::Lost(reason) => view.lost(reason)?,
                 StreamStep::End => return view.finish(Exit::Done),
             }
         }
@@ -220,170 +173,4 @@ fn poll(client: &Client, session: &str) -> (watch::Receiver<Option<Session>>, Dr
         stopped.run_until_cancelled(looks).await
     });
     (figures_rx, stop.drop_guard())
-}
-
-fn stopped(stopping: Option<Stopping>) -> Exit {
-    match stopping {
-        Some(Stopping::Timeout) => Exit::Timeout,
-        Some(Stopping::Asked) => Exit::Interrupted,
-        None => Exit::Cancelled,
-    }
-}
-
-// === impl View ===
-
-impl View {
-    fn new(terminal: Terminal, form: Form, full: bool, session: &str, until: Until) -> Self {
-        let columns = terminal.columns().filter(|_| form == Form::Text);
-        let look = Look {
-            style: terminal.style(),
-            columns,
-            full,
-        };
-        Self {
-            form,
-            terminal,
-            session: session.to_owned(),
-            screen: Screen::new(terminal),
-            transcript: Transcript::new(look),
-            progress: Progress::default(),
-            began: Instant::now(),
-            live: terminal.output
-                && matches!(form, Form::Text | Form::Answer)
-                && !matches!(until, Until::Number(_)),
-            asking: false,
-        }
-    }
-
-    /// Whether Ctrl-C is a question.
-    const fn asks(&self, owns_turn: bool) -> bool {
-        owns_turn && self.live && self.terminal.is_interactive()
-    }
-
-    fn interrupted(&mut self, owns_turn: bool) -> Said {
-        if !owns_turn {
-            return Said::Leave;
-        }
-        if !self.asks(owns_turn) || std::mem::replace(&mut self.asking, true) {
-            return Said::Stop(Stopping::Asked);
-        }
-        Said::Nothing
-    }
-
-    fn typed(&mut self, typed: &[u8]) -> Said {
-        if !std::mem::take(&mut self.asking) {
-            return Said::Nothing;
-        }
-        match typed.first() {
-            Some(b's' | b'S') => Said::Stop(Stopping::Asked),
-            Some(b'd' | b'D') => Said::Detach,
-            // ESC and c, and whatever else was typed without thinking of this.
-            _ => Said::Nothing,
-        }
-    }
-
-    fn event(&mut self, event: &Event) -> Result<(), Problem> {
-        match self.form {
-            Form::Json | Form::Raw if event.kind == "heartbeat" => return Ok(()),
-            Form::Json => return Ok(self.screen.lines(&[event.json_line()])?),
-            Form::Raw => return Ok(self.screen.lines(&[event.frame()])?),
-            Form::Text | Form::Answer => {}
-        }
-        self.progress.push(event, self.began.elapsed());
-        self.transcript.push(event);
-        self.draw()
-    }
-
-    /// Writes what is whole, and the changing rows below it.
-    fn draw(&mut self) -> Result<(), Problem> {
-        if !matches!(self.form, Form::Text | Form::Answer) {
-            return Ok(());
-        }
-        self.transcript.resize(self.terminal.columns());
-        let lines = self.transcript.take();
-        let lines = if self.form == Form::Answer {
-            Vec::new()
-        } else {
-            lines
-        };
-        let mut rows = Vec::new();
-        if self.live {
-            rows.extend(
-                self.transcript
-                    .unfinished()
-                    .filter(|_| self.form == Form::Text),
-            );
-            rows.push(String::new());
-            rows.push(self.last_row());
-        }
-        Ok(self.screen.show(&lines, rows)?)
-    }
-
-    fn last_row(&mut self) -> String {
-        let (style, columns) = (self.terminal.style(), self.terminal.columns().unwrap_or(80));
-        if self.asking {
-            let question = style.warning("The turn is running.");
-            return format!(
-                "{question}  {} stop it   {} detach, it goes on   {} continue",
-                style.bold("s"),
-                style.bold("d"),
-                style.bold("c")
-            );
-        }
-        self.progress.row(style, self.began.elapsed(), columns)
-    }
-
-    fn ended(mut self, event: &Event, stopping: Option<Stopping>) -> Outcome {
-        let exit = match (event.kind.as_str(), event.text("code")) {
-            ("complete", _) => Exit::Done,
-            ("error", "timeout") => Exit::Timeout,
-            ("error", _) => Exit::Failed,
-            _ => stopped(stopping),
-        };
-        if self.form != Form::Answer {
-            return self.finish(exit);
-        }
-        self.screen.lines(&[])?;
-        let mut answer = String::new();
-        super::plain_text::Cleaner::new().push(
-            self.transcript.final_message().unwrap_or_default(),
-            &mut answer,
-        );
-        match exit {
-            Exit::Done => {
-                self.screen.lines(&[answer.replace('\r', "\n")])?;
-                Ok(exit)
-            }
-            Exit::Failed => Err(Problem::new(
-                exit,
-                super::plain_text::one_line(event.text("error")),
-            )),
-            exit => Ok(exit),
-        }
-    }
-
-    fn finish(mut self, exit: Exit) -> Outcome {
-        self.transcript.finish();
-        let lines = self.transcript.take();
-        let lines = if self.form == Form::Text {
-            lines
-        } else {
-            Vec::new()
-        };
-        self.screen.lines(&lines)?;
-        Ok(exit)
-    }
-
-    fn detach(mut self) -> Outcome {
-        self.transcript.finish();
-        let mut lines = self.transcript.take();
-        let hint = format!(
-            "Detached; the turn goes on. `opencode-sidecar logs -f {}` follows it.",
-            self.session
-        );
-        lines.push(String::new());
-        lines.push(self.terminal.style().dim(&hint));
-        self.screen.lines(&lines)?;
-        Ok(Exit::Done)
-    }
 }

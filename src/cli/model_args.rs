@@ -1,10 +1,11 @@
 //! Which model a prompt goes to: flags over the context's defaults. `model_config` of the API.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
 use super::exit::Problem;
+use super::policy_args::PolicyArgs;
 use crate::config::{ClientEnvironment, Target, secret_file};
 use crate::provider::{DEMO, PROVIDERS};
 
@@ -40,12 +41,14 @@ pub(super) struct ModelArgs {
     /// Model calls that the session may make
     #[arg(long, value_name = "NUMBER")]
     max_calls: Option<u64>,
+    #[command(flatten)]
+    policy: PolicyArgs,
 }
 
 // === impl ModelArgs ===
 
 impl ModelArgs {
-    /// The JSON of `model_config`.
+    /// The JSON of `model_config`, for a new session.
     pub(super) fn config(
         &self,
         target: &Target,
@@ -69,55 +72,79 @@ impl ModelArgs {
                 "give --model: what {provider} calls it"
             )));
         };
-        let mut config = Map::new();
-        config.insert("provider".into(), provider.into());
-        config.insert("model".into(), model.into());
         let file = self
             .key_file
             .clone()
             .or_else(|| defaults.key_file.clone().filter(|_| same));
         let key = match file {
-            Some(file) => Some(secret_file("--key-file", &file)?),
             None if is_demo => None,
-            None => environment.api_key(),
+            file => key(file.as_deref(), environment)?,
         };
-        let mut add = |name: &str, value: Option<Value>| {
-            if let Some(value) = value {
-                config.insert(name.to_owned(), value);
-            }
-        };
-        add("api_key", key.map(|key| key.expose().into()));
-        add(
-            "api_endpoint",
-            self.endpoint
-                .clone()
-                .or_else(|| default(&defaults.endpoint))
-                .map(Value::from),
-        );
-        add(
-            "enabled_tools",
-            self.tools.as_ref().map(|tools| json!(tools)),
-        );
-        add("temperature", self.temperature.map(Value::from));
-        add("max_tokens", self.max_tokens.map(Value::from));
-        add("max_total_tokens", self.max_total_tokens.map(Value::from));
-        add("max_calls", self.max_calls.map(Value::from));
+        let endpoint = self
+            .endpoint
+            .clone()
+            .or_else(|| default(&defaults.endpoint));
+        let mut config = self.limits();
+        config.insert("provider".into(), provider.into());
+        config.insert("model".into(), model.into());
+        add(&mut config, "api_key", key);
+        add(&mut config, "api_endpoint", endpoint);
         Ok(Value::Object(config))
     }
 
-    /// The JSON of `model_config`, if a flag or the context names a provider.
-    pub(super) fn config_if_named(
+    /// The JSON of `model_config` for a further turn: the whole of it if a flag or the context names a provider, else
+    /// what is to change. Nothing if all stays as it was.
+    pub(super) fn change(
         &self,
         target: &Target,
         environment: &ClientEnvironment,
     ) -> Result<Option<Value>, Problem> {
-        let named = self.provider.is_some() || target.defaults.provider.is_some();
-        named.then(|| self.config(target, environment)).transpose()
+        if self.provider.is_some() || target.defaults.provider.is_some() {
+            return self.config(target, environment).map(Some);
+        }
+        if self.endpoint.is_some() {
+            return Err(Problem::usage("--endpoint needs --provider"));
+        }
+        let mut config = self.limits();
+        add(&mut config, "model", self.model.clone());
+        // A key in the environment may be meant for another provider; a file was named for this turn.
+        if let Some(file) = self.key_file.as_deref() {
+            add(&mut config, "api_key", key(Some(file), environment)?);
+        }
+        Ok((!config.is_empty()).then_some(Value::Object(config)))
     }
 
-    /// What is used, for the first line: `openai gpt-4o`.
-    pub(super) fn title(config: &Value) -> String {
-        let field = |name: &str| config[name].as_str().unwrap_or_default();
-        format!("{} {}", field("provider"), field("model"))
+    /// What has no default of the context.
+    fn limits(&self) -> Map<String, Value> {
+        let mut config = Map::new();
+        let tools = self.tools.as_ref().map(|tools| json!(tools));
+        add(&mut config, "enabled_tools", tools);
+        add(&mut config, "temperature", self.temperature);
+        add(&mut config, "max_tokens", self.max_tokens);
+        add(&mut config, "max_total_tokens", self.max_total_tokens);
+        add(&mut config, "max_calls", self.max_calls);
+        self.policy.add_to(&mut config);
+        config
     }
+
+    /// What is used, for the first line: `openai gpt-4o`; nothing if that is as it was before.
+    pub(super) fn title(config: &Value) -> Option<String> {
+        let field = |name: &str| config[name].as_str();
+        Some(format!("{} {}", field("provider")?, field("model")?))
+    }
+}
+
+fn add(config: &mut Map<String, Value>, name: &str, value: Option<impl Into<Value>>) {
+    if let Some(value) = value {
+        config.insert(name.to_owned(), value.into());
+    }
+}
+
+/// The provider's key in this file, or in the environment.
+fn key(file: Option<&Path>, environment: &ClientEnvironment) -> Result<Option<String>, Problem> {
+    let key = match file {
+        Some(file) => Some(secret_file("--key-file", file)?),
+        None => environment.api_key(),
+    };
+    Ok(key.map(|key| key.expose().to_owned()))
 }

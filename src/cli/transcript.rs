@@ -329,7 +329,17 @@ impl Transcript {
 }
 
 fn answered(event: &Event) -> String {
-    let reply = one_line(event.text("reply"));
+    let mut reply = one_line(event.text("reply"));
+    let message = one_line(event.text("message"));
+    if !message.is_empty() {
+        reply = format!("{reply}, {message}");
+    }
+    // What was chosen, question by question.
+    let answers = event.data["answers"].as_array().into_iter().flatten();
+    let answers: Vec<String> = answers.map(|chosen| list(chosen).join(", ")).collect();
+    if !answers.is_empty() {
+        reply = answers.join("; ");
+    }
     let by = match event.text("by") {
         "" | "client" => String::new(),
         by => format!(" (by {})", one_line(by)),

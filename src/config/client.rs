@@ -63,21 +63,21 @@ pub(crate) struct ClientEnvironment(Environment);
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ContextFile {
+pub(super) struct ContextFile {
     /// The one that is used unless another is named.
-    current: Option<String>,
+    pub(super) current: Option<String>,
     #[serde(default)]
-    contexts: BTreeMap<String, Context>,
+    pub(super) contexts: BTreeMap<String, Context>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
-struct Context {
-    url: String,
-    token: Option<String>,
-    token_file: Option<PathBuf>,
+pub(super) struct Context {
+    pub(super) url: String,
+    pub(super) token: Option<String>,
+    pub(super) token_file: Option<PathBuf>,
     ca_file: Option<PathBuf>,
     #[serde(flatten)]
-    defaults: ModelDefaults,
+    pub(super) defaults: ModelDefaults,
 }
 
 // === impl ClientEnvironment ===
@@ -183,7 +183,7 @@ impl ClientEnvironment {
         Ok(target)
     }
 
-    fn context(&self, name: &str) -> Result<Target, ConfigError> {
+    pub(super) fn context(&self, name: &str) -> Result<Target, ConfigError> {
         let Some((path, file)) = self.contexts()? else {
             return Err(ConfigError::Usage(format!(
                 "the context {name} cannot be used: there is no ~/.config/{CONTEXTS}"
@@ -221,7 +221,7 @@ impl ClientEnvironment {
         Ok(target)
     }
 
-    fn contexts(&self) -> Result<Option<(PathBuf, ContextFile)>, ConfigError> {
+    pub(super) fn contexts(&self) -> Result<Option<(PathBuf, ContextFile)>, ConfigError> {
         let base = match self.value("XDG_CONFIG_HOME") {
             Some(base) => PathBuf::from(base),
             None => match self.value("HOME") {

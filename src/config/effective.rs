@@ -35,6 +35,8 @@ pub(crate) enum Origin {
 pub(crate) struct Inspection {
     pub(crate) host: IpAddr,
     pub(crate) port: u16,
+    /// Further ports that are to be free, by the setting that names them.
+    pub(crate) other_ports: Vec<(&'static str, IpAddr, u16)>,
     pub(crate) workspace: PathBuf,
     pub(crate) opencode: Result<PathBuf, ConfigError>,
     pub(crate) data_dir: Result<PathBuf, ConfigError>,
@@ -130,6 +132,7 @@ fn inspect(environment: &Environment) -> Result<Inspection, ConfigError> {
     let Settings {
         address,
         secret,
+        server,
         work,
         journal,
         gateway,
@@ -142,11 +145,25 @@ fn inspect(environment: &Environment) -> Result<Inspection, ConfigError> {
         .map(|setting| setting.name)
         .collect();
     let engine::Config {
+        port: opencode_port,
         sandbox,
         memory_limit,
         ..
     } = engine;
+    let loopback = [127, 0, 0, 1].into();
+    let other_ports = [
+        (
+            "METRICS_PORT",
+            address.host,
+            server.metrics_port.unwrap_or(0),
+        ),
+        ("OPENCODE_PORT", loopback, opencode_port),
+    ];
     Ok(Inspection {
+        other_ports: other_ports
+            .into_iter()
+            .filter(|(_, _, port)| *port != 0)
+            .collect(),
         host: address.host,
         port: address.port,
         workspace: checked::absolute(&work.workspace_dir),

@@ -229,6 +229,7 @@ const ROOT: &[&str] = &[
     "deny.toml",
     "deploy",
     "docs",
+    "examples",
     "rust-toolchain.toml",
     "rustfmt.toml",
     "src",

@@ -67,6 +67,7 @@ fn everything_that_is_in_the_way_is_said_at_once_with_its_remedy() {
             ("DATA_DIR", "/proc/x"),
             ("HOST", "127.0.0.1"),
             ("PORT", &port),
+            ("METRICS_PORT", &port),
             ("EXTRA_CA_FILE", "/etc/hostname"),
         ],
         &["--offline"],
@@ -89,7 +90,13 @@ fn everything_that_is_in_the_way_is_said_at_once_with_its_remedy() {
         "{output:?}"
     );
     assert!(
-        output.stdout.contains("5 things are in the way"),
+        output.stdout.contains(&format!(
+            "✗ port          {port} of METRICS_PORT cannot be had"
+        )),
+        "{output:?}"
+    );
+    assert!(
+        output.stdout.contains("6 things are in the way"),
         "{output:?}"
     );
     let bad = doctor(&[("PORT", "http")], &["--offline"]);
@@ -145,6 +152,10 @@ fn a_provider_is_called_without_a_key_and_its_clock_compared() {
         "{output:?}"
     );
 
-    let gone = doctor(&variables, &["--endpoint", "http://127.0.0.1:1/v1"]);
+    let gone = doctor(
+        &variables,
+        &["--endpoint", "http://me:hunter2@127.0.0.1:1/v1"],
+    );
     assert!(line(&gone, "provider").starts_with('✗'), "{gone:?}");
+    assert!(!gone.stdout.contains("hunter2"), "{gone:?}");
 }

@@ -63,6 +63,13 @@ fn every_help_has_an_example() {
         );
         assert!(!help.contains("[`"), "{help}");
     }
+    for name in ["check", "print"] {
+        let help = print(&["config", name, "--help"]);
+        assert!(
+            help.contains(&format!("\n  opencode-sidecar config {name}")),
+            "{help}"
+        );
+    }
 }
 
 #[test]

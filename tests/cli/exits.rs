@@ -118,6 +118,7 @@ fn what_goes_wrong_before_a_turn_is_one_sentence_and_a_code() {
             64,
             "give an http or https address",
         ),
+        (vec!["context", "use", "prod"], 64, "there is no ~/.config/"),
         (
             vec!["ps", "--context", "prod"],
             64,

@@ -1,5 +1,8 @@
 //! What scripts get: stable lines, JSON that can be parsed, exit codes, and no control characters.
 
+use std::io::{BufRead as _, BufReader};
+
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::golden::assert_golden;
@@ -68,20 +71,13 @@ fn a_session_in_a_pipe_reads_as_the_golden_files_say() {
     };
     assert_eq!(data(&raw), data(&stream), "raw is what the stream has");
 
-    let diff = done(&sidecar, &["diff", "demo-1"]);
-    assert!(
-        diff.contains("+++ b/demo.md\n") && diff.contains("\n+# Demo\n"),
-        "{diff}"
-    );
+    assert_golden("diff", &done(&sidecar, &["diff", "demo-1"]));
     let stat = done(&sidecar, &["diff", "demo-1", "--stat"]);
     assert_eq!(stat, "demo.md   added      +3 -0\n1 file changed, +3 -0\n");
 
     let all = done(&sidecar, &["events"]);
     assert_eq!(all.lines().count(), events.len(), "{all}");
-    assert!(
-        all.contains("  demo-1         tool_call    bash ls -la\n"),
-        "{all}"
-    );
+    assert_golden("events", &all);
     let calls = done(
         &sidecar,
         &[
@@ -203,4 +199,58 @@ fn a_file_goes_along_with_the_prompt() {
     assert_eq!(answer, "Read.\n");
     let messages = sidecar.get("/sessions/a/messages").body;
     assert!(messages.contains("note.txt"), "{messages}");
+}
+
+#[test]
+fn what_nobody_answers_in_a_pipe_is_decided_by_the_clock() {
+    let sidecar = demo();
+    let prompt = script("text I ask.\ntool bash {\"command\":\"echo one\"}\ntext Never said.");
+    let arguments = [
+        "run",
+        "-p",
+        "demo",
+        "--session",
+        "ask",
+        "--ask-tools",
+        "bash",
+        "--ask-timeout",
+        "1s",
+        &prompt,
+    ];
+    assert_golden("ask", &done(&sidecar, &arguments));
+    // The rules hold for the next turn too, which needs no model, and a rule may change them.
+    let again = script("tool bash {\"command\":\"echo two\"}\ntext Done.");
+    let answer = done(
+        &sidecar,
+        &["resume", "ask", "-q", "--rule", "bash:echo *=allow", &again],
+    );
+    assert_eq!(answer, "Done.\n");
+    let said = done(&sidecar, &["diagnose", "ask", "-o", "json"]);
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(said["cause"], "ended", "{said}");
+}
+
+#[test]
+fn the_events_of_all_sessions_are_followed_until_a_signal() {
+    let sidecar = demo();
+    let arguments = ["events", "-f", "--type", "complete", "--since", "earliest"];
+    let mut events = with(&sidecar, &arguments).spawn().unwrap();
+    for id in ["one", "two"] {
+        let prompt = script("text x");
+        done(
+            &sidecar,
+            &["run", "-q", "-p", "demo", "--session", id, &prompt],
+        );
+    }
+    let mut lines = BufReader::new(events.stdout.take().unwrap()).lines();
+    for id in ["one", "two"] {
+        let line = lines.next().unwrap().unwrap();
+        assert!(
+            line.contains(&format!("  {id} ")) && line.contains("complete"),
+            "{line}"
+        );
+    }
+    let pid = Pid::from_raw(i32::try_from(events.id()).unwrap()).unwrap();
+    kill_process(pid, Signal::INT).unwrap();
+    assert_eq!(events.wait().unwrap().code(), Some(130));
 }

@@ -30,6 +30,12 @@ pub(super) fn refusal(status: u16, body: &str) -> Problem {
     };
     let remedy = match envelope.code.as_str() {
         "unauthorized" => "; give --token-file, SIDECAR_TOKEN or a context",
+        "credentials_required" => {
+            return Problem::new(
+                exit,
+                "no key of this session is kept any more; give --provider, --model and --key-file",
+            );
+        }
         _ => "",
     };
     Problem::new(exit, one_line(&envelope.error) + remedy)

@@ -13,7 +13,6 @@ pub(in crate::cli) struct Session {
     pub(in crate::cli) id: String,
     pub(in crate::cli) status: String,
     pub(in crate::cli) created_at: String,
-    pub(in crate::cli) last_activity: String,
     pub(in crate::cli) completed_at: Option<String>,
     pub(in crate::cli) progress: u8,
     pub(in crate::cli) current_tool: Option<String>,
@@ -27,6 +26,16 @@ pub(in crate::cli) struct Session {
     pub(in crate::cli) turn_model_calls: ModelCalls,
     pub(in crate::cli) last_event_id: String,
     pub(in crate::cli) files_modified: Vec<String>,
+    pub(in crate::cli) asks: Vec<PendingAsk>,
+}
+
+/// What waits for a person.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(in crate::cli) struct PendingAsk {
+    pub(in crate::cli) kind: String,
+    pub(in crate::cli) permission: Option<String>,
+    pub(in crate::cli) deadline: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -132,11 +141,6 @@ impl Session {
     /// How long before `now` it was created.
     pub(in crate::cli) fn age(&self, now: Timestamp) -> std::time::Duration {
         now.since(Timestamp::parse(&self.created_at).unwrap_or(now))
-    }
-
-    /// How long before `now` something was last heard of it.
-    pub(in crate::cli) fn silence(&self, now: Timestamp) -> std::time::Duration {
-        now.since(Timestamp::parse(&self.last_activity).unwrap_or(now))
     }
 }
 

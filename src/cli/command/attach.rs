@@ -13,7 +13,6 @@ use tokio::time::MissedTickBehavior;
 
 use self::view::{Asked, View};
 use self::words::{OnBusy, Words};
-use crate::cli::asks::answers;
 use crate::cli::client::{Client, Source, Stream, StreamRequest, StreamStep, number};
 use crate::cli::context::Context;
 use crate::cli::exit::{Exit, Outcome, Problem};
@@ -30,7 +29,8 @@ const EXAMPLES: &str = "Examples:
   opencode-sidecar attach 0190a5d2-… -p openai -m gpt-4o-mini --key-file key
 
 What is typed becomes the next prompt; while a turn runs it waits. /now interrupts the turn for it, /steer says it
-to the running turn, /stop ends the turn, /help lists the rest. Ctrl-D leaves, and the turn goes on.";
+to the running turn, /stop ends the turn, /help lists the rest. What the agent asks is answered with a key (y once,
+a always, n no) or a line. Ctrl-D leaves, and the turn goes on.";
 
 /// Take part in a session: follow it, send prompts, answer what the agent asks
 #[derive(Clone, Debug, clap::Args)]
@@ -56,7 +56,7 @@ pub(in crate::cli) struct AttachArgs {
 
 pub(in crate::cli) async fn run(args: AttachArgs, context: &Context) -> Outcome {
     let (client, target) = context.connect(&args.connection)?;
-    let model = args.model.config_if_named(&target, &context.environment)?;
+    let model = args.model.change(&target, &context.environment)?;
     let status = client.session(&args.session).await?;
     let request = StreamRequest {
         source: Source::Session(args.session.clone()),
@@ -142,13 +142,7 @@ impl Conversation {
         let done = match asked {
             Asked::Leave => return Ok(Some(Exit::Done)),
             Asked::Stop => self.client.stop(id).await.map(drop),
-            Asked::Permission(request, reply) => {
-                let path = ["sessions", id, "permissions", &request];
-                self.client
-                    .post(&path, &json!({ "reply": reply }))
-                    .await
-                    .map(drop)
-            }
+            Asked::Answer(answer) => answer.send(&self.client, id).await,
             Asked::Line(line) => return self.line(&line, view).await,
         };
         if let Err(problem) = done {
@@ -159,16 +153,6 @@ impl Conversation {
 
     async fn line(&self, line: &str, view: &mut View) -> Result<Option<Exit>, Problem> {
         let id = self.session.as_str();
-        if let Some((request, questions)) = view.question()
-            && !line.starts_with('/')
-        {
-            let path = ["sessions", id, "questions", &request];
-            let answer = answers(&questions, line);
-            if let Err(problem) = self.client.post(&path, &answer).await {
-                view.refused(&problem.sentence);
-            }
-            return Ok(None);
-        }
         let done = match Words::of(line) {
             Words::Nothing => Ok(()),
             Words::Help => {
@@ -177,6 +161,11 @@ impl Conversation {
             }
             Words::Leave => return Ok(Some(Exit::Done)),
             Words::Stop => self.client.stop(id).await.map(drop),
+            Words::Queue => self.queue(view).await,
+            Words::Drop(turn) => {
+                let path = ["sessions", id, "queue", &turn];
+                self.client.delete(&path).await.map(drop)
+            }
             Words::Prompt(prompt, on_busy) => self.prompt(&prompt, on_busy, view).await,
             Words::Unknown(word) => Err(Problem::usage(format!(
                 "there is no /{word}; /help lists what there is"
@@ -188,6 +177,19 @@ impl Conversation {
         Ok(None)
     }
 
+    /// Shows the prompts that wait.
+    async fn queue(&self, view: &mut View) -> Result<(), Problem> {
+        let path = ["sessions", self.session.as_str(), "queue"];
+        let answer = self.client.get(&path, &[]).await?;
+        let waiting = answer["queue"].as_array().into_iter().flatten();
+        let lines = waiting.map(|prompt| {
+            let text = prompt["text"].as_str().unwrap_or_default();
+            format!("{}  {text}", prompt["turn"])
+        });
+        view.queue(&lines.collect::<Vec<_>>());
+        Ok(())
+    }
+
     async fn prompt(&self, prompt: &str, on_busy: OnBusy, view: &mut View) -> Result<(), Problem> {
         let mut body = json!({ "prompt": prompt, "on_busy": on_busy.as_str() });
         if let Some(model) = &self.model {
@@ -196,14 +198,8 @@ impl Conversation {
                 body["model_config"] = model.clone();
             }
         }
-        let path = |last| ["sessions", self.session.as_str(), last];
-        let accepted = match self.client.post(&path("prompt"), &body).await {
-            // A sidecar that has no queue: it takes a prompt when no turn runs.
-            Err(problem) if problem.sentence.starts_with("there is no route") => {
-                self.client.post(&path("resume"), &body).await?
-            }
-            other => other?,
-        };
+        let path = ["sessions", self.session.as_str(), "prompt"];
+        let accepted = self.client.post(&path, &body).await?;
         view.sent(prompt, accepted["status"].as_str().unwrap_or_default());
         Ok(())
     }

@@ -2,9 +2,8 @@
 
 mod findings;
 
-use serde_json::json;
-
-use self::findings::{Finding, Level, findings};
+use self::findings::{Finding, Level, Seen};
+use crate::cli::client::{Diagnosis, parsed};
 use crate::cli::context::{CommonArgs, Context, Output};
 use crate::cli::exit::{Exit, Outcome};
 use crate::cli::plain_text::{json as safe, one_line};
@@ -28,20 +27,23 @@ pub(in crate::cli) struct DiagnoseArgs {
 
 pub(in crate::cli) async fn run(args: DiagnoseArgs, context: &Context) -> Outcome {
     let (client, _) = context.connect(&args.common.connection)?;
-    let session = client.session(&args.session).await?;
-    let engine = client.engine().await?;
-    let not_ready = client.not_ready().await?;
-    let found = findings(&session, &engine, not_ready.as_deref(), Timestamp::now());
+    let answer = client.diagnosis(&args.session).await?;
     if args.common.output == Output::Json {
-        let findings: Vec<_> = found
-            .iter()
-            .map(|finding| json!({ "level": finding.level.as_str(), "about": finding.about, "text": finding.text }))
-            .collect();
-        let answer =
-            json!({ "session_id": session.id, "status": session.status, "findings": findings });
         write(&format!("{}\n", safe(&answer.to_string())))?;
         return Ok(Exit::Done);
     }
+    let diagnosis: Diagnosis = parsed(answer)?;
+    let session = client.session(&args.session).await?;
+    let engine = client.engine().await?;
+    let not_ready = client.not_ready().await?;
+    let found = Seen {
+        session: &session,
+        diagnosis: &diagnosis,
+        engine: &engine,
+        not_ready: not_ready.as_deref(),
+        now: Timestamp::now(),
+    }
+    .findings();
     let style = context.terminal.style();
     let wide = found
         .iter()

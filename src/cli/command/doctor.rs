@@ -89,10 +89,14 @@ async fn examine(inspection: &Inspection, report: &mut Report) {
     report.push(checks::workspace(&inspection.workspace));
     let running = server::at(inspection.host, inspection.port);
     report.push(server::port(&running, inspection));
+    if !running.is_sidecar() {
+        let ports = inspection.other_ports.iter();
+        report.extend(ports.map(|(name, host, port)| server::other_port(name, *host, *port)));
+    }
     report.extend(checks::data(inspection, running.is_sidecar()));
     report.push(checks::kernel(&inspection.sandbox));
     report.push(checks::memory(inspection.memory_limit));
-    report.push(checks::open_files());
+    report.push(checks::limits());
     report.push(checks::clock());
     report.push(checks::certificates(
         inspection.gateway.extra_ca_file.as_deref(),

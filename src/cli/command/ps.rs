@@ -131,6 +131,10 @@ fn doing(session: &Session) -> String {
     if let Some(error) = &session.error {
         return one_line(&error.error);
     }
+    if let Some(ask) = session.asks.first() {
+        let what = ask.permission.as_deref().unwrap_or(&ask.kind);
+        return one_line(&format!("asks: {what}"));
+    }
     let phase = session
         .phase
         .as_deref()

@@ -10,8 +10,12 @@ use crate::cli::model_args::ModelArgs;
 use crate::config::ConnectionArgs;
 
 const EXAMPLES: &str = "Examples:
+  opencode-sidecar resume 0190a5d2-…
+  opencode-sidecar resume 0190a5d2-… \"Now add tests\"
   opencode-sidecar resume 0190a5d2-… -p openai -m gpt-4o-mini --key-file key
-  opencode-sidecar resume 0190a5d2-… -p demo \"Now add tests\"";
+
+Model and key are those of the turn before. When the sidecar does not have them any more, because it was restarted
+or much time has passed, --provider, --model and --key-file are needed.";
 
 /// Go on with a session that has ended, and follow it to the end
 #[derive(Clone, Debug, clap::Args)]
@@ -33,7 +37,10 @@ pub(in crate::cli) struct ResumeArgs {
 
 pub(in crate::cli) async fn run(args: ResumeArgs, context: &Context) -> Outcome {
     let (client, target) = context.connect(&args.connection)?;
-    let mut body = json!({ "model_config": args.model.config(&target, &context.environment)? });
+    let mut body = json!({});
+    if let Some(config) = args.model.change(&target, &context.environment)? {
+        body["model_config"] = config;
+    }
     // Stdin is read only if it is asked for: most resumes need no words.
     if let Some(prompt) = prompt(&args.prompt, true)? {
         body["prompt"] = prompt.into();
@@ -47,7 +54,7 @@ pub(in crate::cli) async fn run(args: ResumeArgs, context: &Context) -> Outcome 
         &args.following,
         created,
         client,
-        &ModelArgs::title(&body["model_config"]),
+        ModelArgs::title(&body["model_config"]),
         context,
     )
     .await

@@ -29,10 +29,12 @@ const EXAMPLES: &str = "Examples:
   opencode-sidecar run -p openai -m gpt-4o-mini --key-file key \"Write a README for this folder\"
   opencode-sidecar run -p openai -m gpt-4o --key-file key --file mock.png \"Build this page\"
   git diff | opencode-sidecar run --quiet \"Review this\" -
+  opencode-sidecar run -p openai -m gpt-4o --key-file key --permission-mode ask \"Tidy up the branches\"
   opencode-sidecar run --local -p anthropic -m claude-sonnet-4 \"Fix the failing test\"
 
-Ctrl-C asks what to do with the turn; a second one stops it. Exit codes: 0 completed, 1 failed,
-2 cancelled, 124 out of time, 130 stopped by Ctrl-C, 64 usage, 69 no sidecar, 75 not now, 77 no access.";
+What the agent asks is answered with a key (y once, a always, n no) or a line. Ctrl-C asks what to do with the
+turn; a second one stops it. Exit codes: 0 completed, 1 failed, 2 cancelled, 124 out of time, 130 stopped by Ctrl-C,
+64 usage, 69 no sidecar, 75 not now, 77 no access.";
 
 /// Give the agent a prompt, and follow it to the end
 #[derive(Clone, Debug, clap::Args)]
@@ -150,7 +152,7 @@ async fn begin(
         &args.following,
         created,
         client,
-        &ModelArgs::title(&body["model_config"]),
+        ModelArgs::title(&body["model_config"]),
         context,
     )
     .await
@@ -187,7 +189,7 @@ pub(in crate::cli) async fn follow(
     args: &FollowingArgs,
     created: Created,
     client: Client,
-    title: &str,
+    title: Option<String>,
     context: &Context,
 ) -> Outcome {
     let terminal = context.terminal;
@@ -202,12 +204,9 @@ pub(in crate::cli) async fn follow(
         _ => Form::Text,
     };
     if form == Form::Text {
-        write(&format!(
-            "{}\n\n",
-            terminal
-                .style()
-                .dim(&format!("session {id} · {}", one_line(title)))
-        ))?;
+        let title = title.map_or(String::new(), |title| format!(" · {}", one_line(&title)));
+        let first = terminal.style().dim(&format!("session {id}{title}"));
+        write(&format!("{first}\n\n"))?;
     }
     let request = StreamRequest {
         source: Source::Session(created.session_id.clone()),

@@ -10,7 +10,13 @@ use crate::cli::plain_text::one_line;
 /// `✓ completed in 12 s · 2 files changed · 1.2k tokens read, 340 written · $0.01`.
 pub(super) fn completed(look: &Look, event: &Event) -> String {
     let took = event.data["duration_ms"].as_u64().unwrap_or(0);
-    let done = format!("✓ completed in {}", duration(Duration::from_millis(took)));
+    let took = duration(Duration::from_millis(took));
+    let rejected = event.text("finish_reason") == "rejected";
+    let done = if rejected {
+        look.style.warning(&format!("■ ended by a no in {took}"))
+    } else {
+        look.style.good(&format!("✓ completed in {took}"))
+    };
     let changed = event.data["files_modified"].as_array().map_or(0, Vec::len);
     let usage: Usage = serde_json::from_value(event.data["usage"].clone()).unwrap_or_default();
     let cut = match event.text("finish_reason") {
@@ -25,11 +31,10 @@ pub(super) fn completed(look: &Look, event: &Event) -> String {
     ];
     let facts: Vec<String> = facts.into_iter().flatten().collect();
     if facts.is_empty() {
-        return look.style.good(&done);
+        return done;
     }
     format!(
-        "{} {}",
-        look.style.good(&done),
+        "{done} {}",
         look.style.dim(&format!("· {}", facts.join(" · ")))
     )
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::words::HELP;
-use crate::cli::asks::{Ask, Asks, Kind};
+use crate::cli::answering::{Answer, Answering, Pressed};
 use crate::cli::client::Event;
 use crate::cli::editor::{Editor, Entered};
 use crate::cli::exit::{Exit, Outcome, Problem};
@@ -14,6 +14,7 @@ use crate::cli::progress::Progress;
 use crate::cli::screen::Screen;
 use crate::cli::terminal::Terminal;
 use crate::cli::transcript::{Look, Transcript};
+use crate::clock::Timestamp;
 
 /// Lines of what was before that are shown at most: a terminal that scrolls for a minute helps nobody.
 const EARLIER: usize = 1000;
@@ -22,8 +23,7 @@ const EARLIER: usize = 1000;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Asked {
     Line(String),
-    /// The request, and the reply.
-    Permission(String, &'static str),
+    Answer(Answer),
     Stop,
     Leave,
 }
@@ -34,7 +34,7 @@ pub(super) struct View {
     screen: Screen,
     transcript: Transcript,
     progress: Progress,
-    asks: Asks,
+    answering: Answering,
     keys: Decoder,
     editor: Editor,
     running: Option<Instant>,
@@ -71,7 +71,7 @@ impl View {
             screen: Screen::new(terminal),
             transcript: Transcript::new(look),
             progress: Progress::default(),
-            asks: Asks::default(),
+            answering: Answering::default(),
             keys: Decoder::default(),
             editor: Editor::default(),
             running: active.then(Instant::now),
@@ -104,7 +104,7 @@ impl View {
         }
         let elapsed = self.running.map_or(Duration::ZERO, |began| began.elapsed());
         self.progress.push(event, elapsed);
-        self.asks.push(event);
+        self.answering.push(event);
         self.transcript.push(event);
         if event.is_terminal() {
             self.running = None;
@@ -131,18 +131,6 @@ impl View {
         self.draw()
     }
 
-    /// The question that waits for an answer, if nothing else was asked before it.
-    pub(super) fn question(&self) -> Option<(String, Vec<Vec<String>>)> {
-        match self.asks.first() {
-            Some(Ask {
-                id,
-                kind: Kind::Question(questions),
-                ..
-            }) => Some((id.clone(), questions.clone())),
-            _ => None,
-        }
-    }
-
     pub(super) fn typed(&mut self, bytes: &[u8]) -> Vec<Asked> {
         let keys = self.keys.push(bytes);
         keys.into_iter()
@@ -158,29 +146,18 @@ impl View {
                 _ => None,
             };
         }
-        if let (
-            true,
-            Some(Ask {
-                id,
-                kind: Kind::Permission(_),
-                ..
-            }),
-            Key::Char(c),
-        ) = (self.editor.is_empty(), self.asks.first(), &key)
-        {
-            let reply = match c {
-                'y' | 'Y' => Some("once"),
-                'a' | 'A' => Some("always"),
-                'n' | 'N' => Some("reject"),
-                _ => None,
-            };
-            if let Some(reply) = reply {
-                return Some(Asked::Permission(id.clone(), reply));
-            }
-        }
+        let key = match self.answering.press(key, &mut self.editor) {
+            Pressed::Answer(answer) => return Some(Asked::Answer(answer)),
+            Pressed::Taken => return None,
+            Pressed::Other(key) => key,
+        };
         match self.editor.press(key) {
             Entered::Nothing => None,
-            Entered::Line(line) => Some(Asked::Line(line)),
+            Entered::Line(line) => Some(
+                self.answering
+                    .line(&line)
+                    .map_or(Asked::Line(line), Asked::Answer),
+            ),
             Entered::End => Some(Asked::Leave),
         }
     }
@@ -200,15 +177,14 @@ impl View {
         Vec::new()
     }
 
-    /// A prompt was taken.
+    /// A prompt was taken. Of one that does not begin at once the stream says what becomes of it.
     pub(super) fn sent(&mut self, prompt: &str, status: &str) {
+        if status != "running" {
+            return;
+        }
         let style = self.terminal.style();
-        let state = match status {
-            "running" | "" => String::new(),
-            status => style.dim(&format!("  ({})", one_line(status))),
-        };
         self.note(format!(
-            "{} {}{state}",
+            "{} {}",
             style.active("›"),
             style.bold(&one_line(prompt))
         ));
@@ -228,6 +204,20 @@ impl View {
         for (words, meaning) in HELP {
             self.notes
                 .push(format!("  {words:<16} {}", style.dim(meaning)));
+        }
+        self.notes.push(String::new());
+    }
+
+    /// The prompts that wait, each as its turn and its words.
+    pub(super) fn queue(&mut self, prompts: &[String]) {
+        let style = self.terminal.style();
+        if prompts.is_empty() {
+            return self.note(style.dim("no prompt waits"));
+        }
+        self.notes.push(String::new());
+        for prompt in prompts {
+            self.notes
+                .push(format!("  {}", style.dim(&one_line(prompt))));
         }
         self.notes.push(String::new());
     }
@@ -280,29 +270,17 @@ impl View {
             ];
             return format!("{question}  {}", keys.join("   "));
         }
-        match self.asks.first() {
-            Some(Ask {
-                kind: Kind::Permission(what),
-                ..
-            }) => {
-                let keys = [key("y", "once"), key("a", "always"), key("n", "no")].join("   ");
-                format!(
-                    "{} {}   {keys}",
-                    style.warning("? may it run"),
-                    style.bold(&cut(what, columns / 2))
-                )
+        if let Some(row) = self.answering.row(style, columns, Timestamp::now())
+            && self.progress.lost.is_none()
+        {
+            return row;
+        }
+        match (self.running, &self.progress.lost) {
+            (Some(began), _) => self.progress.row(style, began.elapsed(), columns),
+            (None, Some(reason)) => {
+                style.warning(&cut(&format!("reconnecting: {reason}"), columns))
             }
-            Some(Ask {
-                kind: Kind::Question(_),
-                ..
-            }) => style.warning("? answer with numbers or words, and Enter"),
-            None => match (self.running, &self.progress.lost) {
-                (Some(began), _) => self.progress.row(style, began.elapsed(), columns),
-                (None, Some(reason)) => {
-                    style.warning(&cut(&format!("reconnecting: {reason}"), columns))
-                }
-                (None, None) => style.dim("idle · type a prompt, /help, or Ctrl-D to leave"),
-            },
+            (None, None) => style.dim("idle · type a prompt, /help, or Ctrl-D to leave"),
         }
     }
 

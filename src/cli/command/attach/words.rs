@@ -8,6 +8,10 @@ pub(super) enum Words {
     Stop,
     Leave,
     Help,
+    /// Show the prompts that wait.
+    Queue,
+    /// Withdraw the one with this turn.
+    Drop(String),
     /// A command that does not exist.
     Unknown(String),
 }
@@ -24,7 +28,15 @@ pub(super) const HELP: &[(&str, &str)] = &[
     ("<words>", "the next prompt; while a turn runs it waits"),
     ("/now <words>", "interrupts the turn for this prompt"),
     ("/steer <words>", "says it to the running turn"),
-    ("/stop", "ends the turn"),
+    (
+        "/queue",
+        "lists the prompts that wait; /drop <turn> withdraws one",
+    ),
+    ("/skip", "leaves a question of the agent without an answer"),
+    (
+        "/stop",
+        "ends the turn, and withdraws the prompts that wait",
+    ),
     ("/quit", "leaves; the turn goes on (Ctrl-D)"),
 ];
 
@@ -43,6 +55,8 @@ impl Words {
             "now" | "interrupt" => Self::prompt(rest, OnBusy::Interrupt),
             "steer" => Self::prompt(rest, OnBusy::Steer),
             "stop" => Self::Stop,
+            "queue" => Self::Queue,
+            "drop" if !rest.trim().is_empty() => Self::Drop(rest.trim().to_owned()),
             "quit" | "exit" | "detach" => Self::Leave,
             "help" | "?" | "" => Self::Help,
             // A path is no command: `/etc/hosts is wrong`.
@@ -94,6 +108,7 @@ mod tests {
         assert_eq!(Words::of("/now"), Words::Nothing);
         assert_eq!(Words::of("  "), Words::Nothing);
         assert_eq!(Words::of("/stop"), Words::Stop);
+        assert_eq!(Words::of("/drop 3"), Words::Drop("3".into()));
         assert_eq!(Words::of("/stpo"), Words::Unknown("stpo".into()));
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Resource, getrlimit};
 use tokio::process::Command;
 
 use super::report::Check;
@@ -12,7 +13,7 @@ use crate::cli::layout::{bytes, duration};
 use crate::cli::plain_text::one_line;
 use crate::clock::Timestamp;
 use crate::config::{ConfigError, Inspection};
-use crate::engine::{self, Memory};
+use crate::engine::{self, Memory, MemorySource};
 use crate::sandbox::{self, Level};
 use crate::{gateway, opencode, process, trust, workspace};
 
@@ -27,6 +28,9 @@ const LITTLE_MEMORY: u64 = 768 << 20;
 
 /// What five turns with their streams need.
 const FEW_FILES: u64 = 1024;
+
+/// The threads of OpenCode and a build that an agent starts.
+const FEW_PROCESSES: u64 = 256;
 
 /// Any clock before this is wrong: this version is younger.
 const OLDEST_NOW: &str = "2026-01-01T00:00:00Z";
@@ -238,7 +242,12 @@ pub(super) fn memory(engine_limit: Option<u64>) -> Check {
     let container = Memory::of_container();
     let limits = container.map(|memory| memory.limit).into_iter();
     let used = container.map_or(String::new(), |memory| {
-        format!(", {} of the container's are used", bytes(memory.used))
+        let cgroup = match memory.source {
+            MemorySource::CgroupV1 => "cgroup v1",
+            MemorySource::CgroupV2 | MemorySource::ProcessTree => "cgroup v2",
+        };
+        let used = bytes(memory.used);
+        format!(", {used} of the container's are used ({cgroup})")
     });
     match limits.chain(engine_limit).min() {
         None => Check::warning(
@@ -255,16 +264,25 @@ pub(super) fn memory(engine_limit: Option<u64>) -> Check {
     }
 }
 
-pub(super) fn open_files() -> Check {
-    match process::Usage::now().max_files {
-        Some(limit) if limit < FEW_FILES => Check::warning(
-            "limits",
-            format!("{limit} open files"),
-            "raise it with `ulimit -n`, or in the container runtime",
-        ),
-        Some(limit) => Check::good("limits", format!("{limit} open files")),
-        None => Check::good("limits", "any number of open files"),
+/// Open files, and processes of this user.
+pub(super) fn limits() -> Check {
+    let files = process::Usage::now().max_files;
+    let processes = getrlimit(Resource::Nproc).current;
+    let of = |limit: Option<u64>, what: &str| match limit {
+        Some(limit) => format!("{limit} {what}"),
+        None => format!("any number of {what}"),
+    };
+    let words = format!(
+        "{}, {}",
+        of(files, "open files"),
+        of(processes, "processes")
+    );
+    let few = |limit: Option<u64>, least| limit.is_some_and(|limit| limit < least);
+    if few(files, FEW_FILES) || few(processes, FEW_PROCESSES) {
+        let remedy = "raise it with `ulimit`, or in the container runtime";
+        return Check::warning("limits", words, remedy);
     }
+    Check::good("limits", words)
 }
 
 pub(super) fn clock() -> Check {

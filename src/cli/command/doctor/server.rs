@@ -101,3 +101,18 @@ pub(super) fn port(holder: &Holder, inspection: &Inspection) -> Check {
         ),
     }
 }
+
+/// One that the sidecar or OpenCode is to have besides, by the setting that names it.
+pub(super) fn other_port(name: &str, host: IpAddr, port: u16) -> Check {
+    match bind(host, port) {
+        Ok(()) => Check::good("port", format!("{port} of {name} is free")),
+        Err(error) => Check::bad(
+            "port",
+            format!(
+                "{port} of {name} cannot be had: {}",
+                crate::text::plain(&error.to_string())
+            ),
+            format!("set {name} to a free one"),
+        ),
+    }
+}

@@ -1,0 +1,3 @@
+module example.com/opencode-sidecar-client
+
+go 1.19

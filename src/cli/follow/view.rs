@@ -1,0 +1,269 @@
+//! What is shown of a session that is followed, and what keys and signals mean meanwhile.
+
+use tokio::time::Instant;
+
+use super::form::{Form, Until};
+use crate::cli::answering::{Answer, Answering, Pressed};
+use crate::cli::client::{Event, Session};
+use crate::cli::editor::{Editor, Entered};
+use crate::cli::exit::{Exit, Outcome, Problem};
+use crate::cli::keys::{Decoder, Key};
+use crate::cli::plain_text::{Cleaner, one_line};
+use crate::cli::progress::Progress;
+use crate::cli::screen::Screen;
+use crate::cli::terminal::Terminal;
+use crate::cli::transcript::{Look, Transcript};
+use crate::clock::Timestamp;
+
+/// Why the turn is being stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stopping {
+    Asked,
+    Timeout,
+}
+
+/// What a signal, a key or the clock says.
+#[derive(Debug)]
+pub(super) enum Said {
+    Stop(Stopping),
+    Answer(Answer),
+    Detach,
+    Leave,
+}
+
+/// The terminal, or the pipe.
+pub(super) struct View {
+    form: Form,
+    terminal: Terminal,
+    session: String,
+    screen: Screen,
+    transcript: Transcript,
+    progress: Progress,
+    answering: Answering,
+    keys: Decoder,
+    editor: Editor,
+    /// Lines of ours.
+    notes: Vec<String>,
+    began: Instant,
+    pub(super) live: bool,
+    /// Ctrl-C was pressed once.
+    asking: bool,
+}
+
+// === impl View ===
+
+impl View {
+    pub(super) fn new(
+        terminal: Terminal,
+        form: Form,
+        full: bool,
+        session: &str,
+        until: Until,
+    ) -> Self {
+        let columns = terminal.columns().filter(|_| form == Form::Text);
+        let look = Look {
+            style: terminal.style(),
+            columns,
+            full,
+        };
+        Self {
+            form,
+            terminal,
+            session: session.to_owned(),
+            screen: Screen::new(terminal),
+            transcript: Transcript::new(look),
+            progress: Progress::default(),
+            answering: Answering::default(),
+            keys: Decoder::default(),
+            editor: Editor::default(),
+            notes: Vec::new(),
+            began: Instant::now(),
+            live: terminal.output
+                && matches!(form, Form::Text | Form::Answer)
+                && !matches!(until, Until::Number(_)),
+            asking: false,
+        }
+    }
+
+    /// Whether a person can be asked something.
+    pub(super) const fn asks(&self, owns_turn: bool) -> bool {
+        owns_turn && self.live && self.terminal.is_interactive()
+    }
+
+    pub(super) fn interrupted(&mut self, owns_turn: bool) -> Option<Said> {
+        if !owns_turn {
+            return Some(Said::Leave);
+        }
+        if !self.asks(owns_turn) || std::mem::replace(&mut self.asking, true) {
+            return Some(Said::Stop(Stopping::Asked));
+        }
+        None
+    }
+
+    pub(super) fn typed(&mut self, bytes: &[u8]) -> Vec<Said> {
+        let keys = self.keys.push(bytes);
+        keys.into_iter()
+            .filter_map(|key| self.pressed(key))
+            .collect()
+    }
+
+    fn pressed(&mut self, key: Key) -> Option<Said> {
+        if std::mem::take(&mut self.asking) {
+            return match key {
+                Key::Char('s' | 'S') => Some(Said::Stop(Stopping::Asked)),
+                Key::Char('d' | 'D') => Some(Said::Detach),
+                // c, and whatever else was typed without thinking of this.
+                _ => None,
+            };
+        }
+        match self.answering.press(key, &mut self.editor) {
+            Pressed::Answer(answer) => Some(Said::Answer(answer)),
+            Pressed::Taken => None,
+            // Where no line is wanted keys have no meaning.
+            Pressed::Other(_) if !self.answering.wants_line() => None,
+            Pressed::Other(key) => match self.editor.press(key) {
+                Entered::Line(line) => self.answering.line(&line).map(Said::Answer),
+                Entered::Nothing | Entered::End => None,
+            },
+        }
+    }
+
+    /// An answer was not taken.
+    pub(super) fn refused(&mut self, sentence: &str) {
+        let line = format!("! {}", one_line(sentence));
+        let line = self.terminal.style().warning(&line);
+        self.notes.extend([line, String::new()]);
+    }
+
+    pub(super) fn figures(&mut self, session: Option<Session>) {
+        self.progress.session = session;
+    }
+
+    pub(super) fn lost(&mut self, reason: String) -> Result<(), Problem> {
+        self.progress.lost = Some(reason);
+        self.draw()
+    }
+
+    pub(super) fn event(&mut self, event: &Event) -> Result<(), Problem> {
+        match self.form {
+            Form::Json | Form::Raw if event.kind == "heartbeat" => return Ok(()),
+            Form::Json => return Ok(self.screen.lines(&[event.json_line()])?),
+            Form::Raw => return Ok(self.screen.lines(&[event.frame()])?),
+            Form::Text | Form::Answer => {}
+        }
+        self.progress.push(event, self.began.elapsed());
+        self.answering.push(event);
+        if !self.answering.wants_line() {
+            self.editor.clear();
+        }
+        self.transcript.push(event);
+        self.draw()
+    }
+
+    /// Writes what is whole, and the changing rows below it.
+    pub(super) fn draw(&mut self) -> Result<(), Problem> {
+        if !matches!(self.form, Form::Text | Form::Answer) {
+            return Ok(());
+        }
+        self.transcript.resize(self.terminal.columns());
+        let mut lines = self.transcript.take();
+        if self.form == Form::Answer {
+            lines.clear();
+        }
+        lines.append(&mut self.notes);
+        let mut rows = Vec::new();
+        if !self.live {
+            return Ok(self.screen.show(&lines, rows)?);
+        }
+        rows.extend(
+            self.transcript
+                .unfinished()
+                .filter(|_| self.form == Form::Text),
+        );
+        rows.push(String::new());
+        let columns = self.terminal.columns().unwrap_or(80);
+        rows.push(self.last_row(columns));
+        if !self.answering.wants_line() || self.asking {
+            return Ok(self.screen.show(&lines, rows)?);
+        }
+        let (text, at) = self.editor.row(columns.saturating_sub(3));
+        rows.push(format!("{} {text}", self.terminal.style().active("›")));
+        Ok(self.screen.show_with_cursor(&lines, rows, at + 2)?)
+    }
+
+    fn last_row(&mut self, columns: usize) -> String {
+        let style = self.terminal.style();
+        if self.asking {
+            let question = style.warning("The turn is running.");
+            return format!(
+                "{question}  {} stop it   {} detach, it goes on   {} continue",
+                style.bold("s"),
+                style.bold("d"),
+                style.bold("c")
+            );
+        }
+        match self.answering.row(style, columns, Timestamp::now()) {
+            Some(row) if self.progress.lost.is_none() => row,
+            _ => self.progress.row(style, self.began.elapsed(), columns),
+        }
+    }
+
+    pub(super) fn ended(mut self, event: &Event, stopping: Option<Stopping>) -> Outcome {
+        let exit = match (event.kind.as_str(), event.text("code")) {
+            ("complete", _) => Exit::Done,
+            ("error", "timeout") => Exit::Timeout,
+            ("error", _) => Exit::Failed,
+            _ => stopped(stopping),
+        };
+        if self.form != Form::Answer {
+            return self.finish(exit);
+        }
+        self.screen.lines(&[])?;
+        let mut answer = String::new();
+        Cleaner::new().push(
+            self.transcript.final_message().unwrap_or_default(),
+            &mut answer,
+        );
+        match exit {
+            Exit::Done => {
+                self.screen.lines(&[answer.replace('\r', "\n")])?;
+                Ok(exit)
+            }
+            Exit::Failed => Err(Problem::new(exit, one_line(event.text("error")))),
+            exit => Ok(exit),
+        }
+    }
+
+    pub(super) fn finish(mut self, exit: Exit) -> Outcome {
+        self.transcript.finish();
+        let lines = self.transcript.take();
+        let lines = if self.form == Form::Text {
+            lines
+        } else {
+            Vec::new()
+        };
+        self.screen.lines(&lines)?;
+        Ok(exit)
+    }
+
+    pub(super) fn detach(mut self) -> Outcome {
+        self.transcript.finish();
+        let mut lines = self.transcript.take();
+        let hint = format!(
+            "Detached; the turn goes on. `opencode-sidecar attach {}` takes part in it again.",
+            self.session
+        );
+        lines.push(String::new());
+        lines.push(self.terminal.style().dim(&hint));
+        self.screen.lines(&lines)?;
+        Ok(Exit::Done)
+    }
+}
+
+pub(super) fn stopped(stopping: Option<Stopping>) -> Exit {
+    match stopping {
+        Some(Stopping::Timeout) => Exit::Timeout,
+        Some(Stopping::Asked) => Exit::Interrupted,
+        None => Exit::Cancelled,
+    }
+}
