@@ -75,9 +75,11 @@ fn a_conversation_queues_steers_interrupts_and_answers() {
 
     terminal.paste(&script("text The one that waited."));
     terminal.key("Enter");
-    terminal.until("queued", |screen| screen.contains("(queued)"));
+    terminal.until("queued", |screen| {
+        screen.contains("› queued: ```script text The one that waited.")
+    });
     terminal.line("/steer be quick");
-    terminal.until("steered", |screen| screen.contains("› be quick  (steered)"));
+    terminal.until("steered", |screen| screen.contains("› steered: be quick"));
     terminal.line("/queue");
     terminal.until("listed", |screen| screen.contains("  2  ```script"));
     terminal.line("/drop 7");
@@ -100,7 +102,9 @@ fn a_conversation_queues_steers_interrupts_and_answers() {
     terminal.until("a line", |screen| screen.contains("› xy"));
     terminal.key("C-u");
     terminal.key("a");
-    let screen = terminal.until("idle", |screen| screen.contains("idle · type a prompt"));
+    let screen = terminal.until("idle after both", |screen| {
+        screen.matches("✓ completed").count() == 2 && screen.contains("idle · type a prompt")
+    });
     let urgent = screen.find("The urgent one.").unwrap();
     let waited = screen.rfind("The one that waited.").unwrap();
     assert!(
