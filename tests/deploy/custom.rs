@@ -74,6 +74,25 @@ struct PodMonitorSpec {
     pod_metrics_endpoints: Vec<Endpoint>,
 }
 
+/// The same operator's, for whoever has Services scraped.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(dead_code, reason = "read to be checked")]
+struct ServiceMonitor {
+    api_version: String,
+    kind: String,
+    metadata: Metadata,
+    spec: ServiceMonitorSpec,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(dead_code, reason = "read to be checked")]
+struct ServiceMonitorSpec {
+    selector: Value,
+    endpoints: Vec<Endpoint>,
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[expect(dead_code, reason = "read to be checked")]
@@ -104,7 +123,10 @@ struct KeySelector {
 
 /// Whether Kubernetes has no schema for this.
 pub(crate) fn is_custom(document: &Value) -> bool {
-    matches!(document["kind"].as_str(), Some("Sandbox" | "PodMonitor"))
+    matches!(
+        document["kind"].as_str(),
+        Some("Sandbox" | "PodMonitor" | "ServiceMonitor")
+    )
 }
 
 /// What is wrong with a document of a custom kind.
@@ -113,6 +135,9 @@ fn fault(document: &Value) -> Option<String> {
     let kind = document["kind"].as_str().unwrap_or("");
     match (version, kind) {
         ("monitoring.coreos.com/v1", "PodMonitor") => PodMonitor::deserialize(document).err(),
+        ("monitoring.coreos.com/v1", "ServiceMonitor") => {
+            ServiceMonitor::deserialize(document).err()
+        }
         ("agents.x-k8s.io/v1alpha1" | "agents.x-k8s.io/v1beta1", "Sandbox") => {
             Sandbox::deserialize(document).err()
         }
@@ -139,6 +164,13 @@ fn a_field_that_the_kind_does_not_have_is_found() {
             "/spec/podMetricsEndpoints/0",
             "intervall",
             json!("5s"),
+        ),
+        (
+            "overlays/service-monitor",
+            "ServiceMonitor",
+            "/spec/endpoints/0",
+            "targetport",
+            json!(3003),
         ),
         (
             "overlays/agent-sandbox",

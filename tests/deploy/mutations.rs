@@ -174,6 +174,47 @@ fn in_the_base() -> Vec<Break> {
 }
 
 /// What only an overlay has.
+fn in_monitors() -> Vec<Break> {
+    let monitor = |rule, at, place, value, says| Break {
+        rule,
+        from: "overlays/service-monitor",
+        at,
+        place,
+        value,
+        says,
+    };
+    vec![
+        monitor(
+            "ports",
+            "ServiceMonitor",
+            "/spec/endpoints/0/port",
+            Some(json!("metrics")),
+            "which is no port",
+        ),
+        monitor(
+            "ports",
+            "ServiceMonitor",
+            "/spec/endpoints/0/path",
+            Some(json!("/metrik")),
+            "which is no route",
+        ),
+        monitor(
+            "ports",
+            "Service",
+            "/metadata/labels",
+            None,
+            "chooses no Service",
+        ),
+        monitor(
+            "references",
+            "ServiceMonitor",
+            "/spec/endpoints/0/authorization/credentials/name",
+            Some(json!("sidecar")),
+            "the secret \"sidecar\"",
+        ),
+    ]
+}
+
 fn in_overlays() -> Vec<Break> {
     let budget = json!({
         "apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "x"},
@@ -277,7 +318,8 @@ fn every_rule_finds_what_it_is_for() {
     let known = Known::ask();
     let mut missed = Vec::new();
     let mut tried = BTreeSet::new();
-    for broken in in_the_base().into_iter().chain(in_overlays()) {
+    let overlays = in_overlays().into_iter().chain(in_monitors());
+    for broken in in_the_base().into_iter().chain(overlays) {
         let mut documents = one(broken.from);
         assert_eq!(
             faults(&documents, broken.rule, &known),

@@ -128,6 +128,7 @@ fn every_rendering_has_what_its_name_promises() {
         ("overlays/project-pod", 7),
         ("overlays/project-pod-full", 8),
         ("overlays/quickstart", 6),
+        ("overlays/service-monitor", 7),
     ]
     .map(|(name, count)| (name.to_owned(), count));
     assert_eq!(counts, expected);

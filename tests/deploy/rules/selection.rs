@@ -187,5 +187,29 @@ pub(super) fn ports(documents: &[Value], known: &Known) -> Vec<String> {
             }
         }
     }
+    for monitor in of_kind(documents, "ServiceMonitor") {
+        let services: Vec<&Value> = of_kind(documents, "Service")
+            .filter(|service| chooses(&monitor["spec"]["selector"], &service["metadata"]["labels"]))
+            .collect();
+        must(
+            !services.is_empty(),
+            "the ServiceMonitor chooses no Service".into(),
+        );
+        for endpoint in list(monitor, "/spec/endpoints") {
+            let named = |service: &&Value| {
+                let ports = list(service, "/spec/ports");
+                ports.iter().any(|port| port["name"] == endpoint["port"])
+            };
+            must(
+                services.iter().all(named),
+                format!("Prometheus asks {}, which is no port", endpoint["port"]),
+            );
+            let path = text(endpoint, "/path");
+            must(
+                known.route(path),
+                format!("Prometheus asks {path}, which is no route"),
+            );
+        }
+    }
     found
 }

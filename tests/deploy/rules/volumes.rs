@@ -85,8 +85,13 @@ pub(super) fn references(documents: &[Value], _: &Known) -> Vec<String> {
             keys.extend(refs.map(|from| (text(from, "/name"), text(from, "/key"))));
         }
     }
-    for monitor in of_kind(documents, "PodMonitor") {
-        for endpoint in list(monitor, "/spec/podMetricsEndpoints") {
+    let monitors = [
+        ("PodMonitor", "/spec/podMetricsEndpoints"),
+        ("ServiceMonitor", "/spec/endpoints"),
+    ];
+    for (kind, place) in monitors {
+        let monitors = of_kind(documents, kind);
+        for endpoint in monitors.flat_map(|monitor| list(monitor, place)) {
             let credentials = &endpoint["authorization"]["credentials"];
             keys.push((text(credentials, "/name"), text(credentials, "/key")));
         }
