@@ -31,6 +31,8 @@ pub(crate) static FIRST_EVENT: Histogram = Histogram::new(&[
     60_000_000,
     120_000_000,
 ]);
+/// What a person was asked, or a rule decided.
+pub(crate) static ASKS: LazyLock<Family<AskLabels, Counter>> = LazyLock::new(Family::default);
 /// How long tools ran.
 pub(crate) static TOOL: Durations<ToolLabels> =
     LazyLock::new(|| Family::new_with_constructor(tool_buckets));
@@ -57,9 +59,20 @@ pub(crate) struct OutcomeLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct AskLabels {
+    kind: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct ToolLabels {
     tool: &'static str,
     outcome: &'static str,
+}
+
+/// What the agent asked has ended. `outcome`: who answered it, or `withdrawn`.
+pub(crate) fn ask_ended(kind: &'static str, outcome: &'static str) {
+    ASKS.get_or_create(&AskLabels { kind, outcome }).inc();
 }
 
 /// A turn ended. `took`: since its prompt came, where this process saw that. `code`: why it failed, else `none`.

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::event::{Body, Event, State};
+use crate::event::{Body, Event, PermissionStep, QuestionStep, State};
 use crate::metrics::turn as metrics;
 use crate::tool;
 
@@ -48,6 +48,20 @@ impl TurnProgress {
             Body::Status(status) if status.state == State::Cancelled => {
                 metrics::ended("cancelled", "none", self.took());
             }
+            Body::Permission(permission) => match &permission.step {
+                PermissionStep::Asked { .. } => {}
+                PermissionStep::Answered { by, .. } => {
+                    metrics::ask_ended("permission", by.as_str());
+                }
+                PermissionStep::Withdrawn { .. } => metrics::ask_ended("permission", "withdrawn"),
+            },
+            Body::Question(question) => match &question.step {
+                QuestionStep::Asked { .. } => {}
+                QuestionStep::Answered { by, .. } | QuestionStep::Rejected { by } => {
+                    metrics::ask_ended("question", by.as_str());
+                }
+                QuestionStep::Withdrawn { .. } => metrics::ask_ended("question", "withdrawn"),
+            },
             _ => {}
         }
     }

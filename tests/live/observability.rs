@@ -49,6 +49,16 @@ fn busy() -> World {
     world.create_with("spends", limit);
     let spent = world.follow("spends");
     assert_eq!(spent.last()["code"], "budget_exceeded");
+    world.script(
+        "asks",
+        [Turn::new().tool("bash", json!({ "command": "date" }))],
+    );
+    world.create_with("asks", |body| {
+        let config = &mut body["model_config"];
+        (config["permission_mode"], config["ask_tools"]) = ("ask".into(), json!(["bash"]));
+        config["ask_timeout_secs"] = json!(1);
+    });
+    world.follow("asks");
     let mut gap = world.sidecar.stream("works", "?last_event_id=nonsense");
     assert_eq!(gap.rest()[0].kind, "gap");
     world
@@ -80,13 +90,14 @@ fn a_busy_sidecar_tells_every_figure_of_the_contract_and_promtool_has_no_complai
     assert!(unknown.is_empty(), "told and not listed: {unknown:?}");
 
     for expected in [
-        "sidecar_turns_total{outcome=\"completed\",code=\"none\"} 1\n",
+        "sidecar_turns_total{outcome=\"completed\",code=\"none\"} 2\n",
         "sidecar_turns_total{outcome=\"failed\",code=\"budget_exceeded\"} 1\n",
         "sidecar_model_stops_total{reason=\"budget_exceeded\"} 1\n",
         "sidecar_model_retries_total 1\n",
         "sidecar_stream_gaps_total{reason=\"invalid\"} 1\n",
+        "sidecar_asks_ended_total{kind=\"permission\",outcome=\"timeout\"} 1\n",
         "sidecar_tool_duration_seconds_count{tool=\"bash\",outcome=\"ok\"} 3\n",
-        "sidecar_turn_first_event_seconds_count 2\n",
+        "sidecar_turn_first_event_seconds_count 3\n",
         "sidecar_model_calls_total{provider=\"custom\",operation=\"chat_completions\",model=\"model-of-the-test\",status=\"ok\"}",
         "gen_ai_client_token_usage_count{gen_ai_operation_name=\"chat\",gen_ai_provider_name=\"custom\",gen_ai_token_type=\"input\"}",
         "http_route=\"/sessions/{id}/stream\"",

@@ -28,7 +28,13 @@ pub(super) fn sidecar(page: &mut Page<'_>, draining: bool) {
 
 pub(super) fn sessions(page: &mut Page<'_>, registry: &Registry, sockets: &Sockets) {
     let all = registry.in_memory();
-    let states: Vec<Session> = all.iter().map(|session| session.status().state).collect();
+    let mut asks = 0;
+    let states = all.iter().map(|session| {
+        let status = session.status();
+        asks += status.asks.open.len();
+        status.state
+    });
+    let states: Vec<Session> = states.collect();
     let count = |state| states.iter().filter(|other| **other == state).count();
     page.family(
         Kind::Gauge,
@@ -48,11 +54,17 @@ pub(super) fn sessions(page: &mut Page<'_>, registry: &Registry, sockets: &Socke
         "Sessions that may be active at once (MAX_CONCURRENT_SESSIONS).",
         Some(registry.limit()),
     );
-    let queued: usize = all.iter().map(|session| session.queued().len()).sum();
+    let waiting = all.iter().filter_map(|session| session.next_queued());
+    let queued: usize = waiting.map(|next| next.waiting).sum();
     page.gauge(
         "sidecar_prompts_queued",
         "Prompts that wait for the turn before them.",
         Some(queued),
+    );
+    page.gauge(
+        "sidecar_asks_open",
+        "Permissions and questions that wait for a person.",
+        Some(asks),
     );
     let streams: usize = all.iter().map(|session| session.slots.taken()).sum();
     page.gauge(

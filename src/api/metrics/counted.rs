@@ -24,6 +24,11 @@ pub(super) fn turns(page: &mut Page<'_>) {
         "How long tools ran.",
         &*turn::TOOL,
     );
+    page.metric(
+        "sidecar_asks_ended",
+        "Permissions and questions of the agent that have ended, by what ended them.",
+        &*turn::ASKS,
+    );
 }
 
 pub(super) fn streams(page: &mut Page<'_>) {
