@@ -99,6 +99,7 @@ pub(super) fn of_session(session: &Session, around: &Surroundings) -> (Diagnosis
             state: status.state,
             at: status.completed_at,
             reason: status.problem.as_ref().map(|problem| &*problem.sentence),
+            queued: session.next_queued(),
         },
         Some(facts) => Situation::Running(facts),
         None => Situation::Opening {

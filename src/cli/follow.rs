@@ -12,7 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-pub(super) use self::form::{Form, Owner, Until};
+pub(super) use self::form::{Form, Until};
 use self::view::{Said, Stopping, View, stopped};
 use super::client::{Client, Session, Stream, StreamRequest, StreamStep, number};
 use super::exit::{Exit, Outcome, Problem};
@@ -39,7 +39,8 @@ pub(super) struct Follow {
     pub(super) reasoning: bool,
     pub(super) full: bool,
     pub(super) until: Until,
-    pub(super) owner: Owner,
+    /// Whether Ctrl-C may stop the turn: it was begun by this command.
+    pub(super) owns_turn: bool,
     pub(super) timeout: Option<Duration>,
 }
 
@@ -56,16 +57,16 @@ impl Follow {
             reasoning,
             full,
             until,
-            owner,
+            owns_turn,
             timeout,
         } = self;
-        let mut view = View::new(terminal, form, full, &session, until, owner);
+        let mut view = View::new(terminal, form, full, &session, until);
         let (mut interrupt, mut terminate) = (
             listen(SignalKind::interrupt())?,
             listen(SignalKind::terminate())?,
         );
-        let _key_mode = view.asks().then(KeyMode::enter);
-        let mut keys = view.asks().then(typed);
+        let _key_mode = view.asks(owns_turn).then(KeyMode::enter);
+        let mut keys = view.asks(owns_turn).then(typed);
         let (mut figures, _stop_figures) = view.live.then(|| poll(&client, &session)).unzip();
         let mut ticks = tokio::time::interval(FRAME);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -77,8 +78,8 @@ impl Follow {
             let step = loop {
                 let said = tokio::select! {
                     step = &mut next => break step?,
-                    _ = interrupt.recv() => view.interrupted().into_iter().collect(),
-                    _ = terminate.recv() => vec![view.terminated()],
+                    _ = interrupt.recv() => view.interrupted(owns_turn).into_iter().collect(),
+                    _ = terminate.recv() => vec![if owns_turn { Said::Stop(Stopping::Asked) } else { Said::Leave }],
                     typed = typed_in(&mut keys) => view.typed(&typed),
                     () = until_deadline(deadline) => vec![Said::Stop(Stopping::Timeout)],
                     _ = ticks.tick(), if view.live => {

@@ -10,6 +10,8 @@ use serde::Serialize;
 use strum::IntoStaticStr;
 use utoipa::ToSchema;
 
+use super::asks::{Ask, Subject};
+use super::queue::QueueHead;
 use crate::clock::Timestamp;
 use crate::event::State;
 
@@ -20,6 +22,7 @@ const QUIET_MILLIS: u64 = 5_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, IntoStaticStr, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case", const_into_str)]
+#[cfg_attr(test, derive(strum::VariantArray))]
 pub(crate) enum Cause {
     /// The turn has not begun.
     Starting,
@@ -31,6 +34,12 @@ pub(crate) enum Cause {
     /// The provider failed and is asked again.
     ProviderRetry,
     ToolRunning,
+    /// The agent asks for leave to use a tool.
+    WaitingPermission,
+    /// The agent asks its user something.
+    WaitingQuestion,
+    /// A prompt waits: for the end of the turn, or for a key.
+    Queued,
     Compacting,
     /// The agent's process died, or is being replaced.
     EngineRestarting,
@@ -82,6 +91,10 @@ pub(crate) struct Facts {
     pub(crate) agent_retries: Option<String>,
     pub(crate) tool: Option<(Arc<str>, Timestamp)>,
     pub(crate) compacting: bool,
+    /// What waits for a person, oldest first.
+    pub(crate) asks: Arc<[Arc<Ask>]>,
+    /// The next of the prompts that wait for the end of the turn.
+    pub(crate) queued: Option<QueueHead>,
     /// Which time of how many the turn goes on in another process; nothing while it runs in one.
     pub(crate) recovery: Option<(u32, u32)>,
     /// Since when the agent's event stream is broken.
@@ -110,6 +123,8 @@ pub(crate) enum Situation<'a> {
         state: State,
         at: Option<Timestamp>,
         reason: Option<&'a str>,
+        /// The next of the prompts that wait all the same.
+        queued: Option<QueueHead>,
     },
     /// Its turn has been asked for and does not run yet.
     Opening {
@@ -160,7 +175,15 @@ pub(crate) fn diagnose(
     now: Timestamp,
 ) -> Diagnosis {
     let (cause, sentence, since, next) = match situation {
-        Situation::Ended { state, at, reason } => {
+        Situation::Ended {
+            queued: Some(head), ..
+        } => {
+            let since = Some(head.since);
+            (Cause::Queued, idle_queue_sentence(&head), since, None)
+        }
+        Situation::Ended {
+            state, at, reason, ..
+        } => {
             let reason = reason.map(|reason| format!(": {reason}"));
             let reason = reason.unwrap_or_default();
             let sentence = format!("the session is {}{reason}", state.as_str());
@@ -169,13 +192,18 @@ pub(crate) fn diagnose(
         Situation::Opening { since } => opening(since, around),
         Situation::Running(facts) => of_turn(facts, around, now),
     };
+    let behind = match situation {
+        Situation::Running(facts) => facts.queued.as_ref().map(busy_queue_sentence),
+        _ => None,
+    };
     let troubles = [
+        (Cause::Queued, behind),
         (Cause::JournalDegraded, journal_sentence(around)),
         (Cause::MemoryPressure, around.memory.clone()),
     ];
     let also = troubles
         .into_iter()
-        .filter(|(other, _)| cause != Cause::Ended && *other != cause)
+        .filter(|(other, _)| !matches!(cause, Cause::Ended | Cause::Queued) && *other != cause)
         .filter_map(|(cause, sentence)| Some((cause, sentence?)))
         .map(|(cause, sentence)| Trouble { cause, sentence });
     Diagnosis {
@@ -236,6 +264,9 @@ fn of_turn(facts: &Facts, around: &Surroundings, now: Timestamp) -> Finding {
         );
         return (Cause::FeedSilent, sentence, Some(since), timeout);
     }
+    if let Some(ask) = facts.asks.first() {
+        return of_person(ask, facts.asks.len() - 1);
+    }
     let model = of_model(facts, now);
     if facts.compacting {
         let waits = model.map(|(_, sentence, ..)| format!(", {sentence}"));
@@ -267,6 +298,55 @@ fn of_turn(facts: &Facts, around: &Surroundings, now: Timestamp) -> Finding {
         "nothing was heard from the agent for {seconds} s, and it waits neither for the model nor for a tool; it is asked whether the turn has ended"
     );
     (Cause::FeedSilent, sentence, Some(facts.heard), timeout)
+}
+
+/// A person is waited for; so many `further` requests wait behind this one.
+fn of_person(ask: &Ask, further: usize) -> Finding {
+    let (cause, wanted) = match &ask.subject {
+        Subject::Permission(request) => (
+            Cause::WaitingPermission,
+            format!("a permission: {}", request.permission),
+        ),
+        Subject::Questions(_) => (
+            Cause::WaitingQuestion,
+            "an answer to the agent's question".to_owned(),
+        ),
+    };
+    let asker = match &ask.agent {
+        Some(agent) => format!(", asked for by the subagent {}", agent.name),
+        None => String::new(),
+    };
+    let further = match further {
+        0 => String::new(),
+        further => format!("; {further} more wait"),
+    };
+    let sentence = format!(
+        "waiting for somebody to give {wanted}{asker} ({}){further}",
+        ask.request_id
+    );
+    let next = Some((ask.deadline, "the default answer is given"));
+    (cause, sentence, Some(ask.asked_at), next)
+}
+
+/// Of a session whose turn has ended. Only what is held waits then, but for a moment.
+fn idle_queue_sentence(head: &QueueHead) -> String {
+    let waits_for = if head.held {
+        "a key, because the sidecar was restarted and keeps none: send a prompt or resume with a model_config"
+    } else {
+        "its beginning"
+    };
+    format!("turn {} is queued and waits for {waits_for}", head.turn)
+}
+
+fn busy_queue_sentence(head: &QueueHead) -> String {
+    match head.waiting {
+        1 => format!("turn {} is queued until this one ends", head.turn),
+        waiting => format!(
+            "turn {} is queued until this one ends, and {} more behind it",
+            head.turn,
+            waiting - 1
+        ),
+    }
 }
 
 /// What the turn waits for at the provider, if it does.

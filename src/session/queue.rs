@@ -33,6 +33,16 @@ pub(super) struct Queued {
     pub(super) span: Arc<TurnSpan>,
 }
 
+/// The next of the prompts that wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct QueueHead {
+    pub(crate) turn: u32,
+    pub(crate) since: Timestamp,
+    pub(crate) held: bool,
+    /// How many wait, this one included.
+    pub(crate) waiting: usize,
+}
+
 /// What clients are told of a prompt that waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct QueuedPrompt {
@@ -124,6 +134,15 @@ impl Queue {
 
     pub(super) fn waits(&self, turn: u32) -> bool {
         self.entries.iter().any(|entry| entry.turn == turn)
+    }
+
+    pub(super) fn head(&self) -> Option<QueueHead> {
+        self.entries.front().map(|next| QueueHead {
+            turn: next.turn,
+            since: next.at,
+            held: next.held,
+            waiting: self.entries.len(),
+        })
     }
 
     pub(super) fn list(&self) -> Vec<QueuedPrompt> {

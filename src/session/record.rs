@@ -15,7 +15,7 @@ use super::labels::{LabelChange, Labels};
 use super::limits::StreamSlots;
 use super::log::{EventLog, TurnSpan};
 use super::prompt::Prompt;
-use super::queue::{Queue, QueuedPrompt};
+use super::queue::{Queue, QueueHead, QueuedPrompt};
 use super::request::Idempotency;
 use super::status::Status;
 use super::turn::Created;
@@ -192,6 +192,11 @@ impl Session {
     /// The prompts that wait, the next one first.
     pub(crate) fn queued(&self) -> Vec<QueuedPrompt> {
         self.queue.lock().list()
+    }
+
+    /// The next prompt that waits.
+    pub(crate) fn next_queued(&self) -> Option<QueueHead> {
+        self.queue.lock().head()
     }
 
     /// Turn `turn` is about to begin, after one that ended like this.

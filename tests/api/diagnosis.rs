@@ -1,8 +1,12 @@
 //! What a session does, the process at a glance, and what is logged.
 
-use serde_json::json;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::Command;
 
-use crate::support::{Options, Sidecar};
+use serde_json::{Value, json};
+
+use crate::support::{Options, Sidecar, runbook, skipped};
 
 fn create(sidecar: &Sidecar, id: &str) {
     let body = json!({
@@ -45,6 +49,69 @@ fn a_turn_that_is_silent_and_one_that_ended_say_so() {
 
     let unknown = sidecar.get("/sessions/b/diagnosis");
     assert_eq!(unknown.status, 404);
+}
+
+/// Asks until this is the cause.
+fn found(sidecar: &Sidecar, cause: &str) -> Value {
+    let ask = || sidecar.get("/sessions/a/diagnosis").json();
+    sidecar.until(cause, |_| ask()["cause"] == cause);
+    let found = ask();
+    runbook::assert_has(cause, found["sentence"].as_str().unwrap());
+    found
+}
+
+/// A file system of its own for the journal, which is full.
+struct FullDisk(tempfile::TempDir);
+
+impl FullDisk {
+    /// Nothing where file systems cannot be mounted.
+    fn mount(journal: &Path) -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=8m", "test"])
+            .arg(dir.path())
+            .output()
+            .is_ok_and(|output| output.status.success());
+        std::os::unix::fs::symlink(dir.path(), journal).unwrap();
+        mounted.then_some(Self(dir))
+    }
+
+    fn fill(&self) {
+        let mut file = std::fs::File::create(self.0.path().join("filler")).unwrap();
+        for size in [1 << 16, 1 << 12, 1] {
+            while file.write_all(&vec![b'x'; size]).is_ok() {}
+        }
+    }
+}
+
+impl Drop for FullDisk {
+    fn drop(&mut self) {
+        Command::new("umount")
+            .arg("-l")
+            .arg(self.0.path())
+            .output()
+            .ok();
+    }
+}
+
+#[test]
+fn a_disk_that_takes_nothing_is_named() {
+    let options = Options::stub();
+    let journal = options.dir.path().join("data/journal");
+    let Some(disk) = FullDisk::mount(&journal) else {
+        return skipped("no file system can be mounted here");
+    };
+    let sidecar = options.start().ready();
+    create(&sidecar, "a");
+    disk.fill();
+    // What has to be written shows that it cannot be.
+    sidecar.until("degraded", |sidecar| {
+        sidecar.send("PATCH", "/sessions/a", r#"{"title":"more"}"#);
+        sidecar.get("/debug/state").json()["journal"]["degraded"].is_string()
+    });
+    let found = found(&sidecar, "journal_degraded");
+    let words = found["sentence"].as_str().unwrap();
+    assert!(words.contains("full"), "{words}");
 }
 
 #[test]

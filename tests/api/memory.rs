@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::http::Response;
-use crate::support::{Options, Sidecar};
+use crate::support::{Options, Sidecar, runbook};
 
 /// What the engine may use, in MiB: 85 % are 340, 95 % are 380, 98 % are 392. The stub alone uses about 3.
 const LIMIT: &str = "400Mi";
@@ -84,7 +84,7 @@ fn an_idle_engine_is_recycled_as_often_as_it_helps_and_no_crash_is_counted() {
 
 #[test]
 fn while_memory_is_short_new_sessions_wait_and_running_ones_go_on() {
-    let sidecar = hungry().env("ENGINE_WAIT", "300ms").start().ready();
+    let sidecar = hungry().env("ENGINE_WAIT", "1s").start().ready();
     assert_eq!(create(&sidecar, "first").status, 201);
     eat(&sidecar, HIGH);
     feels(&sidecar, "high");
@@ -93,7 +93,17 @@ fn while_memory_is_short_new_sessions_wait_and_running_ones_go_on() {
     assert_eq!(memory["limit_bytes"], 400 << 20);
     assert!(memory["used_bytes"].as_u64().unwrap() >= 350 << 20);
 
-    let refused = create(&sidecar, "second");
+    let refused = std::thread::scope(|scope| {
+        let creating = scope.spawn(|| create(&sidecar, "second"));
+        sidecar.until("diagnosed", |_| {
+            let found = sidecar.get("/sessions/second/diagnosis").json();
+            let sentence = found["sentence"].as_str().unwrap_or_default();
+            let short = found["cause"] == "memory_pressure";
+            short.then(|| runbook::assert_has("memory_pressure", sentence));
+            short
+        });
+        creating.join().unwrap()
+    });
     assert_eq!(refused.status, 503, "{refused:?}");
     assert_eq!(refused.json()["code"], "engine_unavailable");
     assert!(refused.header("retry-after").is_some());

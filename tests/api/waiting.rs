@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::support::{Options, Sidecar};
+use crate::support::{Options, Sidecar, runbook};
 
 fn create(sidecar: &Sidecar) -> (u16, serde_json::Value, bool) {
     let body = json!({
@@ -52,6 +52,9 @@ fn a_creation_that_waits_is_answered_when_the_sidecar_leaves() {
     std::thread::scope(|scope| {
         let creating = scope.spawn(|| create(&sidecar));
         pending(&sidecar);
+        let found = sidecar.get("/sessions/early/diagnosis").json();
+        assert_eq!(found["cause"], "engine_restarting", "{found}");
+        runbook::assert_has("engine_restarting", found["sentence"].as_str().unwrap());
         let told = Instant::now();
         sidecar.signal(Signal::TERM);
         let (status, body, retry) = creating.join().unwrap();

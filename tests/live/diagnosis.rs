@@ -6,6 +6,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::llm::Turn;
+use crate::support::runbook;
 use crate::world::World;
 
 /// The bar: so soon the cause is known.
@@ -23,6 +24,7 @@ fn found(world: &World, id: &str, cause: &str, holds: impl Fn(&Value) -> bool) -
     loop {
         let found = ask(world, id);
         if found["cause"] == cause && holds(&found) {
+            runbook::assert_has(cause, found["sentence"].as_str().unwrap());
             return found;
         }
         assert!(begun.elapsed() < WITHIN, "{id} is not {cause}: {found}");
@@ -126,4 +128,72 @@ fn what_a_session_waits_for_is_named() {
     signal(child, Signal::CONT);
     found(&world, "tool", "tool_running", |_| true);
     assert_eq!(world.stop("tool").status, 200);
+}
+
+#[test]
+fn who_is_waited_for_and_what_waits_is_named() {
+    let world = World::start();
+    let tool = |name: &str, arguments: Value| Turn::new().tool(name, arguments);
+    let begin = |id: &str, turn: Turn, fields: Value| {
+        world.script(id, [turn]);
+        world.create_with(id, |body| {
+            for (name, value) in fields.as_object().unwrap() {
+                body["model_config"][name] = value.clone();
+            }
+        });
+    };
+
+    let fields = json!({ "permission_mode": "ask", "ask_tools": ["bash"] });
+    begin("leave", tool("bash", json!({ "command": "true" })), fields);
+    let leave = found(&world, "leave", "waiting_permission", |_| true);
+    let asks = world.status("leave")["asks"].clone();
+    assert_eq!(leave["next"]["at"], asks[0]["deadline"], "{leave}");
+    assert_eq!(leave["since"], asks[0]["asked_at"]);
+    let words = leave["sentence"].as_str().unwrap();
+    let request = asks[0]["request_id"].as_str().unwrap();
+    assert!(words.contains("a permission: bash") && words.contains(request));
+
+    let options = json!([{ "label": "A", "description": "a" }]);
+    let questions =
+        json!({ "questions": [{ "question": "Which?", "header": "Letter", "options": options }] });
+    begin(
+        "question",
+        tool("question", questions),
+        json!({ "questions": true }),
+    );
+    found(&world, "question", "waiting_question", |_| true);
+
+    // A tool that computes, and one that waits for input which nobody gives.
+    let state = |wanted: &'static str| {
+        move |found: &Value| {
+            let processes = found["processes"].as_array().unwrap();
+            processes.iter().any(|process| process["state"] == wanted)
+        }
+    };
+    let busy = json!({ "command": "timeout 20 sh -c 'while :; do :; done'" });
+    begin("busy", tool("bash", busy), json!({}));
+    found(&world, "busy", "tool_running", state("running"));
+    let input = json!({ "command": "mkfifo in; cat < in" });
+    begin("input", tool("bash", input), json!({}));
+    found(&world, "input", "tool_running", state("sleeping"));
+
+    // A prompt behind a turn that hangs.
+    assert_eq!(world.stop("busy").status, 200);
+    let body = json!({ "prompt": "and then" }).to_string();
+    let answer = world.sidecar.post("/sessions/input/prompt", &body);
+    assert_eq!(answer.json()["status"], "queued", "{answer:?}");
+    let behind = found(&world, "input", "tool_running", |found| {
+        found["also"][0]["cause"] == "queued"
+    });
+    let words = behind["also"][0]["sentence"].as_str().unwrap();
+    runbook::assert_has("queued", words);
+    assert_eq!(words, "turn 2 is queued until this one ends");
+
+    // A summary that does not come.
+    world.llm.on_compaction(Turn::hang_before_headers());
+    let done = world.run("sums", [Turn::new().text("done")]);
+    done.assert_complete();
+    let answer = world.sidecar.post("/sessions/sums/compact", "{}");
+    assert_eq!(answer.status, 202, "{answer:?}");
+    found(&world, "sums", "compacting", |_| true);
 }

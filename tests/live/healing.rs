@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::llm::Turn;
-use crate::support::{Options, real_opencode};
+use crate::support::{Options, real_opencode, runbook};
 use crate::world::{World, bash};
 
 /// The real OpenCode behind the stub, which cuts every connection while `DATA_DIR/cut` exists.
@@ -80,6 +80,14 @@ fn what_happens_while_nobody_listens_is_told_afterwards() {
         .stream("worker", "")
         .until("output", |event| event.data["source"] == "tool");
     cut(&world, 1);
+    // Health checks fail too; which of the two is known first is chance.
+    world.until("diagnosed", |world| {
+        let found = world.get("/sessions/worker/diagnosis").json();
+        let (cause, sentence) = (&found["cause"], found["sentence"].as_str().unwrap());
+        let known = ["feed_silent", "child_wedged"].contains(&cause.as_str().unwrap());
+        known.then(|| runbook::assert_has(cause.as_str().unwrap(), sentence));
+        known
+    });
     // The model's calls do not pass here: the turn goes on to its end.
     world.runtime.block_on(world.llm.until_requests(3));
     world.runtime.block_on(world.llm.until_idle());

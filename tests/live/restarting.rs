@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::llm::{Scope, Turn};
 use crate::support::http::Response;
+use crate::support::runbook;
 use crate::support::sse::Event;
 use crate::world::{World, bash};
 
@@ -64,6 +65,10 @@ fn a_turn_of_a_killed_sidecar_is_published_to_its_end_wherever_it_was_cut() {
     for (id, reached) in moments {
         script(&world, id);
         world.create(id);
+        if id == "delegation" {
+            let answer = world.post("/sessions/delegation/prompt", r#"{"prompt":"and then"}"#);
+            assert_eq!(answer.json()["status"], "queued", "{answer:?}");
+        }
         kill_at(&mut world, id, reached);
         let seen = world.follow(id);
         let error = seen.assert_failed("interrupted");
@@ -79,6 +84,15 @@ fn a_turn_of_a_killed_sidecar_is_published_to_its_end_wherever_it_was_cut() {
         if id != "text" {
             let files = &world.status(id)["files_modified"];
             assert_eq!(*files, json!([world.file(&format!("{id}.txt"))]), "{id}");
+        }
+        if id == "delegation" {
+            // The prompt behind it waits for a key, which only its client has.
+            let found = world.get("/sessions/delegation/diagnosis").json();
+            assert_eq!(
+                (&found["cause"], &found["queued"]),
+                (&json!("queued"), &json!(1))
+            );
+            runbook::assert_has("queued", found["sentence"].as_str().unwrap());
         }
         if id == "command" {
             assert_eq!(said, TEXTS.concat());

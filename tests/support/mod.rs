@@ -15,6 +15,7 @@
 pub(crate) mod bad_proxy;
 pub(crate) mod http;
 pub(crate) mod processes;
+pub(crate) mod runbook;
 pub(crate) mod sse;
 pub(crate) mod ws;
 

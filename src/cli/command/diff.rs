@@ -13,10 +13,7 @@ use crate::cli::style::Style;
 const EXAMPLES: &str = "Examples:
   opencode-sidecar diff 0190a5d2-…
   opencode-sidecar diff 0190a5d2-… --stat
-  opencode-sidecar diff 0190a5d2-… --turn 2 | git apply
-
-In a pipe the patches are as the sidecar has them, byte for byte; on a terminal what it would act on is left out.
-Exit code 1 if a change has no patch, or not a whole one: stderr says which.";
+  opencode-sidecar diff 0190a5d2-… --turn 2 | git apply";
 
 /// Show what a session changed in files
 #[derive(Clone, Debug, clap::Args)]
@@ -88,30 +85,23 @@ pub(in crate::cli) async fn run(args: DiffArgs, context: &Context) -> Outcome {
             {
                 write(&format!("{}\n", style.dim(&format!("turn {turn}"))))?;
             }
-            for patch in change.files.iter().filter_map(|file| file.patch.as_ref()) {
-                if context.terminal.output {
-                    write(&shown(patch, style))?;
-                } else {
-                    write(patch)?;
-                }
+            for file in &change.files {
+                write(&patch(file, style))?;
             }
         }
     }
-    let files = changes.iter().flat_map(|change| &change.files);
-    let mut left_out: Vec<String> = files.filter_map(missing).collect();
-    if truncated {
-        left_out.push("the oldest turns are left out; --turn shows one".to_owned());
-    }
     let warning = context.terminal.error_style();
-    for sentence in &left_out {
-        say(&warning.warning(sentence));
+    for missing in changes
+        .iter()
+        .flat_map(|change| &change.files)
+        .filter_map(missing)
+    {
+        say(&warning.warning(&missing));
     }
-    // Whoever applies the patches must learn that they are not the whole change.
-    Ok(if args.stat || left_out.is_empty() {
-        Exit::Done
-    } else {
-        Exit::Failed
-    })
+    if truncated {
+        say(&warning.warning("the oldest turns are left out; --turn shows one"));
+    }
+    Ok(Exit::Done)
 }
 
 /// Why a file's change cannot be shown, or not all of it.
@@ -121,18 +111,22 @@ fn missing(file: &File) -> Option<String> {
         (Some(_), false) => None,
         (Some(_), true) => Some(format!("{path}: the patch does not have the whole change")),
         (None, _) => Some(format!(
-            "{path}: {} without a patch: it is empty, binary or too long, or what was there before is not known",
+            "{path}: {} without a patch: it is too long, or what was there before is not known",
             one_line(&file.status)
         )),
     }
 }
 
-/// A patch for a terminal: without what that would act on, and coloured as git colours it.
-fn shown(patch: &str, style: Style) -> String {
+/// A patch as it is, but for what a terminal would act on. Its lines are coloured as git colours them.
+fn patch(file: &File, style: Style) -> String {
+    let Some(patch) = &file.patch else {
+        return String::new();
+    };
     let mut clean = String::with_capacity(patch.len());
-    for line in patch.lines() {
+    for line in patch.split_inclusive('\n') {
         let mut text = String::new();
-        Cleaner::new().push(line, &mut text);
+        let ending = if line.ends_with('\n') { "\n" } else { "" };
+        Cleaner::new().push(line.trim_end_matches('\n'), &mut text);
         let painted = match text.as_bytes().first() {
             _ if text.starts_with("+++") || text.starts_with("---") => style.bold(&text),
             _ if text.starts_with("diff ") || text.starts_with("index ") => style.bold(&text),
@@ -142,6 +136,9 @@ fn shown(patch: &str, style: Style) -> String {
             _ => text,
         };
         clean.push_str(&painted);
+        clean.push_str(ending);
+    }
+    if !clean.is_empty() && !clean.ends_with('\n') {
         clean.push('\n');
     }
     clean
@@ -183,22 +180,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_terminal_is_shown_the_patch_without_what_it_would_act_on() {
+    fn a_patch_stays_a_patch_and_cannot_act_on_a_terminal() {
         let text =
-            "--- a/x\n+++ b/x\n@@ -1 +1 @@\n-old\r\n+new\u{1b}[2J\n\\ No newline at end of file\n";
+            "--- a/x\n+++ b/x\n@@ -1 +1 @@\n-old\n+new\u{1b}[2J\n\\ No newline at end of file\n";
+        let file = File {
+            patch: Some(text.into()),
+            ..File::default()
+        };
         assert_eq!(
-            shown(text, Style::new(false)),
-            text.replace("\u{1b}[2J", "").replace('\r', "")
+            patch(&file, Style::new(false)),
+            text.replace("\u{1b}[2J", "")
         );
-        let coloured = shown(text, Style::new(true));
+        let coloured = patch(&file, Style::new(true));
         assert!(
             coloured.contains("\u{1b}[31m-old\u{1b}[0m\n\u{1b}[32m+new\u{1b}[0m\n"),
             "{coloured:?}"
         );
-    }
-
-    #[test]
-    fn what_has_no_patch_is_said() {
         let left_out = missing(&File {
             path: "a".into(),
             status: "added".into(),

@@ -6,7 +6,6 @@ use super::run::{FollowingArgs, follow, prompt};
 use crate::cli::client::{Created, parsed};
 use crate::cli::context::Context;
 use crate::cli::exit::Outcome;
-use crate::cli::follow::Owner;
 use crate::cli::model_args::ModelArgs;
 use crate::config::ConnectionArgs;
 
@@ -56,7 +55,6 @@ pub(in crate::cli) async fn run(args: ResumeArgs, context: &Context) -> Outcome 
         created,
         client,
         ModelArgs::title(&body["model_config"]),
-        Owner::This,
         context,
     )
     .await

@@ -47,6 +47,8 @@ impl Actor {
                 .filter(|_| *phase == Some(Phase::ProviderRetry)),
             tool: self.turn.translator.open_tool(),
             compacting: *phase == Some(Phase::Compacting),
+            asks: status.asks.open.clone(),
+            queued: self.turn_handle.session.next_queued(),
             recovery: self
                 .recovery
                 .is_some()

@@ -1,6 +1,12 @@
-//! One case for each cause, and their order.
+//! One case for each cause, and their order; the runbook has each sentence.
+
+use strum::VariantArray as _;
 
 use super::*;
+use crate::event::{Agent, PermissionRequest};
+
+#[path = "../../../tests/support/runbook.rs"]
+mod runbook;
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_060_000);
 
@@ -24,6 +30,8 @@ fn silent() -> Facts {
         agent_retries: None,
         tool: None,
         compacting: false,
+        asks: Arc::default(),
+        queued: None,
         recovery: None,
         feed_lost: None,
         stopping: false,
@@ -31,8 +39,18 @@ fn silent() -> Facts {
     }
 }
 
+/// What is found, in the words of the runbook.
+fn find(situation: Situation<'_>, around: &Surroundings) -> Diagnosis {
+    let found = diagnose(situation, around, NOW);
+    runbook::assert_has(found.cause.as_str(), &found.sentence);
+    for trouble in &found.also {
+        runbook::assert_has(trouble.cause.as_str(), &trouble.sentence);
+    }
+    found
+}
+
 fn of(facts: &Facts, around: &Surroundings) -> Diagnosis {
-    diagnose(Situation::Running(facts), around, NOW)
+    find(Situation::Running(facts), around)
 }
 
 fn asked() -> ModelWait {
@@ -204,7 +222,7 @@ fn what_is_wrong_with_the_child_comes_before_what_the_turn_waits_for() {
 fn a_disk_that_fails_is_the_cause_only_where_nothing_else_is() {
     let around = Surroundings {
         journal: Some("no space left".to_owned()),
-        memory: Some("memory is short".to_owned()),
+        memory: Some("memory is short: 390 of 400 MiB are used".to_owned()),
         ..Surroundings::default()
     };
     let found = of(&silent(), &around);
@@ -226,12 +244,12 @@ fn a_disk_that_fails_is_the_cause_only_where_nothing_else_is() {
 #[test]
 fn a_turn_that_does_not_run_yet_waits_for_the_child_or_for_memory() {
     let opening = |around: &Surroundings| {
-        let found = diagnose(Situation::Opening { since: ago(3) }, around, NOW);
+        let found = find(Situation::Opening { since: ago(3) }, around);
         (found.cause, found.sentence)
     };
     let mut around = Surroundings::default();
     assert_eq!(opening(&around).0, Cause::Starting);
-    around.memory = Some("memory is short".to_owned());
+    around.memory = Some("memory is short: 390 of 400 MiB are used".to_owned());
     assert_eq!(opening(&around).0, Cause::MemoryPressure);
     around.engine = Some("engine starting".to_owned());
     let expected = "the turn waits for the agent's process: engine starting";
@@ -245,12 +263,132 @@ fn an_end_says_how() {
         state: State::Failed,
         at: Some(ago(9)),
         reason: Some("the session's budget is spent"),
+        queued: None,
     };
-    let found = diagnose(ended, &Surroundings::default(), NOW);
+    let found = find(ended, &Surroundings::default());
     assert_eq!(found.cause, Cause::Ended);
     assert_eq!(
         found.sentence,
         "the session is failed: the session's budget is spent"
     );
     assert_eq!(found.since, Some(ago(9)));
+}
+
+#[test]
+fn the_runbook_has_a_row_for_every_cause_and_no_other() {
+    let mut causes: Vec<&str> = Cause::VARIANTS.iter().map(|cause| cause.as_str()).collect();
+    let mut rows: Vec<&str> = runbook::rows().map(|(cause, _)| cause).collect();
+    causes.sort_unstable();
+    rows.sort_unstable();
+    assert_eq!(rows, causes);
+}
+
+fn ask(id: &str, subject: Subject, agent: Option<&str>) -> Arc<Ask> {
+    let agent = agent.map(|name| {
+        Arc::new(Agent {
+            id: "ses_2".to_owned(),
+            name: name.to_owned(),
+            parent: "ses_1".to_owned(),
+        })
+    });
+    Arc::new(Ask {
+        request_id: id.to_owned(),
+        agent,
+        call_id: None,
+        asked_at: ago(30),
+        deadline: within(270),
+        subject,
+    })
+}
+
+#[test]
+fn a_person_who_is_waited_for_comes_before_what_else_the_turn_does() {
+    let bash = Subject::Permission(PermissionRequest {
+        permission: "bash".to_owned(),
+        patterns: vec!["echo of the test".to_owned()],
+        ..PermissionRequest::default()
+    });
+    let question = Subject::Questions(serde_json::value::to_raw_value(&[0]).unwrap().into());
+    let asks = [
+        ask("per_1", bash, Some("general")),
+        ask("que_1", question, None),
+    ];
+    let waiting = Facts {
+        asks: asks.clone().into(),
+        model: asked(),
+        tool: Some((Arc::from("bash"), ago(45))),
+        ..silent()
+    };
+    let found = of(&waiting, &Surroundings::default());
+    assert_eq!(found.cause, Cause::WaitingPermission);
+    // The sentence goes to the log: it names the tool, and not what is to be run.
+    let expected = "waiting for somebody to give a permission: bash, asked for by the subagent general (per_1); 1 more wait";
+    assert_eq!(found.sentence, expected);
+    let next = found.next.unwrap();
+    assert_eq!(
+        (next.at, next.what),
+        (within(270), "the default answer is given")
+    );
+    assert_eq!(found.since, Some(ago(30)));
+
+    let [_, question] = asks;
+    let waiting = Facts {
+        asks: [question].into(),
+        ..waiting
+    };
+    let found = of(&waiting, &Surroundings::default());
+    assert_eq!(found.cause, Cause::WaitingQuestion);
+    let expected = "waiting for somebody to give an answer to the agent's question (que_1)";
+    assert_eq!(found.sentence, expected);
+
+    let wedged = Surroundings {
+        missed_checks: 1,
+        ..Surroundings::default()
+    };
+    assert_eq!(of(&waiting, &wedged).cause, Cause::ChildWedged);
+}
+
+#[test]
+fn a_prompt_that_waits_is_told_beside_the_turn_and_alone_where_none_runs() {
+    let head = |held, waiting| QueueHead {
+        turn: 3,
+        since: ago(20),
+        held,
+        waiting,
+    };
+    let busy = |waiting| {
+        let facts = Facts {
+            queued: Some(head(false, waiting)),
+            model: asked(),
+            ..silent()
+        };
+        let found = of(&facts, &Surroundings::default());
+        assert_eq!(found.cause, Cause::WaitingForProvider);
+        let [queued] = &*found.also else {
+            panic!("{found:?}")
+        };
+        assert_eq!(queued.cause, Cause::Queued);
+        queued.sentence.clone()
+    };
+    assert_eq!(busy(1), "turn 3 is queued until this one ends");
+    assert_eq!(
+        busy(3),
+        "turn 3 is queued until this one ends, and 2 more behind it"
+    );
+    let idle = |held| {
+        let situation = Situation::Ended {
+            state: State::Failed,
+            at: Some(ago(9)),
+            reason: Some("the sidecar died"),
+            queued: Some(head(held, 1)),
+        };
+        let found = find(situation, &Surroundings::default());
+        assert_eq!((found.cause, found.since), (Cause::Queued, Some(ago(20))));
+        found.sentence
+    };
+    assert_eq!(
+        idle(true),
+        "turn 3 is queued and waits for a key, because the sidecar was restarted and keeps none: send a prompt or resume with a model_config"
+    );
+    assert_eq!(idle(false), "turn 3 is queued and waits for its beginning");
 }

@@ -96,7 +96,10 @@ impl View {
                 self.earlier.clear();
             }
         }
-        if event.is_of_running_turn() {
+        if matches!(
+            event.kind.as_str(),
+            "output" | "tool_call" | "tool_result" | "status"
+        ) {
             self.running.get_or_insert_with(Instant::now);
         }
         let elapsed = self.running.map_or(Duration::ZERO, |began| began.elapsed());
