@@ -30,6 +30,7 @@ mod resync;
 mod seen_tool_results;
 mod start;
 pub(crate) mod translate;
+mod workspace_file;
 
 pub(crate) use self::agent_sessions::AgentSessions;
 pub(crate) use self::config::Config;

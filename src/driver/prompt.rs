@@ -3,16 +3,13 @@
 //! The workspace's AGENTS.md is read here: OpenCode itself does not read the workspace's files of instructions,
 //! because the same switch would let it run JavaScript from there.
 
-use std::fs::File;
-use std::io::Read as _;
-use std::path::Path;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags, ResolveFlags, openat, openat2};
-use rustix::io::Errno;
-
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use reqwest::Url;
 
+use super::workspace_file::{self, Content};
 use crate::clock::Timestamp;
 use crate::opencode::types::PromptLabel;
 use crate::opencode::{Prompt, PromptPart};
@@ -23,8 +20,13 @@ const FILE: &str = "AGENTS.md";
 /// More than any person writes; the rest is cut.
 const MAX_BYTES: u64 = 64 * 1024;
 
-/// A disk that hangs must not hold up a session.
-const READ_TIMEOUT: Duration = Duration::from_secs(2);
+const TEXT: &str = "text/plain";
+
+/// As much of a text as OpenCode's own tool reads at once; the agent reads on where it wants to.
+const MAX_TEXT: u64 = 50 * 1024;
+
+/// All files of the workspace that go along with one prompt.
+const MAX_FILES: u64 = 16 << 20;
 
 /// When its process died in the middle of a turn, and the turn goes on in the next one.
 const CONTINUE: &str = "\
@@ -102,6 +104,52 @@ impl PromptText {
         )
     }
 
+    /// Reads the files of the workspace that go along, as they are now. OpenCode would read them itself, and follow a link
+    /// that has been put in the place of one since the prompt came.
+    pub(super) async fn read_files(&mut self, workspace: &Path) {
+        let mut room = MAX_FILES;
+        for part in &mut self.parts {
+            let PromptPart::File {
+                id,
+                url,
+                mime,
+                filename,
+            } = part
+            else {
+                continue;
+            };
+            let Some(path) = path_of(url) else {
+                continue;
+            };
+            let most = if mime == TEXT { MAX_TEXT } else { room };
+            let name = name_of(workspace, &path);
+            match workspace_file::read(workspace, &path, most).await {
+                Ok(content) if mime == TEXT || content.size <= room => {
+                    room = room.saturating_sub(content.size.min(most));
+                    let bytes = if mime == TEXT {
+                        whole_lines(content)
+                    } else {
+                        content.bytes
+                    };
+                    *url = format!("data:{mime};base64,{}", STANDARD.encode(bytes));
+                    *filename = Some(name);
+                }
+                problem => {
+                    let reason = problem.err().map(|error| error.to_string());
+                    let reason = reason.as_deref().unwrap_or("it is too large");
+                    tracing::warn!(reason, "a file that goes along with a prompt is not sent");
+                    *part = PromptPart::Text {
+                        id: id.take(),
+                        text: format!(
+                            "The file {name:?}, which the user sends along, is not here: {reason}. \
+                             This message is not from the user."
+                        ),
+                    };
+                }
+            }
+        }
+    }
+
     /// The same words under new ids.
     pub(super) fn renew_ids(&mut self) {
         self.message_id = new_id("msg");
@@ -151,6 +199,31 @@ fn part(part: &Part) -> PromptPart {
     }
 }
 
+/// The file that OpenCode would read for this address.
+fn path_of(url: &str) -> Option<PathBuf> {
+    let url = Url::parse(url).ok().filter(|url| url.scheme() == "file")?;
+    url.to_file_path().ok()
+}
+
+/// How the agent knows a file.
+fn name_of(workspace: &Path, path: &Path) -> String {
+    let root = workspace.canonicalize().unwrap_or_default();
+    let name = path.strip_prefix(&root).unwrap_or(path);
+    name.to_string_lossy().into_owned()
+}
+
+/// A text that is cut ends with a whole line, and says so.
+fn whole_lines(content: Content) -> Vec<u8> {
+    let Content { mut bytes, size } = content;
+    if size > bytes.len() as u64 {
+        let end = bytes.iter().rposition(|byte| *byte == b'\n');
+        bytes.truncate(end.map_or(bytes.len(), |end| end + 1));
+        let note = format!("(The file has {size} bytes; this is its beginning.)");
+        bytes.extend_from_slice(note.as_bytes());
+    }
+    bytes
+}
+
 /// An id as OpenCode makes them: they sort by the time at which they were made, and 48 bits of that are in them.
 fn new_id(kind: &str) -> String {
     const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
@@ -165,10 +238,7 @@ fn new_id(kind: &str) -> String {
 /// What is added to OpenCode's own system prompt; `None`: nothing.
 async fn system_prompt(client: Option<&str>, workspace: Option<&Path>) -> Option<String> {
     let file = match workspace {
-        Some(workspace) => tokio::time::timeout(READ_TIMEOUT, read(workspace))
-            .await
-            .ok()
-            .flatten(),
+        Some(workspace) => read(workspace).await,
         None => None,
     };
     let file = file.map(|text| format!("Instructions from {FILE} of the workspace:\n{text}"));
@@ -177,38 +247,10 @@ async fn system_prompt(client: Option<&str>, workspace: Option<&Path>) -> Option
 }
 
 async fn read(workspace: &Path) -> Option<String> {
-    let workspace = workspace.to_owned();
-    let reading = tokio::task::spawn_blocking(move || {
-        let mut bytes = Vec::new();
-        open(&workspace)?.take(MAX_BYTES).read_to_end(&mut bytes)?;
-        Ok::<_, std::io::Error>(bytes)
-    });
-    let bytes = reading.await.ok()?.ok()?;
+    let content = workspace_file::read(workspace, Path::new(FILE), MAX_BYTES).await;
+    let bytes = content.ok()?.bytes;
     let text = String::from_utf8_lossy(&bytes).trim().to_owned();
     (!text.is_empty()).then_some(text)
-}
-
-/// The file, which must be one and must lie in the workspace: a connection in a cloned repository may point
-/// at anything this process can read, and what is read goes to the model.
-fn open(workspace: &Path) -> std::io::Result<File> {
-    let directory = rustix::fs::open(
-        workspace,
-        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?;
-    // Not to wait for the other end of a pipe.
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let inside = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-    let file = match openat2(&directory, FILE, flags, Mode::empty(), inside) {
-        // A kernel without the call: then no links at all.
-        Err(Errno::NOSYS) => openat(&directory, FILE, flags | OFlags::NOFOLLOW, Mode::empty()),
-        opened => opened,
-    };
-    let file = File::from(file?);
-    if !file.metadata()?.is_file() {
-        return Err(std::io::Error::other("it is not a file"));
-    }
-    Ok(file)
 }
 
 #[cfg(test)]
@@ -238,7 +280,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_link_out_of_the_workspace_is_not_followed_and_a_pipe_does_not_hold_it_up() {
+    async fn a_link_out_of_the_workspace_is_not_followed() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join(FILE);
         std::os::unix::fs::symlink("/etc/passwd", &file).unwrap();
@@ -246,21 +288,75 @@ mod tests {
         std::fs::remove_file(&file).unwrap();
         std::fs::write(dir.path().join("real.md"), "Inside.").unwrap();
         std::os::unix::fs::symlink("real.md", &file).unwrap();
+        let prompt = system_prompt(None, Some(dir.path())).await.unwrap();
+        assert!(prompt.ends_with("Inside."));
+    }
+
+    /// A prompt with the files of these names, as it was taken.
+    fn with_files(workspace: &Path, files: &[(&str, &str)]) -> PromptText {
+        let files = files.iter().map(|(name, mime)| Part::WorkspaceFile {
+            path: workspace.canonicalize().unwrap().join(name),
+            mime: (*mime).to_owned(),
+        });
+        let prompt = session::Prompt {
+            parts: files.collect(),
+        };
+        let label = PromptLabel {
+            session: "s".into(),
+            turn: 1,
+        };
+        PromptText::of(&prompt, None, label)
+    }
+
+    #[tokio::test]
+    async fn a_file_is_sent_as_it_is_when_the_turn_begins_and_not_what_a_link_in_its_place_leads_to()
+     {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::create_dir(at("notes")).unwrap();
+        std::fs::write(at("notes/a.txt"), "before").unwrap();
+        std::fs::write(at("b.txt"), "mine").unwrap();
+        let files = [("notes/a.txt", TEXT), ("b.txt", TEXT)];
+        let mut prompt = with_files(dir.path(), &files);
+        std::fs::write(at("notes/a.txt"), "after").unwrap();
+        std::fs::remove_file(at("b.txt")).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", at("b.txt")).unwrap();
+        prompt.read_files(dir.path()).await;
+        let [
+            PromptPart::File { url, filename, .. },
+            PromptPart::Text { text, .. },
+        ] = &*prompt.parts
+        else {
+            panic!("{:?}", prompt.parts);
+        };
+        assert_eq!(url, "data:text/plain;base64,YWZ0ZXI=");
+        assert_eq!(filename.as_deref(), Some("notes/a.txt"));
         assert!(
-            system_prompt(None, Some(dir.path()))
-                .await
-                .unwrap()
-                .ends_with("Inside.")
+            text.contains("\"b.txt\"") && text.contains("it is outside the workspace"),
+            "{text}"
         );
-        std::fs::remove_file(&file).unwrap();
-        rustix::fs::mknodat(
-            rustix::fs::CWD,
-            &file,
-            rustix::fs::FileType::Fifo,
-            Mode::RUSR,
-            0,
-        )
-        .unwrap();
-        assert_eq!(system_prompt(None, Some(dir.path())).await, None);
+    }
+
+    #[tokio::test]
+    async fn a_long_text_is_cut_and_what_is_too_much_is_left_to_the_agent() {
+        let dir = tempfile::tempdir().unwrap();
+        let line = "0123456789abcde\n";
+        std::fs::write(dir.path().join("long.txt"), line.repeat(10_000)).unwrap();
+        let picture = std::fs::File::create(dir.path().join("p.png")).unwrap();
+        picture.set_len(MAX_FILES + 1).unwrap();
+        let files = [("long.txt", TEXT), ("p.png", "image/png")];
+        let mut prompt = with_files(dir.path(), &files);
+        prompt.read_files(dir.path()).await;
+        let [PromptPart::File { url, .. }, PromptPart::Text { text, .. }] = &*prompt.parts else {
+            panic!("{:?}", prompt.parts);
+        };
+        let data = url.strip_prefix("data:text/plain;base64,").unwrap();
+        let sent = String::from_utf8(STANDARD.decode(data).unwrap()).unwrap();
+        assert_eq!(
+            sent.lines().filter(|sent| line.trim() == *sent).count(),
+            3200
+        );
+        assert!(sent.ends_with("(The file has 160000 bytes; this is its beginning.)"));
+        assert!(text.contains("it is too large"), "{text}");
     }
 }

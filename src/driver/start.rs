@@ -109,7 +109,7 @@ pub(super) async fn start(
     let connection = start.wait_for_child().await?;
     match start.on(connection.clone()).await {
         // Nothing of the turn is published yet, so the next child may have it; but only that one, in case it
-        // is the request that kills.
+        // is the request that kills. A further prompt was not handed over then.
         Err(StartError::Call(error)) if connection.died_under(&error).await => {
             // The next child hears that a turn waits for it, and warms up in the short way.
             let _waits = context.engine.turn();
@@ -288,8 +288,10 @@ impl Start<'_> {
         translator.asks = self.asks();
         translator.begin_turn(Timestamp::now());
         let workspace = config.instructions.then_some(&*config.workspace);
-        let prompt_text = PromptText::new(self.request, self.status.turn, workspace).await;
-        if self.status.remote_id.is_some() {
+        let mut prompt_text = PromptText::new(self.request, self.status.turn, workspace).await;
+        prompt_text.read_files(&config.workspace).await;
+        let is_further = self.status.remote_id.is_some();
+        if is_further {
             // From here on the prompt may be run, whatever dies: it must not be run again.
             self.beginning.record(before.as_deref()).await;
         }
@@ -298,7 +300,14 @@ impl Start<'_> {
         let task_call = match (&self.request.task, model) {
             (Task::Prompt, Some(model)) => {
                 let prompt = prompt_text.prompt(model);
-                connection.client.prompt(&remote_id, &prompt).await?;
+                match connection.client.prompt(&remote_id, &prompt).await {
+                    // The dead child may have stored it. The turn runs, and goes on in the next child as any does that a
+                    // child leaves: that looks first.
+                    Err(error) if is_further && connection.died_under(&error).await => {
+                        tracing::warn!(%error, "the engine died under a further prompt");
+                    }
+                    handed => handed?,
+                }
                 None
             }
             (task, model) => {

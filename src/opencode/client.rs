@@ -107,7 +107,7 @@ pub(crate) enum PromptPart {
     File {
         #[serde(skip_serializing_if = "Option::is_none")]
         id: Option<String>,
-        /// `data:`, or `file:` for a file that OpenCode reads itself.
+        /// `data:`. A `file:` address OpenCode reads itself, wherever it leads.
         url: String,
         mime: String,
         #[serde(skip_serializing_if = "Option::is_none")]

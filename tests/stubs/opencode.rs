@@ -3,7 +3,7 @@
 //! The script is the file `stub.json` in the directory `$XDG_DATA_HOME`'s parent's parent (the
 //! sidecar's `DATA_DIR`), read anew at every start: the sidecar hands the child no variable of ours,
 //! so a file is the way in. Every start adds a line with its pid and its password to `stub.log` there,
-//! and what it found (variables, limits, umask, arguments) and was asked (requests) to `stub.found`.
+//! and what it found (variables, limits, umask, arguments) and was asked (requests, ids of prompts) to `stub.found`.
 
 #![expect(
     clippy::unwrap_used,
@@ -49,6 +49,8 @@ struct Script {
     health_status: Option<u16>,
     /// Accept requests and answer none, once this file exists in `DATA_DIR`.
     hang_when: Option<String>,
+    /// Die when a prompt comes, if this file exists in `DATA_DIR`, and remove the file.
+    dies_when: Option<String>,
     /// Do not leave on SIGTERM, and do not answer the dispose call.
     stubborn: bool,
     /// Start these shell commands, as tools do: each in a session of its own.
@@ -241,6 +243,9 @@ fn serve(script: &Script, data_dir: &Path, password: &str) {
                     &data_dir,
                     &format!("asked {} {}\n", request.method, request.path),
                 );
+                if request.path.ends_with("/prompt_async") {
+                    take_prompt(&script, &data_dir, &request.body);
+                }
                 if hangs() || (script.stubborn && request.path == "/global/dispose") {
                     std::thread::sleep(Duration::from_hours(1));
                 }
@@ -256,12 +261,24 @@ fn serve(script: &Script, data_dir: &Path, password: &str) {
     }
 }
 
+/// Notes the id of a prompt, and dies under it if that is wanted.
+fn take_prompt(script: &Script, data_dir: &Path, body: &[u8]) {
+    let prompt: serde_json::Value = serde_json::from_slice(body).unwrap();
+    let id = prompt["messageID"].as_str().unwrap_or_default();
+    note(data_dir, &format!("prompted {id}\n"));
+    let switch = script.dies_when.as_ref().map(|file| data_dir.join(file));
+    if switch.is_some_and(|file| std::fs::remove_file(file).is_ok()) {
+        exit(1);
+    }
+}
+
 struct Request {
     method: String,
     /// The path with its query.
     target: String,
     path: String,
     authorization: String,
+    body: Vec<u8>,
 }
 
 fn read_request(stream: &TcpStream) -> Option<Request> {
@@ -283,13 +300,15 @@ fn read_request(stream: &TcpStream) -> Option<Request> {
             _ => {}
         }
     }
-    reader.read_exact(&mut vec![0; length]).ok()?;
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
     let path = target.split('?').next()?.to_owned();
     Some(Request {
         method,
         target,
         path,
         authorization,
+        body,
     })
 }
 

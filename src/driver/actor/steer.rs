@@ -46,7 +46,7 @@ impl Actor {
         let Some(grant) = self.turn.grant.as_ref().filter(|_| is_ready) else {
             return;
         };
-        let Some(pending) = self.steers.waiting.pop_front() else {
+        let Some(mut pending) = self.steers.waiting.pop_front() else {
             return;
         };
         let model = grant.model_ref();
@@ -54,7 +54,9 @@ impl Actor {
             self.turn.connection.client.clone(),
             self.turn.remote_id.clone(),
         );
+        let workspace = self.context.config.workspace.clone();
         self.steers.call = Some(Box::pin(async move {
+            pending.text.read_files(&workspace).await;
             let prompt = pending.text.prompt(model);
             let handed = client.prompt(&remote_id, &prompt).await;
             (pending, handed)
