@@ -28,6 +28,7 @@ mod row;
 mod session_map;
 mod status;
 mod turn;
+mod turn_ends;
 mod turn_handle;
 mod turn_progress;
 

@@ -95,7 +95,8 @@ pub(crate) fn stream_all(
     Ok(answer(start, opening, cursor, permit, leaving))
 }
 
-fn permit(slots: &StreamSlots) -> Result<StreamPermit, StreamError> {
+/// The right to one more stream of what `slots` is of.
+pub(super) fn permit(slots: &StreamSlots) -> Result<StreamPermit, StreamError> {
     slots.try_take().ok_or(StreamError::TooManyStreams {
         retry_after: SLOT_RETRY,
     })
@@ -133,11 +134,10 @@ enum TurnEvents {
 /// Answers with the events of one turn, which come after `from`.
 pub(crate) fn turn_stream(
     log: &EventLog,
-    slots: &StreamSlots,
+    permit: StreamPermit,
     (from, turn): (EventId, Arc<TurnSpan>),
     leaving: &CancellationToken,
-) -> Result<Response, StreamError> {
-    let permit = permit(slots)?;
+) -> Response {
     let log = log.clone();
     let cursor = async move {
         tokio::select! {
@@ -148,7 +148,7 @@ pub(crate) fn turn_stream(
     };
     let events = TurnEvents::Waiting(cursor.boxed());
     let opening = sse::opening(spread(&RETRY_MS), None);
-    Ok(answer(from, opening, events, permit, leaving))
+    answer(from, opening, events, permit, leaving)
 }
 
 /// Whether the client wants to follow at once. A list that also takes JSON is no such wish.

@@ -21,9 +21,10 @@ use super::extract::{BodyBytes, Id, IdAndTurn};
 use super::idempotency;
 use super::lookup;
 use super::openapi::StreamEvent;
-use super::stream::{turn_stream, wants_stream};
+use super::stream::{permit, turn_stream, wants_stream};
 use super::{Shared, State as ApiState};
-use crate::session::{Accepted, Idempotency, OnBusy, Session};
+use crate::session::limits::StreamPermit;
+use crate::session::{Accepted, Idempotency, OnBusy, Request, Session};
 
 /// A cancel is answered within 5 s, even by a child that hangs; the driver needs at most 4.
 const CANCEL: Duration = Duration::from_millis(4800);
@@ -63,6 +64,17 @@ error_responses!(QueueErrors: InvalidRequest, NotFound, Gone, JournalUnavailable
 pub(super) struct PromptAccepted {
     pub(super) session: Arc<Session>,
     pub(super) accepted: Accepted,
+    /// For the stream of its turn, if that is wanted.
+    permit: Option<StreamPermit>,
+}
+
+/// How a client hears of a prompt that was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reply {
+    /// An answer, at once.
+    Answer,
+    /// The stream of the turn.
+    Stream,
 }
 
 /// Takes a further prompt of session `id`. `body` is that of `POST /sessions/{id}/prompt`.
@@ -71,6 +83,7 @@ pub(super) async fn prompt(
     id: &str,
     body: &[u8],
     idempotency: Option<Idempotency>,
+    reply: Reply,
 ) -> Result<PromptAccepted, ApiError> {
     // A mistake in the body is told whether or not the session exists.
     let (mut request, on_busy, model_config) = request::check(id, body, state).await?;
@@ -78,8 +91,27 @@ pub(super) async fn prompt(
     let session = lookup::session(state, id).await?;
     model_config.same_tools(session.tools())?;
     request.tools = session.tools().cloned();
+    take(state, session, (request, on_busy), reply).await
+}
+
+/// Has the registry take what was checked.
+async fn take(
+    state: &ApiState,
+    session: Arc<Session>,
+    (request, on_busy): (Request, OnBusy),
+    reply: Reply,
+) -> Result<PromptAccepted, ApiError> {
+    // First: a prompt whose client is refused must not run.
+    let permit = match reply {
+        Reply::Answer => None,
+        Reply::Stream => Some(permit(&session.slots)?),
+    };
     let accepted = state.registry.prompt(&session, request, on_busy).await?;
-    Ok(PromptAccepted { session, accepted })
+    Ok(PromptAccepted {
+        session,
+        accepted,
+        permit,
+    })
 }
 
 /// Ends session `id`, and withdraws what waits in its queue.
@@ -116,24 +148,36 @@ pub(super) async fn create(
     BodyBytes(body): BodyBytes,
 ) -> Result<Response, ApiError> {
     let idempotency = idempotency::of_request(&headers, &body)?;
-    let accepted = prompt(&state, &id, &body, idempotency).await?;
-    answer(&state, &headers, accepted)
+    let reply = Reply::of(&headers);
+    let accepted = prompt(&state, &id, &body, idempotency, reply).await?;
+    Ok(answer(&state, accepted))
 }
 
 /// What a client gets for a prompt that was taken: where to follow it, or its stream.
-fn answer(
-    state: &ApiState,
-    headers: &HeaderMap,
-    accepted: PromptAccepted,
-) -> Result<Response, ApiError> {
-    let PromptAccepted { session, accepted } = accepted;
-    if wants_stream(headers) {
-        let turn = (accepted.from, accepted.span);
-        let response = turn_stream(&session.log, &session.slots, turn, &state.shutdown.drain)?;
-        return Ok(response);
+fn answer(state: &ApiState, taken: PromptAccepted) -> Response {
+    let PromptAccepted {
+        session,
+        accepted,
+        permit,
+    } = taken;
+    let Some(permit) = permit else {
+        let body = Json(PromptResponse::new(&session, &accepted));
+        return (StatusCode::ACCEPTED, body).into_response();
+    };
+    let turn = (accepted.from, accepted.span);
+    turn_stream(&session.log, permit, turn, &state.shutdown.drain)
+}
+
+// === impl Reply ===
+
+impl Reply {
+    fn of(headers: &HeaderMap) -> Self {
+        if wants_stream(headers) {
+            Self::Stream
+        } else {
+            Self::Answer
+        }
     }
-    let body = Json(PromptResponse::new(&session, &accepted));
-    Ok((StatusCode::ACCEPTED, body).into_response())
 }
 
 /// Go on with a session that has ended: another turn, with all that the agent knows of it.
@@ -196,12 +240,7 @@ pub(super) async fn withdraw(
     IdAndTurn(id, turn): IdAndTurn,
 ) -> Result<Json<WithdrawnResponse>, ApiError> {
     let session = lookup::session(&state, &id).await?;
-    if state
-        .registry
-        .withdraw(&session, Some(turn))
-        .await
-        .is_empty()
-    {
+    if !state.registry.withdraw(&session, turn).await {
         return Err(ApiError::new(
             ErrorCode::NotFound,
             "no prompt with this turn waits; GET /sessions/{id}/queue lists those that do",

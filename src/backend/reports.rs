@@ -38,8 +38,8 @@ pub(super) struct Reporter {
     more: bool,
     /// Cancelled when no turn runs any more: then every report gets its last attempt.
     last: CancellationToken,
-    /// The sessions whose report had its last attempt; `None` before that time.
-    last_attempts: Option<HashSet<String>>,
+    /// The sessions and turns whose report had its last attempt; `None` before that time.
+    last_attempts: Option<HashSet<(String, u32)>>,
 }
 
 /// A report that the backend does not have.
@@ -123,7 +123,7 @@ impl Reporter {
         self.more = reports.len() >= limit;
         for report in reports {
             let attempts = self.last_attempts.as_ref();
-            let attempted = attempts.is_some_and(|attempts| attempts.contains(&report.id));
+            let attempted = attempts.is_some_and(|attempts| attempts.contains(&report.key()));
             match self.pending.get(&report.id) {
                 Some(pending) if pending.report.turn == report.turn => {}
                 // The call that is out is about an earlier turn; this one is read again after it.
@@ -217,12 +217,12 @@ impl Reporter {
 
     async fn on_failure(&mut self, report: &Report, failure: &Failure) {
         if let Some(attempts) = &mut self.last_attempts {
-            attempts.insert(report.id.clone());
+            attempts.insert(report.key());
             self.pending.remove(&report.id);
             if self.context.breaker.is_down() {
                 // The others would fare no better, and there is no time.
                 let waiting = self.pending.extract_if(|_, pending| !pending.in_flight);
-                attempts.extend(waiting.map(|(id, _)| id));
+                attempts.extend(waiting.map(|(_, pending)| pending.report.key()));
             }
             return;
         }
@@ -247,8 +247,10 @@ impl Reporter {
         let marked = registry.reported(&report.id, report.turn).await;
         let leaving = self.last_attempts.is_some();
         if let Some(attempts) = &mut self.last_attempts {
-            attempts.insert(report.id.clone());
+            attempts.insert(report.key());
         }
+        // The end of the next turn may have waited for this one.
+        self.stale |= matches!(marked, Ok(true));
         match (marked, self.pending.get_mut(&report.id)) {
             (Err(error), Some(pending)) if !leaving => {
                 tracing::debug!(%error, "what the backend knows cannot be noted now");

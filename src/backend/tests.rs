@@ -31,8 +31,8 @@ use crate::clock::Timestamp;
 use crate::event::{self, Complete, Event};
 use crate::journal::Journal;
 use crate::secret::Secret;
-use crate::session::tests::create;
-use crate::session::{self, Receivers, Registry, Session, Turn, TurnHandle};
+use crate::session::tests::{create, request};
+use crate::session::{self, OnBusy, Receivers, Registry, Session, Turn, TurnHandle};
 use crate::shutdown::Shutdown;
 use crate::socket_owner::Finder;
 
@@ -269,6 +269,7 @@ impl Rig {
             retention: Duration::from_mins(1),
             keep_prompts: true,
             credential_retention: Duration::from_hours(1),
+            tells_ends: true,
         };
         let (registry, receivers) = Registry::new(config, journal, shutdown.drain.clone());
         let secret = Arc::new(Mutex::new("first-secret".to_owned()));

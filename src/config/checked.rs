@@ -70,7 +70,7 @@ impl Config {
             server,
             drain,
             work,
-            sessions,
+            mut sessions,
             mut driver,
             mut journal,
             gateway,
@@ -104,6 +104,7 @@ impl Config {
             url,
             extra_ca_file: gateway.extra_ca_file.clone(),
         });
+        sessions.tells_ends = backend.is_some();
         Ok(Self {
             host: address.host,
             port: address.port,

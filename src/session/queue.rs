@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::log::TurnSpan;
 use super::request::Request;
 use crate::clock::Timestamp;
-use crate::model::ModelChange;
+use crate::model::{ModelChange, ModelSpec};
 
 /// The most prompts that wait.
 pub(crate) const MAX_QUEUED: usize = 8;
@@ -16,6 +16,8 @@ pub(super) struct Queue {
     entries: VecDeque<Queued>,
     /// The largest number that was ever given to a turn of the session.
     last_turn: u32,
+    /// How often the session was stopped.
+    stops: u64,
 }
 
 /// A prompt that waits.
@@ -110,11 +112,20 @@ impl Queue {
         }
     }
 
-    /// The key that came is gone with its turn, which did not begin: those that bring none wait for another one.
+    /// The key that came is gone with its turn, which did not begin: those that wait bring none, and wait for another one.
     pub(super) fn hold(&mut self) {
         for entry in &mut self.entries {
-            entry.held = !matches!(entry.request.model, ModelChange::Whole(_));
+            entry.held = true;
         }
+    }
+
+    /// The first model that one of those that wait brings whole, with its key.
+    pub(super) fn first_model(&self) -> Option<&ModelSpec> {
+        let mut entries = self.entries.iter();
+        entries.find_map(|entry| match &entry.request.model {
+            ModelChange::Whole(model) => Some(&**model),
+            _ => None,
+        })
     }
 
     /// Takes the next one, if it could begin.
@@ -122,14 +133,21 @@ impl Queue {
         self.entries.pop_front_if(|entry| !entry.held)
     }
 
-    /// Takes out turn `turn`; all if that is `None`.
-    pub(super) fn withdraw(&mut self, turn: Option<u32>) -> Vec<Queued> {
-        let entries = std::mem::take(&mut self.entries);
-        let (withdrawn, kept): (Vec<_>, Vec<_>) = entries
-            .into_iter()
-            .partition(|entry| turn.is_none_or(|turn| entry.turn == turn));
-        self.entries = kept.into();
-        withdrawn
+    /// Takes out turn `turn`, if it waits.
+    pub(super) fn withdraw(&mut self, turn: u32) -> Option<Queued> {
+        let at = self.entries.iter().position(|entry| entry.turn == turn)?;
+        self.entries.remove(at)
+    }
+
+    /// The session is stopped: takes out all, and what is on its way to the running turn is not to wait here.
+    pub(super) fn stop(&mut self) -> Vec<Queued> {
+        self.stops += 1;
+        std::mem::take(&mut self.entries).into()
+    }
+
+    /// Differs from what it was if the session was stopped in between.
+    pub(super) const fn stops(&self) -> u64 {
+        self.stops
     }
 
     pub(super) fn waits(&self, turn: u32) -> bool {
@@ -197,8 +215,8 @@ mod tests {
         let mut queue = Queue::default();
         let turn = queue.next_turn(1);
         queue.push_back(queued(turn, false));
-        assert_eq!(queue.withdraw(Some(9)).len(), 0);
-        assert_eq!(queue.withdraw(Some(2)).len(), 1);
+        assert!(queue.withdraw(9).is_none());
+        assert_eq!(queue.withdraw(2).unwrap().turn, 2);
         assert!(queue.is_empty());
         let turn = queue.next_turn(1);
         assert_eq!(turn, 3);
@@ -215,18 +233,19 @@ mod tests {
         assert!(queue.pop_ready().is_none());
         queue.release_held();
         assert_eq!(queue.pop_ready().unwrap().turn, 2);
-        assert_eq!(queue.withdraw(None).len(), 1);
+        assert_eq!(queue.stop().len(), 1);
     }
 
     #[test]
-    fn those_without_a_model_of_their_own_are_held_again_when_the_key_is_gone() {
+    fn those_that_wait_are_held_again_when_the_key_is_gone_unless_one_of_them_brings_one() {
         let mut queue = Queue::default();
-        queue.push_back(queued(2, false));
-        let mut without = queued(3, false);
+        let mut without = queued(2, false);
         without.request.model = ModelChange::Nothing;
         queue.push_back(without);
+        assert!(queue.first_model().is_none());
         queue.hold();
-        let held: Vec<bool> = queue.list().iter().map(|prompt| prompt.held).collect();
-        assert_eq!(held, [false, true]);
+        assert!(queue.has_held());
+        queue.push_back(queued(3, false));
+        assert_eq!(queue.first_model().unwrap().name, "m");
     }
 }

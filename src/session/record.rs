@@ -19,6 +19,7 @@ use super::queue::{Queue, QueueHead, QueuedPrompt};
 use super::request::Idempotency;
 use super::status::Status;
 use super::turn::Created;
+use super::turn_ends::TurnEnds;
 use crate::clock::Timestamp;
 use crate::event::State;
 use crate::permission::{Policy, PolicyChange};
@@ -53,6 +54,8 @@ pub(crate) struct Session {
     engine_policy: Mutex<Arc<Policy>>,
     /// The last turn whose end the backend was told of.
     pub(super) reported: AtomicU32,
+    /// Ends of earlier turns, if the backend is to be told of them.
+    pub(super) ends: Mutex<TurnEnds>,
     pub(super) labels: Mutex<Labels>,
     /// What the task of the running turn last found; nothing while none runs.
     facts: Mutex<Option<Facts>>,
@@ -127,6 +130,7 @@ impl Session {
             queue: Mutex::default(),
             accepted: Mutex::default(),
             reported: AtomicU32::new(0),
+            ends: Mutex::default(),
             labels: Mutex::default(),
             facts: Mutex::default(),
             conversation: Semaphore::new(1),

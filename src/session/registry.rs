@@ -100,6 +100,7 @@ impl Registry {
             closed: closed.clone(),
             keeps_queues: journal.is_some() && config.keep_prompts,
             credential_retention: config.credential_retention,
+            tells_ends: config.tells_ends,
         };
         let shared = Shared {
             config,

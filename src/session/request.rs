@@ -88,6 +88,8 @@ pub(crate) enum CreateError {
     Removed,
     #[error("the session was cancelled before it had begun")]
     Cancelled,
+    #[error("the session was stopped before the agent had this prompt")]
+    Stopped,
     #[error(
         "no key of this session is kept any more; send model_config with provider, model and api_key"
     )]

@@ -12,6 +12,7 @@ use super::log::{Epoch, EventLog, StoredRange};
 use super::record::{ForkedFrom, Origin, Session};
 use super::request::Idempotency;
 use super::status::{Earlier, Problem, Reverted, Status};
+use super::turn_ends::TurnEnds;
 use crate::clock::Timestamp;
 use crate::event::{State, Usage};
 use crate::journal::{Row, Stored};
@@ -48,6 +49,8 @@ struct Details {
     policy: Policy,
     /// What the answer `always` has allowed.
     always: Vec<Rule>,
+    /// Of earlier turns, for the backend.
+    ends: TurnEnds,
 }
 
 /// More turns than a session can have had.
@@ -82,6 +85,7 @@ impl Session {
         let Stored { row, oldest, last } = stored;
         let mut details = Details::parse(&row.details);
         let labels = std::mem::take(&mut details.labels);
+        let ends = std::mem::take(&mut details.ends);
         let state = State::parse(&row.state).unwrap_or(State::Failed);
         let last_turn = details.last_turn.min(MAX_TURN);
         let extent = StoredRange {
@@ -101,6 +105,7 @@ impl Session {
         );
         session.reported.store(row.reported, Ordering::Relaxed);
         *session.labels.lock() = labels;
+        *session.ends.lock() = ends;
         session.queue.lock().restore_last_turn(last_turn);
         session
     }
@@ -132,6 +137,7 @@ impl Details {
             last_turn: session.queue.lock().last_turn(),
             policy: (*status.policy).clone(),
             always: status.asks.always.to_vec(),
+            ends: session.ends.lock().clone(),
         }
     }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{mpsc, watch};
 
-use super::credentials::{Credentials, Kept};
+use super::credentials::{Credentials, KeptBefore};
 use super::log::Addition;
 use super::prompt_row;
 use super::record::Session;
@@ -128,7 +128,7 @@ impl SessionMap {
     pub(super) fn undo_turn(
         &self,
         session: &Session,
-        (earlier, model): (Arc<Status>, Option<Kept>),
+        (earlier, model): (Arc<Status>, KeptBefore),
         recorded: Option<PromptRow>,
     ) {
         let removed = {
@@ -136,11 +136,8 @@ impl SessionMap {
             let turn = session.status().turn;
             session.queue.lock().undo_turn(turn);
             session.accepted.lock().forget(turn);
-            if model.is_none() {
-                session.queue.lock().hold();
-            }
             session.status_tx.send_replace(earlier);
-            state.credentials.undo_turn(session.number, model);
+            state.give_back(session, model);
             let entry = state.sessions.get_mut(&session.id);
             entry.and_then(|entry| entry.removed.take())
         };
@@ -208,6 +205,27 @@ impl State {
     pub(super) fn active(&self) -> usize {
         let sessions = self.sessions.values();
         sessions.filter(|entry| !entry.session.is_final()).count()
+    }
+
+    /// A turn did not begin: what was kept before it is kept again, unless the session was stopped meanwhile.
+    fn give_back(&mut self, session: &Session, before: KeptBefore) {
+        let (credentials, number) = (&mut self.credentials, session.number);
+        let was_stopped = credentials.get(number).is_none();
+        match before {
+            KeptBefore::Unchanged => {}
+            _ if was_stopped => {}
+            KeptBefore::Model(kept) => credentials.undo_turn(number, *kept),
+            KeptBefore::Nothing => {
+                let mut queue = session.queue.lock();
+                // A key that came with a prompt behind it is one for those that are held, too.
+                if let Some(model) = queue.first_model().cloned() {
+                    credentials.begin_turn(number, model);
+                } else {
+                    queue.hold();
+                    credentials.remove(number);
+                }
+            }
+        }
     }
 
     pub(super) fn next_number(&mut self) -> u64 {

@@ -13,6 +13,7 @@ use crate::provider::Upstream;
 mod all_events;
 mod journal;
 mod prompts;
+mod stops;
 
 /// A registry for two sessions, and its driver's end.
 pub(super) fn small() -> (Registry, mpsc::Receiver<Turn>) {
@@ -21,6 +22,7 @@ pub(super) fn small() -> (Registry, mpsc::Receiver<Turn>) {
         retention: Duration::from_mins(1),
         keep_prompts: true,
         credential_retention: Duration::from_hours(1),
+        tells_ends: true,
     };
     let (registry, receivers) = Registry::new(config, None, CancellationToken::new());
     (registry, receivers.turns_rx)
@@ -148,6 +150,7 @@ async fn a_registry_that_closes_takes_no_more() {
         retention: Duration::from_mins(1),
         keep_prompts: true,
         credential_retention: Duration::from_hours(1),
+        tells_ends: true,
     };
     let (registry, _receivers) = Registry::new(config, None, closed.clone());
     closed.cancel();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::credentials::Kept;
+use super::credentials::KeptBefore;
 use super::log::{Addition, TurnSpan};
 use super::prompt_row;
 use super::record::{Command, PUBLISH_WAIT, Session};
@@ -16,6 +16,7 @@ use super::request::{CreateError, Request};
 use super::session_map::{SessionMap, State as Sessions};
 use super::status::{Problem, Status};
 use super::turn::{Outcome, TurnKind};
+use super::turn_ends::TurnEnd;
 use super::turn_progress::TurnProgress;
 use crate::clock::Timestamp;
 use crate::event::{self, Body, Event, Failure, FailureCode, State};
@@ -57,7 +58,7 @@ pub(super) enum TurnOrigin {
     /// The session is again as it was.
     Further {
         earlier: Arc<Status>,
-        model: Option<Box<Kept>>,
+        model: KeptBefore,
     },
     /// Its client was told that it will run, so it ends with an event.
     Queued,
@@ -82,6 +83,8 @@ pub(super) struct Scheduler {
     pub(super) keeps_queues: bool,
     /// How long the model of a session is kept after a turn.
     pub(super) credential_retention: Duration,
+    /// The backend is told how turns end.
+    pub(super) tells_ends: bool,
 }
 
 /// A turn that was taken from the queue, and what stands against it.
@@ -284,8 +287,7 @@ impl TurnHandle {
             TurnOrigin::Further { earlier, model } => {
                 let recorded = self.recorded.load(Ordering::Relaxed);
                 let recorded = self.prompt.clone().filter(|_| recorded);
-                let model = model.as_deref().cloned();
-                let before = (earlier.clone(), model);
+                let before = (earlier.clone(), model.clone());
                 let sessions = &self.scheduler.sessions;
                 sessions.undo_turn(&self.session, before, recorded);
                 // What was queued behind it comes now.
@@ -391,6 +393,14 @@ impl Scheduler {
         }
     }
 
+    /// Before another turn begins: what the backend may not know yet of the one before.
+    pub(super) fn keep_end(&self, session: &Session, earlier: &Status) {
+        if self.tells_ends && session.reported.load(Ordering::Relaxed) < earlier.turn {
+            let end = TurnEnd::new(earlier, session.log.last_appended());
+            session.ends.lock().add(end);
+        }
+    }
+
     /// Takes the next prompt of a session whose turn has ended. It is to be started without the lock.
     pub(super) fn next_turn(
         &self,
@@ -402,6 +412,7 @@ impl Scheduler {
         }
         let queued = session.queue.lock().pop_ready()?;
         let earlier = session.status();
+        self.keep_end(session, &earlier);
         session.log.begin_turn();
         session.begin_turn(&earlier, queued.turn, &queued.request.policy);
         if let Some(entry) = sessions.sessions.get_mut(&session.id) {

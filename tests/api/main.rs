@@ -20,6 +20,7 @@ mod memory;
 mod metrics;
 mod origin;
 mod probes;
+mod prompting;
 mod sandbox;
 mod sessions;
 mod starting;

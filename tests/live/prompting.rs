@@ -84,6 +84,10 @@ fn five_turns_remember_each_other_and_each_has_a_stream_of_its_own() {
     let world = World::start();
     world.run("five", [Turn::new().text("The word of turn 1 is one.")]);
     for turn in 2..=5_u64 {
+        // Nothing more comes, until the next turn begins; a replay passes the ends before it.
+        let last = world.status("five")["last_event_id"].clone();
+        let from = format!("?last_event_id={}", last.as_str().unwrap());
+        assert_eq!(world.stream("five", &from).status, 204);
         let words = format!("The word of turn {turn} is here.");
         world.script("five", [Turn::new().text(&words)]);
         let events = stream_of(&world, "five", &json!({ "prompt": format!("ask {turn}") })).rest();
@@ -92,6 +96,7 @@ fn five_turns_remember_each_other_and_each_has_a_stream_of_its_own() {
             "{events:#?}"
         );
         assert_eq!(ends(&events), [(turn, "complete".to_owned())]);
+        assert_eq!(world.stream("five", &from).rest(), events);
         assert_eq!(events.last().unwrap().data["final_message"], words.as_str());
     }
     let calls = world.llm.requests();
@@ -204,11 +209,18 @@ fn a_prompt_that_interrupts_is_next_while_a_command_runs_and_while_the_model_str
     world
         .stream("stream", "")
         .until("words", |event| event.kind == "output");
-    world.script("stream", [Turn::new().text("Enough.")]);
+    let refused = json!({ "prompt": "now", "on_busy": "reject" });
+    assert_eq!(prompt(&world, "stream", &refused).status, 409);
+    let later = json!({ "prompt": "later" });
+    assert_eq!(accepted(&world, "stream", &later), (2, "queued".to_owned()));
+    let turns = ["Enough.", "Later."].map(|text| Turn::new().text(text));
+    world.script("stream", turns);
     let events = stream_of(&world, "stream", &urgent).rest();
     assert_eq!(events.last().unwrap().data["final_message"], "Enough.");
-    let all = whole(&world, "stream");
-    assert_eq!(ends(&all)[0], (1, "cancelled".to_owned()));
+    assert_eq!(
+        ends(&whole(&world, "stream")),
+        expected.map(|(turn, how)| (turn, how.to_owned()))
+    );
 }
 
 #[test]
@@ -260,7 +272,11 @@ fn files_of_the_workspace_and_pictures_reach_the_model_and_others_are_refused() 
     )
     .rest();
     assert_eq!(ends(&events), [(2, "complete".to_owned())]);
-    assert!(told(world.llm.requests().last().unwrap()).contains("marmot"));
+    let words = told(world.llm.requests().last().unwrap());
+    assert!(
+        words.contains("marmot") && words.contains("note.json"),
+        "{words}"
+    );
     world.script("files", [Turn::new().text("Seen.")]);
     let png = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
     let picture = json!({ "type": "file", "url": format!("data:image/png;base64,{png}"), "filename": "p.png" });
@@ -295,12 +311,34 @@ fn files_of_the_workspace_and_pictures_reach_the_model_and_others_are_refused() 
         assert_eq!(refused.status, 400, "{refused:?}");
         assert_eq!(refused.json()["details"]["field"], field, "{refused:?}");
     }
-    world.script("files", [Turn::new().text("Still well.")]);
-    let events = stream_of(&world, "files", &json!({ "prompt": "and now?" })).rest();
+    let turns = [waits_for(&world, "go"), Turn::new().text("Still well.")];
+    world.script("files", turns);
+    let cursor =
+        prompt(&world, "files", &json!({ "prompt": "and now?" })).json()["last_event_id"].clone();
+    let mut stream = world.stream(
+        "files",
+        &format!("?last_event_id={}", cursor.as_str().unwrap()),
+    );
+
+    // A file that is a link out of the workspace by the time its turn begins.
+    std::fs::write(world.file("late.txt"), "Mine.").unwrap();
+    world.script("files", [Turn::new().text("Not seen.")]);
+    let late = with(json!({ "type": "file", "path": "late.txt" }));
+    assert_eq!(accepted(&world, "files", &late), (5, "queued".to_owned()));
+    std::fs::remove_file(world.file("late.txt")).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", world.file("late.txt")).unwrap();
+    let_go(&world, "go");
+    let expected = [4, 5].map(|turn| (turn, "complete".to_owned()));
     assert_eq!(
-        ends(&events),
-        [(4, "complete".to_owned())],
+        ends(&stream.rest()),
+        expected,
         "nothing that was refused stayed"
+    );
+    let requests = world.llm.requests();
+    let words = told(requests.last().unwrap());
+    assert!(
+        !words.contains("root:") && words.contains("it is outside the workspace"),
+        "{words}"
     );
 }
 
@@ -589,4 +627,73 @@ fn a_prompt_with_the_same_key_is_the_same_turn_also_after_a_restart() {
     );
     assert_eq!(send(&world, "another").status, 422);
     assert_eq!(world.llm.requests().len(), 2, "nothing was run twice");
+}
+
+#[test]
+fn a_further_turn_that_dies_with_the_sidecar_is_resumed_before_the_prompts_that_waited() {
+    let mut world = World::start();
+    world.run("further", [Turn::new().text("One.")]);
+    world.script("further", [waits_for(&world, "never")]);
+    let mut running = stream_of(&world, "further", &json!({ "prompt": "second words" }));
+    running.until("the command", |event| event.kind == "tool_call");
+    let third = json!({ "prompt": "third words" });
+    assert_eq!(
+        accepted(&world, "further", &third),
+        (3, "queued".to_owned())
+    );
+
+    world.sidecar.signal(rustix::process::Signal::KILL);
+    world.sidecar.restart();
+    world.until("ready", |sidecar| sidecar.get("/ready").status == 200);
+    world.until("the end of the second turn", |sidecar| {
+        sidecar.get("/sessions/further/status").json()["status"] == "failed"
+    });
+    let status = world.status("further");
+    assert_eq!(
+        (&status["turn"], &status["queue"][0]["state"]),
+        (&json!(2), &json!("held"))
+    );
+    let events = whole(&world, "further");
+    let second = of_turn(&events, 2);
+    let result = second.iter().find(|event| event.kind == "tool_result");
+    assert_eq!(result.unwrap().data["is_error"], true, "{events:#?}");
+    let end = second.iter().find(|event| event.is_terminal()).unwrap();
+    assert_eq!(
+        (&end.data["code"], &end.data["resumable"]),
+        (&json!("interrupted"), &json!(true))
+    );
+    let keyless = world.post("/sessions/further/resume", "{}");
+    assert_eq!(
+        keyless.json()["code"],
+        "credentials_required",
+        "{keyless:?}"
+    );
+
+    world.script(
+        "further",
+        ["Four.", "Three."].map(|text| Turn::new().text(text)),
+    );
+    let with_key = json!({ "model_config": world.body("further")["model_config"] });
+    let resumed = world.post("/sessions/further/resume", &with_key.to_string());
+    assert_eq!(
+        (resumed.status, &resumed.json()["turn"]),
+        (200, &json!(4)),
+        "{resumed:?}"
+    );
+    let events = whole(&world, "further");
+    let expected = [
+        (1, "complete"),
+        (2, "interrupted"),
+        (4, "complete"),
+        (3, "complete"),
+    ];
+    assert_eq!(
+        ends(&events),
+        expected.map(|(turn, how)| (turn, how.to_owned()))
+    );
+    let requests = world.llm.requests();
+    let words = told(requests.last().unwrap());
+    for once in ["second words", "third words", "One.", "Four."] {
+        assert_eq!(words.matches(once).count(), 1, "{once}: {words}");
+    }
 }

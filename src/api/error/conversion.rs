@@ -31,6 +31,7 @@ impl From<CreateError> for ApiError {
         match error {
             CreateError::Duplicate
             | CreateError::Cancelled
+            | CreateError::Stopped
             | CreateError::Running
             | CreateError::StillCreated
             | CreateError::NeverBegan

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::request::{ToolsGiven, model};
 use super::response::PromptResponse;
-use super::{PromptAccepted, PromptErrors, answer, prompt};
+use super::{PromptAccepted, PromptErrors, Reply, answer, prompt, take};
 use crate::api::deserialize::{object_if_given, whole_number};
 use crate::api::error::{ApiError, ErrorCode};
 use crate::api::extract::{BodyBytes, Id, OptionalJson, parse};
@@ -89,11 +89,9 @@ pub(in crate::api) async fn compact(
 ) -> Result<Response, ApiError> {
     let (model, policy, tools) = model(body.model_config, state.rules.demo)?;
     let task = (Task::Compact, model, body.timeout_secs);
-    answer(
-        &state,
-        &headers,
-        run(&state, &id, task, (policy, &tools)).await?,
-    )
+    let reply = Reply::of(&headers);
+    let accepted = run(&state, &id, task, (policy, &tools), reply).await?;
+    Ok(answer(&state, accepted))
 }
 
 /// Run a command in the workspace, as the agent's commands run. A turn of its own, without a model.
@@ -135,8 +133,8 @@ pub(in crate::api) async fn shell(
         body.timeout_secs,
     );
     let nothing = (PolicyChange::default(), &ToolsGiven::default());
-    let accepted = run(&state, &id, task, nothing).await?;
-    answer(&state, &headers, accepted)
+    let accepted = run(&state, &id, task, nothing, Reply::of(&headers)).await?;
+    Ok(answer(&state, accepted))
 }
 
 /// Give the agent a prompt that OpenCode has a name for.
@@ -181,8 +179,9 @@ pub(in crate::api) async fn command(
     rest.remove("parts");
     rest.insert("prompt".to_owned(), words.into());
     let body = Value::Object(rest).to_string();
-    let accepted = prompt(&state, &id, body.as_bytes(), idempotency).await?;
-    answer(&state, &headers, accepted)
+    let reply = Reply::of(&headers);
+    let accepted = prompt(&state, &id, body.as_bytes(), idempotency, reply).await?;
+    Ok(answer(&state, accepted))
 }
 
 /// Begins a turn of session `id` that is no prompt. It does not wait for one that runs.
@@ -191,6 +190,7 @@ async fn run(
     id: &str,
     (task, model, timeout_secs): (Task, ModelChange, Option<i64>),
     (policy, tools): (PolicyChange, &ToolsGiven),
+    reply: Reply,
 ) -> Result<PromptAccepted, ApiError> {
     let timeout = timeout::check(timeout_secs, state.rules.max_timeout)?;
     let session = lookup::session(state, id).await?;
@@ -207,9 +207,5 @@ async fn run(
         timeout,
         idempotency: None,
     };
-    let accepted = state
-        .registry
-        .prompt(&session, request, OnBusy::Reject)
-        .await?;
-    Ok(PromptAccepted { session, accepted })
+    take(state, session, (request, OnBusy::Reject), reply).await
 }

@@ -15,7 +15,7 @@ use crate::api::asks;
 use crate::api::error::ApiError;
 use crate::api::extract::parse;
 use crate::api::idempotency;
-use crate::api::turns::{self, PromptResponse};
+use crate::api::turns::{self, PromptResponse, Reply};
 
 /// Carries out the messages of one WebSocket, given their kind and their text; the result is the body of the route's answer.
 pub(crate) type Commands = Box<dyn FnMut(Kind, Bytes) -> BoxFuture<'static, CommandResult> + Send>;
@@ -84,7 +84,7 @@ async fn prompt(state: &State, id: &str, text: &[u8]) -> CommandResult {
     let idempotency = key
         .map(|key| idempotency::of_key(&key, body.as_bytes()))
         .transpose()?;
-    let taken = turns::prompt(state, id, body.as_bytes(), idempotency).await?;
+    let taken = turns::prompt(state, id, body.as_bytes(), idempotency, Reply::Answer).await?;
     Ok(json(&PromptResponse::new(&taken.session, &taken.accepted)))
 }
 

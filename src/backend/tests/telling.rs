@@ -186,6 +186,60 @@ async fn a_session_that_goes_on_is_not_told_of_as_ended() {
     assert_eq!(fake.told("a").len(), 1);
 }
 
+#[tokio::test]
+async fn the_end_of_each_turn_is_told_in_order_also_when_the_next_one_began_at_once() {
+    let fake = Fake::start().await;
+    let mut rig = Rig::new(&fake.url());
+    fake.script.on_report("a", [Reply::Status(500)]);
+    let (session, first) = rig.begin("a").await;
+    for _ in 0..2 {
+        let sent = rig.registry.prompt(&session, request("a"), OnBusy::Queue);
+        sent.await.unwrap();
+    }
+    complete(&rig.registry, &first);
+    for _ in 2..=3 {
+        let turn_handle = rig.turn().await.turn_handle;
+        turn_handle.accept("ses_1", None);
+        complete(&rig.registry, &turn_handle);
+    }
+    rig.until_all_told().await;
+    let told = fake.told("a");
+    let turns: Vec<u64> = told
+        .iter()
+        .map(|call| call.body["turn"].as_u64().unwrap())
+        .collect();
+    assert_eq!(turns, [1, 1, 2, 3]);
+    assert!(told.iter().all(|call| call.body["status"] == "completed"));
+    let ids: Vec<&Value> = told
+        .iter()
+        .map(|call| &call.body["last_event_id"])
+        .collect();
+    assert!(ids[0] == ids[1] && ids[1] != ids[2] && ids[2] != ids[3]);
+}
+
+#[tokio::test]
+async fn ends_of_several_turns_of_a_session_are_told_at_the_exit() {
+    let fake = Fake::start().await;
+    let mut rig = Rig::with(&fake.url(), 64, patient());
+    fake.script.on_report("a", [Reply::Status(500)]);
+    let (session, first) = rig.begin("a").await;
+    let sent = rig.registry.prompt(&session, request("a"), OnBusy::Queue);
+    sent.await.unwrap();
+    complete(&rig.registry, &first);
+    fake.until_told("a", 1).await;
+    let second = rig.turn().await.turn_handle;
+    second.accept("ses_1", None);
+    complete(&rig.registry, &second);
+    // The answer about the first has arrived by then.
+    rig.complete("b").await;
+    fake.until_told("b", 1).await;
+    rig.shutdown.drain.cancel();
+    rig.handle.report_the_rest(Duration::MAX).await;
+    let told = fake.told("a");
+    let last: Vec<&Value> = told.iter().map(|call| &call.body["turn"]).collect();
+    assert_eq!(last, [1, 1, 2]);
+}
+
 /// The second attempt comes in an hour.
 fn patient() -> Timing {
     let hour = Duration::from_hours(1);

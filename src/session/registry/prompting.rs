@@ -14,6 +14,7 @@ use crate::event::{Body, Event, PromptNote, PromptState};
 use crate::journal::PromptRow;
 use crate::model::ModelSpec;
 use crate::session::accepted::{Acceptance, Accepted};
+use crate::session::credentials::KeptBefore;
 use crate::session::log::{Addition, TurnSpan};
 use crate::session::prompt_row;
 use crate::session::queue::{MAX_QUEUED, Queued};
@@ -37,8 +38,9 @@ enum Admission {
     Wait(Accepted),
     /// It waits, and the running turn is to be cancelled.
     Interrupt(Accepted, mpsc::Sender<Command>),
-    /// It is for the running turn, whose driver says whether it comes in time.
-    Steer(Box<Request>, Accepted, mpsc::Sender<Command>),
+    /// It is for the running turn, whose driver says whether it comes in time. The number says how often the session was
+    /// stopped before.
+    Steer(Box<Request>, Accepted, mpsc::Sender<Command>, u64),
 }
 
 struct Begin {
@@ -63,21 +65,22 @@ impl Registry {
         // The turn before is over in every respect: its last event has its number.
         session.settled().await;
         self.load_key(session, &request).await?;
-        match self.admit_prompt(session, request, on_busy, false)? {
-            Admission::Steer(request, accepted, commands_tx) => {
-                self.steer(session, *request, accepted, commands_tx).await
+        match self.admit_prompt(session, request, on_busy, None)? {
+            Admission::Steer(request, accepted, commands_tx, stops) => {
+                let steering = (accepted, commands_tx, stops);
+                self.steer(session, *request, steering).await
             }
             admission => self.carry_out(session, admission).await,
         }
     }
 
-    /// Hands a prompt to the running turn. If that ends before the agent has it, it is the next turn.
+    /// Hands a prompt to the running turn. If that ends before the agent has it, it is the next turn, unless the session
+    /// was stopped.
     async fn steer(
         &self,
         session: &Arc<Session>,
         request: Request,
-        accepted: Accepted,
-        commands_tx: mpsc::Sender<Command>,
+        (accepted, commands_tx, stops): (Accepted, mpsc::Sender<Command>, u64),
     ) -> Result<Accepted, CreateError> {
         let (taken_tx, taken_rx) = oneshot::channel();
         let prompt = request.prompt.clone();
@@ -94,7 +97,7 @@ impl Registry {
             return Ok(accepted);
         }
         session.settled().await;
-        let admission = self.admit_prompt(session, request, OnBusy::Queue, true)?;
+        let admission = self.admit_prompt(session, request, OnBusy::Queue, Some(stops))?;
         self.carry_out(session, admission).await
     }
 
@@ -105,7 +108,7 @@ impl Registry {
     ) -> Result<Accepted, CreateError> {
         match admission {
             // It was not asked for again.
-            Admission::Steer(_, accepted, _) => Ok(accepted),
+            Admission::Steer(_, accepted, ..) => Ok(accepted),
             Admission::Repeated(accepted, outcome_rx) => {
                 if let Some(outcome_rx) = outcome_rx {
                     let (session, after) = (Arc::clone(session), accepted.from.seq);
@@ -145,43 +148,59 @@ impl Registry {
         }
     }
 
-    /// Withdraws turn `turn`, or all that wait if that is `None`. Returns which were.
-    pub(crate) async fn withdraw(&self, session: &Arc<Session>, turn: Option<u32>) -> Vec<u32> {
+    /// Withdraws turn `turn`, and says whether it waited.
+    pub(crate) async fn withdraw(&self, session: &Arc<Session>, turn: u32) -> bool {
         let sessions = self.shared.sessions.lock();
         let withdrawn = session.queue.lock().withdraw(turn);
-        for queued in &withdrawn {
+        let waited = !self
+            .note_withdrawn(session, withdrawn.as_slice())
+            .is_empty();
+        drop(sessions);
+        if waited {
+            self.noted(session).await;
+        }
+        waited
+    }
+
+    /// Ends a session: what waits is withdrawn, what runs is cancelled, and its key is dropped. The caller has the
+    /// deadline; what it does not wait for is only the end of what runs.
+    pub(crate) async fn stop(&self, session: &Arc<Session>) -> (Arc<Status>, Vec<u32>) {
+        let withdrawn = self.begin_stop(session);
+        let status = session.cancel().await;
+        if !withdrawn.is_empty() {
+            self.noted(session).await;
+        }
+        (status, withdrawn)
+    }
+
+    /// What a stop takes with it at once: all that waits, what is on its way to the running turn, and the key.
+    fn begin_stop(&self, session: &Session) -> Vec<u32> {
+        let mut sessions = self.shared.sessions.lock();
+        sessions.credentials.remove(session.number);
+        let withdrawn = session.queue.lock().stop();
+        self.note_withdrawn(session, &withdrawn)
+    }
+
+    /// Tells the session's readers what was taken out of its queue. Returns the turns.
+    fn note_withdrawn(&self, session: &Session, withdrawn: &[Queued]) -> Vec<u32> {
+        for queued in withdrawn {
             let after = session.log.last_appended();
             let note = (PromptState::Withdrawn, &*queued.request);
             let row = prompt_row::taken(&queued.id, queued.turn, note.1, queued.from, false);
             self.note(session, note, row, Some(&queued.span));
             queued.span.begin(after);
         }
-        drop(sessions);
-        if !withdrawn.is_empty() {
-            self.noted(session).await;
-        }
         withdrawn.iter().map(|queued| queued.turn).collect()
     }
 
-    /// Ends a session: what waits is withdrawn, what runs is cancelled, and its key is dropped. The caller has the
-    /// deadline.
-    pub(crate) async fn stop(&self, session: &Arc<Session>) -> (Arc<Status>, Vec<u32>) {
-        let withdrawn = self.withdraw(session, None).await;
-        let status = session.cancel().await;
-        let mut sessions = self.shared.sessions.lock();
-        if session.is_final() {
-            sessions.credentials.remove(session.number);
-        }
-        drop(sessions);
-        (status, withdrawn)
-    }
-
+    /// `was_steered`: it was for the turn that ran before, when the session had been stopped so often. It comes before what
+    /// waits, and goes with a stop, which it was there before.
     fn admit_prompt(
         &self,
         session: &Arc<Session>,
         request: Request,
         on_busy: OnBusy,
-        first: bool,
+        was_steered: Option<u64>,
     ) -> Result<Admission, CreateError> {
         self.check_open()?;
         let has_room = self.check_journal();
@@ -192,6 +211,10 @@ impl Registry {
         }
         if let Some((accepted, outcome_rx)) = repeats::repeated(session, &request)? {
             return Ok(Admission::Repeated(accepted, outcome_rx));
+        }
+        let stops = session.queue.lock().stops();
+        if was_steered.is_some_and(|before| before != stops) {
+            return Err(CreateError::Stopped);
         }
         let status = session.status();
         let idle = status.state.is_final();
@@ -226,10 +249,15 @@ impl Registry {
                 span: Arc::clone(&session.span.lock()),
             };
             let commands_tx = session.commands_tx.lock().clone();
-            return Ok(Admission::Steer(Box::new(request), accepted, commands_tx));
+            return Ok(Admission::Steer(
+                Box::new(request),
+                accepted,
+                commands_tx,
+                stops,
+            ));
         }
         let interrupts = on_busy == OnBusy::Interrupt && !idle;
-        let front = first || interrupts;
+        let front = was_steered.is_some() || interrupts;
         let accepted = self.enqueue(session, &status, request, front)?;
         if session.queue.lock().has_held() {
             // Those that are held have a key again, which is this one's.
@@ -260,17 +288,22 @@ impl Registry {
         if model.is_some() {
             session.queue.lock().release_held();
         }
+        self.shared.scheduler.keep_end(session, &earlier);
         session.begin_turn(&earlier, turn, &request.policy);
         // The entry's own outcome stays: it answers whoever repeats the request that created the session.
         if let Some(entry) = state.sessions.get_mut(&session.id) {
             entry.removed = None;
         }
+        let kept_before = match model.clone() {
+            None => KeptBefore::Unchanged,
+            Some(model) => match state.credentials.begin_turn(session.number, model) {
+                None => KeptBefore::Nothing,
+                Some(kept) => KeptBefore::Model(Box::new(kept)),
+            },
+        };
         let origin = TurnOrigin::Further {
             earlier,
-            model: model
-                .clone()
-                .and_then(|model| state.credentials.begin_turn(session.number, model))
-                .map(Box::new),
+            model: kept_before,
         };
         let after = session.log.last_appended();
         let (mut turn_handle, outcome_rx) = self.turn_handle(session, after, origin);

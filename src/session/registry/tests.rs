@@ -11,6 +11,7 @@ fn registry(most: usize) -> (Registry, Receivers) {
         retention: RETENTION,
         keep_prompts: true,
         credential_retention: Duration::from_hours(1),
+        tells_ends: true,
     };
     Registry::new(config, None, CancellationToken::new())
 }

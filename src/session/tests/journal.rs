@@ -32,6 +32,7 @@ impl Life {
             retention: Duration::from_hours(1),
             keep_prompts: true,
             credential_retention: Duration::from_hours(1),
+            tells_ends: true,
         };
         let (registry, receivers) =
             Registry::new(config, Some(journal.clone()), CancellationToken::new());
@@ -376,6 +377,38 @@ async fn the_end_of_a_turn_is_to_be_reported_until_it_was() {
     life.end().await;
     let life = Life::begin(&dir).await;
     assert_eq!(life.registry.unreported(9).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn the_end_of_a_turn_is_to_be_reported_also_when_the_next_one_has_begun() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut life = Life::begin(&dir).await;
+    let (session, first) = life.create(request("a")).await;
+    let sent = life.registry.prompt(&session, request("a"), OnBusy::Queue);
+    sent.await.unwrap();
+    let before = session.log.last_appended();
+    complete(first).await;
+    let second = life.take().await.turn_handle;
+    second.accept("ses_1", None);
+    text(&second, "more");
+    session.log.shown_past(before + 1).await;
+    let (copy, told) = (killed(&dir), session.log.id(before + 1).to_string());
+
+    let mut life = Life::begin(&copy).await;
+    let recovered = life.take().await.turn_handle;
+    let reports = life.registry.unreported(9).await.unwrap();
+    assert_eq!(reports.len(), 1, "{reports:?}");
+    assert_eq!(
+        (reports[0].turn, reports[0].state, &reports[0].last_event_id),
+        (1, State::Completed, &told)
+    );
+    assert!(life.registry.holds(&reports[0]));
+    assert!(!life.registry.reported("a", 1).await.unwrap());
+    assert_eq!(life.registry.unreported(9).await.unwrap(), []);
+    complete(recovered).await;
+    let reports = life.registry.unreported(9).await.unwrap();
+    assert_eq!((reports.len(), reports[0].turn), (1, 2));
+    life.end().await;
 }
 
 #[tokio::test]

@@ -80,3 +80,58 @@ async fn a_prompt_that_waited_is_held_after_a_restart_and_runs_once_before_the_o
     complete(recovered.turn_handle).await;
     life.end().await;
 }
+
+/// A life of the sidecar in which turn 2 of session `a` is held.
+async fn holding(dir: &tempfile::TempDir) -> (Life, Arc<Session>) {
+    let mut life = Life::begin(dir).await;
+    let (session, first) = life.create(request("a")).await;
+    send(&life, prompt(1)).await.unwrap();
+    life.end().await;
+    drop((session, first));
+    let mut life = Life::begin(dir).await;
+    let recovered = life.take().await;
+    complete(recovered.turn_handle).await;
+    let session = life.find("a").await;
+    assert!(session.queued()[0].held);
+    (life, session)
+}
+
+/// What is asked for, under way.
+fn begin(
+    life: &Life,
+    session: &Arc<Session>,
+    request: Request,
+) -> tokio::task::JoinHandle<Result<Accepted, CreateError>> {
+    let (registry, session) = (life.registry.clone(), Arc::clone(session));
+    TaskTracker::new().spawn(async move { registry.prompt(&session, request, OnBusy::Queue).await })
+}
+
+#[tokio::test]
+async fn a_key_that_comes_while_a_turn_begins_is_kept_when_that_turn_does_not_come_about() {
+    let shell = Request {
+        task: Task::Shell("true".into()),
+        prompt: Prompt::default(),
+        model: ModelChange::Nothing,
+        ..request("a")
+    };
+    let resume = Request {
+        prompt: Prompt::default(),
+        ..request("a")
+    };
+    for first in [shell, resume] {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut life, session) = holding(&dir).await;
+        let refused = begin(&life, &session, first);
+        let turn = life.take().await.turn_handle;
+        let with_key = send(&life, request("a")).await.unwrap();
+        assert_eq!(with_key.acceptance, Acceptance::Queued);
+        turn.refuse(CreateError::EngineUnavailable("engine starting".into()));
+        assert!(refused.await.unwrap().is_err());
+        let held = life.take().await;
+        held.turn_handle.accept("ses_1", None);
+        assert_eq!(session.status().turn, 2, "what was held runs with that key");
+        assert_eq!(session.queued().len(), 1);
+        drop(held);
+        life.end().await;
+    }
+}
