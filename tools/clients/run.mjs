@@ -1,5 +1,6 @@
 // One demo session of the real OpenCode, read by clients nobody here wrote: all must tell the same events.
-// The browser sits behind nginx and loses its connection once in the middle.
+// The browser sits behind nginx and loses its connection once in the middle. A second turn follows, of which it is told
+// from the first event of the session and from the end of the first turn.
 //
 // Usage: node run.mjs <sidecar's port> <browser's port at nginx> <our port> <nginx's port to the sidecar> <go program> <python>
 import { spawn } from "node:child_process";
@@ -95,7 +96,21 @@ const lines = (text) => text.trim().split("\n").map((line) => JSON.parse(line));
 const api = await (await fetch(`${base}/openapi.json`)).json();
 const kinds = Object.keys(api.components.schemas.Events.properties).join(",");
 relayTo();
-const browserSaw = new Promise((resolve) => { pageServer(resolve); });
+let onSeen;
+pageServer((seen) => onSeen(seen));
+
+// What a browser is given that follows these streams at once, each until it stops by itself.
+function browse(urls) {
+  const query = urls.map((url) => `url=${encodeURIComponent(url)}`).join("&");
+  const page = `http://127.0.0.1:${front}/page.html?${query}&kinds=${kinds}`;
+  const profile = `${process.env.BROWSER_PROFILE}/${urls.length}`;
+  const chromium = spawn("chromium", ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
+    "--disable-background-networking", "--disable-dev-shm-usage", `--user-data-dir=${profile}`, page],
+    { stdio: "ignore" });
+  process.on("exit", () => chromium.kill("SIGKILL"));
+  return new Promise((resolve) => { onSeen = resolve; });
+}
+const told = (events) => events.filter(([kind]) => kind !== "heartbeat");
 
 const created = await fetch(`${base}/sessions`, {
   method: "POST",
@@ -103,25 +118,18 @@ const created = await fetch(`${base}/sessions`, {
 });
 if (created.status !== 201) fail(`the session was not made: ${await created.text()}`);
 
-const page = `http://127.0.0.1:${front}/page.html?url=${STREAM}&kinds=${kinds}`;
-const profile = process.env.BROWSER_PROFILE;
-const chromium = spawn("chromium", ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
-  "--disable-background-networking", "--disable-dev-shm-usage", `--user-data-dir=${profile}`, page],
-  { stdio: "ignore" });
-process.on("exit", () => chromium.kill("SIGKILL"));
-
 const url = `${base}${STREAM}`;
-const [curl, go, httpx, npm, browser] = await Promise.all([
+const [curl, go, httpx, npm, [browser]] = await Promise.all([
   output("curl", ["-sN", url]).then(parse),
   output(golang, ["read", url]).then(parse),
   output(python, [here("read.py"), url]).then(lines),
   output("node", [here("read.mjs"), url, kinds]).then(lines),
-  browserSaw,
+  browse([STREAM]),
 ]);
 const saw = { curl, go, httpx, npm, browser: browser.events };
 
 // A heartbeat is silence, which is not the same for all; it has no id of its own.
-for (const [name, events] of Object.entries(saw)) saw[name] = events.filter(([kind]) => kind !== "heartbeat");
+for (const [name, events] of Object.entries(saw)) saw[name] = told(events);
 const expected = JSON.stringify(saw.curl);
 for (const [name, events] of Object.entries(saw)) {
   if (JSON.stringify(events) !== expected) {
@@ -142,4 +150,19 @@ if (!(resumed >= 1 && resumed < seqs.length)) fail(`resumed after ${cursors[1]}`
 if (browser.connections !== 2) fail(`the browser was connected ${browser.connections} times`);
 console.log(`${Object.keys(saw).join(", ")} agree on ${seqs.length} events; the browser was cut after ` +
   `${cursors[1]}, resumed, and stopped on 204`);
+
+const taken = await (await fetch(`${base}/sessions/${ID}/prompt`, {
+  method: "POST", body: JSON.stringify({ prompt: "And again" }),
+})).json();
+if (taken.turn !== 2 || taken.last_event_id !== last[1]) fail(`the second turn: ${JSON.stringify(taken)}`);
+const [whole, further] = await browse([STREAM, `${STREAM}?last_event_id=${last[1]}`]);
+const all = JSON.stringify(told(await output("curl", ["-sN", url]).then(parse)));
+const first = told(whole.events).slice(0, saw.curl.length);
+if (JSON.stringify(first) !== expected) fail("the replay of the first turn differs");
+if (JSON.stringify(told(whole.events)) !== all) fail("the browser's replay of both turns differs from curl's");
+if (JSON.stringify([...first, ...told(further.events)]) !== all) fail("what follows the first turn differs");
+const turns = new Set(told(further.events).map(([, , data]) => JSON.parse(data).turn));
+if (turns.size !== 1 || !turns.has(2)) fail(`turns ${[...turns]}`);
+if (whole.connections !== 1 || further.connections !== 1) fail("the browser lost a stream");
+console.log("a replay passes the end of the first turn, and what follows it is the second");
 process.exit(0);
