@@ -21,7 +21,11 @@ import (
 const attempts = 3
 
 func main() {
-	address := flag.String("url", "http://localhost:3003", "address of the sidecar")
+	here := os.Getenv("SIDECAR_URL")
+	if here == "" {
+		here = "http://localhost:3003"
+	}
+	address := flag.String("url", here, "address of the sidecar")
 	provider := flag.String("provider", "demo", "provider of the model")
 	model := flag.String("model", "demo", "the provider's name of the model")
 	id := flag.String("id", fmt.Sprintf("task-%d", time.Now().UnixNano()), "id of the session")

@@ -47,7 +47,7 @@ impl Asks {
         let kind = if is_question {
             Kind::Question(options(&event.data["questions"]))
         } else {
-            Kind::Permission(permission(event))
+            Kind::Permission(wanted(event))
         };
         let deadline = event.data["deadline"].as_str().map(str::to_owned);
         self.0.push(Ask { id, kind, deadline });
@@ -59,14 +59,14 @@ impl Asks {
     }
 }
 
-fn permission(event: &Event) -> String {
+/// What the agent wants to do, in a line: `bash ls | head`, `edit src/main.rs`.
+pub(super) fn wanted(event: &Event) -> String {
     let patterns = event.data["patterns"].as_array().into_iter().flatten();
     let patterns: Vec<&str> = patterns.filter_map(Value::as_str).collect();
-    one_line(&format!(
-        "{} {}",
-        event.text("permission"),
-        patterns.join(" ")
-    ))
+    // The patterns of a command are its parts, each by itself.
+    let command = event.data["metadata"]["command"].as_str();
+    let what = command.map_or_else(|| patterns.join(", "), str::to_owned);
+    one_line(&format!("{} {what}", event.text("permission")))
 }
 
 fn options(questions: &Value) -> Vec<Vec<String>> {

@@ -12,7 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-pub(super) use self::form::{Form, Until};
+pub(super) use self::form::{Form, Owner, Until};
 use self::view::{Said, Stopping, View, stopped};
 use super::client::{Client, Session, Stream, StreamRequest, StreamStep, number};
 use super::exit::{Exit, Outcome, Problem};
@@ -39,8 +39,7 @@ pub(super) struct Follow {
     pub(super) reasoning: bool,
     pub(super) full: bool,
     pub(super) until: Until,
-    /// Whether Ctrl-C may stop the turn: it was begun by this command.
-    pub(super) owns_turn: bool,
+    pub(super) owner: Owner,
     pub(super) timeout: Option<Duration>,
 }
 
@@ -57,16 +56,16 @@ impl Follow {
             reasoning,
             full,
             until,
-            owns_turn,
+            owner,
             timeout,
         } = self;
-        let mut view = View::new(terminal, form, full, &session, until);
+        let mut view = View::new(terminal, form, full, &session, until, owner);
         let (mut interrupt, mut terminate) = (
             listen(SignalKind::interrupt())?,
             listen(SignalKind::terminate())?,
         );
-        let _key_mode = view.asks(owns_turn).then(KeyMode::enter);
-        let mut keys = view.asks(owns_turn).then(typed);
+        let _key_mode = view.asks().then(KeyMode::enter);
+        let mut keys = view.asks().then(typed);
         let (mut figures, _stop_figures) = view.live.then(|| poll(&client, &session)).unzip();
         let mut ticks = tokio::time::interval(FRAME);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -78,8 +77,8 @@ impl Follow {
             let step = loop {
                 let said = tokio::select! {
                     step = &mut next => break step?,
-                    _ = interrupt.recv() => view.interrupted(owns_turn).into_iter().collect(),
-                    _ = terminate.recv() => vec![if owns_turn { Said::Stop(Stopping::Asked) } else { Said::Leave }],
+                    _ = interrupt.recv() => view.interrupted().into_iter().collect(),
+                    _ = terminate.recv() => vec![view.terminated()],
                     typed = typed_in(&mut keys) => view.typed(&typed),
                     () = until_deadline(deadline) => vec![Said::Stop(Stopping::Timeout)],
                     _ = ticks.tick(), if view.live => {

@@ -10,14 +10,13 @@
 //! ✓ completed in 2.1 s · 1 file changed · 310 tokens read, 20 written
 //! ```
 
+mod asked;
 mod block;
 mod ending;
 mod look;
 mod summary;
 
 use std::collections::HashMap;
-
-use serde_json::Value;
 
 use self::block::{Block, Writer};
 pub(super) use self::look::Look;
@@ -34,6 +33,8 @@ pub(super) struct Transcript {
     writer: Writer,
     calls: HashMap<String, Call>,
     phase: String,
+    /// The last turn has ended.
+    ended: bool,
     /// The text of the last `complete` event.
     final_message: Option<String>,
 }
@@ -54,6 +55,7 @@ impl Transcript {
             writer: Writer::new(look.style, look.columns),
             calls: HashMap::new(),
             phase: String::new(),
+            ended: false,
             final_message: None,
         }
     }
@@ -93,12 +95,12 @@ impl Transcript {
             "error" => self.error(event),
             "complete" => self.complete(event),
             "todo" => self.todo(event),
-            "permission" => self.permission(event),
-            "question" => self.question(event),
+            "permission" | "question" => self.ask(event),
             "prompt" => self.prompt(event),
             "gap" => self.gap(event),
             _ => {}
         }
+        self.ended = event.is_terminal() || self.ended && !event.is_of_running_turn();
     }
 
     fn output(&mut self, event: &Event) {
@@ -135,8 +137,8 @@ impl Transcript {
 
     fn tool_call(&mut self, event: &Event) {
         let (id, tool) = (event.text("call_id"), event.text("tool"));
-        // The plan has an event of its own.
-        if tool == "todowrite" {
+        // The plan has an event of its own, and so has a question.
+        if matches!(tool, "todowrite" | "question") {
             return;
         }
         let title = summary::title(self.look.style, tool, &event.data["args"]);
@@ -186,16 +188,22 @@ impl Transcript {
     }
 
     fn status(&mut self, event: &Event) {
-        if event.text("status") == "cancelled" {
+        let reason = one_line(event.text("reason"));
+        if event.text("status") == "cancelled" && !self.ended {
             self.writer.begin(Block::End, None);
             self.writer.line(self.look.style.warning("■ cancelled"));
             self.writer.end();
             return;
         }
+        if !event.is_of_running_turn() {
+            if !reason.is_empty() {
+                self.note("·", &reason);
+            }
+            return;
+        }
         let phase = event.text("phase");
         // A retry has an event of its own, and the progress line shows the rest.
         if phase != self.phase && !phase.is_empty() && phase != "provider_retry" {
-            let reason = one_line(event.text("reason"));
             let words = if reason.is_empty() {
                 phase.replace('_', " ")
             } else {
@@ -249,51 +257,20 @@ impl Transcript {
         self.writer.end();
     }
 
-    fn permission(&mut self, event: &Event) {
-        let style = self.look.style;
-        let patterns = list(&event.data["patterns"]).join(" ");
-        let what = format!("{} {patterns}", one_line(event.text("permission")));
-        match event.text("state") {
-            "asked" => {
-                self.writer.begin(Block::Ask, None);
-                let mark = style.warning("? may it run");
-                self.writer
-                    .line(format!("{mark}  {}", style.bold(what.trim())));
-                self.writer
-                    .line(style.dim(&format!("  request {}", one_line(event.text("request_id")))));
-                self.writer.end();
-            }
-            _ => self.note("›", &answered(event)),
-        }
-    }
-
-    fn question(&mut self, event: &Event) {
+    /// What is asked of a person, or was answered.
+    fn ask(&mut self, event: &Event) {
         if event.text("state") != "asked" {
-            self.note("›", &answered(event));
+            self.note("›", &asked::answered(event));
             return;
         }
-        let style = self.look.style;
         self.writer.begin(Block::Ask, None);
-        for question in event.data["questions"].as_array().into_iter().flatten() {
-            let text = one_line(question["question"].as_str().unwrap_or_default());
-            self.writer
-                .line(format!("{} {}", style.warning("?"), style.bold(&text)));
-            for (at, option) in question["options"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .enumerate()
-            {
-                let label = option["label"]
-                    .as_str()
-                    .or(option.as_str())
-                    .unwrap_or_default();
-                self.writer
-                    .line(format!("  {} {}", at + 1, one_line(label)));
-            }
+        let lines = match event.kind.as_str() {
+            "permission" => asked::permission(&self.look, event),
+            _ => asked::question(&self.look, event),
+        };
+        for line in lines {
+            self.writer.line(line);
         }
-        self.writer
-            .line(style.dim(&format!("  request {}", one_line(event.text("request_id")))));
         self.writer.end();
     }
 
@@ -326,39 +303,6 @@ impl Transcript {
         });
         self.writer.end();
     }
-}
-
-fn answered(event: &Event) -> String {
-    let mut reply = one_line(event.text("reply"));
-    let message = one_line(event.text("message"));
-    if !message.is_empty() {
-        reply = format!("{reply}, {message}");
-    }
-    // What was chosen, question by question.
-    let answers = event.data["answers"].as_array().into_iter().flatten();
-    let answers: Vec<String> = answers.map(|chosen| list(chosen).join(", ")).collect();
-    if !answers.is_empty() {
-        reply = answers.join("; ");
-    }
-    let by = match event.text("by") {
-        "" | "client" => String::new(),
-        by => format!(" (by {})", one_line(by)),
-    };
-    let state = if reply.is_empty() {
-        one_line(event.text("state"))
-    } else {
-        reply
-    };
-    format!("{}: {state}{by}", event.kind)
-}
-
-fn list(value: &Value) -> Vec<String> {
-    let texts = value
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str);
-    texts.map(one_line).collect()
 }
 
 #[cfg(test)]

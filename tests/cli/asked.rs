@@ -10,16 +10,24 @@ fn a_run_is_answered_with_keys_and_lines() {
     let sidecar = demo();
     let terminal = Tmux::start(&sidecar, 100, 50);
     let prompt = terminal.file(&script(&format!(
-        "tool bash {{\"command\":\"echo one\"}}\ntext Then.\ntool bash {{\"command\":\"echo two\"}}\n{}\ntext Done.",
+        "tool bash {{\"command\":\"echo one | cat\"}}\ntool write {{\"filePath\":\"note.txt\",\"content\":\"-- one\"}}\ntext Then.\ntool bash {{\"command\":\"echo two\"}}\n{}\ntext Done.",
         format_args!("text I see.\n{QUESTION}")
     )));
     terminal.line(&format!(
-        "clear; opencode-sidecar run -p demo --ask-tools bash --questions \"$(cat {prompt})\"; echo exit $?"
+        "clear; opencode-sidecar run -p demo --ask-tools bash,write --questions \"$(cat {prompt})\"; echo exit $?"
     ));
     let screen = terminal.until("asked", |screen| screen.contains("n no   4 min 5"));
     assert!(
-        screen.contains("? may it run bash echo one   y once   a always   n no   4 min 5"),
+        screen.contains("? may it run bash echo one | cat   y once   a always   n no   4 min 5"),
         "{screen}"
+    );
+    terminal.key("y");
+    let screen = terminal.until("asked for a file", |screen| {
+        screen.contains("? may it run edit ")
+    });
+    assert!(
+        screen.contains("note.txt\n  +-- one\n  always covers *\n"),
+        "what would change, and what always means: {screen}"
     );
     terminal.key("y");
     terminal.until("asked again", |screen| {

@@ -114,6 +114,11 @@ fn what_goes_wrong_before_a_turn_is_one_sentence_and_a_code() {
             "no sidecar answers at http://127.0.0.1:1",
         ),
         (
+            vec!["run", "-p", "demo", "--url", "http://127.0.0.1:1", "hi"],
+            69,
+            "or give --url; `run --local` needs none",
+        ),
+        (
             vec!["ps", "--url", "ftp://x"],
             64,
             "give an http or https address",

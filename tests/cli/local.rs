@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::program::{command, script};
 use crate::support::{TEST_TIMEOUT, processes, real_opencode};
+use crate::tmux::Tmux;
 
 /// `run --local` in a folder of its own. Its cache is there too, beside the workspace.
 fn local(dir: &Path, prompt: &str) -> Command {
@@ -71,10 +72,39 @@ fn a_command_that_is_killed_takes_its_server_along() {
         assert!(Instant::now() < deadline, "its server still runs");
         std::thread::sleep(Duration::from_millis(20));
     }
-    // What it could not remove is removed by the next one.
-    std::fs::remove_dir_all(dir.path().join("workspace")).unwrap();
-    let next = local(dir.path(), &script("text next")).output().unwrap();
-    assert_eq!(next.status.code(), Some(0), "{next:?}");
+    // What it could not remove is removed by the next one, whose turn cannot be left running either: Ctrl-C says so.
+    let terminal = Tmux::without_sidecar(80, 30);
+    let prompt = terminal.file(&prompt);
+    let variables = format!(
+        "OPENCODE_BIN={} XDG_CACHE_HOME={}",
+        real_opencode().display(),
+        dir.path().join("cache").display()
+    );
+    terminal.line(&format!(
+        "cd {}; clear; {variables} opencode-sidecar run --local -p demo \"$(cat {prompt})\"; echo exit $?",
+        dir.path().join("workspace").display()
+    ));
+    terminal.until("begun", |screen| {
+        screen.contains("begun") && screen.contains("thinking")
+    });
+    terminal.key("C-c");
+    let screen = terminal.until("asked", |screen| screen.contains("s stop it"));
+    assert!(
+        screen.contains("The turn ends with this command.  s stop it   c continue"),
+        "{screen}"
+    );
+    terminal.key("d");
+    terminal.until("going on", |screen| {
+        !screen.contains("s stop it") && screen.contains("thinking")
+    });
+    terminal.key("C-c");
+    terminal.until("asked again", |screen| screen.contains("s stop it"));
+    terminal.key("s");
+    let screen = terminal.prompt();
+    assert!(
+        screen.contains("■ cancelled") && screen.contains("exit 130"),
+        "{screen}"
+    );
     assert_eq!(data_dirs(dir.path()), Vec::<PathBuf>::new());
 }
 

@@ -1,12 +1,15 @@
 //! What scripts get: stable lines, JSON that can be parsed, exit codes, and no control characters.
 
 use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::golden::assert_golden;
 use crate::program::{demo, done, fed, output, script, with};
+use crate::support::Options;
 
 fn no_controls(text: &str) {
     let control = text
@@ -163,8 +166,13 @@ fn what_the_model_and_its_tools_print_cannot_reach_a_terminal() {
 }
 
 #[test]
-fn a_reader_that_leaves_is_no_fault() {
-    let sidecar = demo();
+fn a_reader_that_leaves_is_no_fault_and_git_applies_a_diff_byte_for_byte() {
+    let options = Options::real().env("DEMO_MODEL", "on");
+    let mut init = Command::new("git");
+    init.args(["init", "-q"])
+        .arg(options.dir.path().join("workspace"));
+    assert!(init.status().unwrap().success());
+    let sidecar = options.start().ready();
     done(
         &sidecar,
         &["run", "-p", "demo", "--session", "a", "-q", "x"],
@@ -174,7 +182,43 @@ fn a_reader_that_leaves_is_no_fault() {
     let ended = command.wait_with_output().unwrap();
     assert_eq!(ended.status.code(), Some(0), "{ended:?}");
     assert_eq!(String::from_utf8_lossy(&ended.stderr), "");
-    let _: String = output(with(&sidecar, &["ps"])).stdout;
+
+    // Two turns, with what a terminal must not be shown.
+    let odd = r"-- a\r\nb\u001b[31m\u000c\u2028\u202e\t\n\nno end";
+    let write = format!(r#"tool write {{"filePath":"sp ace ü.txt","content":"{odd}"}}"#);
+    done(
+        &sidecar,
+        &["run", "-q", "-p", "demo", "--session", "d", &script(&write)],
+    );
+    let edit = r#"tool read {"filePath":"sp ace ü.txt"}
+tool edit {"filePath":"sp ace ü.txt","oldString":"no end","newString":"an end\n"}"#;
+    done(&sidecar, &["resume", "-q", "d", &script(edit)]);
+    let patches = output(with(&sidecar, &["diff", "d"]));
+    assert_eq!(patches.code, 0, "{patches:?}");
+    let elsewhere = tempfile::tempdir().unwrap();
+    let mut git = Command::new("git");
+    git.arg("apply")
+        .current_dir(elsewhere.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let applied = fed(git, &patches.stdout);
+    assert_eq!(applied.code, 0, "{applied:?}\n{patches:?}");
+    let file = |dir: &Path| std::fs::read_to_string(dir.join("sp ace ü.txt")).unwrap();
+    let workspace = sidecar.workspace();
+    assert_eq!(file(elsewhere.path()), file(&workspace));
+
+    // A script must not take a part for the whole change.
+    let binary = script(r#"tool bash {"command":"printf '\\0' > binary"}"#);
+    done(
+        &sidecar,
+        &["run", "-q", "-p", "demo", "--session", "b", &binary],
+    );
+    let partial = output(with(&sidecar, &["diff", "b"]));
+    assert_eq!((partial.code, &*partial.stdout), (1, ""), "{partial:?}");
+    assert!(
+        partial.stderr.starts_with("binary: added without a patch"),
+        "{partial:?}"
+    );
 }
 
 #[test]

@@ -247,6 +247,14 @@ fn a_session_is_taken_part_in_as_a_conversation() {
     terminal.until("stopped", |screen| {
         screen.contains("■ cancelled") && screen.contains("idle")
     });
+    // What others do to an idle session is said, and is no turn.
+    let undone = sidecar.post("/sessions/talk/revert", r#"{"turn":2}"#);
+    assert_eq!(undone.status, 200, "{undone:?}");
+    let screen = terminal.until("undone", |screen| screen.contains("after it is undone"));
+    assert!(
+        screen.contains("idle") && screen.matches("■ cancelled").count() == 1,
+        "{screen}"
+    );
     terminal.key("C-d");
     let screen = terminal.prompt();
     assert!(screen.contains("exit 0"), "{screen}");

@@ -18,8 +18,17 @@ pub(crate) struct Tmux {
 }
 
 impl Tmux {
-    /// A terminal with so many columns and rows, in which `sidecar` is the program, with this sidecar's address.
+    /// A terminal with so many columns and rows, in which `opencode-sidecar` is the program, with this sidecar's address.
     pub(crate) fn start(sidecar: &Sidecar, columns: usize, rows: usize) -> Self {
+        Self::with_url(&url(sidecar), columns, rows)
+    }
+
+    /// The same, with an address at which nobody answers.
+    pub(crate) fn without_sidecar(columns: usize, rows: usize) -> Self {
+        Self::with_url("http://127.0.0.1:1", columns, rows)
+    }
+
+    fn with_url(url: &str, columns: usize, rows: usize) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("tmux").to_string_lossy().into_owned();
         std::fs::create_dir(dir.path().join("bin")).unwrap();
@@ -32,8 +41,7 @@ impl Tmux {
         );
         let (columns, rows) = (columns.to_string(), rows.to_string());
         let shell = format!(
-            "env -i PATH='{path}' TERM=screen-256color HOME=/nonexistent PS1='$ ' SIDECAR_URL={} LC_ALL=C.UTF-8 bash --norc --noprofile",
-            url(sidecar)
+            "env -i PATH='{path}' TERM=screen-256color HOME=/nonexistent PS1='$ ' SIDECAR_URL={url} LC_ALL=C.UTF-8 bash --norc --noprofile"
         );
         let started = tmux.tmux(&[
             "-f",

@@ -33,7 +33,7 @@ fn the_backend_s_client_gets_through_a_kill_of_the_sidecar_and_stops_what_it_doe
     let url = format!("http://{}", sidecar.address);
     let client = |arguments: &[&str]| {
         let mut command = program(&built, &url);
-        command.args(["-url", &url]).args(arguments);
+        command.args(arguments);
         Running::start(command)
     };
 

@@ -169,6 +169,16 @@ impl Event {
         }
     }
 
+    /// Whether it shows that a turn runs. A `status` of a session that is idle is a note: it was forked, or a prompt of it
+    /// was undone.
+    pub(in crate::cli) fn is_of_running_turn(&self) -> bool {
+        match self.kind.as_str() {
+            "output" | "tool_call" | "tool_result" => true,
+            "status" => matches!(self.text("status"), "pending" | "running" | "waiting_input"),
+            _ => false,
+        }
+    }
+
     /// A field that is a text; empty if it is none.
     pub(in crate::cli) fn text(&self, field: &str) -> &str {
         self.data[field].as_str().unwrap_or_default()

@@ -16,7 +16,7 @@ use self::words::{OnBusy, Words};
 use crate::cli::client::{Client, Source, Stream, StreamRequest, StreamStep, number};
 use crate::cli::context::Context;
 use crate::cli::exit::{Exit, Outcome, Problem};
-use crate::cli::follow::{Follow, Form, Until, listen, typed_in};
+use crate::cli::follow::{Follow, Form, Owner, Until, listen, typed_in};
 use crate::cli::model_args::ModelArgs;
 use crate::cli::terminal::{KeyMode, typed};
 use crate::config::ConnectionArgs;
@@ -76,7 +76,7 @@ pub(in crate::cli) async fn run(args: AttachArgs, context: &Context) -> Outcome 
             reasoning: args.reasoning,
             full: args.full,
             until: Until::Idle,
-            owns_turn: false,
+            owner: Owner::Others,
             timeout: None,
         }
         .run()

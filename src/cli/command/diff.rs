@@ -13,7 +13,10 @@ use crate::cli::style::Style;
 const EXAMPLES: &str = "Examples:
   opencode-sidecar diff 0190a5d2-…
   opencode-sidecar diff 0190a5d2-… --stat
-  opencode-sidecar diff 0190a5d2-… --turn 2 | git apply";
+  opencode-sidecar diff 0190a5d2-… --turn 2 | git apply
+
+In a pipe the patches are as the sidecar has them, byte for byte; on a terminal what it would act on is left out.
+Exit code 1 if a change has no patch, or not a whole one: stderr says which.";
 
 /// Show what a session changed in files
 #[derive(Clone, Debug, clap::Args)]
@@ -85,23 +88,30 @@ pub(in crate::cli) async fn run(args: DiffArgs, context: &Context) -> Outcome {
             {
                 write(&format!("{}\n", style.dim(&format!("turn {turn}"))))?;
             }
-            for file in &change.files {
-                write(&patch(file, style))?;
+            for patch in change.files.iter().filter_map(|file| file.patch.as_ref()) {
+                if context.terminal.output {
+                    write(&shown(patch, style))?;
+                } else {
+                    write(patch)?;
+                }
             }
         }
     }
-    let warning = context.terminal.error_style();
-    for missing in changes
-        .iter()
-        .flat_map(|change| &change.files)
-        .filter_map(missing)
-    {
-        say(&warning.warning(&missing));
-    }
+    let files = changes.iter().flat_map(|change| &change.files);
+    let mut left_out: Vec<String> = files.filter_map(missing).collect();
     if truncated {
-        say(&warning.warning("the oldest turns are left out; --turn shows one"));
+        left_out.push("the oldest turns are left out; --turn shows one".to_owned());
     }
-    Ok(Exit::Done)
+    let warning = context.terminal.error_style();
+    for sentence in &left_out {
+        say(&warning.warning(sentence));
+    }
+    // Whoever applies the patches must learn that they are not the whole change.
+    Ok(if args.stat || left_out.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Failed
+    })
 }
 
 /// Why a file's change cannot be shown, or not all of it.
@@ -111,22 +121,18 @@ fn missing(file: &File) -> Option<String> {
         (Some(_), false) => None,
         (Some(_), true) => Some(format!("{path}: the patch does not have the whole change")),
         (None, _) => Some(format!(
-            "{path}: {} without a patch: it is too long, or what was there before is not known",
+            "{path}: {} without a patch: it is empty, binary or too long, or what was there before is not known",
             one_line(&file.status)
         )),
     }
 }
 
-/// A patch as it is, but for what a terminal would act on. Its lines are coloured as git colours them.
-fn patch(file: &File, style: Style) -> String {
-    let Some(patch) = &file.patch else {
-        return String::new();
-    };
+/// A patch for a terminal: without what that would act on, and coloured as git colours it.
+fn shown(patch: &str, style: Style) -> String {
     let mut clean = String::with_capacity(patch.len());
-    for line in patch.split_inclusive('\n') {
+    for line in patch.lines() {
         let mut text = String::new();
-        let ending = if line.ends_with('\n') { "\n" } else { "" };
-        Cleaner::new().push(line.trim_end_matches('\n'), &mut text);
+        Cleaner::new().push(line, &mut text);
         let painted = match text.as_bytes().first() {
             _ if text.starts_with("+++") || text.starts_with("---") => style.bold(&text),
             _ if text.starts_with("diff ") || text.starts_with("index ") => style.bold(&text),
@@ -136,9 +142,6 @@ fn patch(file: &File, style: Style) -> String {
             _ => text,
         };
         clean.push_str(&painted);
-        clean.push_str(ending);
-    }
-    if !clean.is_empty() && !clean.ends_with('\n') {
         clean.push('\n');
     }
     clean
@@ -180,22 +183,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_patch_stays_a_patch_and_cannot_act_on_a_terminal() {
+    fn a_terminal_is_shown_the_patch_without_what_it_would_act_on() {
         let text =
-            "--- a/x\n+++ b/x\n@@ -1 +1 @@\n-old\n+new\u{1b}[2J\n\\ No newline at end of file\n";
-        let file = File {
-            patch: Some(text.into()),
-            ..File::default()
-        };
+            "--- a/x\n+++ b/x\n@@ -1 +1 @@\n-old\r\n+new\u{1b}[2J\n\\ No newline at end of file\n";
         assert_eq!(
-            patch(&file, Style::new(false)),
-            text.replace("\u{1b}[2J", "")
+            shown(text, Style::new(false)),
+            text.replace("\u{1b}[2J", "").replace('\r', "")
         );
-        let coloured = patch(&file, Style::new(true));
+        let coloured = shown(text, Style::new(true));
         assert!(
             coloured.contains("\u{1b}[31m-old\u{1b}[0m\n\u{1b}[32m+new\u{1b}[0m\n"),
             "{coloured:?}"
         );
+    }
+
+    #[test]
+    fn what_has_no_patch_is_said() {
         let left_out = missing(&File {
             path: "a".into(),
             status: "added".into(),

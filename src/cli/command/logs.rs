@@ -3,7 +3,7 @@
 use crate::cli::client::{Source, StreamRequest, number};
 use crate::cli::context::{CommonArgs, Context, Output};
 use crate::cli::exit::{Exit, Outcome};
-use crate::cli::follow::{Follow, Form, Until, up_to};
+use crate::cli::follow::{Follow, Form, Owner, Until, up_to};
 
 const EXAMPLES: &str = "Examples:
   opencode-sidecar logs 0190a5d2-…
@@ -71,7 +71,7 @@ pub(in crate::cli) async fn run(args: LogsArgs, context: &Context) -> Outcome {
         reasoning: args.reasoning,
         full: args.full,
         until,
-        owns_turn: false,
+        owner: Owner::Others,
         timeout: None,
     }
     .run()

@@ -6,6 +6,7 @@ use super::run::{FollowingArgs, follow, prompt};
 use crate::cli::client::{Created, parsed};
 use crate::cli::context::Context;
 use crate::cli::exit::Outcome;
+use crate::cli::follow::Owner;
 use crate::cli::model_args::ModelArgs;
 use crate::config::ConnectionArgs;
 
@@ -55,6 +56,7 @@ pub(in crate::cli) async fn run(args: ResumeArgs, context: &Context) -> Outcome 
         created,
         client,
         ModelArgs::title(&body["model_config"]),
+        Owner::This,
         context,
     )
     .await

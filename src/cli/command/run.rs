@@ -10,7 +10,7 @@ use crate::cli::attachments::parts;
 use crate::cli::client::{Client, Created, Source, StreamRequest, parsed};
 use crate::cli::context::Context;
 use crate::cli::exit::{Exit, Outcome, Problem};
-use crate::cli::follow::{Follow, Form, Until};
+use crate::cli::follow::{Follow, Form, Owner, Until};
 use crate::cli::local_server::LocalServer;
 use crate::cli::model_args::ModelArgs;
 use crate::cli::plain_text::one_line;
@@ -114,20 +114,17 @@ pub(in crate::cli) async fn run(args: RunArgs, context: &Context) -> Outcome {
         return run_local(&args, &prompt, context).await;
     }
     let (client, target) = context.connect(&args.connection)?;
-    begin(&args, &prompt, client, &target, context).await
+    let body = body(&args, &prompt, &target, context)?;
+    begin(&args, body, client, Owner::This, context).await
 }
 
 async fn run_local(args: &RunArgs, prompt: &str, context: &Context) -> Outcome {
     // What can be wrong with the command line is found before a server starts.
     let anywhere = context.environment.target(&args.connection)?;
-    body(args, prompt, &anywhere, context)?;
+    let body = body(args, prompt, &anywhere, context)?;
     let server = LocalServer::start(&context.environment, context.terminal).await?;
-    let target = Target {
-        defaults: anywhere.defaults,
-        ..server.target()
-    };
-    let outcome = match Client::new(&target) {
-        Ok(client) => begin(args, prompt, client, &target, context).await,
+    let outcome = match Client::new(&server.target()) {
+        Ok(client) => begin(args, body, client, Owner::ThisWithItsServer, context).await,
         Err(problem) => Err(problem),
     };
     server.stop().await;
@@ -136,26 +133,33 @@ async fn run_local(args: &RunArgs, prompt: &str, context: &Context) -> Outcome {
 
 async fn begin(
     args: &RunArgs,
-    prompt: &str,
+    body: Value,
     client: Client,
-    target: &Target,
+    owner: Owner,
     context: &Context,
 ) -> Outcome {
-    let body = body(args, prompt, target, context)?;
-    let created: Created = parsed(client.post(&["sessions"], &body).await?)?;
+    let answer = client.post(&["sessions"], &body).await;
+    let answer = answer.map_err(|problem| match owner {
+        Owner::This => without_server(problem),
+        Owner::ThisWithItsServer | Owner::Others => problem,
+    });
+    let created: Created = parsed(answer?)?;
     if !created.tools_not_offered.is_empty() {
         let style = context.terminal.error_style();
         let tools = one_line(&created.tools_not_offered.join(", "));
         crate::cli::screen::say(&style.warning(&format!("not offered by this OpenCode: {tools}")));
     }
-    follow(
-        &args.following,
-        created,
-        client,
-        ModelArgs::title(&body["model_config"]),
-        context,
-    )
-    .await
+    let title = ModelArgs::title(&body["model_config"]);
+    follow(&args.following, created, client, title, owner, context).await
+}
+
+/// Nobody need have a sidecar to try it.
+fn without_server(problem: Problem) -> Problem {
+    if problem.exit != Exit::Unreachable {
+        return problem;
+    }
+    let sentence = format!("{}; `run --local` needs none", problem.sentence);
+    Problem::new(problem.exit, sentence)
 }
 
 fn body(
@@ -190,6 +194,7 @@ pub(in crate::cli) async fn follow(
     created: Created,
     client: Client,
     title: Option<String>,
+    owner: Owner,
     context: &Context,
 ) -> Outcome {
     let terminal = context.terminal;
@@ -223,7 +228,7 @@ pub(in crate::cli) async fn follow(
         reasoning: args.reasoning,
         full: args.full,
         until: Until::TurnEnds,
-        owns_turn: true,
+        owner,
         timeout: args.timeout.map(|timeout| timeout + GRACE),
     }
     .run()

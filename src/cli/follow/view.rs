@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use super::form::{Form, Until};
+use super::form::{Form, Owner, Until};
 use crate::cli::answering::{Answer, Answering, Pressed};
 use crate::cli::client::{Event, Session};
 use crate::cli::editor::{Editor, Entered};
@@ -36,6 +36,7 @@ pub(super) struct View {
     form: Form,
     terminal: Terminal,
     session: String,
+    owner: Owner,
     screen: Screen,
     transcript: Transcript,
     progress: Progress,
@@ -59,6 +60,7 @@ impl View {
         full: bool,
         session: &str,
         until: Until,
+        owner: Owner,
     ) -> Self {
         let columns = terminal.columns().filter(|_| form == Form::Text);
         let look = Look {
@@ -70,6 +72,7 @@ impl View {
             form,
             terminal,
             session: session.to_owned(),
+            owner,
             screen: Screen::new(terminal),
             transcript: Transcript::new(look),
             progress: Progress::default(),
@@ -86,15 +89,25 @@ impl View {
     }
 
     /// Whether a person can be asked something.
-    pub(super) const fn asks(&self, owns_turn: bool) -> bool {
-        owns_turn && self.live && self.terminal.is_interactive()
+    pub(super) const fn asks(&self) -> bool {
+        self.owner.may_stop() && self.live && self.terminal.is_interactive()
     }
 
-    pub(super) fn interrupted(&mut self, owns_turn: bool) -> Option<Said> {
-        if !owns_turn {
+    /// SIGTERM: nobody can be asked.
+    pub(super) const fn terminated(&self) -> Said {
+        if self.owner.may_stop() {
+            Said::Stop(Stopping::Asked)
+        } else {
+            Said::Leave
+        }
+    }
+
+    /// Ctrl-C.
+    pub(super) fn interrupted(&mut self) -> Option<Said> {
+        if !self.owner.may_stop() {
             return Some(Said::Leave);
         }
-        if !self.asks(owns_turn) || std::mem::replace(&mut self.asking, true) {
+        if !self.asks() || std::mem::replace(&mut self.asking, true) {
             return Some(Said::Stop(Stopping::Asked));
         }
         None
@@ -111,7 +124,7 @@ impl View {
         if std::mem::take(&mut self.asking) {
             return match key {
                 Key::Char('s' | 'S') => Some(Said::Stop(Stopping::Asked)),
-                Key::Char('d' | 'D') => Some(Said::Detach),
+                Key::Char('d' | 'D') if self.owner.may_detach() => Some(Said::Detach),
                 // c, and whatever else was typed without thinking of this.
                 _ => None,
             };
@@ -194,13 +207,15 @@ impl View {
     fn last_row(&mut self, columns: usize) -> String {
         let style = self.terminal.style();
         if self.asking {
-            let question = style.warning("The turn is running.");
-            return format!(
-                "{question}  {} stop it   {} detach, it goes on   {} continue",
-                style.bold("s"),
-                style.bold("d"),
-                style.bold("c")
-            );
+            let key = |key: &str, meaning: &str| format!("{} {meaning}", style.bold(key));
+            let (stop, go_on) = (key("s", "stop it"), key("c", "continue"));
+            if self.owner.may_detach() {
+                let question = style.warning("The turn is running.");
+                let detach = key("d", "detach, it goes on");
+                return format!("{question}  {stop}   {detach}   {go_on}");
+            }
+            let question = style.warning("The turn ends with this command.");
+            return format!("{question}  {stop}   {go_on}");
         }
         match self.answering.row(style, columns, Timestamp::now()) {
             Some(row) if self.progress.lost.is_none() => row,

@@ -1,3 +1,5 @@
+use serde_json::Value;
+
 use super::*;
 use crate::cli::style::Style;
 
@@ -210,4 +212,41 @@ fn words_of_a_subagent_are_marked_as_its_own() {
         &[text("I ask."), ("output", agent), text("Good.")],
     );
     assert_eq!(seen, ["I ask.", "", "explore › I look.", "", "Good."]);
+}
+
+#[test]
+fn what_is_said_of_an_idle_session_is_a_note_and_no_turn() {
+    let status = |state: &str, reason: &str| {
+        let data = serde_json::json!({ "status": state, "reason": reason });
+        ("status", data)
+    };
+    let forked = status("completed", "forked from session a");
+    let undone = "prompt msg_1 and all that came after it is undone";
+    let seen = lines(
+        look(None),
+        &[
+            forked,
+            status("running", ""),
+            text("Hi."),
+            status("cancelled", ""),
+            status("cancelled", undone),
+            text("Again."),
+            status("cancelled", ""),
+        ],
+    );
+    let undone = format!("· {undone}");
+    let expected = [
+        "· forked from session a",
+        "",
+        "Hi.",
+        "",
+        "■ cancelled",
+        "",
+        &undone,
+        "",
+        "Again.",
+        "",
+        "■ cancelled",
+    ];
+    assert_eq!(seen, expected);
 }

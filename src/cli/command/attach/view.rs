@@ -96,10 +96,7 @@ impl View {
                 self.earlier.clear();
             }
         }
-        if matches!(
-            event.kind.as_str(),
-            "output" | "tool_call" | "tool_result" | "status"
-        ) {
+        if event.is_of_running_turn() {
             self.running.get_or_insert_with(Instant::now);
         }
         let elapsed = self.running.map_or(Duration::ZERO, |began| began.elapsed());
