@@ -26,6 +26,8 @@ export class Gap extends Error {}
 // The sidecar sends a heartbeat every 15 s; a connection that is silent for longer is dead.
 const SILENCE = 45_000;
 const MAX_PAUSE = 5_000;
+// How long a sidecar may be away: as long as a pod takes to be replaced.
+const AWAY = 180_000;
 
 export class Sidecar {
   constructor(private readonly url: string, private readonly token: string) {}
@@ -44,17 +46,19 @@ export class Sidecar {
 
   /** Every event behind the cursor, once and in order, for as long as the signal does not end it. */
   async *follow(session: string, signal: AbortSignal, cursor = ""): AsyncGenerator<SidecarEvent> {
-    let pause = 500;
+    let [pause, since] = [500, Date.now()];
     while (!signal.aborted) {
       try {
         for await (const event of this.connection(session, cursor, signal)) {
-          pause = 500;
+          [pause, since] = [500, Date.now()];
           if (event.kind === "gap") throw new Gap(JSON.stringify(event.data));
           if (event.id !== "") cursor = event.id;
           if (event.kind !== "" && event.id !== "") yield event;
         }
       } catch (error) {
         if (error instanceof Gap || (error instanceof Refused && ![429, 502, 503, 504].includes(error.status))) throw error;
+        // What cannot be read would come again with the next connection.
+        if (error instanceof SyntaxError || Date.now() - since > AWAY) throw error;
         // Everything else is a connection that was cut, and is made again.
       }
       await wait(pause, signal);

@@ -1,7 +1,8 @@
 #!/bin/sh
-# The whole life of a session in ten lines of curl. SIDECAR_URL says where the sidecar is, SIDECAR_TOKEN is its secret.
+# The whole life of a session in ten lines of curl. SIDECAR_URL says where the sidecar is, SIDECAR_TOKEN is its secret,
+# which goes to curl through a pipe: any process can read a command line.
 set -eu
-api() { curl -sSN --fail-with-body --noproxy '*' ${SIDECAR_TOKEN:+-H "Authorization: Bearer $SIDECAR_TOKEN"} "$@"; }
+api() { printf %s "${SIDECAR_TOKEN:+header = \"Authorization: Bearer $SIDECAR_TOKEN\"}" | curl -K- -sSN --fail-with-body --noproxy '*' "$@"; }
 url=${SIDECAR_URL:-http://localhost:3003} id=curl-$$ model='{"provider":"demo","model":"demo"}'
 
 api "$url/sessions" -d "{\"session_id\":\"$id\",\"prompt\":\"Show me what you can do\",\"model_config\":$model}"; echo

@@ -8,6 +8,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -49,14 +50,16 @@ func main() {
 	}
 }
 
-// task runs one task to its end. With an empty prompt it follows one that was begun before.
+// task runs one task to its end. It may be called again for the same task, as after a crash of this program: what was
+// begun is followed and not begun again, and what has ended is only told. With an empty prompt it follows one that was
+// begun before.
 func task(ctx context.Context, client *sidecar.Client, id, prompt string, model sidecar.Model, cursor string) error {
 	if prompt != "" {
 		if _, err := client.Create(ctx, id, prompt, model); err != nil {
 			return err
 		}
 	}
-	for attempt := 0; ; attempt++ {
+	for attempt := 0; ; {
 		end, err := client.Follow(ctx, id, cursor, show)
 		if ctx.Err() != nil {
 			// Ctrl-C: the task is not wanted any more. It is stopped in a time of its own, because ctx is over.
@@ -64,10 +67,20 @@ func task(ctx context.Context, client *sidecar.Client, id, prompt string, model 
 			defer cancel()
 			return client.Stop(within, id)
 		}
-		if err != nil {
+		if err != nil && !errors.Is(err, sidecar.ErrNothingLeft) {
 			return err
 		}
-		cursor = end.Cursor
+		now, unknown := client.Status(ctx, id)
+		if unknown != nil {
+			return unknown
+		}
+		if err != nil {
+			end = now.End()
+		}
+		// An end that was read again is history if a later turn went on from it.
+		if cursor = end.Cursor; end.Turn < now.Turn {
+			continue
+		}
 		interrupted := end.Code == "interrupted" || end.Code == "shutting_down" || end.Code == "engine_lost"
 		switch {
 		case end.Kind == "complete":
@@ -81,6 +94,7 @@ func task(ctx context.Context, client *sidecar.Client, id, prompt string, model 
 		}
 		// The sidecar was restarted under the turn. What the agent did is kept; it goes on from there.
 		fmt.Println("interrupted, going on")
+		attempt++
 		if _, err := client.Resume(ctx, id, model); err != nil {
 			return err
 		}

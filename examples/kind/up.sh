@@ -21,14 +21,16 @@ case $with in
 esac
 
 kubectl create namespace agents
+# Through pipes and never as an argument: any process can read a command line.
 token=$(openssl rand -hex 32)
-kubectl --namespace agents create secret generic opencode-sidecar --from-literal=accepted="$token" --from-literal=token="$token"
+kubectl --namespace agents create secret generic opencode-sidecar --from-file=accepted=<(printf %s "$token") --from-file=token=<(printf %s "$token")
 kubectl --namespace agents apply -k deploy/overlays/quickstart
 kubectl --namespace agents rollout status deployment/example-app --timeout=180s
 
 kubectl --namespace agents port-forward deployment/example-app 3003:3003 >/dev/null &
-trap 'kill $!' EXIT
+forward=$!
+trap 'kill "$forward"' EXIT
 curl -sS --retry 20 --retry-connrefused --retry-delay 1 --fail localhost:3003/ready; echo
-curl -sSN --fail-with-body localhost:3003/sessions -H "Authorization: Bearer $token" -H 'Accept: text/event-stream' -d '{
+curl -sSN --fail-with-body localhost:3003/sessions -H @<(printf 'Authorization: Bearer %s' "$token") -H 'Accept: text/event-stream' -d '{
   "session_id": "first", "prompt": "Show me what you can do", "model_config": {"provider": "demo", "model": "demo"}}'
 echo "The cluster stays. To remove it: ${remove}"

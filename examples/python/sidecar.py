@@ -124,7 +124,7 @@ def main() -> None:
     arguments.add_argument("--url", default=os.environ.get("SIDECAR_URL", "http://localhost:3003"))
     arguments.add_argument("--provider", default="demo")
     arguments.add_argument("--model", default="demo")
-    arguments.add_argument("--allow", default="git *", help="commands that the agent may run; of all others it is told no")
+    arguments.add_argument("--allow", default=["git --version", "git status"], nargs="*", help="the commands that the agent may run, word for word")
     given = arguments.parse_args()
     sidecar = Sidecar(given.url, os.environ.get("SIDECAR_TOKEN"))
     model = {
@@ -143,7 +143,8 @@ def main() -> None:
             case "tool_call", {"tool": tool, "args": args}:
                 print(f"\n[{tool} {json.dumps(args)}]")
             case "permission", {"state": "asked", "request_id": request, "patterns": patterns}:
-                good = all(pattern.startswith(given.allow.rstrip("*")) for pattern in patterns)
+                # Word for word: what begins well may go on badly (git -c alias.x='!sh' x).
+                good = bool(patterns) and all(pattern in given.allow for pattern in patterns)
                 print(f"[asked for {patterns}: {'yes' if good else 'no'}]")
                 sidecar.allow(session, request, "once" if good else "reject")
             case "error", {"error": sentence}:

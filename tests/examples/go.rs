@@ -49,6 +49,28 @@ fn the_backend_s_client_gets_through_a_kill_of_the_sidecar_and_stops_what_it_doe
     let events = text.lines().filter(|line| line.contains('"'));
     assert_whole(events.filter_map(|line| line.split(' ').next()));
 
+    // The backend that crashed calls it again: what is done is told and not done again.
+    let last = text
+        .lines()
+        .rfind(|line| line.contains(" complete "))
+        .unwrap();
+    let last = last.split(' ').next().unwrap();
+    for arguments in [
+        &["-id", "task", &prompt][..],
+        &["-id", "task", "-since", last],
+    ] {
+        let again = client(arguments).done();
+        assert!(
+            again.contains("done:") && !again.contains("going on"),
+            "{again}"
+        );
+    }
+    let status = sidecar.get("/sessions/task/status").json();
+    assert_eq!(
+        (&status["turn"], &status["status"]),
+        (&2.into(), &"completed".into())
+    );
+
     let mut task = client(&["-id", "unwanted", &prompt]);
     task.until("Begun.");
     client(&["-stop", "unwanted"]).done();

@@ -53,7 +53,7 @@ fn the_script_goes_from_nothing_to_a_streamed_session() {
         load.as_str(),
         "kubectl create namespace agents",
         "openssl rand",
-        "kubectl --namespace agents create secret generic opencode-sidecar --from-literal=accepted=token --from-literal=token=token",
+        "kubectl --namespace agents create secret generic opencode-sidecar --from-file=accepted=/dev/fd/",
         "kubectl --namespace agents apply -k deploy/overlays/quickstart",
         "kubectl --namespace agents rollout status deployment/example-app",
     ];
@@ -70,6 +70,13 @@ fn the_script_goes_from_nothing_to_a_streamed_session() {
     assert!(
         begins("curl -sSN --fail-with-body localhost:3003/sessions"),
         "{rest:?}"
+    );
+
+    assert!(
+        !kind
+            .iter()
+            .any(|call| call.contains("=token") || call.contains("Bearer")),
+        "the secret is in no command line: {kind:?}"
     );
 
     let k3d = played("k3d");

@@ -46,6 +46,27 @@ type Session struct {
 	Status      string `json:"status"`
 	Turn        int    `json:"turn"`
 	LastEventID string `json:"last_event_id"`
+	// Failure is why a session has failed; nil if it has not.
+	Failure *struct {
+		Code     string `json:"code"`
+		Sentence string `json:"error"`
+	} `json:"error"`
+}
+
+// End is how the last turn ended, for whoever has no events of it left to read. What the agent said is in them alone.
+func (s Session) End() End {
+	end := End{Kind: s.Status, Turn: s.Turn, Cursor: s.LastEventID}
+	switch s.Status {
+	case "completed":
+		end.Kind = "complete"
+	case "failed":
+		end.Kind = "error"
+		if s.Failure != nil {
+			// Whether it can go on says the answer to Resume.
+			end.Code, end.Message, end.Resumable = s.Failure.Code, s.Failure.Sentence, true
+		}
+	}
+	return end
 }
 
 // Error is what the sidecar refuses with. Code is stable, the sentence is for people.

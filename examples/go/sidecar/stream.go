@@ -32,6 +32,8 @@ type End struct {
 	Code string
 	// Resumable tells whether the session can go on with Resume.
 	Resumable bool
+	// Turn is the number of the turn.
+	Turn int
 	// Cursor is the ID of the event that said so.
 	Cursor string
 }
@@ -127,17 +129,18 @@ func ending(event Event) *End {
 		Status, Error, Code string
 		Message             string `json:"final_message"`
 		Fatal, Resumable    bool
+		Turn                int
 	}
 	if json.Unmarshal(event.Data, &data) != nil {
 		return nil
 	}
 	switch {
 	case event.Kind == "complete":
-		return &End{Kind: "complete", Message: data.Message, Cursor: event.ID}
+		return &End{Kind: "complete", Message: data.Message, Turn: data.Turn, Cursor: event.ID}
 	case event.Kind == "error" && data.Fatal:
-		return &End{Kind: "error", Message: data.Error, Code: data.Code, Resumable: data.Resumable, Cursor: event.ID}
+		return &End{Kind: "error", Message: data.Error, Code: data.Code, Resumable: data.Resumable, Turn: data.Turn, Cursor: event.ID}
 	case event.Kind == "status" && data.Status == "cancelled":
-		return &End{Kind: "cancelled", Cursor: event.ID}
+		return &End{Kind: "cancelled", Turn: data.Turn, Cursor: event.ID}
 	}
 	return nil
 }
