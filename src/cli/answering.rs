@@ -1,7 +1,7 @@
 //! A person answers what the agent asks: what is shown of it, and what keys and lines mean. `run`, `resume` and `attach`
 //! share it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -23,12 +23,29 @@ pub(super) struct Answer {
     body: Value,
 }
 
+/// How long what is asked is shown before it takes a key: who is typing when it comes has not read it.
+const SETTLES: Duration = Duration::from_millis(700);
+
 /// What waits for a person, and how far the person is with it.
 #[derive(Debug, Default)]
 pub(super) struct Answering {
     asks: Asks,
-    /// The permission that is being refused: a reason may be typed.
-    refusing: Option<String>,
+    /// The request that is to be answered now, and since when it is.
+    first: Option<(String, Instant)>,
+    step: Step,
+}
+
+/// How far the person is with the first request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Step {
+    #[default]
+    Asked,
+    /// A permission is being refused: a reason may be typed.
+    Refusing,
+    /// `always` was chosen, which wants the key twice: it covers what is not asked yet.
+    ChoosingAlways,
+    /// The answer is on its way. Nothing more is sent for this request.
+    Sent,
 }
 
 /// What a key was.
@@ -61,69 +78,97 @@ impl Answer {
 // === impl Answering ===
 
 impl Answering {
-    pub(super) fn push(&mut self, event: &Event) {
+    pub(super) fn push(&mut self, event: &Event, now: Instant) {
         self.asks.push(event);
         let first = self.asks.first().map(|ask| ask.id.as_str());
-        if self.refusing.as_deref() != first {
-            self.refusing = None;
+        if self.first.as_ref().map(|(id, _)| id.as_str()) != first {
+            self.first = first.map(|id| (id.to_owned(), now));
+            self.step = Step::Asked;
         }
+    }
+
+    /// The answer was not taken: it can be given again.
+    pub(super) const fn refused(&mut self) {
+        self.step = Step::Asked;
     }
 
     /// Whether a line is being written for it: an answer, or the reason of a refusal.
     pub(super) fn wants_line(&self) -> bool {
         let question = |ask: &Ask| matches!(ask.kind, Kind::Question(_));
-        self.refusing.is_some() || self.asks.first().is_some_and(question)
+        match self.step {
+            Step::Refusing => true,
+            Step::Sent => false,
+            Step::Asked | Step::ChoosingAlways => self.asks.first().is_some_and(question),
+        }
     }
 
-    pub(super) fn press(&mut self, key: Key, editor: &mut Editor) -> Pressed {
+    fn is_settled(&self, now: Instant) -> bool {
+        let since = self.first.as_ref().map(|(_, since)| *since);
+        since.is_some_and(|since| now.saturating_duration_since(since) >= SETTLES)
+    }
+
+    pub(super) fn press(&mut self, key: Key, editor: &mut Editor, now: Instant) -> Pressed {
         let Some(Ask {
             id,
-            kind: Kind::Permission(_),
+            kind: Kind::Permission { .. },
             ..
         }) = self.asks.first()
         else {
             return Pressed::Other(key);
         };
-        if self.refusing.is_some() {
-            return match editor.press(key) {
+        let empty = editor.is_empty();
+        match (self.step, key) {
+            (Step::Refusing, key) => match editor.press(key) {
                 Entered::Nothing => Pressed::Taken,
                 Entered::Line(reason) => {
                     let mut answer = Answer::permission(id, "reject");
                     if !reason.trim().is_empty() {
                         answer.body["message"] = reason.trim().into();
                     }
-                    self.refusing = None;
+                    self.step = Step::Sent;
                     Pressed::Answer(answer)
                 }
                 Entered::End => {
-                    self.refusing = None;
+                    self.step = Step::Asked;
                     Pressed::Taken
                 }
-            };
-        }
-        match key {
-            Key::Char('y' | 'Y') if editor.is_empty() => {
-                Pressed::Answer(Answer::permission(id, "once"))
-            }
-            Key::Char('a' | 'A') if editor.is_empty() => {
+            },
+            (Step::ChoosingAlways, Key::Char('a' | 'A')) => {
+                self.step = Step::Sent;
                 Pressed::Answer(Answer::permission(id, "always"))
             }
-            Key::Char('n' | 'N') if editor.is_empty() => {
-                self.refusing = Some(id.clone());
+            (Step::ChoosingAlways, _) => {
+                self.step = Step::Asked;
                 Pressed::Taken
             }
-            key => Pressed::Other(key),
+            // A key that was pressed twice is not meant for what comes next.
+            (Step::Sent, Key::Char('y' | 'Y' | 'a' | 'A' | 'n' | 'N')) if empty => Pressed::Taken,
+            (Step::Asked, Key::Char(c @ ('y' | 'Y' | 'a' | 'A' | 'n' | 'N')))
+                if empty && self.is_settled(now) =>
+            {
+                match c {
+                    'y' | 'Y' => {
+                        self.step = Step::Sent;
+                        return Pressed::Answer(Answer::permission(id, "once"));
+                    }
+                    'a' | 'A' => self.step = Step::ChoosingAlways,
+                    _ => self.step = Step::Refusing,
+                }
+                Pressed::Taken
+            }
+            (_, key) => Pressed::Other(key),
         }
     }
 
     /// The answer that a line is, if a question waits. One with `/` at its beginning is a command, of which
     /// `/skip` is meant for the question.
-    pub(super) fn line(&self, line: &str) -> Option<Answer> {
+    pub(super) fn line(&mut self, line: &str, now: Instant) -> Option<Answer> {
+        let settled = self.is_settled(now) && self.step != Step::Sent;
         let Ask {
             id,
             kind: Kind::Question(questions),
             ..
-        } = self.asks.first()?
+        } = self.asks.first().filter(|_| settled)?
         else {
             return None;
         };
@@ -132,6 +177,7 @@ impl Answering {
             command if command.starts_with('/') => return None,
             words => answers(questions, words),
         };
+        self.step = Step::Sent;
         Some(Answer {
             list: "questions",
             request: id.clone(),
@@ -139,35 +185,30 @@ impl Answering {
         })
     }
 
-    /// What is asked, with the keys and the time that is left.
-    pub(super) fn row(&self, style: Style, columns: usize, now: Timestamp) -> Option<String> {
+    /// What is asked, with the keys once they are taken, and the time that is left.
+    pub(super) fn row(
+        &self,
+        style: Style,
+        columns: usize,
+        now: Timestamp,
+        at: Instant,
+    ) -> Option<String> {
         let ask = self.asks.first()?;
+        if self.step == Step::Sent {
+            return Some(style.dim("the answer is on its way"));
+        }
         let left = ask.deadline.as_deref().and_then(Timestamp::parse);
         let left = left.map_or(String::new(), |deadline| {
             format!("   {} left", countdown(deadline.since(now)))
         });
+        let (mark, what, keys) = self.words(ask);
+        let keys = if self.is_settled(at) { keys } else { "" };
         let room = columns.saturating_sub(width(&left));
-        let (mark, what, keys) = match &ask.kind {
-            Kind::Permission(_) if self.refusing.is_some() => (
-                "? no: what should it do instead",
-                String::new(),
-                "   Enter alone ends the turn",
-            ),
-            Kind::Permission(what) => {
-                let (mark, keys) = ("? may it run", "   y once   a always   n no");
-                let what = cut(what, room.saturating_sub(mark.len() + keys.len() + 1));
-                (mark, format!(" {what}"), keys)
-            }
-            Kind::Question(questions) if questions.len() > 1 => (
-                "? answers, with ; between them",
-                String::new(),
-                "   /skip none",
-            ),
-            Kind::Question(_) => (
-                "? answer with numbers or words",
-                String::new(),
-                "   /skip none",
-            ),
+        let what = cut(what, room.saturating_sub(mark.len() + keys.len() + 1));
+        let what = if what.is_empty() {
+            what
+        } else {
+            format!(" {what}")
         };
         let plain = format!("{mark}{what}{keys}{left}");
         if width(&plain) > columns {
@@ -175,6 +216,30 @@ impl Answering {
         }
         let (mark, what) = (style.warning(mark), style.bold(&what));
         Some(format!("{mark}{what}{keys}{}", style.dim(&left)))
+    }
+
+    fn words<'a>(&self, ask: &'a Ask) -> (&'static str, &'a str, &'static str) {
+        match (&ask.kind, self.step) {
+            (Kind::Permission { .. }, Step::Refusing) => (
+                "? no; say what to do instead",
+                "",
+                "   Enter alone ends the turn   Ctrl-D back",
+            ),
+            (Kind::Permission { always, .. }, Step::ChoosingAlways) => (
+                "? always allow",
+                always,
+                "   a again: yes   another key: back",
+            ),
+            (Kind::Permission { what, .. }, _) => ("? allow", what, "   y once   a always   n no"),
+            (Kind::Question(questions), _) if questions.len() > 1 => (
+                "? answer with numbers or words, ; between two questions",
+                "",
+                "   /skip: no answer",
+            ),
+            (Kind::Question(_), _) => {
+                ("? answer with a number or words", "", "   /skip: no answer")
+            }
+        }
     }
 }
 
@@ -187,112 +252,4 @@ fn countdown(left: Duration) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn asked(kind: &str, more: &Value) -> Answering {
-        let mut data =
-            json!({ "request_id": "r1", "state": "asked", "deadline": "2026-01-01T00:05:00Z" });
-        for (name, value) in more.as_object().unwrap() {
-            data[name] = value.clone();
-        }
-        let mut answering = Answering::default();
-        answering.push(&Event::new(None, kind.into(), &data.to_string()).unwrap());
-        answering
-    }
-
-    fn permission() -> Answering {
-        asked(
-            "permission",
-            &json!({ "permission": "bash", "patterns": ["make"] }),
-        )
-    }
-
-    fn body(pressed: Pressed) -> Value {
-        match pressed {
-            Pressed::Answer(answer) => answer.body,
-            other => panic!("no answer: {other:?}"),
-        }
-    }
-
-    #[test]
-    fn one_key_allows_and_a_refusal_may_have_a_reason() {
-        let mut editor = Editor::default();
-        let mut answering = permission();
-        assert_eq!(
-            body(answering.press(Key::Char('y'), &mut editor)),
-            json!({ "reply": "once" })
-        );
-        assert_eq!(
-            body(answering.press(Key::Char('a'), &mut editor)),
-            json!({ "reply": "always" })
-        );
-        assert_eq!(answering.press(Key::Char('n'), &mut editor), Pressed::Taken);
-        assert!(answering.wants_line());
-        for c in "use ninja".chars() {
-            assert_eq!(answering.press(Key::Char(c), &mut editor), Pressed::Taken);
-        }
-        assert_eq!(
-            body(answering.press(Key::Enter, &mut editor)),
-            json!({ "reply": "reject", "message": "use ninja" })
-        );
-        answering.press(Key::Char('n'), &mut editor);
-        assert_eq!(
-            body(answering.press(Key::Enter, &mut editor)),
-            json!({ "reply": "reject" })
-        );
-        answering.press(Key::Char('n'), &mut editor);
-        answering.press(Key::EndOfInput, &mut editor);
-        assert!(!answering.wants_line(), "Ctrl-D takes the no back");
-    }
-
-    #[test]
-    fn keys_of_a_line_that_is_being_written_are_no_answers() {
-        let mut editor = Editor::default();
-        let mut answering = permission();
-        editor.press(Key::Char('h'));
-        let key = Key::Char('y');
-        assert_eq!(
-            answering.press(key.clone(), &mut editor),
-            Pressed::Other(key)
-        );
-    }
-
-    #[test]
-    fn a_refusal_ends_with_its_request() {
-        let mut answering = permission();
-        answering.press(Key::Char('n'), &mut Editor::default());
-        let answered = json!({ "request_id": "r1", "state": "answered" });
-        answering.push(&Event::new(None, "permission".into(), &answered.to_string()).unwrap());
-        assert!(!answering.wants_line() && answering.asks.first().is_none());
-    }
-
-    #[test]
-    fn a_question_is_answered_skipped_or_left_for_a_command() {
-        let answering = asked(
-            "question",
-            &json!({ "questions": [{ "options": [{ "label": "A" }] }] }),
-        );
-        assert_eq!(
-            answering.line("1").unwrap().body,
-            json!({ "answers": [["A"]] })
-        );
-        assert_eq!(
-            answering.line("/skip").unwrap().body,
-            json!({ "reject": true })
-        );
-        assert_eq!(answering.line("/stop"), None);
-        assert_eq!(permission().line("1"), None);
-    }
-
-    #[test]
-    fn the_row_counts_down() {
-        let now = Timestamp::parse("2026-01-01T00:00:18.500Z").unwrap();
-        assert_eq!(
-            permission().row(Style::new(false), 80, now).unwrap(),
-            "? may it run bash make   y once   a always   n no   4 min 41 s left"
-        );
-        let narrow = permission().row(Style::new(false), 40, now).unwrap();
-        assert_eq!(narrow, "? may it run   y once   a always   n no");
-    }
-}
+mod tests;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::client::Event;
-use super::plain_text::one_line;
+use super::plain_text::{one_line, visible};
 
 /// One thing that is asked.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,8 +15,8 @@ pub(super) struct Ask {
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Kind {
-    /// Whether it may do something; in a few words.
-    Permission(String),
+    /// Whether it may do something; in a few words. `always` is what that answer would cover.
+    Permission { what: String, always: String },
     /// The labels of the options of each question.
     Question(Vec<Vec<String>>),
 }
@@ -47,7 +47,10 @@ impl Asks {
         let kind = if is_question {
             Kind::Question(options(&event.data["questions"]))
         } else {
-            Kind::Permission(wanted(event))
+            Kind::Permission {
+                what: wanted(event).replace('\n', " ⏎ "),
+                always: always(event),
+            }
         };
         let deadline = event.data["deadline"].as_str().map(str::to_owned);
         self.0.push(Ask { id, kind, deadline });
@@ -59,14 +62,24 @@ impl Asks {
     }
 }
 
-/// What the agent wants to do, in a line: `bash ls | head`, `edit src/main.rs`.
+/// What the agent wants to do: `bash ls | head`, `edit src/main.rs`. A command may have several lines.
 pub(super) fn wanted(event: &Event) -> String {
-    let patterns = event.data["patterns"].as_array().into_iter().flatten();
-    let patterns: Vec<&str> = patterns.filter_map(Value::as_str).collect();
     // The patterns of a command are its parts, each by itself.
     let command = event.data["metadata"]["command"].as_str();
-    let what = command.map_or_else(|| patterns.join(", "), str::to_owned);
-    one_line(&format!("{} {what}", event.text("permission")))
+    let what = command.map_or_else(|| list(event, "patterns"), visible);
+    let permission = one_line(event.text("permission"));
+    format!("{permission} {what}").trim_end().to_owned()
+}
+
+/// What the answer `always` would cover.
+pub(super) fn always(event: &Event) -> String {
+    list(event, "always")
+}
+
+fn list(event: &Event, field: &str) -> String {
+    let texts = event.data[field].as_array().into_iter().flatten();
+    let texts = texts.filter_map(Value::as_str).map(visible);
+    texts.collect::<Vec<_>>().join(", ").replace('\n', " ⏎ ")
 }
 
 fn options(questions: &Value) -> Vec<Vec<String>> {
@@ -125,11 +138,14 @@ mod tests {
     #[test]
     fn what_is_asked_waits_until_it_is_answered_or_the_turn_ends() {
         let mut asks = Asks::default();
-        let asked = json!({ "request_id": "p1", "state": "asked", "permission": "bash", "patterns": ["rm\u{1b}[2J x"] });
+        let asked = json!({ "request_id": "p1", "state": "asked", "permission": "bash", "patterns": ["rm\u{1b}[2J x\ny"], "always": ["rm *"] });
         asks.push(&event("permission", &asked));
         assert_eq!(
             asks.first().unwrap().kind,
-            Kind::Permission("bash rm x".into())
+            Kind::Permission {
+                what: "bash rm⟨U+001B⟩[2J x ⏎ y".into(),
+                always: "rm *".into()
+            }
         );
         let question = json!({ "request_id": "q1", "state": "asked", "questions": [{ "options": [{ "label": "A" }] }] });
         asks.push(&event("question", &question));

@@ -28,22 +28,36 @@ const MAX_PASTE: usize = 1 << 20;
 
 /// Bytes that are not a whole key yet.
 #[derive(Debug, Default)]
-pub(super) struct Decoder(Vec<u8>);
+pub(super) struct Decoder {
+    bytes: Vec<u8>,
+    /// They were here at the last tick too.
+    waited: bool,
+}
 
 // === impl Decoder ===
 
 impl Decoder {
     pub(super) fn push(&mut self, bytes: &[u8]) -> Vec<Key> {
-        self.0.extend_from_slice(bytes);
+        self.waited = false;
+        self.bytes.extend_from_slice(bytes);
         let mut keys = Vec::new();
-        while let Some((length, key)) = first(&self.0) {
-            self.0.drain(..length);
+        while let Some((length, key)) = first(&self.bytes) {
+            self.bytes.drain(..length);
             keys.extend(key);
         }
-        if self.0.len() > MAX_PASTE {
-            self.0.clear();
+        if self.bytes.len() > MAX_PASTE {
+            self.bytes.clear();
         }
         keys
+    }
+
+    /// Time passes, a tenth of a second or so. The key ESC is the beginning of a sequence whose rest does not come; over a
+    /// network the rest of a real one may come a little later.
+    pub(super) fn tick(&mut self) {
+        let begun = self.bytes.first() == Some(&0x1b) && !self.bytes.starts_with(PASTE_BEGINS);
+        if begun && std::mem::replace(&mut self.waited, begun) {
+            self.bytes.clear();
+        }
     }
 }
 
@@ -96,10 +110,8 @@ fn sequence(bytes: &[u8]) -> Option<(usize, Option<Key>)> {
             Some(Key::Paste(pasted)),
         ));
     }
-    match bytes.get(1) {
-        // ESC alone: terminals send sequences in one piece.
-        None => Some((1, None)),
-        Some(b'[' | b'O') => {
+    match bytes.get(1)? {
+        b'[' | b'O' => {
             let rest = bytes.get(2..)?;
             let end = rest.iter().position(|byte| matches!(byte, 0x40..=0x7e))?;
             let key = match &rest[..=end] {
@@ -112,7 +124,7 @@ fn sequence(bytes: &[u8]) -> Option<(usize, Option<Key>)> {
             };
             Some((3 + end, key))
         }
-        Some(_) => Some((2, None)),
+        _ => Some((2, None)),
     }
 }
 
@@ -133,12 +145,21 @@ mod tests {
             Key::EndOfInput,
         ];
         assert_eq!(Decoder::default().push(bytes), expected);
-        // An ESC that ends a piece is the key of that name, so no cut is made behind one.
-        for at in (0..bytes.len()).filter(|at| *at == 0 || bytes[at - 1] != 0x1b) {
+        for at in 0..bytes.len() {
             let mut decoder = Decoder::default();
             let mut keys = decoder.push(&bytes[..at]);
+            decoder.tick();
             keys.extend(decoder.push(&bytes[at..]));
             assert_eq!(keys, expected, "{at}");
         }
+    }
+
+    #[test]
+    fn escape_alone_is_no_key_and_takes_none_along() {
+        let mut decoder = Decoder::default();
+        assert_eq!(decoder.push(b"\x1b"), []);
+        decoder.tick();
+        decoder.tick();
+        assert_eq!(decoder.push(b"y"), [Key::Char('y')]);
     }
 }

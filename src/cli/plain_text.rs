@@ -138,6 +138,47 @@ pub(super) fn one_line(text: &str) -> String {
     clean.replace(['\n', '\r', '\t'], " ").trim().to_owned()
 }
 
+/// A text whose every character a person has to see, because the answer depends on it: what a terminal would act on, or
+/// would not show, is there as `⟨U+202E⟩`. Line breaks and tabs stay.
+pub(super) fn visible(text: &str) -> String {
+    use std::fmt::Write as _;
+    let mut seen = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' | '\t' => seen.push(c),
+            c if is_hidden(c) || is_blank(c) => {
+                write!(seen, "⟨U+{:04X}⟩", u32::from(c)).ok();
+            }
+            c => seen.push(c),
+        }
+    }
+    seen
+}
+
+/// Characters that are no space and show as nothing, or as a line break.
+const fn is_blank(c: char) -> bool {
+    matches!(
+        c,
+        '\u{ad}'
+            | '\u{34f}'
+            | '\u{115f}'
+            | '\u{1160}'
+            | '\u{17b4}'
+            | '\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'
+            | '\u{2029}'
+            | '\u{2060}'..='\u{2064}'
+            | '\u{206a}'..='\u{206f}'
+            | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}'
+            | '\u{feff}'
+            | '\u{ffa0}'
+            | '\u{e0100}'..='\u{e01ef}'
+    )
+}
+
 /// JSON in which every character that a terminal might act on is an escape. It means the same.
 pub(super) fn json(text: &str) -> String {
     use std::fmt::Write as _;
@@ -194,6 +235,14 @@ mod tests {
     fn a_text_that_never_ends_does_not_swallow_everything() {
         let text = format!("\u{1b}P{}tail", "x".repeat(2 * LONGEST_SEQUENCE));
         assert!(clean(&text).ends_with("xtail"));
+    }
+
+    #[test]
+    fn what_a_person_decides_on_is_seen_whole() {
+        assert_eq!(
+            visible("echo ok\n#\u{202e}\r\u{200b}\u{1b}[8mrm\t-rf \u{2028}ü"),
+            "echo ok\n#⟨U+202E⟩⟨U+000D⟩⟨U+200B⟩⟨U+001B⟩[8mrm\t-rf ⟨U+2028⟩ü"
+        );
     }
 
     #[test]

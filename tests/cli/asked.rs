@@ -18,12 +18,12 @@ fn a_run_is_answered_with_keys_and_lines() {
     ));
     let screen = terminal.until("asked", |screen| screen.contains("n no   4 min 5"));
     assert!(
-        screen.contains("? may it run bash echo one | cat   y once   a always   n no   4 min 5"),
+        screen.contains("? allow bash echo one | cat   y once   a always   n no   4 min 5"),
         "{screen}"
     );
     terminal.key("y");
     let screen = terminal.until("asked for a file", |screen| {
-        screen.contains("? may it run edit ")
+        screen.contains("? allow edit ") && screen.contains("y once")
     });
     assert!(
         screen.contains("note.txt\n  +-- one\n  always covers *\n"),
@@ -31,15 +31,15 @@ fn a_run_is_answered_with_keys_and_lines() {
     );
     terminal.key("y");
     terminal.until("asked again", |screen| {
-        screen.contains("? may it run bash echo two   y once")
+        screen.contains("? allow bash echo two   y once")
     });
     terminal.key("n");
     terminal.until("asked why", |screen| {
-        screen.contains("? no: what should it do instead   Enter alone ends the turn")
+        screen.contains("? no; say what to do instead   Enter alone ends the turn")
     });
     terminal.line("say it in words");
     let screen = terminal.until("a question", |screen| {
-        screen.contains("? answer with numbers or words   /skip none")
+        screen.contains("? answer with a number or words   /skip: no answer")
     });
     assert!(
         screen.contains("? Which letter?") && screen.contains("  1 A") && screen.contains("  2 B"),
@@ -101,7 +101,7 @@ fn a_conversation_queues_steers_interrupts_and_answers() {
     ));
     terminal.key("Enter");
     let screen = terminal.until("asked", |screen| {
-        screen.contains("? may it run bash echo hurry   y once")
+        screen.contains("? allow bash echo hurry   y once")
     });
     assert!(screen.contains("■ cancelled"), "{screen}");
     // Only on an empty line is a key an answer.
@@ -109,6 +109,10 @@ fn a_conversation_queues_steers_interrupts_and_answers() {
     terminal.key("y");
     terminal.until("a line", |screen| screen.contains("› xy"));
     terminal.key("C-u");
+    terminal.key("a");
+    terminal.until("asked once more", |screen| {
+        screen.contains("? always allow echo *   a again: yes")
+    });
     terminal.key("a");
     let screen = terminal.until("idle after both", |screen| {
         screen.matches("✓ completed").count() == 2 && screen.contains("idle · type a prompt")

@@ -3,20 +3,25 @@
 use serde_json::Value;
 
 use super::look::{Look, SHORT};
-use crate::cli::asks::wanted;
+use crate::cli::asks::{always, wanted};
 use crate::cli::client::Event;
 use crate::cli::layout::plural;
-use crate::cli::plain_text::{Cleaner, one_line};
+use crate::cli::plain_text::{one_line, visible};
 
 /// What it wants to do; of a change of a file the change itself, and what the answer `always` would cover.
 pub(super) fn permission(look: &Look, event: &Event) -> Vec<String> {
     let style = look.style;
-    let mark = style.warning("? may it run");
-    let mut lines = vec![format!("{mark}  {}", style.bold(&wanted(event)))];
+    let wanted = wanted(event);
+    // A command of several lines is shown as such: in one line a comment could hide the rest.
+    let mut rest = wanted.lines();
+    let first = rest.next().unwrap_or_default();
+    let mark = style.warning("? allow");
+    let mut lines = vec![format!("{mark}  {}", style.bold(first))];
+    lines.extend(rest.map(|line| format!("  {}", style.bold(line))));
     if let Some(diff) = event.data["metadata"]["diff"].as_str() {
         lines.extend(change(look, diff));
     }
-    let always = texts(&event.data["always"]).join(", ");
+    let always = always(event);
     if !always.is_empty() {
         lines.push(style.dim(&format!("  always covers {always}")));
     }
@@ -32,8 +37,7 @@ fn change(look: &Look, diff: &str) -> Vec<String> {
         _ => all.len(),
     };
     let lines = all.iter().take(shown).map(|line| {
-        let mut clean = String::from("  ");
-        Cleaner::new().push(line, &mut clean);
+        let clean = format!("  {}", visible(line));
         if line.starts_with('+') {
             look.style.good(&clean)
         } else {
@@ -145,7 +149,7 @@ mod tests {
         assert_eq!(
             permission(&look(Some(80)), &bash),
             [
-                "? may it run  bash ls /tmp | head -3",
+                "? allow  bash ls /tmp | head -3",
                 "  always covers ls *, head *"
             ]
         );
@@ -157,7 +161,20 @@ mod tests {
         );
         assert_eq!(
             permission(&look(Some(80)), &edit),
-            ["? may it run  edit a", "  -old", "  --- of SQL", "  +new"]
+            [
+                "? allow  edit a",
+                "  -old",
+                "  --- of SQL",
+                "  +new⟨U+001B⟩[2J"
+            ]
+        );
+        let lines = event(
+            "permission",
+            &json!({ "permission": "bash", "metadata": { "command": "echo ok\n#\u{202e}\nrm -rf x" } }),
+        );
+        assert_eq!(
+            permission(&look(Some(80)), &lines),
+            ["? allow  bash echo ok", "  #⟨U+202E⟩", "  rm -rf x"]
         );
         let many = format!("@@ -0,0 +1,20 @@\n{}", "+x\n".repeat(20));
         let long = event(
