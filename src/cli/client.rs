@@ -6,6 +6,7 @@ mod sse;
 mod stream;
 mod types;
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -121,6 +122,33 @@ impl Client {
         parsed(self.get(&["sessions"], query).await?)
     }
 
+    /// Those that have not ended, the newest first, as the API has them. At most `limit`.
+    pub(super) async fn active_sessions(&self, limit: usize) -> Result<Vec<Value>, Problem> {
+        let mut active = Vec::new();
+        for state in ["pending", "running", "waiting_input"] {
+            let mut cursor: Option<String> = None;
+            loop {
+                let mut query = vec![("status", state), ("limit", "500")];
+                query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
+                let mut answer = self.get(&["sessions"], &query).await?;
+                if let Some(sessions) = answer["sessions"].as_array_mut() {
+                    active.append(sessions);
+                }
+                cursor = answer["next_cursor"].as_str().map(str::to_owned);
+                if cursor.is_none() || active.len() >= limit {
+                    break;
+                }
+            }
+        }
+        let created = |session: &Value| session["created_at"].as_str().map(str::to_owned);
+        active.sort_by_key(|session| std::cmp::Reverse(created(session)));
+        // One may have begun to run between two looks.
+        let mut seen = HashSet::new();
+        active.retain(|session| seen.insert(session["session_id"].to_string()));
+        active.truncate(limit);
+        Ok(active)
+    }
+
     pub(super) async fn engine(&self) -> Result<Engine, Problem> {
         parsed(self.get(&["engine", "status"], &[]).await?)
     }
@@ -228,3 +256,6 @@ fn is_here(url: &Url) -> bool {
         .parse::<IpAddr>();
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
 //! Following a session: its events as lines, what goes on below them, answers to what the agent asks, and Ctrl-C.
 
+mod calls;
 mod form;
 mod view;
 
@@ -12,10 +13,12 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use self::calls::{Calls, Done};
 pub(super) use self::form::{Form, Owner, Until};
 use self::view::{Said, Stopping, View, stopped};
 use super::client::{Client, Session, Stream, StreamRequest, StreamStep, number};
 use super::exit::{Exit, Outcome, Problem};
+use super::plain_text::one_line;
 use super::terminal::{KeyMode, Terminal, typed};
 
 /// Between two pictures of the row that moves.
@@ -72,17 +75,26 @@ impl Follow {
         let mut deadline = timeout.map(|timeout| Instant::now() + timeout);
         let mut stopping: Option<Stopping> = None;
         let mut stream = Stream::new(client.clone(), request);
+        let mut calls = Calls::new(&client, &session);
         loop {
             let mut next = pin!(stream.next());
             let step = loop {
                 let said = tokio::select! {
-                    step = &mut next => break step?,
-                    _ = interrupt.recv() => view.interrupted().into_iter().collect(),
+                    step = &mut next => break step.map_err(|problem| gave_up(problem, owner, &session))?,
+                    _ = interrupt.recv() => match stopping {
+                        // Nobody waits for a stop that does not come.
+                        Some(_) => return Ok(stopped(stopping)),
+                        None => view.interrupted().into_iter().collect(),
+                    },
                     _ = terminate.recv() => vec![view.terminated()],
                     typed = typed_in(&mut keys) => view.typed(&typed),
+                    done = calls.next() => match done {
+                        Done::Stopped(stopped) => { stopped?; Vec::new() }
+                        Done::Answered(answered) => { view.answered(answered); Vec::new() }
+                    },
                     () = until_deadline(deadline) => vec![Said::Stop(Stopping::Timeout)],
                     _ = ticks.tick(), if view.live => {
-                        view.figures(figures.as_mut().and_then(|figures| figures.borrow_and_update().clone()));
+                        view.tick(figures.as_mut().and_then(|figures| figures.borrow_and_update().clone()));
                         Vec::new()
                     }
                 };
@@ -90,17 +102,13 @@ impl Follow {
                     match said {
                         Said::Leave => return Ok(Exit::Interrupted),
                         Said::Detach => return view.detach(),
-                        Said::Answer(answer) => {
-                            if let Err(problem) = answer.send(&client, &session).await {
-                                view.refused(&problem.sentence);
-                            }
-                        }
+                        Said::Answer(answer) => calls.answer(answer),
                         // The end did not come either.
                         Said::Stop(_) if stopping.is_some() => return Ok(stopped(stopping)),
                         Said::Stop(why) => {
                             stopping = Some(why);
                             deadline = Some(Instant::now() + STOPPED);
-                            client.stop(&session).await?;
+                            calls.stop();
                         }
                     }
                 }
@@ -121,9 +129,42 @@ impl Follow {
                     }
                 }
                 StreamStep::Lost(reason) => view.lost(reason)?,
+                StreamStep::End if until == Until::TurnEnds => {
+                    // The end of the turn is before what is kept.
+                    view.finish(Exit::Done)?;
+                    return how_it_ended(&client.session(&session).await?);
+                }
                 StreamStep::End => return view.finish(Exit::Done),
             }
         }
+    }
+}
+
+/// What is said where the sidecar stays away. The turn may go on without us.
+fn gave_up(problem: Problem, owner: Owner, session: &str) -> Problem {
+    let may_go_on = matches!(problem.exit, Exit::Unreachable | Exit::TryAgain);
+    if !may_go_on || !owner.may_detach() {
+        return problem;
+    }
+    let session = one_line(session);
+    let sentence = format!(
+        "{}; the turn may go on: `opencode-sidecar attach {session}` follows it again",
+        problem.sentence
+    );
+    Problem::new(problem.exit, sentence)
+}
+
+/// How a turn ended whose end was not seen.
+fn how_it_ended(session: &Session) -> Outcome {
+    let error = session.error.as_ref().map(|error| one_line(&error.error));
+    match session.status.as_str() {
+        "completed" => Ok(Exit::Done),
+        "cancelled" => Ok(Exit::Cancelled),
+        "failed" => Err(Problem::failed(error.unwrap_or_else(|| "failed".into()))),
+        state => Err(Problem::new(
+            Exit::TryAgain,
+            format!("the stream ended, and the session is {}", one_line(state)),
+        )),
     }
 }
 

@@ -54,34 +54,36 @@ pub(super) struct LocalServer {
 // === impl LocalServer ===
 
 impl LocalServer {
-    /// Starts it and waits until it takes work.
-    pub(super) async fn start(
-        environment: &ClientEnvironment,
-        terminal: Terminal,
-    ) -> Result<Self, Problem> {
+    /// Starts it. It does not listen yet.
+    pub(super) fn spawn(environment: &ClientEnvironment) -> Result<Self, Problem> {
         let failed = |error: io::Error| {
             let reason = crate::text::plain(&error.to_string());
             Problem::failed(format!("no sidecar can be started here: {reason}"))
         };
         let dir = folder(&environment.cache_dir()).map_err(failed)?;
         let token = Secret::random();
-        let (process, stdout) = spawn(dir.path(), &token).map_err(failed)?;
-        let mut server = Self {
+        let process = spawn(dir.path(), &token).map_err(failed)?;
+        Ok(Self {
             process,
             url: unknown()?,
             token,
             dir,
-        };
+        })
+    }
+
+    /// Waits until it takes work.
+    pub(super) async fn ready(&mut self, terminal: Terminal) -> Result<(), Problem> {
         let mut screen = Screen::new(terminal);
         let row = terminal.style().dim("starting a sidecar in this folder …");
         screen.show(&[], vec![row])?;
-        server.url = match timeout(LISTENS, listening(stdout)).await {
+        let stdout = self.process.stdout.take();
+        self.url = match timeout(LISTENS, listening(stdout)).await {
             Ok(Ok(Some(url))) => url,
-            _ => return Err(server.did_not_start()),
+            _ => return Err(self.did_not_start()),
         };
-        server.until_ready().await?;
+        self.until_ready().await?;
         screen.lines(&[])?;
-        Ok(server)
+        Ok(())
     }
 
     pub(super) fn target(&self) -> Target {
@@ -198,11 +200,11 @@ fn log_file(dir: &Path) -> PathBuf {
     dir.join("log")
 }
 
-fn spawn(dir: &Path, token: &Secret) -> io::Result<(Child, std::process::ChildStdout)> {
+fn spawn(dir: &Path, token: &Secret) -> io::Result<Child> {
     let data = data(dir);
     std::fs::create_dir(&data)?;
     let log = std::fs::File::create(log_file(dir))?;
-    let mut process = Command::new(std::env::current_exe()?)
+    Command::new(std::env::current_exe()?)
         .arg(LOCAL_SERVER)
         .arg(std::process::id().to_string())
         .env("HOST", "127.0.0.1")
@@ -223,16 +225,12 @@ fn spawn(dir: &Path, token: &Secret) -> io::Result<(Child, std::process::ChildSt
         .stderr(log)
         // Ctrl-C is for this command, which then decides what becomes of the turn.
         .process_group(0)
-        .spawn()?;
-    let stdout = process
-        .stdout
-        .take()
-        .ok_or_else(|| io::Error::other("it has no stdout"))?;
-    Ok((process, stdout))
+        .spawn()
 }
 
 /// The address that it prints when it listens.
-async fn listening(stdout: std::process::ChildStdout) -> io::Result<Option<Url>> {
+async fn listening(stdout: Option<std::process::ChildStdout>) -> io::Result<Option<Url>> {
+    let stdout = stdout.ok_or_else(|| io::Error::other("it has no stdout"))?;
     let stdout = tokio::process::ChildStdout::from_std(stdout)?;
     let mut line = String::new();
     BufReader::new(stdout).read_line(&mut line).await?;

@@ -92,14 +92,14 @@ impl ModelArgs {
         Ok(Value::Object(config))
     }
 
-    /// The JSON of `model_config` for a further turn: the whole of it if a flag or the context names a provider, else
-    /// what is to change. Nothing if all stays as it was.
+    /// The JSON of `model_config` for a further turn: the whole of it if a flag names a provider, else what is to change.
+    /// Nothing if all stays as it was. A context alone changes nothing: the session may be of another provider.
     pub(super) fn change(
         &self,
         target: &Target,
         environment: &ClientEnvironment,
     ) -> Result<Option<Value>, Problem> {
-        if self.provider.is_some() || target.defaults.provider.is_some() {
+        if self.provider.is_some() {
             return self.config(target, environment).map(Some);
         }
         if self.endpoint.is_some() {
@@ -147,4 +147,37 @@ fn key(file: Option<&Path>, environment: &ClientEnvironment) -> Result<Option<St
         None => environment.api_key(),
     };
     Ok(key.map(|key| key.expose().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{ModelDefaults, client_environment};
+
+    #[test]
+    fn a_context_does_not_turn_a_session_to_another_provider() {
+        let target = Target {
+            url: "http://localhost".parse().unwrap(),
+            token: None,
+            ca_file: None,
+            defaults: ModelDefaults {
+                provider: Some("openai".into()),
+                model: Some("gpt-4o".into()),
+                ..ModelDefaults::default()
+            },
+        };
+        let environment = client_environment();
+        let change = |args: &ModelArgs| args.change(&target, &environment).unwrap();
+        assert_eq!(change(&ModelArgs::default()), None);
+        let limited = ModelArgs {
+            max_calls: Some(3),
+            ..ModelArgs::default()
+        };
+        assert_eq!(change(&limited), Some(json!({ "max_calls": 3 })));
+        let named = ModelArgs {
+            provider: Some("openai".into()),
+            ..ModelArgs::default()
+        };
+        assert_eq!(change(&named).unwrap()["model"], "gpt-4o");
+    }
 }

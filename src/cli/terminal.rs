@@ -69,6 +69,18 @@ impl Terminal {
         self.output.then(|| size().1)
     }
 
+    /// A line for a person that is none of the output: in a pipe it goes to stderr.
+    ///
+    /// # Errors
+    /// When stdout takes no more.
+    pub(super) fn hint(self, text: &str) -> std::io::Result<()> {
+        if self.output {
+            return write(&format!("{}\n", self.style().dim(text)));
+        }
+        super::screen::say(&self.error_style().dim(text));
+        Ok(())
+    }
+
     /// Whether a person can be asked.
     pub(super) const fn is_interactive(self) -> bool {
         self.output && self.input

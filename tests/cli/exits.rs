@@ -146,6 +146,24 @@ fn what_goes_wrong_before_a_turn_is_one_sentence_and_a_code() {
     }
     let mut wrong = command(&["ps"]);
     wrong.env("SIDECAR_URL", &url).env("SIDECAR_TOKEN", "wrong");
+    let both = with(&["stop", "one", "two"]);
+    assert_eq!(both.code, 66, "{both:?}");
+    assert!(
+        both.stderr.contains("error: one: ") && both.stderr.contains("error: two: "),
+        "each is said: {both:?}"
+    );
+    // What is no output goes to stderr.
+    for (arguments, hint) in [
+        (&["ps"][..], "no sessions"),
+        (&["ps", "--active"], "no sessions"),
+        (&["stop", "--all"], "no session runs"),
+        (&["context"], "no contexts"),
+        (&["config", "print"], "every setting has its default"),
+    ] {
+        let output = with(arguments);
+        assert_eq!((output.code, &*output.stdout), (0, ""), "{output:?}");
+        assert!(output.stderr.contains(hint), "{output:?}");
+    }
     let refused = output(wrong);
     assert_eq!(refused.code, 77, "{refused:?}");
     assert!(

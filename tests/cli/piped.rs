@@ -263,7 +263,12 @@ fn what_nobody_answers_in_a_pipe_is_decided_by_the_clock() {
         "1s",
         &prompt,
     ];
-    assert_golden("ask", &done(&sidecar, &arguments));
+    let refused = output(with(&sidecar, &arguments));
+    assert_eq!(
+        refused.code, 1,
+        "what was to be done is not done: {refused:?}"
+    );
+    assert_golden("ask", &refused.stdout);
     // The rules hold for the next turn too, which needs no model, and a rule may change them.
     let again = script("tool bash {\"command\":\"echo two\"}\ntext Done.");
     let answer = done(

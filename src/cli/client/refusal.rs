@@ -33,7 +33,7 @@ pub(super) fn refusal(status: u16, body: &str) -> Problem {
         "credentials_required" => {
             return Problem::new(
                 exit,
-                "no key of this session is kept any more; give --provider, --model and --key-file",
+                "no key of this session is kept any more; give --provider, and what the context does not have of --model and --key-file",
             );
         }
         _ => "",

@@ -41,6 +41,9 @@ pub(in crate::cli) struct StreamRequest {
     pub(in crate::cli) from: Option<String>,
     /// Whether the stream stays when a turn ends.
     pub(in crate::cli) follow: bool,
+    /// Whether the sidecar has answered before: then one that does not is waited for. Else the first attempt says
+    /// whether there is a sidecar at all.
+    pub(in crate::cli) known: bool,
     pub(in crate::cli) reasoning: bool,
 }
 
@@ -169,8 +172,8 @@ impl Stream {
     fn retry(&mut self, problem: Problem) -> Result<StreamStep, Problem> {
         let now = Instant::now();
         let passes = matches!(problem.exit, Exit::Unreachable | Exit::TryAgain);
-        // The first attempt says whether there is a sidecar at all.
-        let known = self.cursor != self.request.from || self.away_since.is_some();
+        let known =
+            self.request.known || self.cursor != self.request.from || self.away_since.is_some();
         let since = *self.away_since.get_or_insert(now);
         if !passes || !known || now - since > AWAY {
             return Err(problem);

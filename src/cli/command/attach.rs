@@ -4,7 +4,8 @@
 mod view;
 mod words;
 
-use std::pin::pin;
+use std::collections::VecDeque;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -13,6 +14,7 @@ use tokio::time::MissedTickBehavior;
 
 use self::view::{Asked, View};
 use self::words::{OnBusy, Words};
+use crate::cli::answering::Answer;
 use crate::cli::client::{Client, Source, Stream, StreamRequest, StreamStep, number};
 use crate::cli::context::Context;
 use crate::cli::exit::{Exit, Outcome, Problem};
@@ -23,6 +25,9 @@ use crate::config::ConnectionArgs;
 
 /// Between two pictures of the row that moves.
 const FRAME: Duration = Duration::from_millis(100);
+
+/// Calls that may wait for the one before them.
+const MAX_CALLS: usize = 16;
 
 const EXAMPLES: &str = "Examples:
   opencode-sidecar attach 0190a5d2-…
@@ -63,6 +68,7 @@ pub(in crate::cli) async fn run(args: AttachArgs, context: &Context) -> Outcome 
         from: None,
         follow: true,
         reasoning: args.reasoning,
+        known: true,
     };
     let terminal = context.terminal;
     if !terminal.is_interactive() {
@@ -100,6 +106,18 @@ struct Conversation {
     model: Option<Value>,
 }
 
+/// A call that a person asked for. It begins when those before it have ended, and runs beside everything else.
+type Call<'a> = Pin<Box<dyn Future<Output = Result<Done, Problem>> + 'a>>;
+
+/// What comes of a call.
+enum Done {
+    Nothing,
+    /// A prompt was taken, and what becomes of it.
+    Sent(String, String),
+    /// The prompts that wait.
+    Queue(Vec<String>),
+}
+
 // === impl Conversation ===
 
 impl Conversation {
@@ -111,6 +129,7 @@ impl Conversation {
         let mut ticks = tokio::time::interval(FRAME);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut stream = Stream::new(self.client.clone(), request);
+        let mut calls: VecDeque<Call<'_>> = VecDeque::new();
         loop {
             let mut next = pin!(stream.next());
             let step = loop {
@@ -119,11 +138,30 @@ impl Conversation {
                     typed = typed_in(&mut keys) => view.typed(&typed),
                     _ = interrupt.recv() => view.interrupted(),
                     _ = terminate.recv() => vec![Asked::Leave],
-                    _ = ticks.tick() => Vec::new(),
+                    done = first(&mut calls) => {
+                        calls.pop_front();
+                        view.done(done);
+                        Vec::new()
+                    }
+                    _ = ticks.tick() => {
+                        view.tick();
+                        Vec::new()
+                    }
                 };
                 for asked in asked {
-                    if let Some(exit) = self.answer(asked, &mut view).await? {
-                        return view.leave(exit);
+                    let call = match asked {
+                        Asked::Leave => return view.leave(Exit::Done),
+                        Asked::Stop => Some(self.stop()),
+                        Asked::Answer(answer) => Some(self.answer(answer)),
+                        Asked::Line(line) => match Words::of(&line) {
+                            Words::Leave => return view.leave(Exit::Done),
+                            words => self.call(words, &mut view),
+                        },
+                    };
+                    if calls.len() < MAX_CALLS {
+                        calls.extend(call);
+                    } else {
+                        view.refused("not sent: the sidecar has not answered what was sent before");
                     }
                 }
                 view.draw()?;
@@ -136,49 +174,40 @@ impl Conversation {
         }
     }
 
-    /// Does what a person asked for. What is refused is said, and the conversation goes on.
-    async fn answer(&self, asked: Asked, view: &mut View) -> Result<Option<Exit>, Problem> {
-        let id = self.session.as_str();
-        let done = match asked {
-            Asked::Leave => return Ok(Some(Exit::Done)),
-            Asked::Stop => self.client.stop(id).await.map(drop),
-            Asked::Answer(answer) => answer.send(&self.client, id).await,
-            Asked::Line(line) => return self.line(&line, view).await,
-        };
-        if let Err(problem) = done {
-            view.refused(&problem.sentence);
-        }
-        Ok(None)
-    }
-
-    async fn line(&self, line: &str, view: &mut View) -> Result<Option<Exit>, Problem> {
-        let id = self.session.as_str();
-        let done = match Words::of(line) {
-            Words::Nothing => Ok(()),
+    /// The call that a line wants, if it wants one.
+    fn call(&self, words: Words, view: &mut View) -> Option<Call<'_>> {
+        match words {
+            Words::Nothing | Words::Leave => None,
             Words::Help => {
                 view.help();
-                Ok(())
+                None
             }
-            Words::Leave => return Ok(Some(Exit::Done)),
-            Words::Stop => self.client.stop(id).await.map(drop),
-            Words::Queue => self.queue(view).await,
-            Words::Drop(turn) => {
-                let path = ["sessions", id, "queue", &turn];
-                self.client.delete(&path).await.map(drop)
+            Words::Unknown(word) => {
+                view.refused(&format!("there is no /{word}; /help lists what there is"));
+                None
             }
-            Words::Prompt(prompt, on_busy) => self.prompt(&prompt, on_busy, view).await,
-            Words::Unknown(word) => Err(Problem::usage(format!(
-                "there is no /{word}; /help lists what there is"
-            ))),
-        };
-        if let Err(problem) = done {
-            view.refused(&problem.sentence);
+            Words::Stop => Some(self.stop()),
+            Words::Queue => Some(Box::pin(self.queue())),
+            Words::Drop(turn) => Some(Box::pin(async move {
+                let path = ["sessions", &*self.session, "queue", &turn];
+                self.client.delete(&path).await.map(|_| Done::Nothing)
+            })),
+            Words::Prompt(prompt, on_busy) => Some(Box::pin(self.prompt(prompt, on_busy))),
         }
-        Ok(None)
     }
 
-    /// Shows the prompts that wait.
-    async fn queue(&self, view: &mut View) -> Result<(), Problem> {
+    fn stop(&self) -> Call<'_> {
+        Box::pin(async { self.client.stop(&self.session).await.map(|_| Done::Nothing) })
+    }
+
+    fn answer(&self, answer: Answer) -> Call<'_> {
+        Box::pin(async move {
+            let sent = answer.send(&self.client, &self.session).await;
+            sent.map(|()| Done::Nothing)
+        })
+    }
+
+    async fn queue(&self) -> Result<Done, Problem> {
         let path = ["sessions", self.session.as_str(), "queue"];
         let answer = self.client.get(&path, &[]).await?;
         let waiting = answer["queue"].as_array().into_iter().flatten();
@@ -186,11 +215,10 @@ impl Conversation {
             let text = prompt["text"].as_str().unwrap_or_default();
             format!("{}  {text}", prompt["turn"])
         });
-        view.queue(&lines.collect::<Vec<_>>());
-        Ok(())
+        Ok(Done::Queue(lines.collect()))
     }
 
-    async fn prompt(&self, prompt: &str, on_busy: OnBusy, view: &mut View) -> Result<(), Problem> {
+    async fn prompt(&self, prompt: String, on_busy: OnBusy) -> Result<Done, Problem> {
         let mut body = json!({ "prompt": prompt, "on_busy": on_busy.as_str() });
         if let Some(model) = &self.model {
             // The running turn's model cannot change.
@@ -200,7 +228,15 @@ impl Conversation {
         }
         let path = ["sessions", self.session.as_str(), "prompt"];
         let accepted = self.client.post(&path, &body).await?;
-        view.sent(prompt, accepted["status"].as_str().unwrap_or_default());
-        Ok(())
+        let status = accepted["status"].as_str().unwrap_or_default();
+        Ok(Done::Sent(prompt, status.to_owned()))
+    }
+}
+
+/// The end of the first call. Waits for ever where there is none.
+async fn first(calls: &mut VecDeque<Call<'_>>) -> Result<Done, Problem> {
+    match calls.front_mut() {
+        Some(call) => call.await,
+        None => std::future::pending().await,
     }
 }

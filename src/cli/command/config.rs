@@ -67,7 +67,7 @@ pub(in crate::cli) fn run(args: &ConfigArgs, terminal: Terminal) -> Outcome {
                 write(&format!("{}\n", as_json(settings)))?;
             } else if settings.is_empty() {
                 let hint = "every setting has its default; --all shows them";
-                write(&format!("{}\n", terminal.style().dim(hint)))?;
+                terminal.hint(hint)?;
             } else {
                 for line in as_table(settings, terminal.style(), terminal.columns()) {
                     write(&(line + "\n"))?;

@@ -56,7 +56,7 @@ pub(in crate::cli) fn run(args: &ContextArgs, context: &Context) -> Outcome {
     if named.is_empty() {
         let hint =
             "no contexts; docs/CLI.md says what ~/.config/opencode-sidecar/contexts.toml has";
-        write(&format!("{}\n", style.dim(hint)))?;
+        context.terminal.hint(hint)?;
         return Ok(Exit::Done);
     }
     let rows = named.iter().map(|one| {

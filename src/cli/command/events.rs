@@ -20,7 +20,7 @@ const EXAMPLES: &str = "Examples:
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(in crate::cli) struct EventsArgs {
-    /// Go on with what happens from now on
+    /// Follow what happens from now on; with --since first what happened since
     #[arg(long, short = 'f')]
     follow: bool,
     /// Only those of these sessions
@@ -29,7 +29,7 @@ pub(in crate::cli) struct EventsArgs {
     /// Only these types, such as output, error or complete
     #[arg(long = "type", value_name = "TYPE", value_delimiter = ',')]
     types: Vec<String>,
-    /// Begin after this event; `latest` is what comes now. Default: all that are kept
+    /// Begin after this event; `earliest` is all that are kept. Default: that, or `latest` with --follow
     #[arg(long, value_name = "EVENT ID")]
     since: Option<String>,
     /// Show the model's thoughts too
@@ -58,9 +58,13 @@ pub(in crate::cli) async fn run(args: EventsArgs, context: &Context) -> Outcome 
             sessions: only(&args.sessions),
             types: only(&args.types),
         },
-        from: args.since.clone(),
+        from: args
+            .since
+            .clone()
+            .or_else(|| args.follow.then(|| "latest".to_owned())),
         follow: true,
         reasoning: args.reasoning || everything,
+        known: last.is_some(),
     };
     let failed =
         |error: std::io::Error| Problem::failed(format!("signals cannot be taken: {error}"));

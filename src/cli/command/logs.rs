@@ -61,6 +61,7 @@ pub(in crate::cli) async fn run(args: LogsArgs, context: &Context) -> Outcome {
         follow: false,
         // The last event may be a thought, so they are asked for where it is waited for.
         reasoning: args.reasoning || !args.follow,
+        known: true,
     };
     Follow {
         client,

@@ -1,5 +1,7 @@
 //! `ps`: the sessions, the newest first.
 
+use serde_json::json;
+
 use crate::cli::client::{Page, Session, parsed};
 use crate::cli::context::{CommonArgs, Context, Output};
 use crate::cli::exit::{Exit, Outcome};
@@ -14,7 +16,7 @@ const EXAMPLES: &str = "Examples:
   opencode-sidecar ps
   opencode-sidecar ps --active
   opencode-sidecar ps --status failed -o json
-  opencode-sidecar stop $(opencode-sidecar ps --active --quiet)";
+  opencode-sidecar ps --active --quiet | xargs -r opencode-sidecar stop";
 
 /// List sessions, the newest first
 #[derive(Clone, Debug, clap::Args)]
@@ -38,20 +40,15 @@ pub(in crate::cli) struct PsArgs {
 
 pub(in crate::cli) async fn run(args: PsArgs, context: &Context) -> Outcome {
     let (client, _) = context.connect(&args.common.connection)?;
-    let limit = args.limit.to_string();
-    let mut query = vec![("limit", limit.as_str())];
-    query.extend(args.status.as_deref().map(|status| ("status", status)));
-    let mut answer = client.get(&["sessions"], &query).await?;
-    if args.active
-        && let Some(sessions) = answer["sessions"].as_array_mut()
-    {
-        sessions.retain(|session| {
-            !matches!(
-                session["status"].as_str(),
-                Some("completed" | "failed" | "cancelled")
-            )
-        });
-    }
+    let answer = if args.active {
+        let sessions = client.active_sessions(args.limit.into()).await?;
+        json!({ "sessions": sessions, "next_cursor": null })
+    } else {
+        let limit = args.limit.to_string();
+        let mut query = vec![("limit", limit.as_str())];
+        query.extend(args.status.as_deref().map(|status| ("status", status)));
+        client.get(&["sessions"], &query).await?
+    };
     if args.common.output == Output::Json && !args.quiet {
         write(&format!(
             "{}\n",
@@ -72,20 +69,18 @@ pub(in crate::cli) async fn run(args: PsArgs, context: &Context) -> Outcome {
     let style = context.terminal.style();
     if page.sessions.is_empty() {
         let hint = "no sessions; `opencode-sidecar run \"…\"` begins one";
-        write(&format!("{}\n", style.dim(hint)))?;
+        context.terminal.hint(hint)?;
         return Ok(Exit::Done);
     }
     for line in rows(&page.sessions, style, context.terminal.columns()) {
         write(&(line + "\n"))?;
     }
     if page.next_cursor.is_some() {
-        write(&format!(
-            "{}\n",
-            style.dim(&format!(
-                "… there are more than {}; --limit shows up to 500",
-                args.limit
-            ))
-        ))?;
+        let hint = format!(
+            "… there are more than {}; --limit shows up to 500",
+            args.limit
+        );
+        context.terminal.hint(&hint)?;
     }
     Ok(Exit::Done)
 }

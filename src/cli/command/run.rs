@@ -4,13 +4,15 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use serde_json::{Value, json};
+use tokio::signal::unix::SignalKind;
 
 use crate::cli::attachments::parts;
 use crate::cli::client::{Client, Created, Source, StreamRequest, parsed};
 use crate::cli::context::Context;
 use crate::cli::exit::{Exit, Outcome, Problem};
-use crate::cli::follow::{Follow, Form, Owner, Until};
+use crate::cli::follow::{Follow, Form, Owner, Until, listen};
 use crate::cli::local_server::LocalServer;
 use crate::cli::model_args::ModelArgs;
 use crate::cli::plain_text::one_line;
@@ -122,12 +124,27 @@ async fn run_local(args: &RunArgs, prompt: &str, context: &Context) -> Outcome {
     // What can be wrong with the command line is found before a server starts.
     let anywhere = context.environment.target(&args.connection)?;
     let body = body(args, prompt, &anywhere, context)?;
-    let server = LocalServer::start(&context.environment, context.terminal).await?;
-    let outcome = match Client::new(&server.target()) {
+    let mut server = LocalServer::spawn(&context.environment)?;
+    let (mut interrupt, mut terminate) = (
+        listen(SignalKind::interrupt())?,
+        listen(SignalKind::terminate())?,
+    );
+    let ready = tokio::select! {
+        ready = server.ready(context.terminal) => ready,
+        _ = interrupt.recv() => Err(Problem::new(Exit::Interrupted, "")),
+        _ = terminate.recv() => Err(Problem::new(Exit::Interrupted, "")),
+    };
+    let outcome = match ready.and_then(|()| Client::new(&server.target())) {
         Ok(client) => begin(args, body, client, Owner::ThisWithItsServer, context).await,
         Err(problem) => Err(problem),
     };
-    server.stop().await;
+    // A signal of before was for the turn.
+    while interrupt.recv().now_or_never().is_some() {}
+    tokio::select! {
+        () = server.stop() => {}
+        // What does not end by itself is killed as it is dropped.
+        _ = interrupt.recv() => {}
+    }
     outcome
 }
 
@@ -218,6 +235,7 @@ pub(in crate::cli) async fn follow(
         from: Some(created.last_event_id),
         follow: false,
         reasoning: args.reasoning,
+        known: true,
     };
     Follow {
         client,

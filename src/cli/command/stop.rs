@@ -1,30 +1,45 @@
 //! `stop`: end what runs in sessions.
 
 use crate::cli::context::{CommonArgs, Context, Output};
-use crate::cli::exit::{Exit, Outcome, Problem};
+use crate::cli::exit::{Exit, Outcome};
 use crate::cli::plain_text::{json, one_line};
-use crate::cli::screen::write;
+use crate::cli::screen::{say, write};
 
 const EXAMPLES: &str = "Examples:
   opencode-sidecar stop 0190a5d2-…
-  opencode-sidecar stop $(opencode-sidecar ps --active --quiet)";
+  opencode-sidecar stop --all";
 
 /// End what runs in sessions; their events are kept
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(in crate::cli) struct StopArgs {
     /// Ids of the sessions
-    #[arg(value_name = "SESSION", required = true)]
+    #[arg(value_name = "SESSION", required_unless_present = "all")]
     sessions: Vec<String>,
+    /// All that have not ended
+    #[arg(long, conflicts_with = "sessions")]
+    all: bool,
     #[command(flatten)]
     common: CommonArgs,
 }
 
-/// Goes on after one that cannot be stopped, and ends with the first reason.
+/// Goes on after one that cannot be stopped, says why, and ends with the code of the first reason.
 pub(in crate::cli) async fn run(args: StopArgs, context: &Context) -> Outcome {
     let (client, _) = context.connect(&args.common.connection)?;
-    let mut first: Option<Problem> = None;
-    for id in &args.sessions {
+    let mut first: Option<Exit> = None;
+    let sessions = if args.all {
+        let active = client.active_sessions(usize::MAX).await?;
+        let ids = active
+            .iter()
+            .filter_map(|session| session["session_id"].as_str());
+        ids.map(str::to_owned).collect()
+    } else {
+        args.sessions
+    };
+    if sessions.is_empty() {
+        context.terminal.hint("no session runs")?;
+    }
+    for id in &sessions {
         match client.stop(id).await {
             Ok(answer) if args.common.output == Output::Json => {
                 write(&format!("{}\n", json(&answer.to_string())))?;
@@ -39,10 +54,11 @@ pub(in crate::cli) async fn run(args: StopArgs, context: &Context) -> Outcome {
                 write(&format!("{} {words}{}\n", one_line(id), one_line(state)))?;
             }
             Err(problem) => {
-                let sentence = format!("{}: {}", one_line(id), problem.sentence);
-                first.get_or_insert(Problem::new(problem.exit, sentence));
+                let word = context.terminal.error_style().bad("error:");
+                say(&format!("{word} {}: {}", one_line(id), problem.sentence));
+                first.get_or_insert(problem.exit);
             }
         }
     }
-    first.map_or(Ok(Exit::Done), Err)
+    Ok(first.unwrap_or(Exit::Done))
 }

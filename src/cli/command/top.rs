@@ -1,5 +1,6 @@
 //! `top`: the sessions and the engine, as they are now.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -44,6 +45,8 @@ struct Look {
     engine: Engine,
 }
 
+type Looking<'a> = Pin<Box<dyn Future<Output = Result<Look, Problem>> + 'a>>;
+
 pub(in crate::cli) async fn run(args: TopArgs, context: &Context) -> Outcome {
     let (client, _) = context.connect(&args.connection)?;
     // A sidecar that is not there is said before the screen changes.
@@ -72,6 +75,8 @@ async fn watch(client: &Client, first: Look, interval: Duration, terminal: Termi
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks.tick().await;
     let (mut last, mut all, mut trouble) = (first, true, None::<String>);
+    // It runs beside the keys: a sidecar that does not answer must not keep `q` from being heard.
+    let mut looking: Option<Looking<'_>> = None;
     loop {
         let mut rows = picture(client, &last, terminal.style(), terminal.columns(), all);
         if let Some(trouble) = &trouble {
@@ -86,16 +91,29 @@ async fn watch(client: &Client, first: Look, interval: Duration, terminal: Termi
             _ = interrupt.recv() => return Ok(Exit::Done),
             _ = terminate.recv() => return Ok(Exit::Done),
             _ = resized.recv() => {}
-            key = keys.recv() => match key.as_deref().and_then(<[u8]>::first) {
-                Some(b'a') => all = !all,
-                Some(b'q' | 0x1b | 4) | None => return Ok(Exit::Done),
+            key = keys.recv() => match key.as_deref() {
+                // Other keys begin with ESC too.
+                Some([b'q' | 4, ..] | [0x1b]) | None => return Ok(Exit::Done),
+                Some([b'a', ..]) => all = !all,
                 Some(_) => {}
             },
-            _ = ticks.tick() => match look(client).await {
-                Ok(now) => (last, trouble) = (now, None),
-                Err(problem) => trouble = Some(problem.sentence),
-            },
+            looked = ended(&mut looking) => {
+                looking = None;
+                match looked {
+                    Ok(now) => (last, trouble) = (now, None),
+                    Err(problem) => trouble = Some(problem.sentence),
+                }
+            }
+            _ = ticks.tick(), if looking.is_none() => looking = Some(Box::pin(look(client))),
         }
+    }
+}
+
+/// The end of a look. Waits for ever where there is none.
+async fn ended(looking: &mut Option<Looking<'_>>) -> Result<Look, Problem> {
+    match looking {
+        Some(look) => look.await,
+        None => std::future::pending().await,
     }
 }
 

@@ -1,6 +1,6 @@
 //! What is shown of a session that is followed, and what keys and signals mean meanwhile.
 
-use tokio::time::Instant;
+use std::time::Instant;
 
 use super::form::{Form, Owner, Until};
 use crate::cli::answering::{Answer, Answering, Pressed};
@@ -129,27 +129,31 @@ impl View {
                 _ => None,
             };
         }
-        match self.answering.press(key, &mut self.editor) {
+        let now = Instant::now();
+        match self.answering.press(key, &mut self.editor, now) {
             Pressed::Answer(answer) => Some(Said::Answer(answer)),
             Pressed::Taken => None,
             // Where no line is wanted keys have no meaning.
             Pressed::Other(_) if !self.answering.wants_line() => None,
             Pressed::Other(key) => match self.editor.press(key) {
-                Entered::Line(line) => self.answering.line(&line).map(Said::Answer),
+                Entered::Line(line) => self.answering.line(&line, now).map(Said::Answer),
                 Entered::Nothing | Entered::End => None,
             },
         }
     }
 
-    /// An answer was not taken.
-    pub(super) fn refused(&mut self, sentence: &str) {
-        let line = format!("! {}", one_line(sentence));
+    /// An answer was taken, or not.
+    pub(super) fn answered(&mut self, answered: Result<(), Problem>) {
+        let Err(problem) = answered else { return };
+        self.answering.refused();
+        let line = format!("! {}", one_line(&problem.sentence));
         let line = self.terminal.style().warning(&line);
         self.notes.extend([line, String::new()]);
     }
 
-    pub(super) fn figures(&mut self, session: Option<Session>) {
+    pub(super) fn tick(&mut self, session: Option<Session>) {
         self.progress.session = session;
+        self.keys.tick();
     }
 
     pub(super) fn lost(&mut self, reason: String) -> Result<(), Problem> {
@@ -165,7 +169,7 @@ impl View {
             Form::Text | Form::Answer => {}
         }
         self.progress.push(event, self.began.elapsed());
-        self.answering.push(event);
+        self.answering.push(event, Instant::now());
         if !self.answering.wants_line() {
             self.editor.clear();
         }
@@ -217,14 +221,18 @@ impl View {
             let question = style.warning("The turn ends with this command.");
             return format!("{question}  {stop}   {go_on}");
         }
-        match self.answering.row(style, columns, Timestamp::now()) {
+        let (now, at) = (Timestamp::now(), Instant::now());
+        match self.answering.row(style, columns, now, at) {
             Some(row) if self.progress.lost.is_none() => row,
             _ => self.progress.row(style, self.began.elapsed(), columns),
         }
     }
 
     pub(super) fn ended(mut self, event: &Event, stopping: Option<Stopping>) -> Outcome {
+        let rejected = event.text("finish_reason") == "rejected";
         let exit = match (event.kind.as_str(), event.text("code")) {
+            // What was to be done was not allowed, so it is not done.
+            ("complete", _) if rejected => Exit::Failed,
             ("complete", _) => Exit::Done,
             ("error", "timeout") => Exit::Timeout,
             ("error", _) => Exit::Failed,
@@ -244,6 +252,9 @@ impl View {
                 self.screen.lines(&[answer.replace('\r', "\n")])?;
                 Ok(exit)
             }
+            Exit::Failed if rejected => Err(Problem::failed(
+                "the turn ended, because something was not allowed",
+            )),
             Exit::Failed => Err(Problem::new(exit, one_line(event.text("error")))),
             exit => Ok(exit),
         }

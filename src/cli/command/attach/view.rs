@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::Done;
 use super::words::HELP;
 use crate::cli::answering::{Answer, Answering, Pressed};
 use crate::cli::client::Event;
@@ -28,6 +29,16 @@ pub(super) enum Asked {
     Leave,
 }
 
+/// How far a person is with stopping the turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stopping {
+    No,
+    /// Ctrl-C was pressed, and what that is to mean is asked.
+    Asking,
+    /// The sidecar was told.
+    Stopped,
+}
+
 /// The terminal of a conversation.
 pub(super) struct View {
     terminal: Terminal,
@@ -44,8 +55,7 @@ pub(super) struct View {
     turn: u64,
     /// Lines that were made while what happened before was read.
     earlier: Vec<String>,
-    /// Ctrl-C was pressed while a turn runs.
-    asking: bool,
+    stopping: Stopping,
     notes: Vec<String>,
     /// The last line that was written is an empty one.
     after_blank: bool,
@@ -79,7 +89,7 @@ impl View {
             all,
             turn: 0,
             earlier: Vec::new(),
-            asking: false,
+            stopping: Stopping::No,
             notes: Vec::new(),
             after_blank: true,
         }
@@ -101,11 +111,11 @@ impl View {
         }
         let elapsed = self.running.map_or(Duration::ZERO, |began| began.elapsed());
         self.progress.push(event, elapsed);
-        self.answering.push(event);
+        self.answering.push(event, Instant::now());
         self.transcript.push(event);
         if event.is_terminal() {
             self.running = None;
-            self.asking = false;
+            self.stopping = Stopping::No;
             self.progress = Progress::default();
         }
         if !replaying {
@@ -136,14 +146,16 @@ impl View {
     }
 
     fn pressed(&mut self, key: Key) -> Option<Asked> {
-        if std::mem::take(&mut self.asking) {
+        if self.stopping == Stopping::Asking {
+            self.stopping = Stopping::No;
             return match key {
-                Key::Char('s' | 'S') => Some(Asked::Stop),
+                Key::Char('s' | 'S') => Some(self.stop()),
                 Key::Char('d' | 'D') => Some(Asked::Leave),
                 _ => None,
             };
         }
-        let key = match self.answering.press(key, &mut self.editor) {
+        let now = Instant::now();
+        let key = match self.answering.press(key, &mut self.editor, now) {
             Pressed::Answer(answer) => return Some(Asked::Answer(answer)),
             Pressed::Taken => return None,
             Pressed::Other(key) => key,
@@ -152,7 +164,7 @@ impl View {
             Entered::Nothing => None,
             Entered::Line(line) => Some(
                 self.answering
-                    .line(&line)
+                    .line(&line, now)
                     .map_or(Asked::Line(line), Asked::Answer),
             ),
             Entered::End => Some(Asked::Leave),
@@ -167,15 +179,38 @@ impl View {
         if !self.runs() {
             return vec![Asked::Leave];
         }
-        if std::mem::replace(&mut self.asking, true) {
-            self.asking = false;
-            return vec![Asked::Stop];
+        match self.stopping {
+            Stopping::No => {
+                self.stopping = Stopping::Asking;
+                Vec::new()
+            }
+            Stopping::Asking => vec![self.stop()],
+            // Nobody waits for a stop that does not come.
+            Stopping::Stopped => vec![Asked::Leave],
         }
-        Vec::new()
+    }
+
+    const fn stop(&mut self) -> Asked {
+        self.stopping = Stopping::Stopped;
+        Asked::Stop
+    }
+
+    pub(super) fn tick(&mut self) {
+        self.keys.tick();
+    }
+
+    /// What comes of a call. What is refused is said, and the conversation goes on.
+    pub(super) fn done(&mut self, done: Result<Done, Problem>) {
+        match done {
+            Ok(Done::Nothing) => {}
+            Ok(Done::Sent(prompt, status)) => self.sent(&prompt, &status),
+            Ok(Done::Queue(prompts)) => self.queue(&prompts),
+            Err(problem) => self.refused(&problem.sentence),
+        }
     }
 
     /// A prompt was taken. Of one that does not begin at once the stream says what becomes of it.
-    pub(super) fn sent(&mut self, prompt: &str, status: &str) {
+    fn sent(&mut self, prompt: &str, status: &str) {
         if status != "running" {
             return;
         }
@@ -188,6 +223,8 @@ impl View {
     }
 
     pub(super) fn refused(&mut self, sentence: &str) {
+        self.answering.refused();
+        self.stopping = Stopping::No;
         let line = self
             .terminal
             .style()
@@ -206,7 +243,7 @@ impl View {
     }
 
     /// The prompts that wait, each as its turn and its words.
-    pub(super) fn queue(&mut self, prompts: &[String]) {
+    fn queue(&mut self, prompts: &[String]) {
         let style = self.terminal.style();
         if prompts.is_empty() {
             return self.note(style.dim("no prompt waits"));
@@ -258,7 +295,7 @@ impl View {
     fn state_row(&mut self, columns: usize) -> String {
         let style = self.terminal.style();
         let key = |key: &str, meaning: &str| format!("{} {meaning}", style.bold(key));
-        if self.asking {
+        if self.stopping == Stopping::Asking {
             let question = style.warning("The turn is running.");
             let keys = [
                 key("s", "stop it"),
@@ -267,7 +304,8 @@ impl View {
             ];
             return format!("{question}  {}", keys.join("   "));
         }
-        if let Some(row) = self.answering.row(style, columns, Timestamp::now())
+        let (now, at) = (Timestamp::now(), Instant::now());
+        if let Some(row) = self.answering.row(style, columns, now, at)
             && self.progress.lost.is_none()
         {
             return row;
