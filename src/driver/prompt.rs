@@ -104,11 +104,13 @@ impl PromptText {
         )
     }
 
-    /// Reads the files of the workspace that go along, as they are now. OpenCode would read them itself, and follow a link
-    /// that has been put in the place of one since the prompt came.
-    pub(super) async fn read_files(&mut self, workspace: &Path) {
-        let mut room = MAX_FILES;
-        for part in &mut self.parts {
+    /// This prompt with the files of the workspace that go along, as they are now. OpenCode would read them itself, and
+    /// follow a link that has been put in the place of one since the prompt came. Only for the call that hands it over: a
+    /// turn that runs does not keep their content.
+    pub(super) async fn with_files(&self, workspace: &Path) -> Self {
+        let mut prompt = self.clone();
+        let (mut room, deadline) = (MAX_FILES, workspace_file::deadline());
+        for part in &mut prompt.parts {
             let PromptPart::File {
                 id,
                 url,
@@ -123,7 +125,7 @@ impl PromptText {
             };
             let most = if mime == TEXT { MAX_TEXT } else { room };
             let name = name_of(workspace, &path);
-            match workspace_file::read(workspace, &path, most).await {
+            match workspace_file::read(workspace, &path, most, deadline).await {
                 Ok(content) if mime == TEXT || content.size <= room => {
                     room = room.saturating_sub(content.size.min(most));
                     let bytes = if mime == TEXT {
@@ -141,13 +143,14 @@ impl PromptText {
                     *part = PromptPart::Text {
                         id: id.take(),
                         text: format!(
-                            "The file {name:?}, which the user sends along, is not here: {reason}. \
+                            "The user attached {name:?}, but it could not be read: {reason}. \
                              This message is not from the user."
                         ),
                     };
                 }
             }
         }
+        prompt
     }
 
     /// The same words under new ids.
@@ -247,7 +250,8 @@ async fn system_prompt(client: Option<&str>, workspace: Option<&Path>) -> Option
 }
 
 async fn read(workspace: &Path) -> Option<String> {
-    let content = workspace_file::read(workspace, Path::new(FILE), MAX_BYTES).await;
+    let deadline = workspace_file::deadline();
+    let content = workspace_file::read(workspace, Path::new(FILE), MAX_BYTES, deadline).await;
     let bytes = content.ok()?.bytes;
     let text = String::from_utf8_lossy(&bytes).trim().to_owned();
     (!text.is_empty()).then_some(text)
@@ -293,7 +297,7 @@ mod tests {
     }
 
     /// A prompt with the files of these names, as it was taken.
-    fn with_files(workspace: &Path, files: &[(&str, &str)]) -> PromptText {
+    fn taken(workspace: &Path, files: &[(&str, &str)]) -> PromptText {
         let files = files.iter().map(|(name, mime)| Part::WorkspaceFile {
             path: workspace.canonicalize().unwrap().join(name),
             mime: (*mime).to_owned(),
@@ -317,17 +321,19 @@ mod tests {
         std::fs::write(at("notes/a.txt"), "before").unwrap();
         std::fs::write(at("b.txt"), "mine").unwrap();
         let files = [("notes/a.txt", TEXT), ("b.txt", TEXT)];
-        let mut prompt = with_files(dir.path(), &files);
+        let prompt = taken(dir.path(), &files);
         std::fs::write(at("notes/a.txt"), "after").unwrap();
         std::fs::remove_file(at("b.txt")).unwrap();
         std::os::unix::fs::symlink("/etc/passwd", at("b.txt")).unwrap();
-        prompt.read_files(dir.path()).await;
+        let sent = prompt.with_files(dir.path()).await;
+        let is_path = |part: &PromptPart| matches!(part, PromptPart::File { url, .. } if url.starts_with("file:"));
+        assert!(prompt.parts.iter().all(is_path), "the content is not kept");
         let [
             PromptPart::File { url, filename, .. },
             PromptPart::Text { text, .. },
-        ] = &*prompt.parts
+        ] = &*sent.parts
         else {
-            panic!("{:?}", prompt.parts);
+            panic!("{:?}", sent.parts);
         };
         assert_eq!(url, "data:text/plain;base64,YWZ0ZXI=");
         assert_eq!(filename.as_deref(), Some("notes/a.txt"));
@@ -345,8 +351,8 @@ mod tests {
         let picture = std::fs::File::create(dir.path().join("p.png")).unwrap();
         picture.set_len(MAX_FILES + 1).unwrap();
         let files = [("long.txt", TEXT), ("p.png", "image/png")];
-        let mut prompt = with_files(dir.path(), &files);
-        prompt.read_files(dir.path()).await;
+        let prompt = taken(dir.path(), &files);
+        let prompt = prompt.with_files(dir.path()).await;
         let [PromptPart::File { url, .. }, PromptPart::Text { text, .. }] = &*prompt.parts else {
             panic!("{:?}", prompt.parts);
         };

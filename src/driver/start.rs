@@ -109,7 +109,8 @@ pub(super) async fn start(
     let connection = start.wait_for_child().await?;
     match start.on(connection.clone()).await {
         // Nothing of the turn is published yet, so the next child may have it; but only that one, in case it
-        // is the request that kills. A further prompt was not handed over then.
+        // is the request that kills. For a further turn the error can only come from before the hand-over: a child that
+        // dies under the hand-over is dealt with there.
         Err(StartError::Call(error)) if connection.died_under(&error).await => {
             // The next child hears that a turn waits for it, and warms up in the short way.
             let _waits = context.engine.turn();
@@ -288,8 +289,8 @@ impl Start<'_> {
         translator.asks = self.asks();
         translator.begin_turn(Timestamp::now());
         let workspace = config.instructions.then_some(&*config.workspace);
-        let mut prompt_text = PromptText::new(self.request, self.status.turn, workspace).await;
-        prompt_text.read_files(&config.workspace).await;
+        let prompt_text = PromptText::new(self.request, self.status.turn, workspace).await;
+        let with_files = prompt_text.with_files(&config.workspace).await;
         let is_further = self.status.remote_id.is_some();
         if is_further {
             // From here on the prompt may be run, whatever dies: it must not be run again.
@@ -299,7 +300,7 @@ impl Start<'_> {
         let time_limit = self.time_limit();
         let task_call = match (&self.request.task, model) {
             (Task::Prompt, Some(model)) => {
-                let prompt = prompt_text.prompt(model);
+                let prompt = with_files.prompt(model);
                 match connection.client.prompt(&remote_id, &prompt).await {
                     // The dead child may have stored it. The turn runs, and goes on in the next child as any does that a
                     // child leaves: that looks first.

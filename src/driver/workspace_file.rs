@@ -7,13 +7,13 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat, openat2};
 use rustix::io::Errno;
 
-/// A disk that hangs must not hold up a turn.
-const READ_TIMEOUT: Duration = Duration::from_secs(2);
+/// A disk that hangs must not hold up a turn, however many files go along.
+const READ_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// A pipe without a writer must not hold it up either.
 const FLAGS: OFlags = OFlags::RDONLY
@@ -28,8 +28,22 @@ pub(super) struct Content {
     pub(super) size: u64,
 }
 
+/// Until when the files of one turn must have been read.
+pub(super) fn deadline() -> Instant {
+    Instant::now() + READ_TIMEOUT
+}
+
 /// At most `most` bytes of the file at `path`, which is relative to `workspace` or absolute.
-pub(super) async fn read(workspace: &Path, path: &Path, most: u64) -> io::Result<Content> {
+pub(super) async fn read(
+    workspace: &Path,
+    path: &Path,
+    most: u64,
+    deadline: Instant,
+) -> io::Result<Content> {
+    let late = || io::Error::other("the workspace did not answer in time");
+    if Instant::now() >= deadline {
+        return Err(late());
+    }
     let (workspace, path) = (workspace.to_owned(), path.to_owned());
     let reading = tokio::task::spawn_blocking(move || {
         let file = open(&workspace, &path)?;
@@ -38,9 +52,9 @@ pub(super) async fn read(workspace: &Path, path: &Path, most: u64) -> io::Result
         file.take(most).read_to_end(&mut bytes)?;
         Ok(Content { bytes, size })
     });
-    match tokio::time::timeout(READ_TIMEOUT, reading).await {
+    match tokio::time::timeout_at(deadline.into(), reading).await {
         Ok(Ok(content)) => content,
-        Ok(Err(_)) | Err(_) => Err(io::Error::other("the workspace did not answer in time")),
+        Ok(Err(_)) | Err(_) => Err(late()),
     }
 }
 
@@ -97,7 +111,7 @@ mod tests {
     use super::*;
 
     async fn said(workspace: &Path, path: &str) -> String {
-        match read(workspace, Path::new(path), 100).await {
+        match read(workspace, Path::new(path), 100, deadline()).await {
             Ok(content) => String::from_utf8(content.bytes).unwrap(),
             Err(error) => format!("! {error}"),
         }
@@ -165,7 +179,10 @@ mod tests {
     async fn so_much_is_read_and_the_size_is_that_of_the_whole() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("a"), [b'a'; 200]).unwrap();
-        let content = read(dir.path(), Path::new("a"), 150).await.unwrap();
+        let path = Path::new("a");
+        let content = read(dir.path(), path, 150, deadline()).await.unwrap();
         assert_eq!((content.bytes.len(), content.size), (150, 200));
+        let late = read(dir.path(), path, 150, Instant::now()).await;
+        assert!(late.is_err(), "the time of all files was over before");
     }
 }

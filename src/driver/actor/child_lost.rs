@@ -135,7 +135,9 @@ impl Actor {
         self.turn.before = self.turn.translator.newest_message().map(str::to_owned);
         let (connection, remote_id) = (self.turn.connection.clone(), self.turn.remote_id.clone());
         let prompt_text = self.turn.prompt_text.clone();
+        let workspace = self.context.config.workspace.clone();
         self.recovery = Some(Box::pin(async move {
+            let prompt_text = prompt_text.with_files(&workspace).await;
             let prompt = prompt_text.prompt(model);
             let Err(error) = connection.client.prompt(&remote_id, &prompt).await else {
                 return RecoveryStep::Prompted;

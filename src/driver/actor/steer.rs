@@ -46,7 +46,7 @@ impl Actor {
         let Some(grant) = self.turn.grant.as_ref().filter(|_| is_ready) else {
             return;
         };
-        let Some(mut pending) = self.steers.waiting.pop_front() else {
+        let Some(pending) = self.steers.waiting.pop_front() else {
             return;
         };
         let model = grant.model_ref();
@@ -56,8 +56,8 @@ impl Actor {
         );
         let workspace = self.context.config.workspace.clone();
         self.steers.call = Some(Box::pin(async move {
-            pending.text.read_files(&workspace).await;
-            let prompt = pending.text.prompt(model);
+            let with_files = pending.text.with_files(&workspace).await;
+            let prompt = with_files.prompt(model);
             let handed = client.prompt(&remote_id, &prompt).await;
             (pending, handed)
         }));
