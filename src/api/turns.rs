@@ -14,6 +14,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 
+use self::request::ToolsGiven;
 pub(super) use self::response::{CancelledResponse, PromptResponse};
 use self::response::{QueueResponse, ResumedResponse, WithdrawnResponse};
 use super::error::{ApiError, ErrorCode, error_responses};
@@ -86,21 +87,21 @@ pub(super) async fn prompt(
     reply: Reply,
 ) -> Result<PromptAccepted, ApiError> {
     // A mistake in the body is told whether or not the session exists.
-    let (mut request, on_busy, model_config) = request::check(id, body, state).await?;
+    let (mut request, on_busy, tools) = request::check(id, body, state).await?;
     request.idempotency = idempotency;
-    let session = lookup::session(state, id).await?;
-    model_config.same_tools(session.tools())?;
-    request.tools = session.tools().cloned();
-    take(state, session, (request, on_busy), reply).await
+    take(state, (request, on_busy), &tools, reply).await
 }
 
-/// Has the registry take what was checked.
+/// Compares what was checked with its session, and has the registry take it.
 async fn take(
     state: &ApiState,
-    session: Arc<Session>,
-    (request, on_busy): (Request, OnBusy),
+    (mut request, on_busy): (Request, OnBusy),
+    tools: &ToolsGiven,
     reply: Reply,
 ) -> Result<PromptAccepted, ApiError> {
+    let session = lookup::session(state, &request.id).await?;
+    tools.same_tools(session.tools())?;
+    request.tools = session.tools().cloned();
     // First: a prompt whose client is refused must not run.
     let permit = match reply {
         Reply::Answer => None,
@@ -194,15 +195,9 @@ pub(super) async fn resume(
     Id(id): Id,
     BodyBytes(body): BodyBytes,
 ) -> Result<Json<ResumedResponse>, ApiError> {
-    let (mut request, model_config) = request::check_resume(&id, &body, &state)?;
-    let session = lookup::session(&state, &id).await?;
-    model_config.same_tools(session.tools())?;
-    request.tools = session.tools().cloned();
-    let accepted = state
-        .registry
-        .prompt(&session, request, OnBusy::Reject)
-        .await?;
-    Ok(Json(ResumedResponse::new(&session, &accepted)))
+    let (request, tools) = request::check_resume(&id, &body, &state)?;
+    let taken = take(&state, (request, OnBusy::Reject), &tools, Reply::Answer).await?;
+    Ok(Json(ResumedResponse::new(&taken.session, &taken.accepted)))
 }
 
 /// The prompts that wait.

@@ -193,19 +193,17 @@ async fn run(
     reply: Reply,
 ) -> Result<PromptAccepted, ApiError> {
     let timeout = timeout::check(timeout_secs, state.rules.max_timeout)?;
-    let session = lookup::session(state, id).await?;
-    tools.same_tools(session.tools())?;
     let request = Request {
         id: id.to_owned(),
         task,
         prompt: Prompt::default(),
         system_prompt: None,
         model,
-        tools: session.tools().cloned(),
+        tools: None,
         labels: Labels::default(),
         policy,
         timeout,
         idempotency: None,
     };
-    take(state, session, (request, OnBusy::Reject), reply).await
+    take(state, (request, OnBusy::Reject), tools, reply).await
 }
