@@ -19,6 +19,7 @@ pub(crate) mod limits;
 pub(crate) mod log;
 mod note;
 mod prompt;
+mod prompt_note;
 mod prompt_row;
 mod queue;
 mod record;

@@ -25,7 +25,7 @@ pub(super) struct QueuedBody {
 enum QueuedState {
     /// It waits for the turns before it.
     Queued,
-    /// It was queued before a restart of the sidecar, and waits for a key.
+    /// It waits for a key: it was queued before a restart of the sidecar, or behind a prompt whose key went with it.
     Held,
 }
 

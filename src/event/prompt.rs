@@ -20,7 +20,7 @@ pub(crate) enum PromptState {
     Queued,
     /// It is part of the turn that ran when it came: the agent has it before its next step.
     Steered,
-    /// It was queued before a restart of the sidecar, and waits for a key.
+    /// It waits for a key: it was queued before a restart of the sidecar, or behind a prompt whose key went with it.
     Held,
     /// It was taken out of the queue; its turn never comes.
     Withdrawn,

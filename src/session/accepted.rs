@@ -40,7 +40,11 @@ pub(super) struct AcceptedPrompt {
 
 /// By their keys, the newest last.
 #[derive(Debug, Default)]
-pub(super) struct AcceptedPrompts(VecDeque<AcceptedPrompt>);
+pub(super) struct AcceptedPrompts {
+    accepted: VecDeque<AcceptedPrompt>,
+    /// Keys whose turn did not begin. The journal may still have their rows, which must not be read any more.
+    forgotten: VecDeque<String>,
+}
 
 /// As many as the journal keeps.
 const MOST: usize = 100;
@@ -49,20 +53,46 @@ const MOST: usize = 100;
 
 impl AcceptedPrompts {
     pub(super) fn find(&self, key: &str) -> Option<&AcceptedPrompt> {
-        self.0
+        self.accepted
             .iter()
             .find(|accepted| accepted.prompt.idempotency.key == key)
     }
 
     pub(super) fn add(&mut self, accepted: AcceptedPrompt) {
-        if self.0.len() >= MOST {
-            self.0.pop_front();
+        let key = &accepted.prompt.idempotency.key;
+        self.forgotten.retain(|forgotten| forgotten != key);
+        if self.accepted.len() >= MOST {
+            self.accepted.pop_front();
         }
-        self.0.push_back(accepted);
+        self.accepted.push_back(accepted);
     }
 
     /// The turn did not begin: the same prompt may come again.
     pub(super) fn forget(&mut self, turn: u32) {
-        self.0.retain(|accepted| accepted.prompt.turn != turn);
+        let all = std::mem::take(&mut self.accepted).into_iter();
+        let (forgotten, kept): (Vec<_>, Vec<_>) =
+            all.partition(|accepted| accepted.prompt.turn == turn);
+        self.accepted = kept.into();
+        for accepted in forgotten {
+            if self.forgotten.len() >= MOST {
+                self.forgotten.pop_front();
+            }
+            self.forgotten.push_back(accepted.prompt.idempotency.key);
+        }
+    }
+
+    /// Whether the journal's row of this key does not hold any more.
+    pub(super) fn is_forgotten(&self, key: &str) -> bool {
+        self.forgotten.iter().any(|forgotten| forgotten == key)
+    }
+
+    /// The prompt was taken out of the queue: its turn never comes.
+    pub(super) fn withdraw(&mut self, turn: u32) {
+        let mut all = self.accepted.iter_mut();
+        if let Some(accepted) =
+            all.find(|accepted| accepted.prompt.turn == turn && !accepted.prompt.steered)
+        {
+            accepted.prompt.withdrawn = true;
+        }
     }
 }

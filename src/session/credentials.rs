@@ -8,11 +8,11 @@ use crate::model::ModelSpec;
 /// By the session's number. The lock of the sessions is round it.
 #[derive(Debug, Default)]
 pub(super) struct Credentials {
-    kept: HashMap<u64, Kept>,
+    kept: HashMap<u64, KeptModel>,
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Kept {
+pub(super) struct KeptModel {
     model: ModelSpec,
     /// Nothing while a turn runs or is to begin.
     until: Option<Instant>,
@@ -24,7 +24,7 @@ pub(super) enum KeptBefore {
     /// The turn calls no model and brought none, so it changed nothing.
     Unchanged,
     Nothing,
-    Model(Box<Kept>),
+    Model(Box<KeptModel>),
 }
 
 /// Idle sessions whose model is kept. Beyond that the one that would go first goes early.
@@ -38,17 +38,21 @@ impl Credentials {
     }
 
     /// A turn with this model is to begin. Returns what was kept before it.
-    pub(super) fn begin_turn(&mut self, session: u64, model: ModelSpec) -> Option<Kept> {
-        self.kept.insert(session, Kept { model, until: None })
+    pub(super) fn keep_while_running(
+        &mut self,
+        session: u64,
+        model: ModelSpec,
+    ) -> Option<KeptModel> {
+        self.kept.insert(session, KeptModel { model, until: None })
     }
 
     /// The turn did not begin: what was kept before it is kept again.
-    pub(super) fn undo_turn(&mut self, session: u64, before: Kept) {
+    pub(super) fn restore(&mut self, session: u64, before: KeptModel) {
         self.kept.insert(session, before);
     }
 
     /// No turn runs or is about to begin: the model is kept for this long.
-    pub(super) fn end_turn(&mut self, session: u64, retention: Duration, now: Instant) {
+    pub(super) fn keep_for(&mut self, session: u64, retention: Duration, now: Instant) {
         if retention.is_zero() {
             self.remove(session);
         } else if let Some(kept) = self.kept.get_mut(&session) {
@@ -88,31 +92,31 @@ mod tests {
     fn a_model_is_kept_for_its_time_after_the_end_of_a_turn() {
         let (mut credentials, now) = (Credentials::default(), Instant::now());
         let hour = Duration::from_hours(1);
-        assert!(credentials.begin_turn(1, model()).is_none());
+        assert!(credentials.keep_while_running(1, model()).is_none());
         credentials.expire(now + hour * 9);
         assert!(credentials.get(1).is_some(), "its turn runs");
-        credentials.end_turn(1, hour, now);
+        credentials.keep_for(1, hour, now);
         credentials.expire(now + hour.checked_sub(Duration::from_millis(1)).unwrap());
         assert!(credentials.get(1).is_some());
         credentials.expire(now + hour);
         assert!(credentials.get(1).is_none());
-        credentials.begin_turn(2, model());
-        credentials.end_turn(2, Duration::ZERO, now);
+        credentials.keep_while_running(2, model());
+        credentials.keep_for(2, Duration::ZERO, now);
         assert!(credentials.get(2).is_none(), "nothing is to be kept");
     }
 
     #[test]
     fn a_turn_that_did_not_begin_changes_nothing() {
         let mut credentials = Credentials::default();
-        credentials.begin_turn(
+        credentials.keep_while_running(
             1,
             ModelSpec {
                 name: "old".into(),
                 ..model()
             },
         );
-        let before = credentials.begin_turn(1, model()).unwrap();
-        credentials.undo_turn(1, before);
+        let before = credentials.keep_while_running(1, model()).unwrap();
+        credentials.restore(1, before);
         assert_eq!(credentials.get(1).unwrap().name, "old");
     }
 
@@ -120,9 +124,9 @@ mod tests {
     fn so_many_are_kept_and_the_one_that_would_go_first_goes_early() {
         let (mut credentials, now) = (Credentials::default(), Instant::now());
         for session in 0..=MAX_IDLE as u64 {
-            credentials.begin_turn(session, model());
+            credentials.keep_while_running(session, model());
             let later = now + Duration::from_millis(session);
-            credentials.end_turn(session, Duration::from_mins(1), later);
+            credentials.keep_for(session, Duration::from_mins(1), later);
         }
         assert!(credentials.get(0).is_none() && credentials.get(1).is_some());
     }

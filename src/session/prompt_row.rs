@@ -24,6 +24,9 @@ struct Details {
     /// The last event when it came.
     from: u64,
     steered: bool,
+    withdrawn: bool,
+    /// It came before those that waited already.
+    is_first: bool,
     digest: Option<[u8; 32]>,
     /// Of one that waits; nothing if prompts are not to be kept.
     prompt: Option<Prompt>,
@@ -55,6 +58,8 @@ pub(super) struct KeyedPrompt {
     pub(super) idempotency: Idempotency,
     pub(super) turn: u32,
     pub(super) steered: bool,
+    /// It was taken out of the queue.
+    pub(super) withdrawn: bool,
     pub(super) from: u64,
 }
 
@@ -77,6 +82,7 @@ pub(super) fn waiting(queued: &Queued, keep_words: bool) -> PromptRow {
         timeout_secs: request.timeout.map(|limit| limit.as_secs()),
         model: model(&request.model),
         policy: request.policy.clone(),
+        is_first: queued.is_first,
         ..Details::of(request, queued.at, queued.from)
     };
     row(&queued.id, queued.turn, true, request, &details)
@@ -89,6 +95,15 @@ pub(super) fn taken(id: &str, turn: u32, request: &Request, from: u64, steered: 
         ..Details::of(request, Timestamp::now(), from)
     };
     row(id, turn, false, request, &details)
+}
+
+/// A prompt that was taken out of the queue.
+pub(super) fn withdrawn(queued: &Queued) -> PromptRow {
+    let details = Details {
+        withdrawn: true,
+        ..Details::of(&queued.request, queued.at, queued.from)
+    };
+    row(&queued.id, queued.turn, false, &queued.request, &details)
 }
 
 /// It is as if it had never come.
@@ -111,6 +126,7 @@ pub(super) fn keyed(row: PromptRow) -> Option<KeyedPrompt> {
         },
         turn: row.turn,
         steered: details.steered,
+        withdrawn: details.withdrawn,
         from: details.from,
     })
 }
@@ -145,6 +161,7 @@ pub(super) fn restored(id: &str, tools: Option<&Tools>, row: PromptRow) -> Resto
         from: details.from,
         request: Box::new(request),
         held: true,
+        is_first: details.is_first,
         span: Arc::new(TurnSpan::new()),
     }))
 }
@@ -278,6 +295,7 @@ mod tests {
                 ..request("a")
             }),
             held: false,
+            is_first: true,
             span: Arc::new(TurnSpan::new()),
         }
     }
@@ -290,6 +308,7 @@ mod tests {
             panic!("its words are kept");
         };
         assert_eq!((held.turn, held.from, held.held), (2, 5, true));
+        assert!(held.is_first);
         assert_eq!(held.request.prompt, queued().request.prompt);
         assert_eq!(held.request.policy, policy());
         let ModelChange::Keyless {

@@ -32,6 +32,8 @@ pub(super) struct Queued {
     pub(super) request: Box<Request>,
     /// It was queued before a restart, and its key is gone: it waits for another one.
     pub(super) held: bool,
+    /// It came before those that waited already, because it interrupted the running turn or was meant for it.
+    pub(super) is_first: bool,
     pub(super) span: Arc<TurnSpan>,
 }
 
@@ -97,12 +99,26 @@ impl Queue {
         self.entries.iter().any(|entry| entry.held)
     }
 
-    pub(super) fn push_back(&mut self, queued: Queued) {
-        self.entries.push_back(queued);
+    pub(super) fn push(&mut self, queued: Queued) {
+        if queued.is_first {
+            self.entries.push_front(queued);
+        } else {
+            self.entries.push_back(queued);
+        }
     }
 
-    pub(super) fn push_front(&mut self, queued: Queued) {
-        self.entries.push_front(queued);
+    /// After a restart, in the order of their turns: takes those that an earlier process had in its queue.
+    pub(super) fn restore(&mut self, queued: Vec<Queued>) {
+        for queued in queued {
+            self.push(queued);
+        }
+    }
+
+    /// The place of turn `turn` in the log, if it waits.
+    pub(super) fn span(&self, turn: u32) -> Option<Arc<TurnSpan>> {
+        let mut entries = self.entries.iter();
+        let entry = entries.find(|entry| entry.turn == turn)?;
+        Some(Arc::clone(&entry.span))
     }
 
     /// There is a key again.
@@ -113,9 +129,11 @@ impl Queue {
     }
 
     /// The key that came is gone with its turn, which did not begin: those that wait bring none, and wait for another one.
-    pub(super) fn hold(&mut self) {
-        for entry in &mut self.entries {
+    /// `on_held` is called for each that did not wait for a key before.
+    pub(super) fn hold(&mut self, mut on_held: impl FnMut(&Queued)) {
+        for entry in self.entries.iter_mut().filter(|entry| !entry.held) {
             entry.held = true;
+            on_held(entry);
         }
     }
 
@@ -188,6 +206,7 @@ mod tests {
             at: Timestamp::from_millis(0),
             request: Box::new(request("s")),
             held,
+            is_first: false,
             span: Arc::new(TurnSpan::new()),
         }
     }
@@ -201,11 +220,18 @@ mod tests {
         let mut queue = Queue::default();
         for _ in 0..2 {
             let turn = queue.next_turn(1);
-            queue.push_back(queued(turn, false));
+            queue.push(queued(turn, false));
         }
         let turn = queue.next_turn(1);
-        queue.push_front(queued(turn, false));
+        let first = |turn| Queued {
+            is_first: true,
+            ..queued(turn, false)
+        };
+        queue.push(first(turn));
         assert_eq!(turns(&queue), [4, 2, 3]);
+        let mut restored = Queue::default();
+        restored.restore(vec![queued(2, true), queued(3, true), first(4), first(5)]);
+        assert_eq!(turns(&restored), [5, 4, 2, 3], "after a restart too");
         assert_eq!(queue.pop_ready().unwrap().turn, 4);
         assert_eq!(queue.next_turn(4), 5, "numbers only grow");
     }
@@ -214,7 +240,7 @@ mod tests {
     fn a_number_that_was_withdrawn_is_not_given_again_and_one_without_events_is() {
         let mut queue = Queue::default();
         let turn = queue.next_turn(1);
-        queue.push_back(queued(turn, false));
+        queue.push(queued(turn, false));
         assert!(queue.withdraw(9).is_none());
         assert_eq!(queue.withdraw(2).unwrap().turn, 2);
         assert!(queue.is_empty());
@@ -227,8 +253,8 @@ mod tests {
     #[test]
     fn what_is_held_waits_and_so_does_what_comes_after_it() {
         let mut queue = Queue::default();
-        queue.push_back(queued(2, true));
-        queue.push_back(queued(3, false));
+        queue.push(queued(2, true));
+        queue.push(queued(3, false));
         assert!(queue.has_held() && !queue.is_ready());
         assert!(queue.pop_ready().is_none());
         queue.release_held();
@@ -241,11 +267,14 @@ mod tests {
         let mut queue = Queue::default();
         let mut without = queued(2, false);
         without.request.model = ModelChange::Nothing;
-        queue.push_back(without);
+        queue.push(without);
         assert!(queue.first_model().is_none());
-        queue.hold();
-        assert!(queue.has_held());
-        queue.push_back(queued(3, false));
+        let mut held = Vec::new();
+        for _ in 0..2 {
+            queue.hold(|entry| held.push(entry.turn));
+        }
+        assert_eq!(held, [2], "it is told once");
+        queue.push(queued(3, false));
         assert_eq!(queue.first_model().unwrap().name, "m");
     }
 }

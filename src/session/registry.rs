@@ -12,6 +12,7 @@ mod held;
 mod prompting;
 mod repeats;
 mod reports;
+mod stopping;
 
 pub(crate) use self::adoption::{Adoption, OrphanSession};
 pub(crate) use self::archive::ArchiveError;
@@ -35,8 +36,9 @@ use crate::journal::{Figures, Health, Journal, Order, Removed};
 /// Bytes of all logs together.
 const LOG_BUDGET: usize = 64 << 20;
 
-/// Turns that wait for the driver to take them. It only spawns a task for each.
-const TURNS: usize = 64;
+/// Turns that wait for the driver to take them, which only spawns a task for each: one of each session, since the turns of
+/// all may end in the same moment, and up to this many.
+const MAX_TURNS: usize = 4096;
 
 /// Sessions of OpenCode that wait to be deleted because ours are gone. Beyond that they stay.
 const REMOVALS: usize = 1024;
@@ -87,7 +89,7 @@ impl Registry {
         journal: Option<Journal>,
         closed: CancellationToken,
     ) -> (Self, Receivers) {
-        let (turns_tx, turns_rx) = mpsc::channel(TURNS);
+        let (turns_tx, turns_rx) = mpsc::channel(config.most.clamp(1, MAX_TURNS));
         let (removals_tx, removals_rx) = mpsc::channel(REMOVALS);
         let order = match &journal {
             Some(journal) => Arc::clone(journal.order()),
@@ -99,6 +101,7 @@ impl Registry {
             turns_tx: turns_tx.clone(),
             closed: closed.clone(),
             keeps_queues: journal.is_some() && config.keep_prompts,
+            keeps_words: config.keep_prompts,
             credential_retention: config.credential_retention,
             tells_ends: config.tells_ends,
         };

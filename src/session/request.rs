@@ -91,6 +91,10 @@ pub(crate) enum CreateError {
     #[error("the session was stopped before the agent had this prompt")]
     Stopped,
     #[error(
+        "the prompt with this Idempotency-Key was withdrawn before its turn; send it under another key"
+    )]
+    Withdrawn,
+    #[error(
         "no key of this session is kept any more; send model_config with provider, model and api_key"
     )]
     CredentialsRequired,

@@ -11,8 +11,10 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{mpsc, watch};
 
 use super::credentials::{Credentials, KeptBefore};
-use super::log::Addition;
+use super::log::{Addition, TurnSpan};
+use super::prompt_note::PromptNotice;
 use super::prompt_row;
+use super::queue::Queued;
 use super::record::Session;
 use super::status::Status;
 use super::turn::Outcome;
@@ -49,6 +51,14 @@ pub(super) struct Entry {
     pub(super) used: Instant,
     /// Retention removed it while another turn was about to begin.
     pub(super) removed: Option<Removed>,
+}
+
+/// What a session was before a turn that did not begin.
+pub(super) struct BeforeTurn {
+    pub(super) status: Arc<Status>,
+    /// Of its last turn.
+    pub(super) span: Arc<TurnSpan>,
+    pub(super) model: KeptBefore,
 }
 
 /// What is known of an id.
@@ -123,21 +133,31 @@ impl SessionMap {
         self.on_turn_ended();
     }
 
-    /// A turn that never began, of a session that was like this before: its status and its model. `recorded` is the
-    /// prompt whose beginning was handed to the disk.
+    /// A turn that never began, of a session that was like this before. `recorded` is the
+    /// prompt whose beginning was handed to the disk. The readers are told of prompts that wait for a key now, with
+    /// their words if `keeps_words`.
     pub(super) fn undo_turn(
         &self,
         session: &Session,
-        (earlier, model): (Arc<Status>, KeptBefore),
+        before: BeforeTurn,
         recorded: Option<PromptRow>,
+        keeps_words: bool,
     ) {
         let removed = {
             let mut state = self.lock();
             let turn = session.status().turn;
             session.queue.lock().undo_turn(turn);
             session.accepted.lock().forget(turn);
-            session.status_tx.send_replace(earlier);
-            state.give_back(session, model);
+            session.status_tx.send_replace(before.status);
+            *session.span.lock() = before.span;
+            let mut held = Vec::new();
+            state.restore_model(session, before.model, |queued| {
+                held.push(PromptNotice::held(queued, keeps_words));
+            });
+            // Still under the lock: none of them can begin before it is told of.
+            for notice in held {
+                session.note_prompt(notice, None);
+            }
             let entry = state.sessions.get_mut(&session.id);
             entry.and_then(|entry| entry.removed.take())
         };
@@ -208,20 +228,25 @@ impl State {
     }
 
     /// A turn did not begin: what was kept before it is kept again, unless the session was stopped meanwhile.
-    fn give_back(&mut self, session: &Session, before: KeptBefore) {
+    fn restore_model(
+        &mut self,
+        session: &Session,
+        before: KeptBefore,
+        on_held: impl FnMut(&Queued),
+    ) {
         let (credentials, number) = (&mut self.credentials, session.number);
         let was_stopped = credentials.get(number).is_none();
         match before {
             KeptBefore::Unchanged => {}
             _ if was_stopped => {}
-            KeptBefore::Model(kept) => credentials.undo_turn(number, *kept),
+            KeptBefore::Model(kept) => credentials.restore(number, *kept),
             KeptBefore::Nothing => {
                 let mut queue = session.queue.lock();
                 // A key that came with a prompt behind it is one for those that are held, too.
                 if let Some(model) = queue.first_model().cloned() {
-                    credentials.begin_turn(number, model);
+                    credentials.keep_while_running(number, model);
                 } else {
-                    queue.hold();
+                    queue.hold(on_held);
                     credentials.remove(number);
                 }
             }

@@ -13,6 +13,7 @@ use crate::provider::Upstream;
 mod all_events;
 mod journal;
 mod prompts;
+mod repeats;
 mod stops;
 
 /// A registry for two sessions, and its driver's end.

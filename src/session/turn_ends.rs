@@ -42,11 +42,17 @@ impl TurnEnd {
 // === impl TurnEnds ===
 
 impl TurnEnds {
-    pub(super) fn add(&mut self, end: TurnEnd) {
+    /// `session` is the id of theirs, for the log.
+    pub(super) fn add(&mut self, session: &str, end: TurnEnd) {
         // The turn after this end was about to begin once before, and did not.
         self.0.retain(|known| known.turn < end.turn);
         if self.0.len() >= MOST {
-            self.0.pop_front();
+            let lost = self.0.pop_front();
+            tracing::warn!(
+                session.id = session,
+                turn = lost.map(|lost| lost.turn),
+                "the backend was not told of the end of this turn, and is not any more: too many newer ones wait"
+            );
         }
         self.0.push_back(end);
     }
@@ -83,11 +89,11 @@ mod tests {
     #[test]
     fn they_are_told_in_order_and_that_of_the_last_turn_is_not_among_them() {
         let mut ends = TurnEnds::default();
-        ends.add(end(1));
+        ends.add("s", end(1));
         // The second turn did not begin.
         assert!(ends.next(0, 1).is_none());
-        ends.add(end(1));
-        ends.add(end(2));
+        ends.add("s", end(1));
+        ends.add("s", end(2));
         assert_eq!(ends.next(0, 3).unwrap().turn, 1);
         ends.told(1);
         assert!(!ends.has(1) && ends.has(2));
@@ -99,7 +105,7 @@ mod tests {
     fn so_many_wait_and_the_oldest_are_forgotten() {
         let mut ends = TurnEnds::default();
         for turn in 1..=40 {
-            ends.add(end(turn));
+            ends.add("s", end(turn));
         }
         assert_eq!(ends.next(0, 41).unwrap().turn, 9);
     }

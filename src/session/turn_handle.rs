@@ -13,7 +13,7 @@ use super::log::{Addition, TurnSpan};
 use super::prompt_row;
 use super::record::{Command, PUBLISH_WAIT, Session};
 use super::request::{CreateError, Request};
-use super::session_map::{SessionMap, State as Sessions};
+use super::session_map::{BeforeTurn, SessionMap, State as Sessions};
 use super::status::{Problem, Status};
 use super::turn::{Outcome, TurnKind};
 use super::turn_ends::TurnEnd;
@@ -58,7 +58,9 @@ pub(super) enum TurnOrigin {
     /// The session is again as it was.
     Further {
         earlier: Arc<Status>,
-        model: KeptBefore,
+        /// Of the turn before.
+        earlier_span: Arc<TurnSpan>,
+        kept_before: KeptBefore,
     },
     /// Its client was told that it will run, so it ends with an event.
     Queued,
@@ -81,6 +83,8 @@ pub(super) struct Scheduler {
     pub(super) closed: CancellationToken,
     /// Prompts that wait are kept for the next process.
     pub(super) keeps_queues: bool,
+    /// What prompts say may be written down.
+    pub(super) keeps_words: bool,
     /// How long the model of a session is kept after a turn.
     pub(super) credential_retention: Duration,
     /// The backend is told how turns end.
@@ -246,7 +250,7 @@ impl TurnHandle {
             let number = self.session.number;
             sessions
                 .credentials
-                .end_turn(number, retention, Instant::now());
+                .keep_for(number, retention, Instant::now());
         }
         drop(sessions);
         if let Some(next) = next {
@@ -284,12 +288,24 @@ impl TurnHandle {
         }
         match &self.origin {
             TurnOrigin::New => self.scheduler.sessions.discard(&self.session),
-            TurnOrigin::Further { earlier, model } => {
+            TurnOrigin::Further {
+                earlier,
+                earlier_span,
+                kept_before,
+            } => {
                 let recorded = self.recorded.load(Ordering::Relaxed);
                 let recorded = self.prompt.clone().filter(|_| recorded);
-                let before = (earlier.clone(), model.clone());
-                let sessions = &self.scheduler.sessions;
-                sessions.undo_turn(&self.session, before, recorded);
+                let before = BeforeTurn {
+                    status: Arc::clone(earlier),
+                    span: Arc::clone(earlier_span),
+                    model: kept_before.clone(),
+                };
+                let Scheduler {
+                    sessions,
+                    keeps_words,
+                    ..
+                } = &self.scheduler;
+                sessions.undo_turn(&self.session, before, recorded, *keeps_words);
                 // What was queued behind it comes now.
                 self.scheduler.begin_next(&self.session);
             }
@@ -396,8 +412,11 @@ impl Scheduler {
     /// Before another turn begins: what the backend may not know yet of the one before.
     pub(super) fn keep_end(&self, session: &Session, earlier: &Status) {
         if self.tells_ends && session.reported.load(Ordering::Relaxed) < earlier.turn {
-            let end = TurnEnd::new(earlier, session.log.last_appended());
-            session.ends.lock().add(end);
+            // A prompt may have been queued or withdrawn since the terminal event.
+            let last = session.span.lock().last();
+            let last = last.unwrap_or_else(|| session.log.last_appended());
+            let end = TurnEnd::new(earlier, last);
+            session.ends.lock().add(&session.id, end);
         }
     }
 
@@ -435,7 +454,7 @@ impl Scheduler {
             Some(model) => {
                 sessions
                     .credentials
-                    .begin_turn(session.number, model.clone());
+                    .keep_while_running(session.number, model.clone());
                 Ok((request, Some(Box::new(model))))
             }
         };

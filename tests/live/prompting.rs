@@ -90,7 +90,11 @@ fn five_turns_remember_each_other_and_each_has_a_stream_of_its_own() {
         assert_eq!(world.stream("five", &from).status, 204);
         let words = format!("The word of turn {turn} is here.");
         world.script("five", [Turn::new().text(&words)]);
-        let events = stream_of(&world, "five", &json!({ "prompt": format!("ask {turn}") })).rest();
+        let mut body = json!({ "prompt": format!("ask {turn}") });
+        if turn == 3 {
+            body["system_prompt"] = "Only of turn 3.".into();
+        }
+        let events = stream_of(&world, "five", &body).rest();
         assert!(
             events.iter().all(|event| event.data["turn"] == turn),
             "{events:#?}"
@@ -100,6 +104,13 @@ fn five_turns_remember_each_other_and_each_has_a_stream_of_its_own() {
         assert_eq!(events.last().unwrap().data["final_message"], words.as_str());
     }
     let calls = world.llm.requests();
+    let has_system = calls
+        .iter()
+        .map(|call| told(call).contains("Only of turn 3."));
+    assert_eq!(
+        has_system.collect::<Vec<_>>(),
+        [false, false, true, false, false]
+    );
     let last = told(calls.last().unwrap());
     for turn in 1..=4 {
         assert!(
@@ -320,6 +331,12 @@ fn files_of_the_workspace_and_pictures_reach_the_model_and_others_are_refused() 
         &format!("?last_event_id={}", cursor.as_str().unwrap()),
     );
 
+    // What the running turn is told goes the same way.
+    std::fs::write(world.file("steer.json"), r#"{"secret_word":"badger"}"#).unwrap();
+    let mut steer = with(json!({ "type": "file", "path": "steer.json" }));
+    steer["on_busy"] = "steer".into();
+    assert_eq!(accepted(&world, "files", &steer), (4, "steered".to_owned()));
+
     // A file that is a link out of the workspace by the time its turn begins.
     std::fs::write(world.file("late.txt"), "Mine.").unwrap();
     world.script("files", [Turn::new().text("Not seen.")]);
@@ -338,6 +355,10 @@ fn files_of_the_workspace_and_pictures_reach_the_model_and_others_are_refused() 
     let words = told(requests.last().unwrap());
     assert!(
         !words.contains("root:") && words.contains("it is outside the workspace"),
+        "{words}"
+    );
+    assert!(
+        words.contains("badger") && words.contains("steer.json"),
         "{words}"
     );
 }

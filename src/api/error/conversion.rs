@@ -32,6 +32,7 @@ impl From<CreateError> for ApiError {
             CreateError::Duplicate
             | CreateError::Cancelled
             | CreateError::Stopped
+            | CreateError::Withdrawn
             | CreateError::Running
             | CreateError::StillCreated
             | CreateError::NeverBegan

@@ -73,7 +73,7 @@ impl Registry {
         let number = state.next_number();
         let session = Arc::new(self.new_session(&request, number));
         let (turn_handle, outcome_rx) = self.turn_handle(&session, 0, TurnOrigin::New);
-        state.credentials.begin_turn(number, model.clone());
+        state.credentials.keep_while_running(number, model.clone());
         state.insert(&session, outcome_rx.clone());
         drop(state);
         self.start(request, Some(model), turn_handle)?;

@@ -10,6 +10,7 @@ use crate::event::{Body, Event, Failure, FailureCode, PromptState};
 use crate::journal::{PromptRow, Stored};
 use crate::session::log::Addition;
 use crate::session::prompt_row::{self, Restored};
+use crate::session::queue::Queued;
 use crate::session::record::Session;
 
 const LOST: &str = "this prompt waited when the sidecar was restarted, and its words are not kept (JOURNAL_PROMPTS)";
@@ -26,9 +27,11 @@ impl Registry {
                 .queue
                 .lock()
                 .restore_last_turn(last.unwrap_or_default());
-            for row in rows {
-                self.hold_one(&session, row);
-            }
+            let held = rows
+                .into_iter()
+                .filter_map(|row| self.hold_one(&session, row));
+            let held = held.collect();
+            session.queue.lock().restore(held);
         }
     }
 
@@ -43,7 +46,8 @@ impl Registry {
         session
     }
 
-    fn hold_one(&self, session: &Session, row: PromptRow) {
+    /// The prompt of `row`, if it is to wait.
+    fn hold_one(&self, session: &Session, row: PromptRow) -> Option<Queued> {
         if session.status().turn == row.turn {
             // Its turn was about to begin, and is ended as any that was interrupted.
             session.log.add(Addition {
@@ -53,12 +57,12 @@ impl Registry {
                 }),
                 ..Addition::default()
             });
-            return;
+            return None;
         }
         match prompt_row::restored(&session.id, session.tools(), row.clone()) {
             Restored::Held(queued) => {
                 self.note(session, (PromptState::Held, &queued.request), row, None);
-                session.queue.lock().push_back(*queued);
+                Some(*queued)
             }
             Restored::Lost { turn, row } => {
                 let failure = Failure::fatal(FailureCode::Interrupted, LOST, true);
@@ -68,6 +72,7 @@ impl Registry {
                     prompt: Some(prompt_row::forgotten(&row)),
                     ..Addition::of(event.encode(turn))
                 });
+                None
             }
         }
     }

@@ -10,12 +10,13 @@ use uuid::Uuid;
 
 use super::{Registry, repeats};
 use crate::clock::Timestamp;
-use crate::event::{Body, Event, PromptNote, PromptState};
+use crate::event::PromptState;
 use crate::journal::PromptRow;
-use crate::model::ModelSpec;
+use crate::model::{ModelChange, ModelSpec};
 use crate::session::accepted::{Acceptance, Accepted};
 use crate::session::credentials::KeptBefore;
-use crate::session::log::{Addition, TurnSpan};
+use crate::session::log::TurnSpan;
+use crate::session::prompt_note::PromptNotice;
 use crate::session::prompt_row;
 use crate::session::queue::{MAX_QUEUED, Queued};
 use crate::session::record::{Command, PUBLISH_WAIT, Session, Steer};
@@ -148,59 +149,14 @@ impl Registry {
         }
     }
 
-    /// Withdraws turn `turn`, and says whether it waited.
-    pub(crate) async fn withdraw(&self, session: &Arc<Session>, turn: u32) -> bool {
-        let sessions = self.shared.sessions.lock();
-        let withdrawn = session.queue.lock().withdraw(turn);
-        let waited = !self
-            .note_withdrawn(session, withdrawn.as_slice())
-            .is_empty();
-        drop(sessions);
-        if waited {
-            self.noted(session).await;
-        }
-        waited
-    }
-
-    /// Ends a session: what waits is withdrawn, what runs is cancelled, and its key is dropped. The caller has the
-    /// deadline; what it does not wait for is only the end of what runs.
-    pub(crate) async fn stop(&self, session: &Arc<Session>) -> (Arc<Status>, Vec<u32>) {
-        let withdrawn = self.begin_stop(session);
-        let status = session.cancel().await;
-        if !withdrawn.is_empty() {
-            self.noted(session).await;
-        }
-        (status, withdrawn)
-    }
-
-    /// What a stop takes with it at once: all that waits, what is on its way to the running turn, and the key.
-    fn begin_stop(&self, session: &Session) -> Vec<u32> {
-        let mut sessions = self.shared.sessions.lock();
-        sessions.credentials.remove(session.number);
-        let withdrawn = session.queue.lock().stop();
-        self.note_withdrawn(session, &withdrawn)
-    }
-
-    /// Tells the session's readers what was taken out of its queue. Returns the turns.
-    fn note_withdrawn(&self, session: &Session, withdrawn: &[Queued]) -> Vec<u32> {
-        for queued in withdrawn {
-            let after = session.log.last_appended();
-            let note = (PromptState::Withdrawn, &*queued.request);
-            let row = prompt_row::taken(&queued.id, queued.turn, note.1, queued.from, false);
-            self.note(session, note, row, Some(&queued.span));
-            queued.span.begin(after);
-        }
-        withdrawn.iter().map(|queued| queued.turn).collect()
-    }
-
-    /// `was_steered`: it was for the turn that ran before, when the session had been stopped so often. It comes before what
-    /// waits, and goes with a stop, which it was there before.
+    /// `stops_before` is given for a prompt that was for the running turn, which ended before the agent had it: how often
+    /// the session had been stopped when it came. It comes before what waits, and a stop since then takes it along.
     fn admit_prompt(
         &self,
         session: &Arc<Session>,
         request: Request,
         on_busy: OnBusy,
-        was_steered: Option<u64>,
+        stops_before: Option<u64>,
     ) -> Result<Admission, CreateError> {
         self.check_open()?;
         let has_room = self.check_journal();
@@ -210,10 +166,13 @@ impl Registry {
             return Err(CreateError::Removed);
         }
         if let Some((accepted, outcome_rx)) = repeats::repeated(session, &request)? {
+            if self.releases_held(&mut state, session, &request)? {
+                return Ok(Admission::BeginNext(accepted));
+            }
             return Ok(Admission::Repeated(accepted, outcome_rx));
         }
         let stops = session.queue.lock().stops();
-        if was_steered.is_some_and(|before| before != stops) {
+        if stops_before.is_some_and(|before| before != stops) {
             return Err(CreateError::Stopped);
         }
         let status = session.status();
@@ -257,12 +216,16 @@ impl Registry {
             ));
         }
         let interrupts = on_busy == OnBusy::Interrupt && !idle;
-        let front = was_steered.is_some() || interrupts;
-        let accepted = self.enqueue(session, &status, request, front)?;
+        // The first of those that are held leaves the queue at once.
+        if !idle && session.queue.lock().is_full() {
+            return Err(CreateError::QueueFull(MAX_QUEUED));
+        }
+        let is_first = stops_before.is_some() || interrupts;
+        let accepted = self.enqueue(session, &status, request, is_first);
         if session.queue.lock().has_held() {
             // Those that are held have a key again, which is this one's.
             if let Some(model) = model {
-                state.credentials.begin_turn(session.number, model);
+                state.credentials.keep_while_running(session.number, model);
                 session.queue.lock().release_held();
             }
         }
@@ -273,6 +236,31 @@ impl Registry {
         } else {
             Admission::Wait(accepted)
         })
+    }
+
+    /// A prompt that came before brings a key for those that are held. Returns whether the first of them is to begin.
+    fn releases_held(
+        &self,
+        state: &mut State,
+        session: &Session,
+        request: &Request,
+    ) -> Result<bool, CreateError> {
+        let mut queue = session.queue.lock();
+        let ModelChange::Whole(model) = &request.model else {
+            return Ok(false);
+        };
+        if !queue.has_held() {
+            return Ok(false);
+        }
+        let idle = session.is_final();
+        if idle {
+            self.check_limit(state)?;
+        }
+        state
+            .credentials
+            .keep_while_running(session.number, (**model).clone());
+        queue.release_held();
+        Ok(idle)
     }
 
     /// The session is idle, and this is its next turn.
@@ -296,14 +284,15 @@ impl Registry {
         }
         let kept_before = match model.clone() {
             None => KeptBefore::Unchanged,
-            Some(model) => match state.credentials.begin_turn(session.number, model) {
+            Some(model) => match state.credentials.keep_while_running(session.number, model) {
                 None => KeptBefore::Nothing,
                 Some(kept) => KeptBefore::Model(Box::new(kept)),
             },
         };
         let origin = TurnOrigin::Further {
             earlier,
-            model: kept_before,
+            earlier_span: Arc::clone(&session.span.lock()),
+            kept_before,
         };
         let after = session.log.last_appended();
         let (mut turn_handle, outcome_rx) = self.turn_handle(session, after, origin);
@@ -330,23 +319,19 @@ impl Registry {
         session: &Session,
         status: &Status,
         request: Request,
-        front: bool,
-    ) -> Result<Accepted, CreateError> {
-        let mut queue = session.queue.lock();
-        if queue.is_full() {
-            return Err(CreateError::QueueFull(MAX_QUEUED));
-        }
+        is_first: bool,
+    ) -> Accepted {
         let from = session.log.last_appended();
         let queued = Queued {
             id: new_id(),
             from,
-            turn: queue.next_turn(status.turn),
+            turn: session.queue.lock().next_turn(status.turn),
             at: Timestamp::now(),
             request: Box::new(request),
             held: false,
+            is_first,
             span: Arc::new(TurnSpan::new()),
         };
-        drop(queue);
         let accepted = Accepted {
             turn: queued.turn,
             acceptance: Acceptance::Queued,
@@ -357,13 +342,8 @@ impl Registry {
         let note = (PromptState::Queued, &*queued.request);
         let row = prompt_row::waiting(&queued, self.shared.config.keep_prompts);
         self.note(session, note, row, None);
-        let mut queue = session.queue.lock();
-        if front {
-            queue.push_front(queued);
-        } else {
-            queue.push_back(queued);
-        }
-        Ok(accepted)
+        session.queue.lock().push(queued);
+        accepted
     }
 
     /// Tells the session's readers what became of a prompt.
@@ -371,25 +351,20 @@ impl Registry {
         &self,
         session: &Session,
         (state, request): (PromptState, &Request),
-        prompt: PromptRow,
+        row: PromptRow,
         last_of: Option<&TurnSpan>,
     ) {
         let shown = self.shared.config.keep_prompts && state != PromptState::Withdrawn;
-        let body = Body::Prompt(PromptNote {
+        let notice = PromptNotice {
             state,
             text: shown.then(|| request.prompt.shown()),
-        });
-        let frame = Event::new(Timestamp::now(), body).encode(prompt.turn);
-        session.log.add(Addition {
-            row: Some(session.row()),
-            last_of,
-            prompt: Some(prompt),
-            ..Addition::of(frame)
-        });
+            row,
+        };
+        session.note_prompt(notice, last_of);
     }
 
     /// Waits until what was noted of a session is on disk: whoever is told of it must find it after a restart.
-    async fn noted(&self, session: &Session) {
+    pub(super) async fn noted(&self, session: &Session) {
         drop(tokio::time::timeout(PUBLISH_WAIT, session.log.written()).await);
     }
 }

@@ -28,7 +28,12 @@ impl Registry {
         else {
             return Ok(());
         };
-        if session.accepted.lock().find(&idempotency.key).is_some() {
+        let is_decided = {
+            let accepted = session.accepted.lock();
+            let key = &idempotency.key;
+            accepted.find(key).is_some() || accepted.is_forgotten(key)
+        };
+        if is_decided {
             return Ok(());
         }
         let found = journal
@@ -36,15 +41,32 @@ impl Registry {
             .await;
         let found = found.map_err(|error| CreateError::JournalUnavailable(error.to_string()))?;
         if let Some(prompt) = found.and_then(prompt_row::keyed) {
-            let span = Arc::new(TurnSpan::beginning_after(prompt.from));
-            session.accepted.lock().add(AcceptedPrompt {
-                prompt,
-                span,
-                outcome_rx: None,
-            });
+            let span = span(session, &prompt);
+            let mut accepted = session.accepted.lock();
+            // Unless it came again meanwhile.
+            let key = &idempotency.key;
+            if accepted.find(key).is_none() && !accepted.is_forgotten(key) {
+                accepted.add(AcceptedPrompt {
+                    prompt,
+                    span,
+                    outcome_rx: None,
+                });
+            }
         }
         Ok(())
     }
+}
+
+/// Where the events of a prompt of an earlier process lie.
+fn span(session: &Session, prompt: &KeyedPrompt) -> Arc<TurnSpan> {
+    let waiting = session.queue.lock().span(prompt.turn);
+    if let Some(waiting) = waiting {
+        return waiting;
+    }
+    if session.status().turn == prompt.turn {
+        return Arc::clone(&session.span.lock());
+    }
+    Arc::new(TurnSpan::beginning_after(prompt.from))
 }
 
 /// Keeps in mind what came under a key.
@@ -61,6 +83,7 @@ pub(super) fn remember(
         idempotency: idempotency.clone(),
         turn: accepted.turn,
         steered: accepted.acceptance == Acceptance::Steered,
+        withdrawn: false,
         from: accepted.from.seq,
     };
     session.accepted.lock().add(AcceptedPrompt {
@@ -84,6 +107,9 @@ pub(super) fn repeated(
     };
     if known.prompt.idempotency != *wanted {
         return Err(CreateError::KeyReused);
+    }
+    if known.prompt.withdrawn {
+        return Err(CreateError::Withdrawn);
     }
     let acceptance = if known.prompt.steered {
         Acceptance::Steered

@@ -139,7 +139,7 @@ fn a_turn_that_has_ended_is_not_ended_again() {
 #[test]
 fn a_turn_that_nobody_takes_is_refused_and_not_left_behind() {
     let (registry, receivers) = registry(usize::MAX);
-    for n in 0..TURNS {
+    for n in 0..MAX_TURNS {
         registry.admit(request(&n.to_string(), None)).unwrap();
     }
     let refused = registry.admit(request("too-many", None)).err();

@@ -12,7 +12,7 @@ fn prompt(digest: u8) -> Request {
     }
 }
 
-async fn send(life: &Life, request: Request) -> Result<Accepted, CreateError> {
+pub(super) async fn send(life: &Life, request: Request) -> Result<Accepted, CreateError> {
     let session = life.find("a").await;
     life.registry.prompt(&session, request, OnBusy::Queue).await
 }
@@ -82,7 +82,7 @@ async fn a_prompt_that_waited_is_held_after_a_restart_and_runs_once_before_the_o
 }
 
 /// A life of the sidecar in which turn 2 of session `a` is held.
-async fn holding(dir: &tempfile::TempDir) -> (Life, Arc<Session>) {
+pub(super) async fn holding(dir: &tempfile::TempDir) -> (Life, Arc<Session>) {
     let mut life = Life::begin(dir).await;
     let (session, first) = life.create(request("a")).await;
     send(&life, prompt(1)).await.unwrap();
@@ -97,7 +97,7 @@ async fn holding(dir: &tempfile::TempDir) -> (Life, Arc<Session>) {
 }
 
 /// What is asked for, under way.
-fn begin(
+pub(super) fn begin(
     life: &Life,
     session: &Arc<Session>,
     request: Request,
