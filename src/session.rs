@@ -11,6 +11,7 @@
 mod accepted;
 pub(crate) mod all_events;
 mod asks;
+mod beginning;
 mod config;
 mod credentials;
 pub(crate) mod diagnosis;
@@ -37,6 +38,7 @@ pub(crate) use self::accepted::{Acceptance, Accepted};
 pub(crate) use self::asks::{
     Answer, AnswerCommand, AnswerError, Ask, AskKind, AskOutcome, EndedAsk, Subject,
 };
+pub(crate) use self::beginning::Beginning;
 pub(crate) use self::config::Config;
 pub(crate) use self::labels::{Change, LabelChange, Labels};
 pub(crate) use self::prompt::{Part, Prompt};
@@ -48,7 +50,7 @@ pub(crate) use self::request::{CreateError, Idempotency, OnBusy, Request, Task};
 pub(crate) use self::session_map::Found;
 pub(crate) use self::status::{Problem, Reverted, Status};
 pub(crate) use self::turn::{Created, Interrupted, TurnKind};
-pub(crate) use self::turn_handle::{Beginning, Turn, TurnHandle};
+pub(crate) use self::turn_handle::{Turn, TurnHandle};
 
 pub(crate) use crate::journal::{Figures, Health};
 

@@ -54,6 +54,7 @@ pub(super) struct Entry {
 }
 
 /// What a session was before a turn that did not begin.
+#[derive(Clone, Debug)]
 pub(super) struct BeforeTurn {
     pub(super) status: Arc<Status>,
     /// Of its last turn.

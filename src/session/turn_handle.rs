@@ -1,6 +1,4 @@
-//! The driver's side of a session: where commands come from and results go to.
-
-mod scheduler;
+//! The driver's side of a session: where commands come from and results go to; and how one turn follows another.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,13 +8,15 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::credentials::KeptBefore;
+use super::beginning::Beginning;
 use super::log::{Addition, TurnSpan};
-use super::record::{Command, PUBLISH_WAIT, Session};
+use super::prompt_row;
+use super::record::{Command, Session};
 use super::request::{CreateError, Request};
-use super::session_map::{BeforeTurn, SessionMap};
+use super::session_map::{BeforeTurn, SessionMap, State as Sessions};
 use super::status::{Problem, Status};
 use super::turn::{Outcome, TurnKind};
+use super::turn_ends::TurnEnd;
 use super::turn_progress::TurnProgress;
 use crate::clock::Timestamp;
 use crate::event::{self, Body, Event, Failure, FailureCode, State};
@@ -56,22 +56,9 @@ pub(super) enum TurnOrigin {
     /// The session goes with it.
     New,
     /// The session is again as it was.
-    Further {
-        earlier: Arc<Status>,
-        /// Of the turn before.
-        earlier_span: Arc<TurnSpan>,
-        kept_before: KeptBefore,
-    },
+    Further(BeforeTurn),
     /// Its client was told that it will run, so it ends with an event.
     Queued,
-}
-
-/// The beginning of a turn, to be noted before the agent hears of it: nothing may be run twice.
-#[derive(Clone, Debug)]
-pub(crate) struct Beginning {
-    session: Arc<Session>,
-    prompt: Option<PromptRow>,
-    recorded: Arc<AtomicBool>,
 }
 
 /// Begins turns. A cheap clone.
@@ -134,17 +121,18 @@ impl TurnHandle {
         self.prompt = Some(prompt);
     }
 
+    pub(crate) const fn turn(&self) -> u32 {
+        self.turn
+    }
+
     pub(super) fn span(&self) -> Arc<TurnSpan> {
         Arc::clone(&self.span)
     }
 
     /// What notes on disk that the turn begins.
     pub(crate) fn beginning(&self) -> Beginning {
-        Beginning {
-            session: Arc::clone(&self.session),
-            prompt: self.prompt.clone(),
-            recorded: Arc::clone(&self.recorded),
-        }
+        let recorded = Arc::clone(&self.recorded);
+        Beginning::new(Arc::clone(&self.session), self.prompt.clone(), recorded)
     }
 
     /// The turn runs: its client may be told. `before` is OpenCode's newest message before it.
@@ -288,24 +276,12 @@ impl TurnHandle {
         }
         match &self.origin {
             TurnOrigin::New => self.scheduler.sessions.discard(&self.session),
-            TurnOrigin::Further {
-                earlier,
-                earlier_span,
-                kept_before,
-            } => {
+            TurnOrigin::Further(before) => {
                 let recorded = self.recorded.load(Ordering::Relaxed);
                 let recorded = self.prompt.clone().filter(|_| recorded);
-                let before = BeforeTurn {
-                    status: Arc::clone(earlier),
-                    span: Arc::clone(earlier_span),
-                    model: kept_before.clone(),
-                };
-                let Scheduler {
-                    sessions,
-                    keeps_words,
-                    ..
-                } = &self.scheduler;
-                sessions.undo_turn(&self.session, before, recorded, *keeps_words);
+                let (sessions, keeps_words) =
+                    (&self.scheduler.sessions, self.scheduler.keeps_words);
+                sessions.undo_turn(&self.session, before.clone(), recorded, keeps_words);
                 // What was queued behind it comes now.
                 self.scheduler.begin_next(&self.session);
             }
@@ -368,21 +344,98 @@ impl Drop for TurnHandle {
     }
 }
 
-// === impl Beginning ===
+// === impl Scheduler ===
 
-impl Beginning {
-    /// Notes that the turn begins, `before` being OpenCode's newest message before it, and waits until that is on disk. A
-    /// disk that fails is not waited for. Only for a session that had a turn before: of a new one nobody knows yet.
-    pub(crate) async fn record(&self, before: Option<&str>) {
-        self.session
-            .update(|status| status.before = before.map(str::to_owned));
-        self.recorded.store(true, Ordering::Relaxed);
-        let log = &self.session.log;
-        match &self.prompt {
-            Some(prompt) => log.record_beginning(self.session.row(), prompt.clone()),
-            None => log.record(self.session.row(), true),
+impl Scheduler {
+    /// Whether a prompt waits and may begin.
+    fn has_next(&self, session: &Session) -> bool {
+        let keeps = self.keeps_queues && self.closed.is_cancelled();
+        !keeps && session.queue.lock().is_ready()
+    }
+
+    /// Begins the next turn of a session that is idle, if a prompt waits.
+    pub(super) fn begin_next(&self, session: &Arc<Session>) {
+        let mut sessions = self.sessions.lock();
+        let next = if session.is_final() {
+            self.next_turn(&mut sessions, session)
+        } else {
+            None
+        };
+        drop(sessions);
+        if let Some(next) = next {
+            self.start(next);
         }
-        drop(tokio::time::timeout(PUBLISH_WAIT, log.written()).await);
+    }
+
+    /// Before another turn begins: what the backend may not know yet of the one before.
+    pub(super) fn keep_end(&self, session: &Session, earlier: &Status) {
+        if self.tells_ends && session.reported.load(Ordering::Relaxed) < earlier.turn {
+            // A prompt may have been queued or withdrawn since the terminal event.
+            let last = session.span.lock().last();
+            let last = last.unwrap_or_else(|| session.log.last_appended());
+            let end = TurnEnd::new(earlier, last);
+            session.ends.lock().add(&session.id, end);
+        }
+    }
+
+    /// Takes the next prompt of a session whose turn has ended. It is to be started without the lock.
+    pub(super) fn next_turn(
+        &self,
+        sessions: &mut Sessions,
+        session: &Arc<Session>,
+    ) -> Option<Next> {
+        if !self.has_next(session) {
+            return None;
+        }
+        let queued = session.queue.lock().pop_ready()?;
+        let earlier = session.status();
+        self.keep_end(session, &earlier);
+        session.log.begin_turn();
+        session.begin_turn(&earlier, queued.turn, &queued.request.policy);
+        if let Some(entry) = sessions.sessions.get_mut(&session.id) {
+            entry.removed = None;
+        }
+        queued.span.begin(session.log.last_appended());
+        let (mut turn_handle, _) = TurnHandle::new(
+            Arc::clone(session),
+            queued.span,
+            TurnOrigin::Queued,
+            self.clone(),
+        );
+        let request = queued.request;
+        let prompt = prompt_row::taken(&queued.id, queued.turn, &request, queued.from, false);
+        turn_handle.set_prompt(prompt);
+        let kept = sessions.credentials.get(session.number);
+        let begins = match request.model.clone().apply(kept) {
+            _ if self.closed.is_cancelled() => Err(CreateError::ShuttingDown),
+            None => Err(CreateError::CredentialsRequired),
+            Some(model) => {
+                sessions
+                    .credentials
+                    .keep_while_running(session.number, model.clone());
+                Ok((request, Some(Box::new(model))))
+            }
+        };
+        Some(Next {
+            turn_handle,
+            begins,
+        })
+    }
+
+    /// Gives a turn to the driver.
+    pub(super) fn start(&self, next: Next) {
+        let Next {
+            turn_handle,
+            begins,
+        } = next;
+        match begins {
+            Ok((request, model)) => {
+                let kind = TurnKind::Prompt { request, model };
+                // One that the driver does not take ends itself when it is dropped.
+                drop(self.turns_tx.try_send(Turn { kind, turn_handle }));
+            }
+            Err(error) => turn_handle.refuse(error),
+        }
     }
 }
 

@@ -21,7 +21,7 @@ use crate::session::prompt_row;
 use crate::session::queue::{MAX_QUEUED, Queued};
 use crate::session::record::{Command, PUBLISH_WAIT, Session, Steer};
 use crate::session::request::{CreateError, OnBusy, Request, Task};
-use crate::session::session_map::State;
+use crate::session::session_map::{BeforeTurn, State};
 use crate::session::status::Status;
 use crate::session::turn::Outcome;
 use crate::session::turn_handle::TurnOrigin;
@@ -289,11 +289,11 @@ impl Registry {
                 Some(kept) => KeptBefore::Model(Box::new(kept)),
             },
         };
-        let origin = TurnOrigin::Further {
-            earlier,
-            earlier_span: Arc::clone(&session.span.lock()),
-            kept_before,
-        };
+        let origin = TurnOrigin::Further(BeforeTurn {
+            status: earlier,
+            span: Arc::clone(&session.span.lock()),
+            model: kept_before,
+        });
         let after = session.log.last_appended();
         let (mut turn_handle, outcome_rx) = self.turn_handle(session, after, origin);
         turn_handle.set_prompt(prompt_row::taken(&new_id(), turn, &request, after, false));
