@@ -48,6 +48,7 @@ pub(super) async fn open(
                 tracing::info!(
                     session.id = session.id,
                     session.remote_id = turn.remote_id,
+                    turn.number = turn_handle.turn(),
                     "session running"
                 );
                 turn_handle.accept(&turn.remote_id, turn.before.clone());

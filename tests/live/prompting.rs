@@ -174,6 +174,16 @@ fn prompts_wait_in_order_while_a_command_runs_and_one_can_be_withdrawn() {
     let events = whole(&world, "queue");
     let complete = |turn| (turn, "complete".to_owned());
     assert_eq!(ends(&events), [complete(1), complete(2), complete(4)]);
+    let log = world.log();
+    for turn in [1, 2] {
+        let [begun, ended] = ["session running", "session ended"].map(|said| {
+            let number = format!("\"turn.number\":{turn}");
+            let mut lines = log.lines();
+            lines.find(|line| line.contains(said) && line.contains(&number))
+        });
+        assert!(begun.is_some(), "{log}");
+        assert!(ended.unwrap().contains("\"state\":\"completed\""), "{log}");
+    }
     let third: Vec<&Value> = of_turn(&events, 3)
         .iter()
         .map(|event| &event.data["state"])

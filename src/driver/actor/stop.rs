@@ -10,6 +10,7 @@ use crate::clock::Timestamp;
 use crate::driver::publish::{note_deleted_files, publish};
 use crate::driver::translate::End;
 use crate::driver::{end_reasons, resync};
+use crate::event::{Body, Event, FailureCode, State};
 use crate::session::Command;
 
 /// How long a stopped turn may take to end in good order. A client that cancels is answered within 5 s.
@@ -108,18 +109,30 @@ impl Actor {
         note_deleted_files(&mut translator.events).await;
         self.turn.subscription.end();
         self.show_asks();
+        // Of this turn: with its terminal event the next one may begin, and the session's status is of that.
+        let ended = self.turn.translator.events.iter().find_map(how_ended);
         publish(&self.turn_handle, &mut self.turn.translator.events);
-        let status = self.turn_handle.session.status();
         tracing::info!(
             session.id = self.turn_handle.session.id,
-            state = status.state.as_str(),
-            code = status.problem.as_ref().map(|problem| &*problem.code),
+            turn.number = self.turn_handle.turn(),
+            state = ended.map(|(state, _)| state.as_str()),
+            code = ended.and_then(|(_, code)| code).map(FailureCode::as_str),
             "session ended"
         );
         self.context.registry.ended();
         self.turn_handle.session.set_facts(None);
         // A command that comes now is carried out already: with the turn handle its queue goes, which says so.
         drop(self.waiting);
+    }
+}
+
+/// How the turn ended, if this is its terminal event.
+fn how_ended(event: &Event) -> Option<(State, Option<FailureCode>)> {
+    match &event.body {
+        Body::Complete(_) => Some((State::Completed, None)),
+        Body::Error(failure) if failure.fatal => Some((State::Failed, Some(failure.code))),
+        Body::Status(status) if event.is_terminal() => Some((status.state, None)),
+        _ => None,
     }
 }
 
