@@ -3,10 +3,11 @@
 use serde_json::json;
 
 use super::{ask_bash, asked, asked_in, begin, next, reply, run, status, story, task, text};
+use crate::prompting::{ends, stream_of, whole};
 use crate::world::World;
 
 #[test]
-fn a_cancel_withdraws_what_is_asked() {
+fn a_cancel_and_an_interrupt_withdraw_what_is_asked() {
     let world = World::start();
     let mut stream = begin(&world, "cancel", &ask_bash(), [run("echo x")]);
     let (request, _) = asked(&mut stream);
@@ -38,7 +39,25 @@ fn a_cancel_withdraws_what_is_asked() {
     let mut stream = world.sidecar.stream("cancel", "?follow=1");
     let (_, event) = asked_in(&mut stream, 2);
     assert_eq!(event.data["patterns"], json!(["echo y"]));
-    world.sidecar.post("/sessions/cancel/stop", "");
+    drop(stream);
+    let urgent = json!({ "prompt": "urgent", "on_busy": "interrupt" });
+    let third = stream_of(&world, "cancel", &urgent).rest();
+    assert_eq!(third.last().unwrap().data["final_message"], "done");
+    let events = whole(&world, "cancel");
+    let expected = [(1, "cancelled"), (2, "cancelled"), (3, "complete")];
+    assert_eq!(
+        ends(&events),
+        expected.map(|(turn, how)| (turn, how.to_owned()))
+    );
+    assert_eq!(
+        story(&events),
+        [
+            "asked",
+            "withdrawn the turn was cancelled",
+            "asked",
+            "withdrawn the turn was cancelled"
+        ]
+    );
 }
 
 #[test]
