@@ -3,6 +3,7 @@
 //! Handlers check, call and convert; they hold no rules. Errors are made in [`error`] only, and no
 //! module below knows a status code. OpenCode and the disk are out of reach from here.
 
+mod access;
 mod asks;
 mod authentication;
 mod caller;

@@ -17,12 +17,13 @@
 //! - `provider`, `tool`, `model`: which providers and tools there are, and what a session asks of a model.
 //! - `permission`: what the agent may do by itself, and what a person is asked before.
 //! - `backend`: the calls to the Go backend.
-//! - `metrics`: what is counted as it happens.
+//! - `metrics`: what is counted as it happens; `audit`: what was done, and by whom.
 //!
 //! Imports run one way; `tests/architecture` checks it.
 
 mod api;
 mod app;
+mod audit;
 mod backend;
 mod backoff;
 #[cfg(any(test, feature = "bench"))]

@@ -30,8 +30,10 @@ mod row;
 mod session_map;
 mod status;
 mod turn;
+mod turn_audit;
 mod turn_ends;
 mod turn_handle;
+mod turn_observers;
 mod turn_progress;
 
 pub(crate) use self::accepted::{Acceptance, Accepted};

@@ -5,11 +5,16 @@
 //! what does not fit is dropped and counted, and the log says so once it is read again. (The writer of
 //! tracing-appender counts what it drops but does not say so, and holds the end of the program for a second.)
 //!
+//! The lines of the audit log go the same way; to a file of their own, and not to stderr, where one is named.
+//!
 //! The rules of what is logged where are in `docs/LOGGING.md`.
 
+mod queue;
+mod rotating_file;
+
 use std::io::{self, IsTerminal as _};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -18,13 +23,14 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::filter::Targets;
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::filter::{FilterExt as _, Targets, filter_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, Registry, reload};
 
-use crate::setting;
+use self::queue::Queue;
+use self::rotating_file::RotatingFile;
+use crate::{audit, setting};
 
 /// The filter that holds, once there is a log.
 static CONTROL: OnceLock<Control> = OnceLock::new();
@@ -61,6 +67,16 @@ pub struct Config {
     #[arg(long = "log-format", default_value = "auto", value_parser = setting::word(
         [("auto", Format::Auto), ("json", Format::Json), ("text", Format::Text)], "auto, json or text"))]
     pub(crate) format: Format,
+    /// File for the audit log, whatever `LOG_LEVEL` says; none: it is a part of the log
+    #[arg(long)]
+    pub(crate) audit_file: Option<PathBuf>,
+    /// Size at which that file is renamed and a new one begun
+    #[arg(long, default_value = "64Mi", value_parser =
+        setting::bytes(4 << 10..=1 << 40, "a size from 4Ki to 1Ti, such as 64Mi or a number of bytes"))]
+    pub(crate) audit_file_max_bytes: u64,
+    /// How many such files there are at most, the present one included
+    #[arg(long, default_value = "5", value_parser = setting::number(1..=1000_u32, "a number from 1 to 1000"))]
+    pub(crate) audit_files: u32,
 }
 
 /// `info`, or `info,opencode_sidecar::engine=debug`. A word that is no level is refused, not taken
@@ -91,11 +107,8 @@ fn level(word: &str) -> Option<LevelFilter> {
     }
 }
 
-/// Lines that may wait to be written.
-const QUEUE: usize = 4096;
-
-/// How long the end of the program waits for the last lines.
-const LAST_LINES: Duration = Duration::from_millis(500);
+/// The target of the spans of requests.
+const API: &str = concat!(env!("CARGO_CRATE_NAME"), "::api");
 
 /// Why there is no log.
 #[derive(Debug, thiserror::Error)]
@@ -106,82 +119,27 @@ pub enum InitError {
     /// The thread that writes could not be started.
     #[error("the log's thread cannot be started: {0}")]
     Thread(#[from] io::Error),
+    /// The file of the audit log cannot be had.
+    #[error("AUDIT_FILE={path} cannot be written: {error}", path = .0.display(), error = .1)]
+    AuditFile(PathBuf, io::Error),
 }
 
-/// The way to the thread that writes.
+/// The lines that were logged, on their way.
 #[derive(Clone, Debug)]
 pub struct Log {
-    queue: SyncSender<Item>,
-    dropped: Arc<AtomicU64>,
-}
-
-#[derive(Debug)]
-enum Item {
-    Line(Vec<u8>),
-    /// Everything before it is written.
-    Mark(SyncSender<()>),
+    stderr: Queue,
+    audit: Option<Queue>,
 }
 
 // === impl Log ===
 
 impl Log {
-    fn start(sink: impl io::Write + Send + 'static) -> io::Result<Self> {
-        let (queue, items) = sync_channel(QUEUE);
-        let dropped = Arc::new(AtomicU64::new(0));
-        let count = dropped.clone();
-        std::thread::Builder::new()
-            .name("log".into())
-            .spawn(move || write(sink, &items, &count))?;
-        Ok(Self { queue, dropped })
-    }
-
-    /// Waits until all lines so far are written, but not for long. Whether they are.
+    /// Waits until all lines so far are written, but not for long. Whether those of stderr are.
     pub fn flush(&self) -> bool {
-        let (done_tx, done_rx) = sync_channel(1);
-        self.queue.try_send(Item::Mark(done_tx)).is_ok() && done_rx.recv_timeout(LAST_LINES).is_ok()
-    }
-}
-
-impl<'a> MakeWriter<'a> for Log {
-    type Writer = &'a Self;
-
-    fn make_writer(&'a self) -> Self::Writer {
-        self
-    }
-}
-
-/// The subscriber hands over a line at a time.
-impl io::Write for &Log {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if self.queue.try_send(Item::Line(line.to_vec())).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+        if let Some(audit) = &self.audit {
+            audit.flush();
         }
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// The thread. It ends with the last [`Log`].
-fn write(mut sink: impl io::Write, items: &Receiver<Item>, dropped: &AtomicU64) {
-    let mut said = 0;
-    for item in items {
-        match item {
-            // A stderr that is closed is no reason not to serve.
-            Item::Line(line) => drop(sink.write_all(&line)),
-            Item::Mark(done) => drop(done.send(())),
-        }
-        let total = dropped.load(Ordering::Relaxed);
-        if total != said {
-            // This is a line like any other. If it is dropped too, the next round says it.
-            said = total;
-            tracing::warn!(
-                total,
-                "log lines were dropped because nobody read them in time"
-            );
-        }
+        self.stderr.flush()
     }
 }
 
@@ -190,15 +148,18 @@ fn write(mut sink: impl io::Write, items: &Receiver<Item>, dropped: &AtomicU64) 
 /// # Errors
 /// When one is installed already, or there is no thread for it.
 pub fn init(config: &Config) -> Result<Log, InitError> {
-    let Config { filter, format } = config;
+    let Config { filter, format, .. } = config;
     let terminal = io::stderr().is_terminal();
     let json = match format {
         Format::Auto => !terminal,
         Format::Json => true,
         Format::Text => false,
     };
-    let log = Log::start(io::stderr())?;
-    let layer = tracing_subscriber::fmt::layer().with_writer(log.clone());
+    let log = Log {
+        stderr: Queue::start("log", io::stderr())?,
+        audit: audit_queue(config)?,
+    };
+    let layer = tracing_subscriber::fmt::layer().with_writer(log.stderr.clone());
     let layer = if json {
         layer
             .json()
@@ -216,17 +177,44 @@ pub fn init(config: &Config) -> Result<Log, InitError> {
         );
     }));
     let (reloaded, handle) = reload::Layer::new(filter.clone());
+    // What has a file of its own is not told twice.
+    let has_file = log.audit.is_some();
+    let is_told = filter_fn(move |line| !has_file || line.target() != audit::TARGET)
+        .with_max_level_hint(LevelFilter::TRACE);
+    let audit_layer = log.audit.clone().map(|queue| {
+        // With the span of a request, which says whose it is.
+        let is_audit = filter_fn(|line| {
+            line.target() == audit::TARGET || line.is_span() && line.target().starts_with(API)
+        });
+        tracing_subscriber::fmt::layer()
+            .with_writer(queue)
+            .json()
+            .flatten_event(true)
+            .with_span_list(false)
+            .with_filter(is_audit.with_max_level_hint(LevelFilter::INFO))
+    });
     tracing_subscriber::registry()
-        .with(layer.with_filter(reloaded))
+        .with(layer.with_filter(reloaded.and(is_told)))
+        .with(audit_layer)
         .try_init()?;
     CONTROL.get_or_init(|| Control {
         handle,
         first: filter.clone(),
         present: Mutex::new(filter.clone()),
         due_tx: watch::Sender::new(None),
-        dropped: log.dropped.clone(),
+        dropped: log.stderr.dropped.clone(),
     });
     Ok(log)
+}
+
+fn audit_queue(config: &Config) -> Result<Option<Queue>, InitError> {
+    let Some(path) = &config.audit_file else {
+        return Ok(None);
+    };
+    let (max_bytes, max_files) = (config.audit_file_max_bytes, config.audit_files);
+    let file = RotatingFile::open(path.clone(), max_bytes, max_files)
+        .map_err(|error| InitError::AuditFile(path.clone(), error))?;
+    Ok(Some(Queue::start("audit", file)?))
 }
 
 /// Logs what `text` says from now on, or for a while. An error says what is accepted.
@@ -294,41 +282,7 @@ impl Control {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
-
     use super::*;
-
-    /// Takes nothing until it is told to, as a pipe that is full.
-    struct Stuck(Receiver<()>);
-
-    impl io::Write for Stuck {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.recv().ok();
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn nobody_waits_for_a_reader_that_does_not_read_and_the_loss_is_counted() {
-        let (go, stuck) = std::sync::mpsc::channel();
-        let log = Log::start(Stuck(stuck)).unwrap();
-        for _ in 0..2 * QUEUE {
-            (&log).write_all(b"line\n").unwrap();
-        }
-        // One may be on its way, in the hands of the thread.
-        let dropped = log.dropped.load(Ordering::Relaxed);
-        assert!((QUEUE as u64 - 1..=QUEUE as u64).contains(&dropped));
-        assert!(!log.flush(), "and the end does not wait either");
-        drop(go);
-        let deadline = std::time::Instant::now() + Duration::from_secs(20);
-        while !log.flush() {
-            assert!(std::time::Instant::now() < deadline);
-        }
-    }
 
     #[test]
     fn a_filter_is_levels_and_nothing_else() {

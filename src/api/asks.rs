@@ -13,6 +13,7 @@ use super::error::{ApiError, ErrorCode, error_responses};
 use super::extract::{BodyBytes, Id, Ids};
 use super::lookup::session;
 use super::{Shared, state};
+use crate::audit;
 use crate::event::AnsweredBy;
 use crate::session::{Answer, AnswerError, AskKind, AskOutcome, Session};
 
@@ -141,7 +142,16 @@ async fn give(
     let session: Arc<Session> = session(state, session_id).await?;
     let giving = session.answer(request_id, answer.clone());
     match tokio::time::timeout(ANSWER_TIMEOUT, giving).await {
-        Ok(Ok(())) => Ok(AnswerResponse::new(request_id, &answer, AnsweredBy::Client)),
+        Ok(Ok(())) => {
+            let by = AnsweredBy::Client;
+            let (kind, reply) = match &answer {
+                Answer::Permission { reply, .. } => ("permission", reply.as_str()),
+                Answer::Questions(_) => ("question", "answered"),
+                Answer::QuestionsRejected => ("question", "reject"),
+            };
+            audit::answered(session_id, request_id, kind, reply, by.as_str());
+            Ok(AnswerResponse::new(request_id, &answer, by))
+        }
         Ok(Err(error)) => Err(refused(request_id, answer.kind(), error)),
         Err(_) => Err(not_taken()),
     }

@@ -3,7 +3,7 @@
 //! Who is at the other end of a connection is found out once, at the first request that is no probe. A
 //! connection from another host costs nothing.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::extract::{Request, State as Extract};
@@ -38,6 +38,11 @@ impl Caller {
             ends: ends.map(|(server, client)| Ends { server, client }),
             owner: OnceCell::new(),
         }
+    }
+
+    /// Who asks, as far as the connection says: behind a proxy it is the proxy.
+    pub(super) fn address(&self) -> Option<IpAddr> {
+        self.ends.map(|ends| ends.client.ip())
     }
 
     async fn owner(&self, finder: &Finder) -> Owner {

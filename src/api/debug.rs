@@ -11,6 +11,7 @@ use super::Shared;
 use super::diagnosis::{of_session, surroundings};
 use super::error::{ApiError, error_responses};
 use super::extract::{BodyBytes, parse};
+use crate::audit;
 use crate::clock::Timestamp;
 use crate::session::diagnosis::Cause;
 use crate::telemetry;
@@ -179,6 +180,7 @@ pub(super) async fn log_level(BodyBytes(body): BodyBytes) -> Result<Json<LogBody
     let lasts = request.for_secs.map(Duration::from_secs);
     telemetry::set_filter(&request.filter, lasts)
         .map_err(|accepted| ApiError::invalid("filter", &format!("must be {accepted}")))?;
+    audit::process("log-level.change");
     tracing::info!(
         filter = request.filter,
         for_secs = request.for_secs,

@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 
 use super::Shared;
 use super::error::{ApiError, ErrorCode, error_responses};
+use crate::audit;
 use crate::event::FailureCode;
 use crate::session::Registry;
 
@@ -37,6 +38,7 @@ error_responses!(DrainErrors: ShuttingDown);
 )]
 pub(super) async fn drain(State(state): Shared) -> Result<Json<DrainResponse>, ApiError> {
     let begun = Instant::now();
+    audit::process("drain");
     state.shutdown.begin();
     let ended = tokio::time::timeout(state.rules.drain_timeout, state.registry.idle()).await;
     if ended.is_err() {

@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 use super::Shared;
 use super::error::{ApiError, error_responses};
 use super::extract::OptionalJson;
+use crate::audit;
 use crate::engine::{Answer, Memory, Operation, Status, WarmUpReport};
 use crate::sandbox::Report;
 
@@ -122,6 +123,7 @@ pub(super) async fn start(
     State(state): Shared,
     OptionalJson(body): OptionalJson<MoveRequest>,
 ) -> Moved {
+    audit::process("engine.start");
     moved(
         state
             .engine
@@ -142,6 +144,7 @@ pub(super) async fn start(
     )
 )]
 pub(super) async fn stop(State(state): Shared) -> Moved {
+    audit::process("engine.stop");
     moved(state.engine.ask(Operation::Stop).await?)
 }
 
@@ -161,6 +164,7 @@ pub(super) async fn restart(
     State(state): Shared,
     OptionalJson(body): OptionalJson<MoveRequest>,
 ) -> Moved {
+    audit::process("engine.restart");
     moved(
         state
             .engine

@@ -1,6 +1,7 @@
 //! What happens to every request on its way in and every response on its way out.
 
 use std::any::Any;
+use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, OriginalUri, Request};
@@ -10,6 +11,8 @@ use axum::response::{IntoResponse as _, Response};
 use tracing::Instrument as _;
 use uuid::Uuid;
 
+use super::access::{self, Asked};
+use super::caller::Caller;
 use super::error::{self, ApiError};
 use crate::metrics::http as metrics;
 
@@ -30,7 +33,13 @@ pub(super) async fn identify(mut request: Request, next: Next) -> Response {
     let text = id.to_str().unwrap_or_default().to_owned();
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let route = request.extensions().get::<MatchedPath>().cloned();
-    let span = tracing::info_span!("request", http.request_id = text);
+    let caller = request.extensions().get::<Arc<Caller>>();
+    let address = caller.and_then(|caller| caller.address());
+    let span = tracing::info_span!(
+        "request",
+        http.request_id = text,
+        client.address = address.map(tracing::field::display)
+    );
     async move {
         let begun = Instant::now();
         let mut response = next.run(request).await;
@@ -41,26 +50,19 @@ pub(super) async fn identify(mut request: Request, next: Next) -> Response {
             error::render(&error, &mut response, &text);
         }
         response.headers_mut().insert(REQUEST_ID, id);
-        log(&method, &path, &response, begun);
-        let route = route.as_ref().map(MatchedPath::as_str);
+        let name = route.as_ref().map(MatchedPath::as_str);
         let status = response.status().as_u16();
-        metrics::answered(method.as_str(), route, status, begun.elapsed());
-        response
+        metrics::answered(method.as_str(), name, status, begun.elapsed());
+        let asked = Asked {
+            method,
+            path,
+            route,
+            begun,
+        };
+        access::log(asked, response)
     }
     .instrument(span)
     .await
-}
-
-/// Reading is frequent and harmless, so it is logged for whoever looks closer.
-fn log(method: &Method, path: &str, response: &Response, begun: Instant) {
-    let status = response.status().as_u16();
-    let ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let well = response.status().is_success() || response.status().is_informational();
-    if method.is_safe() && well {
-        tracing::debug!(http.method = %method, http.path = path, http.status = status, ms, "answered");
-    } else {
-        tracing::info!(http.method = %method, http.path = path, http.status = status, ms, "answered");
-    }
 }
 
 /// The caller's id if it is harmless in a log and a header, else one of ours.

@@ -16,6 +16,7 @@ use super::extract::{BodyBytes, Id};
 use super::lookup;
 use super::openapi::StreamEvent;
 use super::stream::{StreamRequest, stream, wants_stream};
+use crate::audit;
 
 use self::response::{CreatedResponse, StatusResponse};
 
@@ -74,6 +75,7 @@ pub(super) async fn create(
 ) -> Result<Response, ApiError> {
     let request = request::check(&body, &headers, &state).await?;
     let (session, created) = state.registry.create(request).await?;
+    audit::session("session.create", &session.id, 1);
     let location = [(LOCATION, header(&format!("/sessions/{}", session.id)))];
     if wants_stream(&headers) {
         let mut response = stream(

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -24,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::body::{Events, SseBody};
 pub(crate) use self::request::StreamRequest;
+use super::access::StreamReport;
 use super::encode::sse;
 use crate::session::all_events::{self, Filter};
 use crate::session::limits::{StreamPermit, StreamSlots};
@@ -110,10 +112,12 @@ fn answer(
     permit: StreamPermit,
     leaving: &CancellationToken,
 ) -> Response {
+    let report = Arc::<StreamReport>::default();
     let body = Body::new(SseBody::new(
         opening,
         cursor,
         permit,
+        report.clone(),
         (leaving.clone(), spread(&SHUTDOWN_RETRY_MS)),
     ));
     let headers = [
@@ -121,7 +125,14 @@ fn answer(
         // nginx holds a response back unless told not to.
         (ACCEL_BUFFERING, HeaderValue::from_static("no")),
     ];
-    (StatusCode::OK, headers, place(start), body).into_response()
+    (
+        StatusCode::OK,
+        headers,
+        place(start),
+        Extension(report),
+        body,
+    )
+        .into_response()
 }
 
 /// The events of one turn, which may not have begun yet.
@@ -177,6 +188,13 @@ impl Events for TurnEvents {
         match self {
             Self::Reading(cursor) => cursor.skipped_to(),
             Self::Waiting(_) => None,
+        }
+    }
+
+    fn progress(&self) -> (u64, u64) {
+        match self {
+            Self::Reading(cursor) => cursor.progress(),
+            Self::Waiting(_) => (0, 0),
         }
     }
 }

@@ -24,8 +24,9 @@ use super::lookup;
 use super::openapi::StreamEvent;
 use super::stream::{permit, turn_stream, wants_stream};
 use super::{Shared, State as ApiState};
+use crate::audit;
 use crate::session::limits::StreamPermit;
-use crate::session::{Accepted, Idempotency, OnBusy, Request, Session};
+use crate::session::{Accepted, Idempotency, OnBusy, Request, Session, Task};
 
 /// A cancel is answered within 5 s, even by a child that hangs; the driver needs at most 4.
 const CANCEL: Duration = Duration::from_millis(4800);
@@ -107,7 +108,15 @@ async fn take(
         Reply::Answer => None,
         Reply::Stream => Some(permit(&session.slots)?),
     };
+    let action = match &request.task {
+        Task::Compact => "session.compact",
+        Task::Shell(_) => "session.shell",
+        // As the driver tells them apart.
+        Task::Prompt if request.prompt.is_empty() => "session.resume",
+        Task::Prompt => "session.prompt",
+    };
     let accepted = state.registry.prompt(&session, request, on_busy).await?;
+    audit::session(action, &session.id, accepted.turn);
     Ok(PromptAccepted {
         session,
         accepted,
@@ -119,7 +128,10 @@ async fn take(
 pub(super) async fn stop(state: &ApiState, id: &str) -> Result<CancelledResponse, ApiError> {
     let session = lookup::session(state, id).await?;
     match tokio::time::timeout(CANCEL, state.registry.stop(&session)).await {
-        Ok((status, withdrawn)) => Ok(CancelledResponse::new(&session, &status, withdrawn)),
+        Ok((status, withdrawn)) => {
+            audit::session("session.stop", &session.id, status.turn);
+            Ok(CancelledResponse::new(&session, &status, withdrawn))
+        }
         Err(_) => Err(ApiError::internal("a cancelled turn did not end in time")),
     }
 }
@@ -241,6 +253,7 @@ pub(super) async fn withdraw(
             "no prompt with this turn waits; GET /sessions/{id}/queue lists those that do",
         ));
     }
+    audit::session("prompt.withdraw", &session.id, turn);
     Ok(Json(WithdrawnResponse::new(&session, turn)))
 }
 

@@ -17,7 +17,7 @@ use super::session_map::{BeforeTurn, SessionMap, State as Sessions};
 use super::status::{Problem, Status};
 use super::turn::{Outcome, TurnKind};
 use super::turn_ends::TurnEnd;
-use super::turn_progress::TurnProgress;
+use super::turn_observers::TurnObservers;
 use crate::clock::Timestamp;
 use crate::event::{self, Body, Event, Failure, FailureCode, State};
 use crate::journal::PromptRow;
@@ -47,7 +47,7 @@ pub(crate) struct TurnHandle {
     recorded: Arc<AtomicBool>,
     outcome_tx: watch::Sender<Outcome>,
     scheduler: Scheduler,
-    progress: TurnProgress,
+    observers: TurnObservers,
 }
 
 /// What becomes of a turn that does not begin.
@@ -112,7 +112,7 @@ impl TurnHandle {
             recorded: Arc::default(),
             outcome_tx,
             scheduler,
-            progress: TurnProgress::new(),
+            observers: TurnObservers::new(),
         };
         (turn_handle, outcome_rx)
     }
@@ -145,7 +145,7 @@ impl TurnHandle {
         self.session.log.begin_turn();
         let begins = !self.recorded.load(Ordering::Relaxed);
         self.session.log.record(self.session.row(), begins);
-        self.progress.began();
+        self.observers.began();
         self.set_begun();
     }
 
@@ -209,7 +209,7 @@ impl TurnHandle {
     }
 
     fn addition(&self, event: &Event) -> Addition<'static> {
-        self.progress.note(event);
+        self.observers.note(&self.session.id, self.turn, event);
         let note = event.note.as_ref();
         Addition {
             note: note.map(|note| (note.part.clone(), note.value)),

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 /// A module and the modules it may import. A module that is not listed may not exist.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
+    ("audit", &["secret"]),
     ("backoff", &[]),
     ("clock", &[]),
     ("console", &[]),
@@ -33,7 +34,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("text", &[]),
     ("trust", &[]),
     ("workspace", &[]),
-    ("telemetry", &["setting"]),
+    ("telemetry", &["audit", "setting"]),
     ("setting", &[]),
     ("model", &["provider", "secret", "setting"]),
     ("provider", &[]),
@@ -59,6 +60,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "session",
         &[
+            "audit",
             "clock",
             "event",
             "journal",
@@ -121,6 +123,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "api",
         &[
+            "audit",
             "clock",
             "config",
             "console",

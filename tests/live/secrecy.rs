@@ -150,9 +150,11 @@ struct Traces {
 async fn run(options: Options, root: bool) {
     let llm = Llm::start().await;
     let shared = format!("shared-{:x}", std::process::id());
+    let audit = options.dir.path().join("data/audit.log");
     let options = options
         .env("OPENCODE_SHARED_SECRET", &shared)
-        .env("LOG_LEVEL", "trace");
+        .env("LOG_LEVEL", "trace")
+        .env("AUDIT_FILE", audit.to_str().unwrap());
     let mut sidecar = if root {
         options.start()
     } else {
@@ -163,7 +165,9 @@ async fn run(options: Options, root: bool) {
     let secrets = Secrets::of(&sidecar, new_keys());
     let traces = traces(&sidecar, &secrets, &llm, root).await;
 
+    assert!(fs::read_to_string(&audit).unwrap().contains("tool.run"));
     for key in &secrets.keys {
+        // The file of the audit log is in the data folder.
         assert!(!traces.loot.contains(key), "the agent found {key}");
         assert!(!traces.said.contains(key), "we said {key}");
         for call in llm.requests() {

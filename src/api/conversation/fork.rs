@@ -15,6 +15,7 @@ use crate::api::error::{ApiError, error_responses};
 use crate::api::extract::{Id, OptionalJson};
 use crate::api::labels::labels;
 use crate::api::lookup;
+use crate::audit;
 use crate::clock::Timestamp;
 use crate::driver::ForkRequest;
 use crate::event::State as SessionState;
@@ -108,6 +109,7 @@ pub(in crate::api) async fn fork(
         return Err(CreateError::Duplicate.into());
     }
     let session = state.conversations.fork(source, request).await?;
+    audit::session("session.fork", &session.id, 0);
     let status = session.status();
     let location = [(LOCATION, format!("/sessions/{}", session.id))];
     let response = ForkedResponse {

@@ -11,6 +11,7 @@ use crate::api::Shared;
 use crate::api::error::ApiError;
 use crate::api::extract::{BodyBytes, Id, parse};
 use crate::api::lookup;
+use crate::audit;
 use crate::driver::Undone;
 use crate::session::{Reverted, Session};
 
@@ -70,6 +71,7 @@ pub(in crate::api) async fn revert(
     })?;
     let session = lookup::session(&state, &id).await?;
     let undone = state.conversations.revert(session.clone(), place).await?;
+    audit::session("session.revert", &session.id, session.status().turn);
     Ok(Json(RevertedResponse::new(&session, undone)))
 }
 
@@ -87,6 +89,7 @@ pub(in crate::api) async fn unrevert(
 ) -> Result<Json<RevertedResponse>, ApiError> {
     let session = lookup::session(&state, &id).await?;
     let undone = state.conversations.unrevert(session.clone()).await?;
+    audit::session("session.unrevert", &session.id, session.status().turn);
     Ok(Json(RevertedResponse::new(&session, undone)))
 }
 

@@ -12,6 +12,7 @@ use crate::api::extract::{BodyBytes, Id, parse};
 use crate::api::labels::{change, if_given};
 use crate::api::lookup;
 use crate::api::sessions::response::StatusResponse;
+use crate::audit;
 use crate::session::Change;
 
 #[derive(Deserialize, ToSchema)]
@@ -48,5 +49,6 @@ pub(in crate::api) async fn update(
     let change = change(body.title, body.metadata)?;
     let session = lookup::session(&state, &id).await?;
     session.set_labels(change).await;
+    audit::session("session.update", &session.id, session.status().turn);
     Ok(Json(StatusResponse::new(&session)))
 }

@@ -6,6 +6,7 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use crate::api::access::StreamReport;
 use crate::api::encode::sse;
 use crate::session::all_events;
 use crate::session::limits::StreamPermit;
@@ -28,9 +30,12 @@ pub(crate) trait Events: Send + 'static {
 
     /// The place to tell a reader that has passed events it is not shown, once per place.
     fn skipped_to(&mut self) -> Option<EventId>;
+
+    /// How many events went out, and how many more could be read now.
+    fn progress(&self) -> (u64, u64);
 }
 
-pub(super) struct SseBody<C> {
+pub(super) struct SseBody<C: Events> {
     opening: Option<Bytes>,
     cursor: C,
     /// Whether the process is about to end, and how long the reader is to wait then before it reconnects.
@@ -40,7 +45,8 @@ pub(super) struct SseBody<C> {
     last_sent: Instant,
     /// Set again only when it fires, not with each event: moving a timer costs more than an event.
     idle_timer: Pin<Box<Sleep>>,
-    ended: bool,
+    end: Option<End>,
+    report: Arc<StreamReport>,
     /// Held for its drop.
     _permit: StreamPermit,
 }
@@ -55,6 +61,10 @@ impl Events for Cursor {
     fn skipped_to(&mut self) -> Option<EventId> {
         self.skipped_to()
     }
+
+    fn progress(&self) -> (u64, u64) {
+        self.progress()
+    }
 }
 
 impl Events for all_events::Cursor {
@@ -65,6 +75,10 @@ impl Events for all_events::Cursor {
     fn skipped_to(&mut self) -> Option<EventId> {
         self.skipped_to()
     }
+
+    fn progress(&self) -> (u64, u64) {
+        self.progress()
+    }
 }
 
 // === impl SseBody ===
@@ -74,6 +88,7 @@ impl<C: Events> SseBody<C> {
         opening: Bytes,
         cursor: C,
         permit: StreamPermit,
+        report: Arc<StreamReport>,
         (leaving, retry): (CancellationToken, Duration),
     ) -> Self {
         let last_sent = Instant::now();
@@ -84,7 +99,8 @@ impl<C: Events> SseBody<C> {
             retry,
             last_sent,
             idle_timer: Box::pin(sleep_until(last_sent + HEARTBEAT_INTERVAL)),
-            ended: false,
+            end: None,
+            report,
             _permit: permit,
         }
     }
@@ -93,14 +109,14 @@ impl<C: Events> SseBody<C> {
         if let Some(opening) = self.opening.take() {
             return Poll::Ready(Some(opening));
         }
-        if self.ended {
+        if self.end.is_some() {
             return Poll::Ready(None);
         }
         match self.cursor.poll_next(cx) {
             Poll::Ready(Step::Frames(bytes)) => Poll::Ready(Some(bytes)),
             Poll::Ready(Step::Gap(gap)) => Poll::Ready(Some(sse::gap(&gap))),
             Poll::Ready(Step::End(end)) => {
-                self.ended = true;
+                self.end = Some(end);
                 // Also after the last event of a turn: the shutdown may have ended it.
                 let leaves = end != End::Idle || self.leaving.is_cancelled();
                 Poll::Ready(leaves.then(|| sse::retry(self.retry)))
@@ -123,6 +139,17 @@ impl<C: Events> SseBody<C> {
             }
             self.idle_timer.as_mut().reset(until);
         }
+    }
+}
+
+impl<C: Events> Drop for SseBody<C> {
+    fn drop(&mut self) {
+        let end = self.end.map(|end| match end {
+            End::Idle => "idle",
+            End::Closed => "closed",
+            End::Unreadable => "unreadable",
+        });
+        self.report.set(self.cursor.progress(), end);
     }
 }
 

@@ -6,6 +6,7 @@ use axum::extract::{OriginalUri, State as Extract};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tracing::{Instrument as _, Span};
 
 use super::authenticated::{MAX_AUTH, Refusal, authenticated};
 use super::close::Close;
@@ -108,13 +109,15 @@ async fn attach(
     asked: StreamRequest,
 ) -> Result<Response, ApiError> {
     let (place, request_id) = (upgrade.place.clone(), upgrade.request_id.clone());
+    // What the client says later is of this request.
+    let span = Span::current();
     if upgrade.is_authenticated {
         let (events, start) = topic.open(&state, &asked).await?;
         return Ok(upgrade.switch(start, move |socket| async move {
             let connection = Connection::new(socket, state.rules.max_body_bytes);
             let commands = topic.commands(state);
             let conversation = Conversation::new(connection, events, commands, request_id);
-            conversation.run(place.stop()).await;
+            conversation.run(place.stop()).instrument(span).await;
         }));
     }
     let Some(waiting) = state.sockets.unauthenticated() else {
@@ -131,7 +134,7 @@ async fn attach(
                 connection.set_max_message(state.rules.max_body_bytes);
                 let commands = topic.commands(state);
                 let conversation = Conversation::new(connection, events, commands, request_id);
-                conversation.run(place.stop()).await;
+                conversation.run(place.stop()).instrument(span).await;
             }
             Err(Refusal::Gone) => {}
             Err(Refusal::Close(reason)) => {

@@ -76,6 +76,18 @@ enum Ending {
     Gone,
 }
 
+// === impl Ending ===
+
+impl Ending {
+    /// Nothing if the client left without a word.
+    fn code(&self) -> Option<u16> {
+        match self {
+            Self::Close(close) | Self::Broken(close) => Some(close.code()),
+            Self::Gone => None,
+        }
+    }
+}
+
 // === impl Conversation ===
 
 impl<IO: AsyncRead + AsyncWrite + Unpin, S: Source> Conversation<IO, S> {
@@ -100,6 +112,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Source> Conversation<IO, S> {
 
     /// Until the socket is closed and what was asked for over it is done. `stop`: the process ends.
     pub(super) async fn run(mut self, stop: &CancellationToken) {
+        let begun = Instant::now();
         let ending = self.talk().await;
         let Self {
             connection,
@@ -107,6 +120,14 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Source> Conversation<IO, S> {
             mut running,
             ..
         } = self;
+        let (events, lag) = source.progress();
+        tracing::debug!(
+            stream.end = ending.code(),
+            stream.events = events,
+            stream.lag = lag,
+            ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+            "a WebSocket ends"
+        );
         // The place among the readers is free for another.
         drop(source);
         close(connection, ending).await;
@@ -146,11 +167,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Source> Conversation<IO, S> {
                         }
                         Err(error) => {
                             if let Some(cause) = error.cause() {
-                                tracing::error!(
-                                    cause,
-                                    http.request_id = request_id,
-                                    "a message failed"
-                                );
+                                tracing::error!(cause, "a message failed");
                             }
                             refusal(reference.as_ref(), &error, &request_id)
                         }
@@ -240,7 +257,6 @@ async fn close<IO: AsyncRead + AsyncWrite + Unpin>(mut connection: Connection<IO
         Some(4408) => STALL_REST,
         _ => CLOSE_LIMIT,
     };
-    tracing::debug!(code = reason.as_ref().map(Close::code), "a WebSocket ends");
     connection.set_stall_limit(limit);
     if let Some(reason) = &reason {
         connection.close(reason);

@@ -20,6 +20,9 @@ pub(crate) trait Source: Send {
 
     /// What there is to say in a silence: where the reader stands, if it has passed events it was not shown.
     fn passed(&mut self) -> Option<Bytes>;
+
+    /// How many events went out, and how many more could be read now.
+    fn progress(&self) -> (u64, u64);
 }
 
 /// The next of a source.
@@ -62,6 +65,10 @@ impl Source for Box<dyn Source> {
 
     fn passed(&mut self) -> Option<Bytes> {
         (**self).passed()
+    }
+
+    fn progress(&self) -> (u64, u64) {
+        (**self).progress()
     }
 }
 
@@ -106,6 +113,10 @@ impl Source for AllEvents {
 
     fn passed(&mut self) -> Option<Bytes> {
         self.cursor.skipped_to().map(ws::heartbeat)
+    }
+
+    fn progress(&self) -> (u64, u64) {
+        self.cursor.progress()
     }
 }
 
@@ -169,5 +180,9 @@ impl Source for SessionEvents {
 
     fn passed(&mut self) -> Option<Bytes> {
         self.cursor.as_mut()?.skipped_to().map(ws::heartbeat)
+    }
+
+    fn progress(&self) -> (u64, u64) {
+        self.cursor.as_ref().map_or((0, 0), Cursor::progress)
     }
 }

@@ -37,6 +37,8 @@ pub(crate) struct Cursor {
     at: u64,
     /// The last position that the reader knows it has passed.
     known: u64,
+    /// How many events went out.
+    sent: u64,
     /// The published head when it was last read.
     head: OrderHead,
     change: ReusableBoxFuture<'static, watch::Receiver<OrderHead>>,
@@ -62,6 +64,8 @@ struct Output {
     frames: Vec<u8>,
     /// The position of the last of them.
     last: Option<u64>,
+    /// How many there are.
+    events: u64,
 }
 
 /// Entries read at a time.
@@ -98,6 +102,7 @@ impl Source {
             epoch: kept.epoch,
             at,
             known: at,
+            sent: 0,
             head: OrderHead {
                 position: kept.head,
                 closed: false,
@@ -180,6 +185,11 @@ impl Cursor {
     /// Where the reader stands.
     pub(crate) fn position(&self) -> EventId {
         self.epoch.at(self.at)
+    }
+
+    /// How many events went out, and how many more, of all sessions, could be read when it was last looked.
+    pub(crate) fn progress(&self) -> (u64, u64) {
+        (self.sent, self.head.position.saturating_sub(self.at))
     }
 
     /// The place to tell a reader that has passed events it is not shown, once per place.
@@ -362,6 +372,7 @@ impl Cursor {
 
     fn shown(&mut self, out: Output) -> Option<Step> {
         self.known = out.last?;
+        self.sent += out.events;
         Some(Step::Frames(out.frames.into()))
     }
 
@@ -386,7 +397,11 @@ impl Cursor {
 
 impl Output {
     fn append(&mut self, frames: &[u8], place: &Place<'_>, filter: &Filter) {
+        let before = self.frames.len();
         self.last = frames::append(&mut self.frames, frames, place, filter).or(self.last);
+        // An empty line ends each of them.
+        let added = self.frames.get(before..).unwrap_or_default();
+        self.events += memchr::memmem::find_iter(added, b"\n\n").count() as u64;
     }
 }
 

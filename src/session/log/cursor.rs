@@ -68,6 +68,8 @@ pub(crate) struct Cursor {
     at: u64,
     /// The last event that the reader knows it has passed.
     known: u64,
+    /// How many went out.
+    sent: u32,
     /// The newest event when the reader came: what is older is a replay.
     newest_at_start: u64,
     /// The published head when it was last read.
@@ -120,6 +122,7 @@ impl Cursor {
             view,
             at,
             known: at,
+            sent: 0,
             newest_at_start: head.seq,
             head,
             change,
@@ -171,6 +174,12 @@ impl Cursor {
     /// Where the reader stands.
     pub(crate) fn position(&self) -> EventId {
         self.log.inner.epoch.at(self.at)
+    }
+
+    /// How many events went out, and how many more could be read now.
+    pub(crate) fn progress(&self) -> (u64, u64) {
+        let head = self.log.inner.watermark.head();
+        (self.sent.into(), head.seq.saturating_sub(self.at))
     }
 
     /// The place to tell a reader that has skipped events it is not shown, once per place. A reader that comes back from
@@ -270,6 +279,9 @@ impl Cursor {
     }
 
     fn pass(&mut self, bytes: Bytes, last: u64) -> Step {
+        // Frames that lie together are of events without a hole.
+        let count = u32::try_from(last - self.at).unwrap_or(u32::MAX);
+        self.sent = self.sent.saturating_add(count);
         self.move_to(last);
         let delivery = &self.log.inner.delivery;
         delivery.delivered(last, self.newest_at_start);
