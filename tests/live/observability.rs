@@ -1,12 +1,15 @@
 //! What an operator sees: figures of a sidecar that had something to do.
 
+mod prometheus;
+mod rehearsal;
+
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
+use self::prometheus::Prometheus;
 use crate::llm::Turn;
 use crate::support::http;
 use crate::world::World;
@@ -72,8 +75,10 @@ fn scrape(world: &World, accept: &str) -> String {
 }
 
 #[test]
-fn a_busy_sidecar_tells_every_figure_of_the_contract_and_promtool_has_no_complaint() {
+fn a_busy_sidecar_tells_every_figure_of_the_contract_and_every_panel_shows_some() {
     let world = busy();
+    // It scrapes while the page is read here.
+    let prometheus = Prometheus::start(world.sidecar.address, ALERTS);
     let text = scrape(&world, "text/plain");
     let told: BTreeSet<&str> = text
         .lines()
@@ -128,6 +133,33 @@ fn a_busy_sidecar_tells_every_figure_of_the_contract_and_promtool_has_no_complai
 
     let open = scrape(&world, "application/openmetrics-text");
     assert!(open.ends_with("# EOF\n"));
+    every_panel_has_something_to_show(&world, &prometheus);
+}
+
+fn every_panel_has_something_to_show(world: &World, prometheus: &Prometheus) {
+    // A rate needs two scrapes at least.
+    world.sidecar.until("scraped", |_| {
+        let count = "count_over_time(sidecar_engine_ready[1m])";
+        prometheus.value(count).is_some_and(|count| count >= 3.0)
+    });
+    let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let mut queries = 0;
+    for panel in panels {
+        for target in panel["targets"].as_array().into_iter().flatten() {
+            let query = target["expr"].as_str().unwrap();
+            let query = query
+                .replace("$instance", ".*")
+                .replace("$__rate_interval", "1m");
+            let found = prometheus.query(&query).unwrap();
+            let title = &panel["title"];
+            assert!(!found.is_empty(), "{title}: {query} finds nothing");
+            queries += 1;
+        }
+    }
+    assert!(queries > 40, "{queries}");
+    let firing = prometheus.query("ALERTS{alertstate=\"firing\"}").unwrap();
+    assert!(firing.is_empty(), "{firing:?}");
 }
 
 // === deploy/observability ===
@@ -212,133 +244,4 @@ fn the_alerts_fire_when_they_should() {
         let words = [said.stdout, said.stderr].concat();
         assert!(said.status.success(), "{}", String::from_utf8_lossy(&words));
     }
-}
-
-/// A Prometheus that scrapes one sidecar, until it is dropped.
-struct Prometheus {
-    process: std::process::Child,
-    address: std::net::SocketAddr,
-    _directory: tempfile::TempDir,
-}
-
-impl Prometheus {
-    fn start(target: std::net::SocketAddr) -> Self {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = free.local_addr().unwrap();
-        drop(free);
-        let directory = tempfile::tempdir().unwrap();
-        let rules = concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/deploy/observability/alerts.yaml"
-        );
-        let config = format!(
-            "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\nrule_files: [{rules}]\nscrape_configs:\n- job_name: opencode-sidecar\n  static_configs: [{{targets: ['{target}']}}]\n"
-        );
-        let file = directory.path().join("prometheus.yml");
-        std::fs::write(&file, config).unwrap();
-        let process = Command::new("prometheus")
-            .arg(format!("--config.file={}", file.display()))
-            .arg(format!(
-                "--storage.tsdb.path={}",
-                directory.path().join("data").display()
-            ))
-            .arg(format!("--web.listen-address={address}"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        Self {
-            process,
-            address,
-            _directory: directory,
-        }
-    }
-
-    /// The series that a query finds; nothing while it does not answer.
-    fn query(&self, query: &str) -> Option<Vec<Value>> {
-        let body = format!("query={}", encoded(query));
-        let kind = [("content-type", "application/x-www-form-urlencoded")];
-        let answer = http::send(
-            self.address,
-            "POST",
-            "/api/v1/query",
-            &kind,
-            body.as_bytes(),
-        );
-        let answer = answer.ok().filter(|answer| answer.status != 503)?;
-        assert_eq!(answer.status, 200, "{query}: {}", answer.body);
-        Some(answer.json()["data"]["result"].as_array().unwrap().clone())
-    }
-}
-
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        self.process.kill().ok();
-        self.process.wait().ok();
-    }
-}
-
-fn encoded(text: &str) -> String {
-    text.bytes().fold(String::new(), |mut encoded, byte| {
-        write!(encoded, "%{byte:02X}").unwrap();
-        encoded
-    })
-}
-
-#[test]
-fn every_panel_has_something_to_show_in_a_real_prometheus() {
-    let world = busy();
-    let prometheus = Prometheus::start(world.sidecar.address);
-    // A rate needs two scrapes at least.
-    world.sidecar.until("scraped", |_| {
-        let scrapes = prometheus.query("count_over_time(sidecar_engine_ready[1m])");
-        let count = scrapes
-            .as_ref()
-            .and_then(|found| found.first()?["value"][1].as_str());
-        count.is_some_and(|count| count.parse::<u32>().unwrap() >= 3)
-    });
-    let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
-    let panels = dashboard["panels"].as_array().unwrap();
-    let mut queries = 0;
-    for panel in panels {
-        for target in panel["targets"].as_array().into_iter().flatten() {
-            let query = target["expr"].as_str().unwrap();
-            let query = query
-                .replace("$instance", ".*")
-                .replace("$__rate_interval", "1m");
-            let found = prometheus.query(&query).unwrap();
-            assert!(
-                !found.is_empty(),
-                "{}: {query} finds nothing",
-                panel["title"]
-            );
-            queries += 1;
-        }
-    }
-    assert!(queries > 40, "{queries}");
-    let firing = prometheus.query("ALERTS{alertstate=\"firing\"}").unwrap();
-    assert!(firing.is_empty(), "{firing:?}");
-
-    // A child that is killed five times is an alert.
-    for nth in 1..=5_u64 {
-        crate::support::processes::kill(world.sidecar.engine_pid());
-        world.sidecar.until("the next child", |sidecar| {
-            let engine = sidecar.engine();
-            engine["generation"].as_u64() > Some(nth) && engine["state"] == "ready"
-        });
-        // Each death is in a scrape of its own, as an increase is counted between scrapes.
-        let expected = nth.to_string();
-        world.sidecar.until("scraped", |_| {
-            let killed = prometheus
-                .query("sidecar_engine_exits_total{cause=\"killed\"}")
-                .unwrap();
-            killed
-                .iter()
-                .any(|series| series["value"][1] == expected.as_str())
-        });
-    }
-    world.sidecar.until("the alert", |_| {
-        let query = "ALERTS{alertname=\"EngineCrashes\",alertstate=\"firing\"}";
-        !prometheus.query(query).unwrap().is_empty()
-    });
 }
