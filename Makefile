@@ -78,7 +78,7 @@ $(OPENCODE): tools/opencode/package.json tools/opencode/package-lock.json
 
 clean: ## Remove what was built and installed
 	cargo clean
-	rm -rf tools/opencode/node_modules tools/manifests/venv tools/examples/venv examples/browser/node_modules workspace data bill
+	rm -rf tools/opencode/node_modules tools/manifests/venv tools/examples/venv tools/traces/venv examples/browser/node_modules workspace data bill
 
 ##@ The image (needs root)
 

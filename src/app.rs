@@ -27,7 +27,7 @@ use crate::journal::{self, Journal};
 use crate::opencode::config::{Model, Settings, content};
 use crate::shutdown::Shutdown;
 use crate::{
-    api, backend, driver, engine, gateway, session, socket_owner, telemetry, warm_up_turn,
+    api, backend, driver, engine, gateway, session, socket_owner, telemetry, trace, warm_up_turn,
     workspace,
 };
 
@@ -110,6 +110,7 @@ impl App {
 
         // Before anything is started: what descends from us now is not the agent's.
         let socket_owners = socket_owner::Finder::new();
+        let traces = start_traces(config.traces, socket_owners.clone());
         let connections = TaskTracker::new();
         let workspace = workspace::spawn(&config.workspace, &tracker, shutdown.gone.clone());
         let gateway = gateway::Bound::bind(config.gateway, socket_owners.clone())
@@ -182,12 +183,9 @@ impl App {
                 engine.end_all().await;
             }
             last_ends(&registry, &reports, &shutdown, config.drain_timeout).await;
-            if let Some(journal) = &journal {
-                // What the last events said is on disk before anybody reads that it was the last.
-                finish(journal).await;
-            }
-            close.cancel();
-            last_answers(&connections).await;
+            // Beside the rest: nothing waits for a collector.
+            let last_work = last_work(journal.as_ref(), &close, &connections);
+            tokio::join!(last_spans(traces.as_ref()), last_work);
             shutdown.gone.cancel();
             last_tasks(&tracker).await;
             if sound { Ok(()) } else { Err(AppError::Broken) }
@@ -218,6 +216,40 @@ fn serve(
         connections.spawn(bound.serve_metrics(state, close, connections.clone()));
     }
     connections.spawn(bound.serve(state, close.clone(), connections.clone()));
+}
+
+/// Traces are no reason not to serve.
+fn start_traces(
+    config: Option<trace::Config>,
+    owners: socket_owner::Finder,
+) -> Option<trace::Exporter> {
+    match trace::start(config?, owners) {
+        Ok(exporter) => Some(exporter),
+        Err(error) => {
+            tracing::error!(%error, "nothing is traced");
+            None
+        }
+    }
+}
+
+/// The last events and answers.
+async fn last_work(
+    journal: Option<&Journal>,
+    close: &CancellationToken,
+    connections: &TaskTracker,
+) {
+    if let Some(journal) = journal {
+        // What the last events said is on disk before anybody reads that it was the last.
+        finish(journal).await;
+    }
+    close.cancel();
+    last_answers(connections).await;
+}
+
+async fn last_spans(traces: Option<&trace::Exporter>) {
+    if let Some(exporter) = traces {
+        exporter.finished().await;
+    }
 }
 
 fn start_journal(config: Option<journal::Config>) -> Result<Option<Journal>, AppError> {

@@ -17,7 +17,8 @@
 //! - `provider`, `tool`, `model`: which providers and tools there are, and what a session asks of a model.
 //! - `permission`: what the agent may do by itself, and what a person is asked before.
 //! - `backend`: the calls to the Go backend.
-//! - `metrics`: what is counted as it happens; `audit`: what was done, and by whom.
+//! - `metrics`: what is counted as it happens; `audit`: what was done, and by whom;
+//!   `trace`: one trace for each turn.
 //!
 //! Imports run one way; `tests/architecture` checks it.
 
@@ -59,6 +60,7 @@ mod socket_owner;
 pub mod telemetry;
 mod text;
 mod tool;
+mod trace;
 mod trust;
 mod warm_up_turn;
 mod workspace;

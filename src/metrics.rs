@@ -10,11 +10,13 @@
 
 mod delivery;
 pub(crate) mod engine;
+mod exemplar;
 mod histogram;
 pub(crate) mod http;
 pub(crate) mod journal;
 pub(crate) mod model;
 pub(crate) mod stream;
+pub(crate) mod trace;
 pub(crate) mod turn;
 
 pub(crate) use self::delivery::DeliverySample;

@@ -17,6 +17,7 @@ use crate::opencode::{
     SidecarMetadata,
 };
 use crate::provider::{self, ResolveError, Upstream};
+use crate::trace::TurnTrace;
 
 /// What the command says. It is in no other part of the turn.
 const SAID: &str = "7919";
@@ -145,6 +146,7 @@ fn register(gateway: &gateway::Handle, session: &str) -> Result<Grant, ResolveEr
         enabled_tools: Some(vec!["bash".to_owned()]),
         spent: ModelCalls::default(),
         counts: false,
+        trace: TurnTrace::default(),
     }))
 }
 

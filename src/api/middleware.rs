@@ -15,6 +15,10 @@ use super::access::{self, Asked};
 use super::caller::Caller;
 use super::error::{self, ApiError};
 use crate::metrics::http as metrics;
+use crate::trace::{self, RequestTrace, TraceContext};
+
+/// Of which trace a request is (W3C Trace Context).
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -35,14 +39,24 @@ pub(super) async fn identify(mut request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().cloned();
     let caller = request.extensions().get::<Arc<Caller>>();
     let address = caller.and_then(|caller| caller.address());
+    let traceparent = request.headers().get(TRACEPARENT);
+    let traceparent = traceparent.and_then(|value| value.to_str().ok());
+    let traced = trace::request(traceparent, method.is_safe());
+    let context = traced.as_ref().map(RequestTrace::context);
     let span = tracing::info_span!(
         "request",
         http.request_id = text,
-        client.address = address.map(tracing::field::display)
+        client.address = address.map(tracing::field::display),
+        trace_id = context.map(|context| context.trace_id()),
+        span_id = context.map(|context| context.span_id())
     );
     async move {
         let begun = Instant::now();
-        let mut response = next.run(request).await;
+        let answering = next.run(request);
+        let mut response = match &traced {
+            Some(traced) => trace::run_within(traced, answering).await,
+            None => answering.await,
+        };
         if let Some(error) = response.extensions_mut().remove::<ApiError>() {
             if let Some(cause) = error.cause() {
                 tracing::error!(cause, "a request failed");
@@ -52,7 +66,12 @@ pub(super) async fn identify(mut request: Request, next: Next) -> Response {
         response.headers_mut().insert(REQUEST_ID, id);
         let name = route.as_ref().map(MatchedPath::as_str);
         let status = response.status().as_u16();
-        metrics::answered(method.as_str(), name, status, begun.elapsed());
+        let exemplar = context.filter(TraceContext::is_sampled);
+        let exemplar = exemplar.map(|context| context.trace_id());
+        metrics::answered(method.as_str(), name, (status, begun.elapsed()), exemplar);
+        if let Some(traced) = traced {
+            traced.end(method.as_str(), name, &path, status);
+        }
         let asked = Asked {
             method,
             path,

@@ -12,6 +12,7 @@ use crate::model::{Budget, ModelCalls, ModelSpec};
 use crate::provider::Upstream;
 use crate::secret::Secret;
 use crate::socket_owner::Finder;
+use crate::trace::TurnTrace;
 
 /// Serving on the runtime that made it, until it is dropped.
 #[derive(Debug)]
@@ -69,6 +70,7 @@ impl Gateway {
             enabled_tools: None,
             spent: ModelCalls::default(),
             counts: true,
+            trace: TurnTrace::default(),
         });
         let serving = CancellationToken::new();
         let tracker = TaskTracker::new();

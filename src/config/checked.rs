@@ -10,7 +10,7 @@ use super::error::ConfigError;
 use super::secrets::SharedSecrets;
 use super::settings::{Announce, Settings};
 use crate::text::plain;
-use crate::{backend, driver, engine, gateway, journal, sandbox, session, telemetry};
+use crate::{backend, driver, engine, gateway, journal, sandbox, session, telemetry, trace};
 
 /// Where the image keeps the engine's state.
 const IMAGE_DATA_DIR: &str = "/var/lib/opencode-sidecar";
@@ -46,6 +46,8 @@ pub struct Config {
     /// Whether the provider `demo` may be used.
     pub(crate) demo: bool,
     pub(crate) log: telemetry::Config,
+    /// `None`: nothing is traced.
+    pub(crate) traces: Option<trace::Config>,
     /// Sentences to log once logging works: settings that look misspelt.
     pub(crate) hints: Vec<String>,
 }
@@ -78,6 +80,7 @@ impl Config {
             mut engine,
             log,
         } = settings;
+        let (traces, left_out) = trace::Config::read(&|name| environment.standard(name));
         let workspace = absolute(&work.workspace_dir);
         driver.workspace.clone_from(&workspace);
         // To fail at once is to survive no death of the child.
@@ -128,7 +131,12 @@ impl Config {
             gateway,
             demo: work.demo_model,
             log,
-            hints: environment.hints(names),
+            traces,
+            hints: environment
+                .hints(names)
+                .into_iter()
+                .chain(left_out)
+                .collect(),
         })
     }
 }

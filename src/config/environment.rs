@@ -45,6 +45,12 @@ impl Environment {
         found(name.to_owned()).or_else(|| found(other?))
     }
 
+    /// The value of a variable that is not ours, under its own name.
+    pub(super) fn standard(&self, name: &str) -> Option<String> {
+        let value = self.0.get(name)?;
+        Some(value.to_string_lossy().trim().to_owned())
+    }
+
     pub(super) fn passed_on(&self) -> Vec<(String, OsString)> {
         let passed = |name: &&str| Some(((*name).to_owned(), self.0.get(*name)?.clone()));
         PASSED_ON.iter().filter_map(passed).collect()

@@ -2,6 +2,7 @@
 
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
+use tracing::{Instrument as _, Span};
 
 use super::agent_sessions::AgentSessions;
 use super::config::Config;
@@ -10,7 +11,7 @@ use super::conversations::Conversations;
 use super::demux::Demux;
 use super::overlap::RunningTurns;
 use super::{actor, child_connection, interrupted, opening};
-use crate::session::{Receivers, Registry, Turn, TurnKind};
+use crate::session::{Receivers, Registry, Turn, TurnHandle, TurnKind};
 use crate::shutdown::Shutdown;
 use crate::{engine, gateway, workspace};
 
@@ -56,17 +57,34 @@ async fn take_turns(mut turns_rx: mpsc::Receiver<Turn>, context: Context, tracke
     while let Some(Some(turn)) = stop.run_until_cancelled(turns_rx.recv()).await {
         let Turn { kind, turn_handle } = turn;
         let context = context.clone();
+        let span = span(&turn_handle);
         match kind {
-            TurnKind::Prompt { request, model } => tracker.spawn(async move {
-                if let Some((turn_handle, turn)) =
-                    opening::open((*request, model.map(|model| *model)), turn_handle, &context)
-                        .await
-                {
-                    actor::run(turn_handle, turn, context).await;
-                }
-            }),
-            TurnKind::Recover(turn) => tracker.spawn(interrupted::run(turn, turn_handle, context)),
+            TurnKind::Prompt { request, model } => {
+                let model = model.map(|model| *model);
+                let work = async move {
+                    let opening = opening::open((*request, model), turn_handle, &context);
+                    if let Some((turn_handle, turn)) = opening.await {
+                        actor::run(turn_handle, turn, context).await;
+                    }
+                };
+                tracker.spawn(work.instrument(span))
+            }
+            TurnKind::Recover(turn) => {
+                tracker.spawn(interrupted::run(turn, turn_handle, context).instrument(span))
+            }
         };
+    }
+}
+
+/// Whatever is logged of a turn that is recorded says which trace it is.
+fn span(turn_handle: &TurnHandle) -> Span {
+    match turn_handle.trace().recorded() {
+        Some(context) => tracing::info_span!(
+            "turn",
+            trace_id = context.trace_id(),
+            span_id = context.span_id()
+        ),
+        None => Span::none(),
     }
 }
 

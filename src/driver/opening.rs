@@ -34,6 +34,7 @@ pub(super) async fn open(
         session: session.clone(),
         status,
         beginning: turn_handle.beginning(),
+        trace: turn_handle.trace().clone(),
     };
     let abandoned = CancellationToken::new();
     // Not dropped in the middle: OpenCode could be making a session whose id only its answer says.

@@ -69,11 +69,16 @@ pub(super) struct PromptText {
 
 impl PromptText {
     /// The prompt of `request`, which begins turn `turn`, with the instructions of `workspace` if they are to be added.
-    pub(super) async fn new(request: &Request, turn: u32, workspace: Option<&Path>) -> Self {
+    pub(super) async fn new(
+        request: &Request,
+        (turn, traceparent): (u32, Option<String>),
+        workspace: Option<&Path>,
+    ) -> Self {
         let system = system_prompt(request.system_prompt.as_deref(), workspace).await;
         let label = PromptLabel {
             session: request.id.clone(),
             turn,
+            traceparent,
         };
         if request.prompt.is_empty() {
             return Self::of(&session::Prompt::text(RESUME), system, label);
@@ -308,6 +313,7 @@ mod tests {
         let label = PromptLabel {
             session: "s".into(),
             turn: 1,
+            traceparent: None,
         };
         PromptText::of(&prompt, None, label)
     }

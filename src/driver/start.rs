@@ -23,6 +23,7 @@ use crate::opencode::{CallError, Metadata, NewSession, Rule, SessionLimits, Side
 use crate::permission::Policy;
 use crate::session::{Beginning, CreateError, Request, Session, Status, Task};
 use crate::tool::Tools;
+use crate::trace::{self, TurnTrace};
 use crate::workspace::Checked;
 
 /// How much longer than its turn a task may take to answer: a turn that is over time is aborted, and answers then.
@@ -75,6 +76,7 @@ pub(super) struct Asked {
     /// How the session is before the turn.
     pub(super) status: Arc<Status>,
     pub(super) beginning: Beginning,
+    pub(super) trace: TurnTrace,
 }
 
 struct Start<'a> {
@@ -82,6 +84,7 @@ struct Start<'a> {
     session: &'a Session,
     model: Option<&'a ModelSpec>,
     beginning: &'a Beginning,
+    trace: &'a TurnTrace,
     status: &'a Status,
     context: &'a Context,
     abandoned: &'a CancellationToken,
@@ -102,11 +105,14 @@ pub(super) async fn start(
         request: &asked.request,
         model: asked.model.as_ref(),
         beginning: &asked.beginning,
+        trace: &asked.trace,
         status: &asked.status,
         context,
         abandoned,
     };
+    let begun = trace::now();
     let connection = start.wait_for_child().await?;
+    asked.trace.step("wait_for_engine", begun);
     match start.on(connection.clone()).await {
         // Nothing of the turn is published yet, so the next child may have it; but only that one, in case it
         // is the request that kills. For a further turn the error can only come from before the hand-over: a child that
@@ -200,6 +206,7 @@ impl Start<'_> {
     async fn on(&self, connection: ChildConnection) -> Result<OpenTurn, StartError> {
         let workspace = &self.context.config.workspace;
         let busy = self.context.engine.turn();
+        let begun = trace::now();
         let (remote_id, before) = match &self.status.remote_id {
             Some(remote_id) => {
                 // Whatever an earlier turn left running: a prompt would wait for its end, and what it says
@@ -211,6 +218,7 @@ impl Start<'_> {
             }
             None => (self.create_session(&connection).await?, None),
         };
+        self.trace.step("create_session", begun);
         let prompting = self.prompt(connection.clone(), busy, remote_id.clone(), before);
         let error = match self.abandoned.run_until_cancelled(prompting).await {
             Some(Ok(turn)) => return Ok(turn),
@@ -274,6 +282,7 @@ impl Start<'_> {
         remote_id: String,
         before: Option<String>,
     ) -> Result<OpenTurn, CallError> {
+        let begun = trace::now();
         let config = &self.context.config;
         let subscription = self.context.demux.register(&remote_id);
         let grant = self.model.map(|model| {
@@ -283,14 +292,22 @@ impl Start<'_> {
                 enabled_tools: self.offered_tools(),
                 spent: self.status.earlier.calls.clone(),
                 counts: true,
+                trace: self.trace.clone(),
             })
         });
         let mut translator = Translator::new(settings(config, &remote_id), before.clone());
         translator.asks = self.asks();
         translator.begin_turn(Timestamp::now());
         let workspace = config.instructions.then_some(&*config.workspace);
-        let prompt_text = PromptText::new(self.request, self.status.turn, workspace).await;
+        let traceparent = self.trace.context().map(|context| context.header());
+        let turn = (self.status.turn, traceparent);
+        let prompt_text = PromptText::new(self.request, turn, workspace).await;
         let with_files = prompt_text.with_files(&config.workspace).await;
+        if let Some(model) = self.model {
+            let provider = model.upstream.provider().name;
+            let words = || self.request.prompt.words();
+            self.trace.describe(provider, &model.name, words);
+        }
         let is_further = self.status.remote_id.is_some();
         if is_further {
             // From here on the prompt may be run, whatever dies: it must not be run again.
@@ -328,6 +345,7 @@ impl Start<'_> {
                 Some(call.boxed() as TaskCall)
             }
         };
+        self.trace.step("prompt", begun);
         Ok(OpenTurn {
             connection,
             _busy: busy,

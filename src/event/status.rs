@@ -53,6 +53,14 @@ pub(crate) enum Phase {
     JournalDegraded,
 }
 
+// === impl Phase ===
+
+impl Phase {
+    pub(crate) const fn as_str(self) -> &'static str {
+        self.into_str()
+    }
+}
+
 // === impl State ===
 
 impl State {

@@ -12,6 +12,7 @@ use super::stop::BAD_ANSWER;
 use super::usage::Tokens;
 use crate::metrics::model::{self as metrics, Target};
 use crate::provider::Dialect;
+use crate::trace::{CallReport, CallTrace};
 
 /// A call that is dropped without an outcome was cut.
 #[derive(Debug)]
@@ -19,7 +20,8 @@ pub(super) struct Call {
     route: Arc<RegisteredRoute>,
     id: CallId,
     started: Instant,
-    first_byte_seen: bool,
+    first_byte: Option<Duration>,
+    trace: Option<CallTrace>,
     tokens: Option<Tokens>,
     outcome: Option<Outcome>,
 }
@@ -27,12 +29,18 @@ pub(super) struct Call {
 // === impl Call ===
 
 impl Call {
-    pub(super) const fn new(route: Arc<RegisteredRoute>, id: CallId, started: Instant) -> Self {
+    pub(super) const fn new(
+        route: Arc<RegisteredRoute>,
+        id: CallId,
+        started: Instant,
+        trace: Option<CallTrace>,
+    ) -> Self {
         Self {
             route,
             id,
             started,
-            first_byte_seen: false,
+            first_byte: None,
+            trace,
             tokens: None,
             outcome: None,
         }
@@ -50,8 +58,9 @@ impl Call {
     /// So many bytes of the answer have come, which has cost `tokens` so far.
     pub(super) fn received(&mut self, bytes: usize, tokens: Option<Tokens>) {
         self.route.meter.received(&self.id, bytes);
-        if !std::mem::replace(&mut self.first_byte_seen, true) {
+        if self.first_byte.is_none() {
             let after = self.started.elapsed();
+            self.first_byte = Some(after);
             self.route.meter.first_byte(after);
             if self.route.route.counts {
                 let provider = self.route.route.model.upstream.provider().name;
@@ -72,6 +81,32 @@ impl Call {
             },
             model: &self.route.model_id,
         }
+    }
+
+    fn tell(&self, trace: CallTrace, outcome: &Outcome) {
+        let model = &self.route.route.model;
+        let url = model.upstream.url();
+        let (error, status) = match outcome {
+            Outcome::Complete(_) => (None, None),
+            Outcome::Cut => (Some("cut"), None),
+            Outcome::Failed(last) | Outcome::Bad(last) | Outcome::Refused(last) => {
+                (Some(last.code), last.status)
+            }
+        };
+        trace.end(&CallReport {
+            provider: model.upstream.provider().name,
+            model: &self.route.model_id,
+            address: url.host_str(),
+            port: url.port_or_known_default(),
+            temperature: model.temperature,
+            max_tokens: model.max_tokens.map(Into::into),
+            first_byte: self.first_byte,
+            tokens: self
+                .tokens
+                .map(|tokens| tokens.by_kind().map(|(_, count)| count)),
+            error,
+            status,
+        });
     }
 
     /// The first outcome counts.
@@ -115,7 +150,13 @@ impl Drop for Call {
         let duration = self.started.elapsed();
         if self.route.route.counts {
             let tokens = self.tokens.map(Tokens::by_kind);
-            metrics::ended(self.target(), duration, outcome.as_metric(), tokens);
+            let exemplar = self.trace.as_ref().and_then(CallTrace::recorded);
+            let exemplar = exemplar.map(|context| context.trace_id());
+            let end = (outcome.as_metric(), tokens);
+            metrics::ended(self.target(), duration, end, exemplar);
+        }
+        if let Some(trace) = self.trace.take() {
+            self.tell(trace, &outcome);
         }
         self.route
             .meter

@@ -37,6 +37,7 @@ use super::stream_start::{self, StartError};
 use super::unsupported::Unsupported;
 use super::validate::{Fault, Validator};
 use crate::provider::{Dialect, is_reasoning_model};
+use crate::trace::CallTrace;
 
 /// What goes from the child to the provider. Everything else stays here, above all its own bearer.
 const REQUEST_HEADERS: [&str; 2] = ["anthropic-beta", "openai-beta"];
@@ -88,9 +89,15 @@ where
 
     let deadline = SystemTime::now() + shared.config.header_timeout;
     let id = registered.meter.begin(caller, deadline, || hash(&body))?;
-    let call = Call::new(Arc::clone(&registered), id, Instant::now());
+    let trace = registered
+        .route
+        .trace
+        .call(caller, &registered.route.session);
+    let traceparent = trace.as_ref().map(CallTrace::traceparent);
+    let call = Call::new(Arc::clone(&registered), id, Instant::now(), trace);
     let exchange = Exchange {
         shared,
+        traceparent,
         registered: &registered,
         headers,
         dialect,
@@ -110,6 +117,8 @@ struct Exchange<'a> {
     registered: &'a Arc<RegisteredRoute>,
     headers: &'a HeaderMap,
     dialect: Dialect,
+    /// Of which trace the call is; nothing where nothing is traced.
+    traceparent: Option<String>,
 }
 
 /// What a provider answers.
@@ -218,6 +227,10 @@ impl Exchange<'_> {
         );
         // A compressed stream arrives in few large pieces. gzip is understood if a provider uses it all the same.
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        let traceparent = self.traceparent.as_deref();
+        if let Some(value) = traceparent.and_then(|text| HeaderValue::from_str(text).ok()) {
+            headers.insert(HeaderName::from_static("traceparent"), value);
+        }
         if self.dialect == Dialect::Messages {
             let given = self.headers.get(ANTHROPIC_VERSION).cloned();
             headers.insert(

@@ -22,6 +22,7 @@ use super::tool_arguments::ToolArguments;
 use super::unsupported::Unsupported;
 use crate::model::{Budget, ModelCalls, ModelSpec};
 use crate::secret::Secret;
+use crate::trace::TurnTrace;
 
 /// One turn of one session: where its calls go and what they say.
 #[derive(Clone, Debug)]
@@ -35,6 +36,7 @@ pub(crate) struct Route {
     pub(crate) spent: ModelCalls,
     /// Whether its calls count in the metrics; those of the turn that warms a child up do not.
     pub(crate) counts: bool,
+    pub(crate) trace: TurnTrace,
 }
 
 /// A registered route. Dropping it revokes the route; the numbers stay readable until then.
@@ -334,6 +336,7 @@ mod tests {
             enabled_tools: None,
             spent: ModelCalls::default(),
             counts: true,
+            trace: TurnTrace::default(),
         }
     }
 

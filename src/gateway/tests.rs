@@ -32,6 +32,7 @@ use crate::model::{Budget, ModelCalls, ModelSpec};
 use crate::provider::{Dialect, Upstream};
 use crate::secret::Secret;
 use crate::socket_owner::Finder;
+use crate::trace::TurnTrace;
 
 const LONG: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(300);
@@ -84,6 +85,7 @@ fn route(dialect: Dialect, base: &str) -> Route {
         enabled_tools: None,
         spent: ModelCalls::default(),
         counts: true,
+        trace: TurnTrace::default(),
     }
 }
 
@@ -113,7 +115,7 @@ fn reader(answer: Answer, merging: bool, idle: Duration) -> (Grant, AnswerReader
     let registered = routes.get("ses_a").unwrap();
     let now = std::time::SystemTime::now();
     let id = registered.meter.begin("ses_a", now, || 0).unwrap();
-    let call = Call::new(registered, id, tokio::time::Instant::now());
+    let call = Call::new(registered, id, tokio::time::Instant::now(), None);
     call.answering();
     let validator = Validator::new(Dialect::Chat, Redactor::default(), Arc::default(), merging);
     (grant, AnswerReader::new(answer, call, validator, idle))

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::histogram;
 
 use super::Histogram;
+use super::exemplar::{TraceLabel, Traced};
 
-type Durations = Family<RequestLabels, histogram::Histogram, fn() -> histogram::Histogram>;
+type Durations = Family<RequestLabels, Traced, fn() -> Traced>;
 
 /// Until the head of the answer, so that a stream counts with its beginning.
 pub(crate) static DURATION: LazyLock<Durations> =
@@ -19,8 +19,8 @@ pub(crate) static DURATION: LazyLock<Durations> =
 pub(crate) static PROBE: Histogram =
     Histogram::new(&[50, 100, 250, 500, 1_000, 5_000, 25_000, 100_000, 1_000_000]);
 
-fn buckets() -> histogram::Histogram {
-    histogram::Histogram::new([0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0])
+fn buckets() -> Traced {
+    Traced::new([0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0].into_iter())
 }
 
 #[expect(
@@ -34,8 +34,13 @@ pub(crate) struct RequestLabels {
     http_response_status_code: u16,
 }
 
-/// `route`: as the router has it, with `{id}` for an id. `None`: there is no such route.
-pub(crate) fn answered(method: &str, route: Option<&str>, status: u16, took: Duration) {
+/// `route`: as the router has it, with `{id}` for an id. `None`: there is no such route. `trace`: the id of its trace.
+pub(crate) fn answered(
+    method: &str,
+    route: Option<&str>,
+    (status, took): (u16, Duration),
+    trace: Option<String>,
+) {
     const METHODS: [&str; 6] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
     let method = METHODS.iter().find(|known| **known == method);
     let labels = RequestLabels {
@@ -43,5 +48,7 @@ pub(crate) fn answered(method: &str, route: Option<&str>, status: u16, took: Dur
         http_route: route.unwrap_or("none").to_owned(),
         http_response_status_code: status,
     };
-    DURATION.get_or_create(&labels).observe(took.as_secs_f64());
+    let exemplar = TraceLabel::of(trace);
+    let durations = DURATION.get_or_create(&labels);
+    durations.observe(took.as_secs_f64(), exemplar, None);
 }

@@ -11,7 +11,10 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 
+use super::exemplar::{TraceLabel, Traced};
+
 type Histograms<L> = LazyLock<Family<L, Histogram, fn() -> Histogram>>;
+type TracedHistograms<L> = LazyLock<Family<L, Traced, fn() -> Traced>>;
 
 /// Names of models that get series of their own; those that come after them are `other`.
 pub(crate) const MAX_MODELS: usize = 32;
@@ -19,8 +22,8 @@ pub(crate) const MAX_MODELS: usize = 32;
 /// The one operation that agents use.
 const OPERATION: &str = "chat";
 
-pub(crate) static DURATION: Histograms<CallLabels> =
-    LazyLock::new(|| Family::new_with_constructor(call_buckets));
+pub(crate) static DURATION: TracedHistograms<CallLabels> =
+    LazyLock::new(|| Family::new_with_constructor(|| Traced::new(CALL_BOUNDS.into_iter())));
 pub(crate) static FIRST_CHUNK: Histograms<ProviderLabels> =
     LazyLock::new(|| Family::new_with_constructor(call_buckets));
 pub(crate) static TOKEN_USAGE: Histograms<TokenLabels> =
@@ -32,10 +35,12 @@ static RETRIES: AtomicU64 = AtomicU64::new(0);
 static MODELS: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
 /// The bounds that the conventions name for this.
+const CALL_BOUNDS: [f64; 14] = [
+    0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92,
+];
+
 fn call_buckets() -> Histogram {
-    Histogram::new([
-        0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92,
-    ])
+    Histogram::new(CALL_BOUNDS)
 }
 
 /// The bounds that the conventions name for this.
@@ -122,7 +127,13 @@ pub(crate) enum CallEnd {
 /// Tokens of one call, by kind.
 pub(crate) type Tokens = [(&'static str, u64); 4];
 
-pub(crate) fn ended(target: Target<'_>, took: Duration, end: CallEnd, tokens: Option<Tokens>) {
+/// `trace`: the id of its trace.
+pub(crate) fn ended(
+    target: Target<'_>,
+    took: Duration,
+    (end, tokens): (CallEnd, Option<Tokens>),
+    trace: Option<String>,
+) {
     let provider = target.provider;
     let (status, error_type) = match end {
         CallEnd::Complete => ("ok", ""),
@@ -134,7 +145,8 @@ pub(crate) fn ended(target: Target<'_>, took: Duration, end: CallEnd, tokens: Op
         gen_ai_provider_name: provider,
         error_type,
     };
-    DURATION.get_or_create(&labels).observe(took.as_secs_f64());
+    let durations = DURATION.get_or_create(&labels);
+    durations.observe(took.as_secs_f64(), TraceLabel::of(trace), None);
     let labels = ModelLabels {
         provider,
         operation: target.operation,

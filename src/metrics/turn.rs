@@ -6,11 +6,11 @@ use std::time::Duration;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::histogram;
 
 use super::Histogram;
+use super::exemplar::{TraceLabel, Traced};
 
-type Durations<L> = LazyLock<Family<L, histogram::Histogram, fn() -> histogram::Histogram>>;
+type Durations<L> = LazyLock<Family<L, Traced, fn() -> Traced>>;
 
 /// Turns that have ended.
 pub(crate) static ENDED: LazyLock<Family<EndLabels, Counter>> = LazyLock::new(Family::default);
@@ -37,14 +37,15 @@ pub(crate) static ASKS: LazyLock<Family<AskLabels, Counter>> = LazyLock::new(Fam
 pub(crate) static TOOL: Durations<ToolLabels> =
     LazyLock::new(|| Family::new_with_constructor(tool_buckets));
 
-fn turn_buckets() -> histogram::Histogram {
-    histogram::Histogram::new([
+fn turn_buckets() -> Traced {
+    let bounds = [
         0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0,
-    ])
+    ];
+    Traced::new(bounds.into_iter())
 }
 
-fn tool_buckets() -> histogram::Histogram {
-    histogram::Histogram::new([0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1200.0])
+fn tool_buckets() -> Traced {
+    Traced::new([0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1200.0].into_iter())
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -76,16 +77,24 @@ pub(crate) fn ask_ended(kind: &'static str, outcome: &'static str) {
 }
 
 /// A turn ended. `took`: since its prompt came, where this process saw that. `code`: why it failed, else `none`.
-pub(crate) fn ended(outcome: &'static str, code: &'static str, took: Option<Duration>) {
+/// `trace`: the id of its trace.
+pub(crate) fn ended(
+    outcome: &'static str,
+    code: &'static str,
+    took: Option<Duration>,
+    trace: Option<String>,
+) {
     ENDED.get_or_create(&EndLabels { outcome, code }).inc();
     if let Some(took) = took {
         let labels = OutcomeLabels { outcome };
-        DURATION.get_or_create(&labels).observe(took.as_secs_f64());
+        let durations = DURATION.get_or_create(&labels);
+        durations.observe(took.as_secs_f64(), TraceLabel::of(trace), None);
     }
 }
 
-pub(crate) fn tool_ended(tool: &'static str, is_error: bool, ran: Duration) {
+pub(crate) fn tool_ended(tool: &'static str, is_error: bool, ran: Duration, trace: Option<String>) {
     let outcome = if is_error { "error" } else { "ok" };
     let labels = ToolLabels { tool, outcome };
-    TOOL.get_or_create(&labels).observe(ran.as_secs_f64());
+    let durations = TOOL.get_or_create(&labels);
+    durations.observe(ran.as_secs_f64(), TraceLabel::of(trace), None);
 }

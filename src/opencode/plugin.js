@@ -5,6 +5,9 @@
 // OpenCode's password and configuration; here they also leave the list of the environment's names, now that
 // the server has read them.
 //
+// shell.env also gives a command the span of its call (TRACEPARENT), if its turn is traced. The prompt says so (chat.message);
+// a subagent has the trace of its root.
+//
 // tool.execute.before: the exact tool list of a session. OpenCode's permissions cannot say "write but
 // not edit"; this can. The list is the root session's `metadata.sidecar.tools`. Subagents have no
 // metadata of their own and are followed to their root. A session that cannot be read may use nothing.
@@ -16,6 +19,7 @@
 //
 // event: memory is given back some time after the last session has become idle.
 
+import { createHash } from "node:crypto"
 import fs from "node:fs"
 import path from "node:path"
 
@@ -134,10 +138,23 @@ const stayInWorkspace = (directory, tool, args) => {
   }
 }
 
+const remember = (map, key, value) => {
+  if (map.size >= REMEMBERED) map.delete(map.keys().next().value)
+  map.set(key, value)
+}
+
+// The sidecar makes the same id for the span of this call.
+const spanOfCall = (traceparent, callID) => {
+  const [version, trace, , flags] = traceparent.split("-")
+  const span = createHash("sha256").update(`${trace}\0tool\0${callID}\0`).digest("hex").slice(0, 16)
+  return [version, trace, span, flags].join("-")
+}
+
 export const Sidecar = async ({ client, directory }) => {
   hideSecrets()
 
   const known = new Map()
+  const traces = new Map()
   const collect = collectWhenIdle()
 
   const session = async (id) => {
@@ -160,9 +177,13 @@ export const Sidecar = async ({ client, directory }) => {
     const root = await rootOf(await session(sessionID))
     const tools = root.metadata?.sidecar?.tools
     const list = Array.isArray(tools) ? new Set(tools) : undefined
-    if (known.size >= REMEMBERED) known.delete(known.keys().next().value)
-    known.set(sessionID, list)
+    remember(known, sessionID, list)
     return list
+  }
+
+  const inheritTrace = async (id) => {
+    const root = await rootOf(await session(id))
+    if (traces.has(root.id)) remember(traces, id, traces.get(root.id))
   }
 
   const passOnRules = async (id) => {
@@ -184,10 +205,16 @@ export const Sidecar = async ({ client, directory }) => {
   return {
     event: async (input) => collect(input),
     // Only subagents are called by an agent's name.
-    "chat.message": async ({ sessionID, agent }) => {
+    "chat.message": async ({ sessionID, agent }, output) => {
+      const labels = (output?.parts ?? []).map((part) => part.metadata?.sidecar?.traceparent)
+      const traceparent = labels.find((label) => label !== undefined)
+      if (traceparent) remember(traces, sessionID, traceparent)
+      else if (agent && traces.size > 0) await inheritTrace(sessionID)
       if (agent) await passOnRules(sessionID)
     },
-    "shell.env": async ({ sessionID }, output) => {
+    "shell.env": async ({ sessionID, callID }, output) => {
+      const traceparent = traces.get(sessionID)
+      if (traceparent) output.env.TRACEPARENT = callID ? spanOfCall(traceparent, callID) : traceparent
       for (const name of hiddenNames(process.env)) output.env[name] = undefined
       // By this the sidecar finds what a command of a cancelled session left behind.
       if (sessionID) output.env.SIDECAR_SESSION = sessionID

@@ -163,6 +163,7 @@ pub(super) fn restored(id: &str, tools: Option<&Tools>, row: PromptRow) -> Resto
         held: true,
         is_first: details.is_first,
         span: Arc::new(TurnSpan::new()),
+        trace: None,
     }))
 }
 
@@ -297,6 +298,7 @@ mod tests {
             held: false,
             is_first: true,
             span: Arc::new(TurnSpan::new()),
+            trace: None,
         }
     }
 

@@ -7,6 +7,7 @@ use super::log::TurnSpan;
 use super::request::Request;
 use crate::clock::Timestamp;
 use crate::model::{ModelChange, ModelSpec};
+use crate::trace::TraceContext;
 
 /// The most prompts that wait.
 pub(crate) const MAX_QUEUED: usize = 8;
@@ -35,6 +36,8 @@ pub(super) struct Queued {
     /// It came before those that waited already, because it interrupted the running turn or was meant for it.
     pub(super) is_first: bool,
     pub(super) span: Arc<TurnSpan>,
+    /// Of the request that it came with.
+    pub(super) trace: Option<TraceContext>,
 }
 
 /// The next of the prompts that wait.
@@ -208,6 +211,7 @@ mod tests {
             held,
             is_first: false,
             span: Arc::new(TurnSpan::new()),
+            trace: None,
         }
     }
 

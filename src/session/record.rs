@@ -24,6 +24,7 @@ use crate::clock::Timestamp;
 use crate::event::State;
 use crate::permission::{Policy, PolicyChange};
 use crate::tool::Tools;
+use crate::trace::Place;
 
 /// An event is on disk in milliseconds, or the disk counts as failing, and then it is shown from memory.
 pub(super) const PUBLISH_WAIT: Duration = Duration::from_secs(5);
@@ -57,6 +58,8 @@ pub(crate) struct Session {
     /// Ends of earlier turns, if the backend is to be told of them.
     pub(super) ends: Mutex<TurnEnds>,
     pub(super) labels: Mutex<Labels>,
+    /// The trace of the present or last turn.
+    pub(super) trace: Mutex<Option<Place>>,
     /// What the task of the running turn last found; nothing while none runs.
     facts: Mutex<Option<Facts>>,
     /// One permit: for whoever changes the conversation in OpenCode outside of a turn, and for a turn while it starts.
@@ -132,6 +135,7 @@ impl Session {
             reported: AtomicU32::new(0),
             ends: Mutex::default(),
             labels: Mutex::default(),
+            trace: Mutex::default(),
             facts: Mutex::default(),
             conversation: Semaphore::new(1),
         }

@@ -19,6 +19,7 @@ use crate::journal::{Row, Stored};
 use crate::model::ModelCalls;
 use crate::permission::{Policy, Rule};
 use crate::tool::Tools;
+use crate::trace::Place;
 
 /// What a row holds besides the columns that are searched. A field that is missing, because an older version wrote the
 /// row, has its default.
@@ -51,6 +52,9 @@ struct Details {
     always: Vec<Rule>,
     /// Of earlier turns, for the backend.
     ends: TurnEnds,
+    /// The trace of the turn.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace: Option<String>,
 }
 
 /// More turns than a session can have had.
@@ -86,6 +90,7 @@ impl Session {
         let mut details = Details::parse(&row.details);
         let labels = std::mem::take(&mut details.labels);
         let ends = std::mem::take(&mut details.ends);
+        let trace = details.trace.as_deref().and_then(Place::parse);
         let state = State::parse(&row.state).unwrap_or(State::Failed);
         let last_turn = details.last_turn.min(MAX_TURN);
         let extent = StoredRange {
@@ -106,6 +111,7 @@ impl Session {
         session.reported.store(row.reported, Ordering::Relaxed);
         *session.labels.lock() = labels;
         *session.ends.lock() = ends;
+        *session.trace.lock() = trace;
         session.queue.lock().restore_last_turn(last_turn);
         session
     }
@@ -138,6 +144,7 @@ impl Details {
             policy: (*status.policy).clone(),
             always: status.asks.always.to_vec(),
             ends: session.ends.lock().clone(),
+            trace: (*session.trace.lock()).map(Place::to_text),
         }
     }
 

@@ -22,6 +22,7 @@ use crate::clock::Timestamp;
 use crate::event::{self, Body, Event, Failure, FailureCode, State};
 use crate::journal::PromptRow;
 use crate::model::ModelSpec;
+use crate::trace::{TraceContext, TurnTrace};
 
 /// A turn, for the driver.
 #[derive(Debug)]
@@ -91,9 +92,10 @@ const COMMANDS: usize = 16;
 
 impl TurnHandle {
     /// For the next turn of a session. The receiver gets the result of its beginning.
+    /// `parent` is the span of the request that asked for it.
     pub(super) fn new(
         session: Arc<Session>,
-        span: Arc<TurnSpan>,
+        (span, parent): (Arc<TurnSpan>, Option<TraceContext>),
         origin: TurnOrigin,
         scheduler: Scheduler,
     ) -> (Self, watch::Receiver<Outcome>) {
@@ -102,6 +104,7 @@ impl TurnHandle {
         *session.span.lock() = Arc::clone(&span);
         let (outcome_tx, outcome_rx) = watch::channel(None);
         let turn_handle = Self {
+            observers: TurnObservers::new(&session, matches!(origin, TurnOrigin::New), parent),
             turn: session.status().turn,
             session,
             commands_rx,
@@ -112,7 +115,6 @@ impl TurnHandle {
             recorded: Arc::default(),
             outcome_tx,
             scheduler,
-            observers: TurnObservers::new(),
         };
         (turn_handle, outcome_rx)
     }
@@ -127,6 +129,10 @@ impl TurnHandle {
 
     pub(super) fn span(&self) -> Arc<TurnSpan> {
         Arc::clone(&self.span)
+    }
+
+    pub(crate) const fn trace(&self) -> &TurnTrace {
+        self.observers.trace()
     }
 
     /// What notes on disk that the turn begins.
@@ -398,7 +404,7 @@ impl Scheduler {
         queued.span.begin(session.log.last_appended());
         let (mut turn_handle, _) = TurnHandle::new(
             Arc::clone(session),
-            queued.span,
+            (queued.span, queued.trace),
             TurnOrigin::Queued,
             self.clone(),
         );

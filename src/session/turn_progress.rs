@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::event::{Body, Event, PermissionStep, QuestionStep, State};
 use crate::metrics::turn as metrics;
 use crate::tool;
+use crate::trace::TurnTrace;
 
 /// One turn, as far as its times go.
 #[derive(Debug)]
@@ -33,20 +34,22 @@ impl TurnProgress {
         self.began.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn note(&self, event: &Event) {
+    /// `trace` is what its durations point at.
+    pub(super) fn note(&self, event: &Event, trace: &TurnTrace) {
+        let exemplar = || trace.recorded().map(|context| context.trace_id());
         match &event.body {
             Body::Output(_) | Body::ToolCall(_) => self.note_first(),
             Body::ToolResult(result) => {
                 let tool = tool::known(&result.tool).unwrap_or("other");
                 let ran = Duration::from_millis(result.duration_ms);
-                metrics::tool_ended(tool, result.is_error, ran);
+                metrics::tool_ended(tool, result.is_error, ran, exemplar());
             }
-            Body::Complete(_) => metrics::ended("completed", "none", self.took()),
+            Body::Complete(_) => metrics::ended("completed", "none", self.took(), exemplar()),
             Body::Error(failure) if failure.fatal => {
-                metrics::ended("failed", failure.code.as_str(), self.took());
+                metrics::ended("failed", failure.code.as_str(), self.took(), exemplar());
             }
             Body::Status(status) if status.state == State::Cancelled => {
-                metrics::ended("cancelled", "none", self.took());
+                metrics::ended("cancelled", "none", self.took(), exemplar());
             }
             Body::Permission(permission) => match &permission.step {
                 PermissionStep::Asked { .. } => {}

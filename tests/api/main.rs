@@ -25,5 +25,6 @@ mod prompting;
 mod sandbox;
 mod sessions;
 mod starting;
+mod traces;
 mod waiting;
 mod websocket;

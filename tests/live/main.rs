@@ -44,6 +44,7 @@ mod secrecy;
 mod shell_environment;
 mod stopping;
 mod tasks;
+mod traces;
 mod turns;
 mod undoing;
 mod user;

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::insider;
 use crate::llm::{Llm, Scope, Turn};
 use crate::place::Place;
+use crate::support::otlp::Collector;
 use crate::support::{Options, Sidecar, skipped};
 
 /// Everything there is to find, as the one who may look everywhere sees it.
@@ -150,11 +151,16 @@ struct Traces {
 async fn run(options: Options, root: bool) {
     let llm = Llm::start().await;
     let shared = format!("shared-{:x}", std::process::id());
+    let collector = Collector::start();
     let audit = options.dir.path().join("data/audit.log");
     let options = options
         .env("OPENCODE_SHARED_SECRET", &shared)
         .env("LOG_LEVEL", "trace")
-        .env("AUDIT_FILE", audit.to_str().unwrap());
+        .env("AUDIT_FILE", audit.to_str().unwrap())
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.endpoint())
+        .env("OTEL_BSP_SCHEDULE_DELAY", "50")
+        // Even where what was said is asked for.
+        .env("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "true");
     let mut sidecar = if root {
         options.start()
     } else {
@@ -165,9 +171,12 @@ async fn run(options: Options, root: bool) {
     let secrets = Secrets::of(&sidecar, new_keys());
     let traces = traces(&sidecar, &secrets, &llm, root).await;
 
+    collector.until("invoke_agent opencode", 4);
+    assert!(collector.holds("Incorrect API key") || collector.holds("end of search"));
     assert!(fs::read_to_string(&audit).unwrap().contains("tool.run"));
     for key in &secrets.keys {
         // The file of the audit log is in the data folder.
+        assert!(!collector.holds(key), "a span holds {key}");
         assert!(!traces.loot.contains(key), "the agent found {key}");
         assert!(!traces.said.contains(key), "we said {key}");
         for call in llm.requests() {

@@ -15,6 +15,7 @@
 pub(crate) mod bad_proxy;
 pub(crate) mod full_disk;
 pub(crate) mod http;
+pub(crate) mod otlp;
 pub(crate) mod processes;
 pub(crate) mod runbook;
 pub(crate) mod sse;

@@ -1,7 +1,7 @@
 //! Figures that are counted as things happen, in [`crate::metrics`].
 
 use super::page::{Kind, Page};
-use crate::metrics::{engine, http, journal, model, stream, turn};
+use crate::metrics::{engine, http, journal, model, stream, trace, turn};
 
 pub(super) fn turns(page: &mut Page<'_>) {
     page.metric(
@@ -125,6 +125,16 @@ pub(super) fn children(page: &mut Page<'_>) {
         "sidecar_leftover_processes_killed",
         "Processes that had outlived their engine or their session and were ended.",
         Some(engine::leftovers()),
+    );
+}
+
+pub(super) fn traces(page: &mut Page<'_>) {
+    page.family(
+        Kind::Counter,
+        "sidecar_trace_spans",
+        "Spans of traces, by what became of them: exported, dropped (too many waited), failed (the collector did not take them).",
+        "outcome",
+        trace::spans(),
     );
 }
 

@@ -21,6 +21,7 @@ use crate::api::events;
 use crate::api::extract::Id;
 use crate::api::stream::StreamRequest;
 use crate::api::{Shared, State};
+use crate::trace;
 
 error_responses!(SocketErrors:
     InvalidRequest,
@@ -110,12 +111,12 @@ async fn attach(
 ) -> Result<Response, ApiError> {
     let (place, request_id) = (upgrade.place.clone(), upgrade.request_id.clone());
     // What the client says later is of this request.
-    let span = Span::current();
+    let (span, trace) = (Span::current(), trace::current());
     if upgrade.is_authenticated {
         let (events, start) = topic.open(&state, &asked).await?;
         return Ok(upgrade.switch(start, move |socket| async move {
             let connection = Connection::new(socket, state.rules.max_body_bytes);
-            let commands = topic.commands(state);
+            let commands = topic.commands(state, trace);
             let conversation = Conversation::new(connection, events, commands, request_id);
             conversation.run(place.stop()).instrument(span).await;
         }));
@@ -132,7 +133,7 @@ async fn attach(
         match begun {
             Ok(events) => {
                 connection.set_max_message(state.rules.max_body_bytes);
-                let commands = topic.commands(state);
+                let commands = topic.commands(state, trace);
                 let conversation = Conversation::new(connection, events, commands, request_id);
                 conversation.run(place.stop()).instrument(span).await;
             }

@@ -16,6 +16,7 @@ use crate::api::error::ApiError;
 use crate::api::extract::parse;
 use crate::api::idempotency;
 use crate::api::turns::{self, PromptResponse, Reply};
+use crate::trace::{self, TraceContext};
 
 /// Carries out the messages of one WebSocket, given their kind and their text; the result is the body of the route's answer.
 pub(crate) type Commands = Box<dyn FnMut(Kind, Bytes) -> BoxFuture<'static, CommandResult> + Send>;
@@ -37,11 +38,11 @@ struct Answer {
     request_id: String,
 }
 
-/// Those of a session.
-pub(super) fn of_session(state: Arc<State>, id: String) -> Commands {
+/// Those of a session. `trace` is that of the handshake.
+pub(super) fn of_session(state: Arc<State>, id: String, trace: Option<TraceContext>) -> Commands {
     Box::new(move |kind, text| {
         let (state, id) = (state.clone(), id.clone());
-        async move {
+        let work = async move {
             match kind {
                 Kind::Auth | Kind::Ping => Ok(None),
                 Kind::Cancel => Ok(json(&turns::stop(&state, &id).await?)),
@@ -59,8 +60,8 @@ pub(super) fn of_session(state: Arc<State>, id: String) -> Commands {
                     Ok(json(&answer.await?))
                 }
             }
-        }
-        .boxed()
+        };
+        trace::with_current(trace, work).boxed()
     })
 }
 

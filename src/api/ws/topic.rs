@@ -12,6 +12,7 @@ use crate::api::lookup;
 use crate::api::stream::{StreamError, StreamRequest, start_headers};
 use crate::session::all_events::Filter;
 use crate::session::log::{Cursor, Opening};
+use crate::trace::TraceContext;
 
 #[derive(Clone, Debug)]
 pub(super) enum Topic {
@@ -37,9 +38,9 @@ impl Topic {
     }
 
     /// What its clients may ask for.
-    pub(super) fn commands(self, state: Arc<State>) -> Commands {
+    pub(super) fn commands(self, state: Arc<State>, trace: Option<TraceContext>) -> Commands {
         match self {
-            Self::Session(id) => of_session(state, id),
+            Self::Session(id) => of_session(state, id, trace),
             Self::All(_) => of_all(),
         }
     }

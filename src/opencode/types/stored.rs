@@ -52,6 +52,9 @@ pub(crate) struct StoredPart {
 pub(crate) struct PromptLabel {
     pub(crate) session: String,
     pub(crate) turn: u32,
+    /// Which trace the turn is: our plugin gives it to commands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) traceparent: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -16,6 +16,7 @@ use crate::session::session_map::{Entry, State};
 use crate::session::status::Status;
 use crate::session::turn::{Created, Outcome, TurnKind};
 use crate::session::turn_handle::{Turn, TurnHandle, TurnOrigin};
+use crate::trace;
 
 const JOURNAL_FULL: &str = "the journal cannot be written and no more sessions fit into memory; \
     make room on the disk of DATA_DIR";
@@ -138,7 +139,12 @@ impl Registry {
     ) -> (TurnHandle, watch::Receiver<Outcome>) {
         let span = Arc::new(TurnSpan::beginning_after(after));
         let scheduler = self.shared.scheduler.clone();
-        TurnHandle::new(Arc::clone(session), span, origin, scheduler)
+        TurnHandle::new(
+            Arc::clone(session),
+            (span, trace::current()),
+            origin,
+            scheduler,
+        )
     }
 
     /// Gives a turn to the driver. One that it does not take undoes itself when it is dropped, and that takes the lock.

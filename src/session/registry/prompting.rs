@@ -25,6 +25,7 @@ use crate::session::session_map::{BeforeTurn, State};
 use crate::session::status::Status;
 use crate::session::turn::Outcome;
 use crate::session::turn_handle::TurnOrigin;
+use crate::trace;
 
 /// How long a prompt for a running turn may take to reach the agent.
 const STEER: Duration = Duration::from_secs(25);
@@ -331,6 +332,7 @@ impl Registry {
             held: false,
             is_first,
             span: Arc::new(TurnSpan::new()),
+            trace: trace::current(),
         };
         let accepted = Accepted {
             turn: queued.turn,
