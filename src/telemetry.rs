@@ -14,8 +14,8 @@ mod rotating_file;
 
 use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -43,7 +43,8 @@ struct Control {
     present: Mutex<Targets>,
     /// When that of the start holds again.
     due_tx: watch::Sender<Option<Instant>>,
-    dropped: Arc<AtomicU64>,
+    /// The lines on their way to stderr.
+    queue: Queue,
 }
 
 /// How a log line looks.
@@ -202,7 +203,7 @@ pub fn init(config: &Config) -> Result<Log, InitError> {
         first: filter.clone(),
         present: Mutex::new(filter.clone()),
         due_tx: watch::Sender::new(None),
-        dropped: log.stderr.dropped.clone(),
+        queue: log.stderr.clone(),
     });
     Ok(log)
 }
@@ -266,7 +267,14 @@ pub(crate) fn filter() -> String {
 /// Lines that nobody read in time.
 pub(crate) fn dropped_lines() -> u64 {
     let control = CONTROL.get();
-    control.map_or(0, |control| control.dropped.load(Ordering::Relaxed))
+    control.map_or(0, |control| control.queue.dropped.load(Ordering::Relaxed))
+}
+
+/// Lines that wait to be written, and how many may.
+pub(crate) fn queue() -> (usize, usize) {
+    let control = CONTROL.get();
+    let waiting = control.map_or(0, |control| control.queue.waiting.load(Ordering::Relaxed));
+    (waiting, queue::LENGTH)
 }
 
 // === impl Control ===

@@ -14,7 +14,7 @@ use super::extract::{BodyBytes, parse};
 use crate::audit;
 use crate::clock::Timestamp;
 use crate::session::diagnosis::Cause;
-use crate::telemetry;
+use crate::{telemetry, trace};
 
 /// Turns that are listed; further ones are only counted.
 const MAX_TURNS: usize = 200;
@@ -37,6 +37,8 @@ pub(super) struct StateResponse {
     engine: EngineBody,
     /// Null without a journal.
     journal: Option<JournalBody>,
+    /// What waits for another task or thread, and how much may.
+    queues: Vec<QueueBody>,
     runtime: RuntimeBody,
     log: LogBody,
 }
@@ -74,6 +76,14 @@ struct JournalBody {
     events: u64,
     failures: u64,
     lost_events: u64,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DebugQueue)]
+struct QueueBody {
+    name: &'static str,
+    depth: usize,
+    bound: usize,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -154,6 +164,7 @@ pub(super) async fn state(State(state): Shared) -> Json<StateResponse> {
             failures: figures.failures,
             lost_events: figures.lost,
         }),
+        queues: queues(&state),
         runtime: RuntimeBody {
             workers: runtime.num_workers(),
             alive_tasks: runtime.num_alive_tasks(),
@@ -161,6 +172,20 @@ pub(super) async fn state(State(state): Shared) -> Json<StateResponse> {
         },
         log: LogBody::now(),
     })
+}
+
+fn queues(state: &super::State) -> Vec<QueueBody> {
+    let queues = [
+        ("turns", Some(state.registry.turns_queue())),
+        ("log", Some(telemetry::queue())),
+        ("spans", trace::queue()),
+    ];
+    let known = queues
+        .into_iter()
+        .filter_map(|(name, queue)| Some((name, queue?)));
+    known
+        .map(|(name, (depth, bound))| QueueBody { name, depth, bound })
+        .collect()
 }
 
 /// Log more or less, for a while or until the end of the process.

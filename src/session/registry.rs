@@ -138,6 +138,13 @@ impl Registry {
         self.shared.config.most
     }
 
+    /// Turns that wait for the driver, and how many may.
+    pub(crate) fn turns_queue(&self) -> (usize, usize) {
+        let turns_tx = &self.shared.turns_tx;
+        let bound = turns_tx.max_capacity();
+        (bound.saturating_sub(turns_tx.capacity()), bound)
+    }
+
     /// Waits until no session is active. New ones should be off by then.
     pub(crate) async fn idle(&self) {
         let mut changes_rx = self.changes();

@@ -2,14 +2,14 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use tracing_subscriber::fmt::MakeWriter;
 
 /// Lines that may wait to be written.
-const LENGTH: usize = 4096;
+pub(super) const LENGTH: usize = 4096;
 
 /// How long the end of the program waits for the last lines.
 const LAST_LINES: Duration = Duration::from_millis(500);
@@ -19,6 +19,8 @@ const LAST_LINES: Duration = Duration::from_millis(500);
 pub(super) struct Queue {
     items_tx: SyncSender<Item>,
     pub(super) dropped: Arc<AtomicU64>,
+    /// Lines that wait to be written.
+    pub(super) waiting: Arc<AtomicUsize>,
 }
 
 #[derive(Debug)]
@@ -35,11 +37,16 @@ impl Queue {
     pub(super) fn start(name: &str, sink: impl io::Write + Send + 'static) -> io::Result<Self> {
         let (items_tx, items_rx) = sync_channel(LENGTH);
         let dropped = Arc::new(AtomicU64::new(0));
-        let count = dropped.clone();
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let (count, length) = (dropped.clone(), waiting.clone());
         std::thread::Builder::new()
             .name(name.into())
-            .spawn(move || write(sink, &items_rx, &count))?;
-        Ok(Self { items_tx, dropped })
+            .spawn(move || write(sink, &items_rx, &count, &length))?;
+        Ok(Self {
+            items_tx,
+            dropped,
+            waiting,
+        })
     }
 
     /// Waits until all lines so far are written, but not for long. Whether they are.
@@ -61,7 +68,10 @@ impl<'a> MakeWriter<'a> for Queue {
 /// The subscriber hands over a line at a time.
 impl io::Write for &Queue {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        // First, so that the thread never takes a line that was not counted.
+        self.waiting.fetch_add(1, Ordering::Relaxed);
         if self.items_tx.try_send(Item::Line(line.to_vec())).is_err() {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
         Ok(line.len())
@@ -73,12 +83,20 @@ impl io::Write for &Queue {
 }
 
 /// The thread. It ends with the last [`Queue`].
-fn write(mut sink: impl io::Write, items: &Receiver<Item>, dropped: &AtomicU64) {
+fn write(
+    mut sink: impl io::Write,
+    items: &Receiver<Item>,
+    dropped: &AtomicU64,
+    waiting: &AtomicUsize,
+) {
     let mut said = 0;
     for item in items {
         match item {
             // A stderr that is closed is no reason not to serve; a file says itself what is wrong with it.
-            Item::Line(line) => drop(sink.write_all(&line)),
+            Item::Line(line) => {
+                drop(sink.write_all(&line));
+                waiting.fetch_sub(1, Ordering::Relaxed);
+            }
             Item::Mark(done) => drop(done.send(())),
         }
         let total = dropped.load(Ordering::Relaxed);

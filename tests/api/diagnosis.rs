@@ -1,11 +1,8 @@
 //! What a session does, the process at a glance, and what is logged.
 
-use std::io::Write as _;
-use std::path::Path;
-use std::process::Command;
-
 use serde_json::{Value, json};
 
+use crate::support::full_disk::FullDisk;
 use crate::support::{Options, Sidecar, runbook, skipped};
 
 fn create(sidecar: &Sidecar, id: &str) {
@@ -46,6 +43,13 @@ fn a_turn_that_is_silent_and_one_that_ended_say_so() {
     assert!(found["model"].is_null() && found["turn_ends_at"].is_null());
     let state = sidecar.get("/debug/state").json();
     assert!(state["turns"].as_array().unwrap().is_empty(), "{state}");
+    let queues = state["queues"].as_array().unwrap();
+    let names: Vec<_> = queues.iter().map(|queue| &queue["name"]).collect();
+    assert_eq!(names, ["turns", "log"], "nothing is traced here");
+    for queue in queues {
+        let (depth, bound) = (queue["depth"].as_u64(), queue["bound"].as_u64());
+        assert!(depth < bound, "{state}");
+    }
 
     let unknown = sidecar.get("/sessions/b/diagnosis");
     assert_eq!(unknown.status, 404);
@@ -58,40 +62,6 @@ fn found(sidecar: &Sidecar, cause: &str) -> Value {
     let found = ask();
     runbook::assert_has(cause, found["sentence"].as_str().unwrap());
     found
-}
-
-/// A file system of its own for the journal, which is full.
-struct FullDisk(tempfile::TempDir);
-
-impl FullDisk {
-    /// Nothing where file systems cannot be mounted.
-    fn mount(journal: &Path) -> Option<Self> {
-        let dir = tempfile::tempdir().unwrap();
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=8m", "test"])
-            .arg(dir.path())
-            .output()
-            .is_ok_and(|output| output.status.success());
-        std::os::unix::fs::symlink(dir.path(), journal).unwrap();
-        mounted.then_some(Self(dir))
-    }
-
-    fn fill(&self) {
-        let mut file = std::fs::File::create(self.0.path().join("filler")).unwrap();
-        for size in [1 << 16, 1 << 12, 1] {
-            while file.write_all(&vec![b'x'; size]).is_ok() {}
-        }
-    }
-}
-
-impl Drop for FullDisk {
-    fn drop(&mut self) {
-        Command::new("umount")
-            .arg("-l")
-            .arg(self.0.path())
-            .output()
-            .ok();
-    }
 }
 
 #[test]
