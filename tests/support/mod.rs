@@ -16,11 +16,13 @@ pub(crate) mod bad_proxy;
 pub(crate) mod full_disk;
 pub(crate) mod http;
 pub(crate) mod otlp;
+mod private;
 pub(crate) mod processes;
 pub(crate) mod runbook;
 pub(crate) mod sse;
 pub(crate) mod ws;
 
+use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -112,6 +114,13 @@ impl Options {
         self
     }
 
+    /// What is in the file of the audit log, if there is one.
+    fn audit(&self) -> String {
+        let file = self.env.iter().find(|(name, _)| name == "AUDIT_FILE");
+        let text = file.and_then(|(_, path)| std::fs::read_to_string(path).ok());
+        text.unwrap_or_default()
+    }
+
     pub(crate) fn command(&self) -> Command {
         if let Some(script) = &self.script {
             std::fs::write(self.dir.path().join("data/stub.json"), script.to_string()).unwrap();
@@ -175,6 +184,7 @@ impl Options {
             token: None,
             options: Some(self),
             checked: atomic::AtomicBool::new(false),
+            private: Mutex::default(),
         };
         sidecar.address = sidecar.read_address(&line_rx);
         sidecar
@@ -239,6 +249,8 @@ pub(crate) struct Sidecar {
     pub(crate) token: Option<String>,
     options: Option<Options>,
     checked: atomic::AtomicBool,
+    /// Prompts and keys that it was given: they are to be in nothing that it says of itself.
+    private: Mutex<BTreeSet<String>>,
 }
 
 impl Sidecar {
@@ -290,12 +302,22 @@ impl Sidecar {
     }
 
     pub(crate) fn send(&self, method: &str, path: &str, body: &str) -> Response {
+        self.private.lock().extend(private::texts(body));
         let token = self.token.as_ref().map(|token| format!("Bearer {token}"));
         let headers: Vec<(&str, &str)> = token
             .iter()
             .map(|token| ("authorization", token.as_str()))
             .collect();
         http::send(self.address, method, path, &headers, body.as_bytes()).unwrap()
+    }
+
+    /// Its metrics, if it still answers.
+    fn figures(&self) -> String {
+        let token = self.token.as_ref().map(|token| format!("Bearer {token}"));
+        let token = token.iter().map(|token| ("authorization", token.as_str()));
+        let headers: Vec<(&str, &str)> = token.collect();
+        let page = http::send(self.address, "GET", "/metrics", &headers, b"");
+        page.map(|page| page.body).unwrap_or_default()
     }
 
     /// A session's stream; `query` with its question mark.
@@ -396,6 +418,11 @@ impl Drop for Sidecar {
             return;
         };
         let running = matches!(self.process.try_wait(), Ok(None));
+        let figures = if running && !std::thread::panicking() {
+            self.figures()
+        } else {
+            String::new()
+        };
         if running {
             self.signal(rustix::process::Signal::TERM);
             let deadline = Instant::now() + TEST_TIMEOUT;
@@ -408,6 +435,14 @@ impl Drop for Sidecar {
         let left = processes::marked(&options.dir.path().join("data"));
         for pid in &left {
             processes::kill(*pid);
+        }
+        if !std::thread::panicking() {
+            let told = [
+                ("log", self.log()),
+                ("audit log", options.audit()),
+                ("metrics", figures),
+            ];
+            private::assert_untold(&self.private.lock(), &told);
         }
         let expected = self.checked.load(atomic::Ordering::Relaxed);
         if running && !expected && !std::thread::panicking() {
