@@ -46,7 +46,7 @@ fn main() {
     }
     println!("end to end: child -> sidecar -> readers, beside a direct subscription to the child");
     // Beside each other, because a machine is never twice the same.
-    let journals = ["off", "on"].map(|journal| (journal, Sidecar::start(journal)));
+    let journals = ["off", "on"].map(|journal| (journal, Sidecar::start(journal, None)));
     let bare = Relay::start(journals[1].1.child);
     for (journal, sidecar) in &journals {
         paced(sidecar, &bare, journal, 1000, 5000);
@@ -54,30 +54,57 @@ fn main() {
     bare_bursts(&journals[1].1, &bare, 20_000, 9);
     // A session serves 64 at most.
     for (readers, pairs) in [(1, 25), (60, 9)] {
-        compare(&journals, 20_000, readers, pairs);
+        compare("journal", &journals, 20_000, readers, pairs);
     }
+    drop(journals);
+    let collector = collector();
+    let traced = [("off", None), ("10 %", Some(collector))]
+        .map(|(traces, collector)| (traces, Sidecar::start("on", collector)));
+    compare("traces", &traced, 20_000, 1, 25);
 }
 
-/// Bursts with and without the journal in turns: the middle one of each kind, and of what each pair says.
-fn compare(journals: &[(&str, Sidecar); 2], events: usize, readers: usize, pairs: usize) {
+/// Takes whatever comes, as a collector of traces would.
+fn collector() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = BufReader::new(stream.unwrap());
+            while read_request(&mut stream).is_some() {
+                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+                stream.get_mut().write_all(answer).unwrap();
+            }
+        }
+    });
+    address
+}
+
+/// Bursts without and with something in turns: the middle one of each kind, and of what each pair says.
+fn compare(
+    what: &str,
+    sidecars: &[(&str, Sidecar); 2],
+    events: usize,
+    readers: usize,
+    pairs: usize,
+) {
     let mut bursts = [Vec::new(), Vec::new()];
     let mut costs = Vec::new();
     for pair in 0..pairs {
         // Who is second may find a warmer machine.
         let order = if pair % 2 == 0 { [0, 1] } else { [1, 0] };
         for which in order {
-            bursts[which].push(burst(&journals[which].1, events, readers));
+            bursts[which].push(burst(&sidecars[which].1, events, readers));
         }
         let wall = |which: usize| bursts[which][pair].0.as_secs_f64();
         costs.push((wall(1) / wall(0) - 1.0) * 100.0);
     }
     let total = (events * readers) as f64;
-    for ((journal, _), bursts) in journals.iter().zip(&mut bursts) {
+    for ((setting, _), bursts) in sidecars.iter().zip(&mut bursts) {
         bursts.sort();
         let wall = bursts[pairs / 2].0.as_secs_f64();
         bursts.sort_by_key(|(_, cpu)| *cpu);
         println!(
-            "burst of {events} to {readers:>3} readers, journal {journal:>3}      goal {}   {:.2} M/s on the clock, {:.2} us of the sidecar's CPU per event and reader",
+            "burst of {events} to {readers:>3} readers, {what} {setting:>4}      goal {}   {:.2} M/s on the clock, {:.2} us of the sidecar's CPU per event and reader",
             if readers == 1 {
                 "250 k/s (4 us)"
             } else {
@@ -89,7 +116,8 @@ fn compare(journals: &[(&str, Sidecar); 2], events: usize, readers: usize, pairs
     }
     costs.sort_by(f64::total_cmp);
     println!(
-        "  the journal's cost, {pairs} pairs         goal 15 %   {:.0} % of the time without it (quartiles {:.0} and {:.0} %)",
+        "  what that costs, {pairs} pairs         goal {}   {:.0} % of the time without it (quartiles {:.0} and {:.0} %)",
+        if what == "journal" { "15 %" } else { "5 %" },
         costs[pairs / 2],
         costs[pairs / 4],
         costs[pairs * 3 / 4],
@@ -177,10 +205,18 @@ struct Sidecar {
 }
 
 impl Sidecar {
-    fn start(journal: &str) -> Self {
+    /// `traces`: where a tenth of them goes.
+    fn start(journal: &str, traces: Option<SocketAddr>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("workspace")).unwrap();
-        let mut process = Command::new(SIDECAR)
+        let mut command = Command::new(SIDECAR);
+        if let Some(collector) = traces {
+            command
+                .env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{collector}"))
+                .env("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
+                .env("OTEL_TRACES_SAMPLER_ARG", "0.1");
+        }
+        let mut process = command
             .env("OPENCODE_BIN", std::env::current_exe().unwrap())
             .env("WORKSPACE_DIR", dir.path().join("workspace"))
             .env("DATA_DIR", dir.path().join("data"))
