@@ -86,6 +86,11 @@ impl Client {
         self.token.is_none() && is_here(&self.url)
     }
 
+    /// Whether whoever is on the way can read the token.
+    pub(super) fn sends_token_in_clear(&self) -> bool {
+        self.token.is_some() && self.url.scheme() == "http" && !is_here(&self.url)
+    }
+
     pub(super) async fn get(
         &self,
         path: &[&str],

@@ -19,7 +19,7 @@ use self::view::{Said, Stopping, View, stopped};
 use super::client::{Client, Session, Stream, StreamRequest, StreamStep, number};
 use super::exit::{Exit, Outcome, Problem};
 use super::plain_text::one_line;
-use super::terminal::{KeyMode, Terminal, typed};
+use super::terminal::{KeyMode, Terminal, suspend, suspended, suspensions, typed};
 
 /// Between two pictures of the row that moves.
 const FRAME: Duration = Duration::from_millis(100);
@@ -67,7 +67,8 @@ impl Follow {
             listen(SignalKind::interrupt())?,
             listen(SignalKind::terminate())?,
         );
-        let _key_mode = view.asks().then(KeyMode::enter);
+        let mut key_mode = view.asks().then(KeyMode::enter).flatten();
+        let mut suspensions = suspensions(key_mode.as_ref())?;
         let mut keys = view.asks().then(typed);
         let (mut figures, _stop_figures) = view.live.then(|| poll(&client, &session)).unzip();
         let mut ticks = tokio::time::interval(FRAME);
@@ -88,6 +89,11 @@ impl Follow {
                     },
                     _ = terminate.recv() => vec![view.terminated()],
                     typed = typed_in(&mut keys) => view.typed(&typed),
+                    () = suspended(&mut suspensions) => {
+                        view.leave_terminal()?;
+                        suspend(&mut key_mode);
+                        Vec::new()
+                    }
                     done = calls.next() => match done {
                         Done::Stopped(stopped) => { stopped?; Vec::new() }
                         Done::Answered(answered) => { view.answered(answered); Vec::new() }
@@ -213,4 +219,35 @@ fn poll(client: &Client, session: &str) -> (watch::Receiver<Option<Session>>, Dr
         stopped.run_until_cancelled(looks).await
     });
     (figures_rx, stop.drop_guard())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_that_was_not_seen_is_what_the_session_says() {
+        let ended = |status: &str| {
+            let session = Session {
+                status: status.into(),
+                ..Session::default()
+            };
+            match how_it_ended(&session) {
+                Ok(exit) => exit,
+                Err(problem) => problem.exit,
+            }
+        };
+        assert_eq!(ended("completed"), Exit::Done);
+        assert_eq!(ended("failed"), Exit::Failed);
+        assert_eq!(ended("cancelled"), Exit::Cancelled);
+        assert_eq!(ended("running"), Exit::TryAgain);
+    }
+
+    #[test]
+    fn a_turn_that_may_go_on_is_named_where_the_sidecar_stays_away() {
+        let away = || Problem::new(Exit::Unreachable, "no sidecar answers");
+        let said = |owner| gave_up(away(), owner, "s1").sentence;
+        assert!(said(Owner::This).ends_with("`opencode-sidecar attach s1` follows it again"));
+        assert_eq!(said(Owner::ThisWithItsServer), "no sidecar answers");
+    }
 }

@@ -104,6 +104,24 @@ impl Screen {
         write(&text)
     }
 
+    /// Leaves the terminal to somebody else. What is shown next is shown anew.
+    ///
+    /// # Errors
+    /// When stdout takes no more.
+    pub(super) fn leave(&mut self) -> io::Result<()> {
+        let mut text = self.erased();
+        self.shown.clear();
+        if std::mem::take(&mut self.whole) {
+            text.push_str(SHOW_CURSOR);
+            text.push_str(FIRST_SCREEN);
+        }
+        if text.is_empty() {
+            Ok(())
+        } else {
+            write(&text)
+        }
+    }
+
     /// The control sequences that take the changing rows away.
     fn erased(&self) -> String {
         if self.shown.is_empty() {
@@ -124,15 +142,8 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        let mut text = self.erased();
-        if self.whole {
-            text.push_str(SHOW_CURSOR);
-            text.push_str(FIRST_SCREEN);
-        }
-        if !text.is_empty() {
-            // A terminal that is gone needs no cursor.
-            write(&text).ok();
-        }
+        // A terminal that is gone needs no cursor.
+        self.leave().ok();
     }
 }
 

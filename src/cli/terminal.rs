@@ -2,9 +2,11 @@
 
 use std::io::{IsTerminal as _, Read as _, Write as _};
 
+use rustix::process::{Signal, getpid, kill_process};
 use rustix::termios::{
     LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetwinsize, tcsetattr,
 };
+use tokio::signal::unix as tokio_signal;
 use tokio::sync::mpsc;
 
 use super::style::Style;
@@ -117,6 +119,30 @@ impl KeyMode {
         write("\u{1b}[?2004h").ok();
         Some(Self { before })
     }
+}
+
+/// SIGTSTP, Ctrl-Z, where keys are taken. Elsewhere the kernel stops this process by itself.
+pub(super) fn suspensions(mode: Option<&KeyMode>) -> std::io::Result<Option<tokio_signal::Signal>> {
+    let kind = tokio_signal::SignalKind::from_raw(Signal::TSTP.as_raw());
+    mode.map(|_| tokio_signal::signal(kind)).transpose()
+}
+
+/// Waits for Ctrl-Z.
+pub(super) async fn suspended(signals: &mut Option<tokio_signal::Signal>) {
+    if let Some(signals) = signals
+        && signals.recv().await.is_some()
+    {
+        return;
+    }
+    std::future::pending::<()>().await;
+}
+
+/// Gives the terminal back to the shell, and takes it again when this process goes on.
+pub(super) fn suspend(mode: &mut Option<KeyMode>) {
+    drop(mode.take());
+    // Whoever may not stop itself goes on at once.
+    kill_process(getpid(), Signal::STOP).ok();
+    *mode = KeyMode::enter();
 }
 
 impl Drop for KeyMode {

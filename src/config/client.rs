@@ -221,6 +221,18 @@ impl ClientEnvironment {
         Ok(target)
     }
 
+    /// The file of contexts, if it holds a token and others than its owner may read it.
+    pub(crate) fn exposed_contexts(&self) -> Option<PathBuf> {
+        use std::os::unix::fs::PermissionsExt as _;
+        let (path, file) = self.contexts().ok()??;
+        let has_token = file
+            .contexts
+            .values()
+            .any(|context| context.token.is_some());
+        let mode = std::fs::metadata(&path).ok()?.permissions().mode();
+        (has_token && mode & 0o077 != 0).then_some(path)
+    }
+
     pub(super) fn contexts(&self) -> Result<Option<(PathBuf, ContextFile)>, ConfigError> {
         let base = match self.value("XDG_CONFIG_HOME") {
             Some(base) => PathBuf::from(base),

@@ -152,6 +152,12 @@ fn a_provider_is_called_without_a_key_and_its_clock_compared() {
         "{output:?}"
     );
 
+    let named = doctor(
+        &variables,
+        &["--endpoint", "http://me:hunter2@127.0.0.1:1/v1"],
+    );
+    assert_eq!(named.code, 64, "{named:?}");
+    assert!(!named.stderr.contains("hunter2"), "{named:?}");
     let gone = doctor(&variables, &["--endpoint", "http://127.0.0.1:1/v1"]);
     assert!(line(&gone, "provider").starts_with('✗'), "{gone:?}");
 }

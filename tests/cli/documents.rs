@@ -6,6 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::golden::assert_golden;
 use crate::program::{command, output};
 
 const MARKER: &str = "<!-- What follows is what --help prints: UPDATE_DOCS=1 cargo nextest run -E 'test(docs_cli_md)' -->\n";
@@ -140,6 +141,12 @@ fn the_settings_are_printed_without_secrets() {
         "(set, not shown)"
     );
     assert!(settings.as_object().unwrap().len() > 40);
+
+    let mut table = command(&["config", "print"]);
+    table
+        .env("OPENCODE_SHARED_SECRET", "hunter2")
+        .env("PORT", "4000");
+    assert_golden("config", &crate::program::output(table).stdout);
 
     let mut check = command(&["config", "check"]);
     check.env("PORT", "http");

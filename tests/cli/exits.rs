@@ -1,9 +1,11 @@
 //! How commands end: exit codes and sentences, of turns and of what goes wrong before.
 
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::golden::assert_golden;
 use crate::program::{command, demo, done, output, script, url, with};
 use crate::support::{Options, Sidecar};
 
@@ -146,6 +148,28 @@ fn what_goes_wrong_before_a_turn_is_one_sentence_and_a_code() {
     }
     let mut wrong = command(&["ps"]);
     wrong.env("SIDECAR_URL", &url).env("SIDECAR_TOKEN", "wrong");
+    let refused = output(wrong);
+    assert_eq!(refused.code, 77, "{refused:?}");
+    assert!(
+        refused.stderr.contains("SIDECAR_TOKEN or a context"),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn hints_and_warnings_are_no_output_and_hooks_have_codes_too() {
+    let sidecar = Options::stub()
+        .env("OPENCODE_SHARED_SECRET", "hunter2")
+        .start()
+        .ready();
+    let url = url(&sidecar);
+    let with = |arguments: &[&str]| {
+        let mut command = command(arguments);
+        command
+            .env("SIDECAR_URL", &url)
+            .env("SIDECAR_TOKEN", "hunter2");
+        output(command)
+    };
     let both = with(&["stop", "one", "two"]);
     assert_eq!(both.code, 66, "{both:?}");
     assert!(
@@ -164,12 +188,44 @@ fn what_goes_wrong_before_a_turn_is_one_sentence_and_a_code() {
         assert_eq!((output.code, &*output.stdout), (0, ""), "{output:?}");
         assert!(output.stderr.contains(hint), "{output:?}");
     }
-    let refused = output(wrong);
-    assert_eq!(refused.code, 77, "{refused:?}");
-    assert!(
-        refused.stderr.contains("SIDECAR_TOKEN or a context"),
-        "{refused:?}"
+    let home = tempfile::tempdir().unwrap();
+    std::fs::create_dir(home.path().join("opencode-sidecar")).unwrap();
+    let file = home.path().join("opencode-sidecar/contexts.toml");
+    let text = format!(
+        "current = \"t\"\n[contexts.t]\nurl = \"{url}\"\ntoken = \"hunter2\"\nprovider = \"demo\"\nmodel = \"demo\"\n"
     );
+    std::fs::write(&file, text).unwrap();
+    for (mode, warned) in [(0o644, true), (0o600, false)] {
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+        let mut ps = command(&["ps", "-q", "--context", "t"]);
+        ps.env("XDG_CONFIG_HOME", home.path());
+        let output = output(ps);
+        assert_eq!(output.code, 0, "{output:?}");
+        assert_eq!(
+            output.stderr.contains("others may read it; chmod 600"),
+            warned
+        );
+    }
+    let mut context = command(&["context"]);
+    context.env("XDG_CONFIG_HOME", home.path());
+    assert_golden("context", &output(context).stdout);
+
+    // The commands for the hooks of a container.
+    let port = sidecar.address.port().to_string();
+    for (arguments, port, secret, code) in [
+        (&["healthcheck"][..], "1", "hunter2", 1),
+        (&["healthcheck"], &port, "hunter2", 0),
+        (&["healthcheck", "--ready"], &port, "hunter2", 0),
+        (&["healthcheck", "--nonsense"], &port, "hunter2", 64),
+        (&["drain"], "1", "hunter2", 1),
+        (&["drain"], &port, "wrong", 1),
+        (&["drain", "--nonsense"], &port, "hunter2", 64),
+    ] {
+        let mut hook = command(arguments);
+        hook.env("PORT", port).env("OPENCODE_SHARED_SECRET", secret);
+        let output = output(hook);
+        assert_eq!(output.code, code, "{arguments:?}: {output:?}");
+    }
 }
 
 #[test]

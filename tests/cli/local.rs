@@ -1,9 +1,12 @@
 //! `run --local`: a sidecar for one prompt, of which nothing is left afterwards.
 
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::program::{command, script};
 use crate::support::{TEST_TIMEOUT, processes, real_opencode};
@@ -109,8 +112,28 @@ fn a_command_that_is_killed_takes_its_server_along() {
 }
 
 #[test]
-fn a_server_that_cannot_start_says_why() {
+fn a_server_that_cannot_start_says_why_and_one_that_takes_long_is_interrupted() {
     let dir = tempfile::tempdir().unwrap();
+    let never = dir.path().join("never-ready");
+    std::fs::write(&never, "#!/bin/sh\nexec sleep 600\n").unwrap();
+    std::fs::set_permissions(&never, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut run = local(dir.path(), "x")
+        .env("OPENCODE_BIN", &never)
+        .spawn()
+        .unwrap();
+    let server = format!("__local\0{}", run.id());
+    let deadline = Instant::now() + TEST_TIMEOUT;
+    while processes::running(&server).is_empty() {
+        assert!(Instant::now() < deadline, "its server does not start");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let pid = Pid::from_raw(i32::try_from(run.id()).unwrap()).unwrap();
+    kill_process(pid, Signal::INT).unwrap();
+    assert_eq!(run.wait().unwrap().code(), Some(130));
+    assert_eq!(data_dirs(dir.path()), Vec::<PathBuf>::new());
+    assert!(processes::running(&server).is_empty());
+
+    std::fs::remove_dir_all(dir.path().join("workspace")).unwrap();
     let output = local(dir.path(), "x")
         .env("OPENCODE_BIN", "/nonexistent")
         .output()

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -10,6 +10,11 @@ use serde_json::Value;
 use crate::golden::assert_golden;
 use crate::program::{demo, done, fed, output, script, with};
 use crate::support::Options;
+
+fn interrupt(command: &Child) {
+    let pid = Pid::from_raw(i32::try_from(command.id()).unwrap()).unwrap();
+    kill_process(pid, Signal::INT).unwrap();
+}
 
 fn no_controls(text: &str) {
     let control = text
@@ -46,10 +51,22 @@ fn a_session_in_a_pipe_reads_as_the_golden_files_say() {
         "demo-1 had ended: completed\n"
     );
     let top = done(&sidecar, &["top"]);
-    assert!(
-        top.contains("engine ready · OpenCode ") && top.contains("\ndemo-1 "),
-        "{top}"
+    assert_golden("top", &top);
+    let top: Value = serde_json::from_str(&done(&sidecar, &["top", "-o", "json"])).unwrap();
+    assert_eq!(top["engine"]["state"], "ready");
+    assert_eq!(top["sessions"][0]["session_id"], "demo-1");
+    // In a pipe `attach` only follows, over all turns.
+    let mut attach = with(&sidecar, &["attach", "demo-1"]).spawn().unwrap();
+    let attached = BufReader::new(attach.stdout.take().unwrap()).lines();
+    let attached = attached
+        .map(Result::unwrap)
+        .take(transcript.lines().count());
+    assert_eq!(
+        attached.collect::<Vec<_>>(),
+        transcript.lines().collect::<Vec<_>>()
     );
+    interrupt(&attach);
+    assert_eq!(attach.wait().unwrap().code(), Some(130));
 
     let lines = done(&sidecar, &["logs", "demo-1", "-o", "json"]);
     let events: Vec<Value> = lines
@@ -301,7 +318,6 @@ fn the_events_of_all_sessions_are_followed_until_a_signal() {
             "{line}"
         );
     }
-    let pid = Pid::from_raw(i32::try_from(events.id()).unwrap()).unwrap();
-    kill_process(pid, Signal::INT).unwrap();
+    interrupt(&events);
     assert_eq!(events.wait().unwrap().code(), Some(130));
 }

@@ -1,8 +1,15 @@
 //! Commands on a terminal, as a person sees them.
 
+use std::time::Duration;
+
+use rustix::process::Signal;
+
 use crate::golden::fits;
 use crate::program::{demo, done, script};
 use crate::tmux::Tmux;
+
+/// Between two looks of `top`.
+const INTERVAL: Duration = Duration::from_millis(200);
 
 /// Lines of the screen from the one that fits on.
 fn from<'a>(screen: &'a str, first: &str) -> Vec<&'a str> {
@@ -105,6 +112,17 @@ fn ctrl_c_asks_what_to_do_and_twice_stops() {
     let screen = terminal.prompt();
     assert!(screen.contains("exit 130"), "{screen}");
     assert_eq!(state("twice"), "cancelled");
+
+    run("hangs");
+    sidecar.signal(Signal::STOP);
+    terminal.key("s");
+    terminal.until("going to stop", |screen| !screen.contains("stop it"));
+    terminal.key("C-c");
+    assert!(
+        terminal.prompt().contains("exit 130"),
+        "nobody waits for a sidecar that hangs"
+    );
+    sidecar.signal(Signal::CONT);
     // The terminal is as it was: what is typed is shown.
     terminal.line("echo back again");
     terminal.until("shown", |screen| screen.matches("back again").count() == 2);
@@ -161,10 +179,25 @@ fn top_is_live_fits_the_terminal_and_gives_it_back() {
     terminal.until("narrow", |screen| {
         screen.lines().all(|line| line.chars().count() <= 40)
     });
+    // Ctrl-Z gives the terminal to the shell, as it was.
+    terminal.key("C-z");
+    terminal.until("the shell", |screen| {
+        screen.contains("before") && screen.contains("Stopped")
+    });
+    terminal.line("echo sh''own");
+    terminal.until("typing is shown", |screen| {
+        screen.contains("echo sh''own") && screen.contains("\nshown")
+    });
+    terminal.line("fg");
+    terminal.until("up again", |screen| screen.contains("engine ready"));
+    // Keys are heard while the sidecar does not answer.
+    sidecar.signal(Signal::STOP);
+    std::thread::sleep(2 * INTERVAL);
     terminal.key("q");
     terminal.until("back", |screen| {
         screen.contains("before") && !screen.contains("engine")
     });
+    sidecar.signal(Signal::CONT);
 }
 
 #[test]

@@ -122,3 +122,23 @@ async fn those_that_run_are_found_behind_any_number_that_have_ended() {
         "{asked:?}"
     );
 }
+
+#[test]
+fn a_token_in_clear_is_known_as_such() {
+    for (url, token, clear) in [
+        ("http://agents.example", Some("x"), true),
+        ("http://agents.example", None, false),
+        ("https://agents.example", Some("x"), false),
+        ("http://localhost:3003", Some("x"), false),
+        ("http://[::1]:3003", Some("x"), false),
+    ] {
+        let target = Target {
+            url: url.parse().unwrap(),
+            token: token.map(Secret::new),
+            ca_file: None,
+            defaults: ModelDefaults::default(),
+        };
+        let client = Client::new(&target).unwrap();
+        assert_eq!(client.sends_token_in_clear(), clear, "{url}");
+    }
+}

@@ -20,7 +20,7 @@ use crate::cli::context::Context;
 use crate::cli::exit::{Exit, Outcome, Problem};
 use crate::cli::follow::{Follow, Form, Owner, Until, listen, typed_in};
 use crate::cli::model_args::ModelArgs;
-use crate::cli::terminal::{KeyMode, typed};
+use crate::cli::terminal::{KeyMode, suspend, suspended, suspensions, typed};
 use crate::config::ConnectionArgs;
 
 /// Between two pictures of the row that moves.
@@ -124,7 +124,8 @@ impl Conversation {
     async fn run(&self, request: StreamRequest, mut view: View) -> Outcome {
         let mut interrupt = listen(SignalKind::interrupt())?;
         let mut terminate = listen(SignalKind::terminate())?;
-        let _key_mode = KeyMode::enter();
+        let mut key_mode = KeyMode::enter();
+        let mut suspensions = suspensions(key_mode.as_ref())?;
         let mut keys = Some(typed());
         let mut ticks = tokio::time::interval(FRAME);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -138,6 +139,11 @@ impl Conversation {
                     typed = typed_in(&mut keys) => view.typed(&typed),
                     _ = interrupt.recv() => view.interrupted(),
                     _ = terminate.recv() => vec![Asked::Leave],
+                    () = suspended(&mut suspensions) => {
+                        view.leave_terminal()?;
+                        suspend(&mut key_mode);
+                        Vec::new()
+                    }
                     done = first(&mut calls) => {
                         calls.pop_front();
                         view.done(done);

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::cli::context::FormArgs;
 use crate::cli::exit::{Exit, Outcome};
 use crate::cli::layout::cut;
 use crate::cli::screen::write;
@@ -36,14 +37,13 @@ enum What {
         /// Those that have their default too
         #[arg(long)]
         all: bool,
-        /// As JSON
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        form: FormArgs,
     },
 }
 
 pub(in crate::cli) fn run(args: &ConfigArgs, terminal: Terminal) -> Outcome {
-    match args.what {
+    match &args.what {
         What::Check => {
             let hints = config::check(config::variables())?;
             for hint in &hints {
@@ -57,11 +57,12 @@ pub(in crate::cli) fn run(args: &ConfigArgs, terminal: Terminal) -> Outcome {
             write(&format!("{} {words}\n", terminal.style().good("✓")))?;
             Ok(Exit::Done)
         }
-        What::Print { all, json } => {
+        What::Print { all, form } => {
+            let json = form.is_json();
             let settings = config::effective(config::variables());
             let settings: Vec<_> = settings
                 .into_iter()
-                .filter(|setting| all || json || setting.origin != Origin::Default)
+                .filter(|setting| *all || json || setting.origin != Origin::Default)
                 .collect();
             if json {
                 write(&format!("{}\n", as_json(settings)))?;

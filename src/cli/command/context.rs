@@ -1,6 +1,6 @@
 //! `context`: which sidecars the file of contexts names, and which one is the current.
 
-use crate::cli::context::{Context, Output};
+use crate::cli::context::{Context, FormArgs};
 use crate::cli::exit::{Exit, Outcome};
 use crate::cli::plain_text::{json as safe, one_line};
 use crate::cli::screen::write;
@@ -18,15 +18,8 @@ const EXAMPLES: &str = "Examples:
 pub(in crate::cli) struct ContextArgs {
     #[command(subcommand)]
     what: Option<What>,
-    /// Form of the output
-    #[arg(
-        long,
-        short = 'o',
-        value_enum,
-        default_value = "text",
-        value_name = "FORM"
-    )]
-    output: Output,
+    #[command(flatten)]
+    form: FormArgs,
 }
 
 #[derive(Clone, Debug, clap::Subcommand)]
@@ -47,7 +40,7 @@ pub(in crate::cli) fn run(args: &ContextArgs, context: &Context) -> Outcome {
         return Ok(Exit::Done);
     }
     let named = context.environment.named_contexts()?;
-    if args.output == Output::Json {
+    if args.form.is_json() {
         let list: serde_json::Value = named.iter().map(as_json).collect();
         write(&format!("{}\n", safe(&list.to_string())))?;
         return Ok(Exit::Done);

@@ -4,7 +4,7 @@ mod findings;
 
 use self::findings::{Finding, Level, Seen};
 use crate::cli::client::{Diagnosis, parsed};
-use crate::cli::context::{CommonArgs, Context, Output};
+use crate::cli::context::{CommonArgs, Context};
 use crate::cli::exit::{Exit, Outcome};
 use crate::cli::plain_text::{json as safe, one_line};
 use crate::cli::screen::write;
@@ -28,7 +28,7 @@ pub(in crate::cli) struct DiagnoseArgs {
 pub(in crate::cli) async fn run(args: DiagnoseArgs, context: &Context) -> Outcome {
     let (client, _) = context.connect(&args.common.connection)?;
     let answer = client.diagnosis(&args.session).await?;
-    if args.common.output == Output::Json {
+    if args.common.form.is_json() {
         write(&format!("{}\n", safe(&answer.to_string())))?;
         return Ok(Exit::Done);
     }

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use crate::cli::client::parsed;
-use crate::cli::context::{CommonArgs, Context, Output};
+use crate::cli::context::{CommonArgs, Context};
 use crate::cli::exit::{Exit, Outcome};
 use crate::cli::layout::plural;
 use crate::cli::plain_text::{Cleaner, json, one_line};
@@ -73,7 +73,7 @@ pub(in crate::cli) async fn run(args: DiffArgs, context: &Context) -> Outcome {
     let answer = client
         .get(&["sessions", &args.session, "diff"], &query)
         .await?;
-    if args.common.output == Output::Json {
+    if args.common.form.is_json() {
         write(&format!("{}\n", json(&answer.to_string())))?;
         return Ok(Exit::Done);
     }

@@ -8,8 +8,8 @@ mod server;
 use reqwest::Url;
 
 use self::report::{Check, Report};
-use crate::cli::context::Context;
-use crate::cli::exit::{Exit, Outcome};
+use crate::cli::context::{Context, FormArgs};
+use crate::cli::exit::{Exit, Outcome, Problem};
 use crate::cli::screen::{Screen, write};
 use crate::config::{self, Inspection};
 use crate::setting;
@@ -32,18 +32,19 @@ pub(in crate::cli) struct DoctorArgs {
     #[arg(long, short = 'p', value_name = "NAME")]
     provider: Vec<String>,
     /// Address of a provider to be called, up to and including the version
-    #[arg(long, value_name = "URL", value_parser = setting::url)]
-    endpoint: Vec<Url>,
+    #[arg(long, value_name = "URL")]
+    endpoint: Vec<String>,
     /// Call nobody
     #[arg(long, conflicts_with_all = ["provider", "endpoint"])]
     offline: bool,
-    /// As JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    form: FormArgs,
 }
 
 pub(in crate::cli) async fn run(args: DoctorArgs, context: &Context) -> Outcome {
-    let addresses = provider::addresses(&args.provider, &args.endpoint)?;
+    let endpoints = args.endpoint.iter().map(|text| endpoint(text));
+    let endpoints: Vec<Url> = endpoints.collect::<Result<_, _>>()?;
+    let addresses = provider::addresses(&args.provider, &endpoints)?;
     let mut report = Report::default();
     match config::inspection(config::variables()) {
         Ok(inspection) => {
@@ -51,7 +52,11 @@ pub(in crate::cli) async fn run(args: DoctorArgs, context: &Context) -> Outcome 
             let style = context.terminal.style();
             let mut now = |what: &str| {
                 let row = style.dim(&format!("checking {what} …"));
-                let rows = if args.json { Vec::new() } else { vec![row] };
+                let rows = if args.form.is_json() {
+                    Vec::new()
+                } else {
+                    vec![row]
+                };
                 screen.show(&[], rows)
             };
             now("this host")?;
@@ -69,7 +74,7 @@ pub(in crate::cli) async fn run(args: DoctorArgs, context: &Context) -> Outcome 
             "set it to what is accepted",
         )),
     }
-    if args.json {
+    if args.form.is_json() {
         write(&format!("{}\n", report.json()))?;
     } else {
         for line in report.lines(context.terminal.style()) {
@@ -81,6 +86,11 @@ pub(in crate::cli) async fn run(args: DoctorArgs, context: &Context) -> Outcome 
     } else {
         Exit::Failed
     })
+}
+
+/// The address is not in the sentence: it may hold a password.
+fn endpoint(text: &str) -> Result<Url, Problem> {
+    setting::url(text).map_err(|accepts| Problem::usage(format!("--endpoint: give {accepts}")))
 }
 
 async fn examine(inspection: &Inspection, report: &mut Report) {

@@ -6,7 +6,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use self::line::line;
 use crate::cli::client::{Event, Source, Stream, StreamRequest, StreamStep, number};
-use crate::cli::context::{CommonArgs, Context, Output};
+use crate::cli::context::{CommonArgs, Context};
 use crate::cli::exit::{Exit, Outcome, Problem};
 use crate::cli::screen::{say, write};
 use crate::config::ConnectionArgs;
@@ -115,9 +115,10 @@ fn wants(args: &EventsArgs, event: &Event) -> bool {
 }
 
 fn show(args: &EventsArgs, context: &Context, event: &Event) -> Result<(), Problem> {
-    let text = match args.common.output {
-        Output::Json => event.json_line(),
-        Output::Text => line(event, context.terminal.style(), context.terminal.columns()),
+    let text = if args.common.form.is_json() {
+        event.json_line()
+    } else {
+        line(event, context.terminal.style(), context.terminal.columns())
     };
     Ok(write(&(text + "\n"))?)
 }

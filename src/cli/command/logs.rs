@@ -1,7 +1,7 @@
 //! `logs`: what happened in a session, and what happens.
 
 use crate::cli::client::{Source, StreamRequest, number};
-use crate::cli::context::{CommonArgs, Context, Output};
+use crate::cli::context::{CommonArgs, Context};
 use crate::cli::exit::{Exit, Outcome};
 use crate::cli::follow::{Follow, Form, Owner, Until, up_to};
 
@@ -34,7 +34,7 @@ pub(in crate::cli) struct LogsArgs {
     #[arg(long)]
     full: bool,
     /// The events as the stream has them
-    #[arg(long, conflicts_with = "output")]
+    #[arg(long, conflicts_with_all = ["output", "json"])]
     raw: bool,
     #[command(flatten)]
     common: CommonArgs,
@@ -42,10 +42,10 @@ pub(in crate::cli) struct LogsArgs {
 
 pub(in crate::cli) async fn run(args: LogsArgs, context: &Context) -> Outcome {
     let (client, _) = context.connect(&args.common.connection)?;
-    let form = match (args.raw, args.common.output) {
+    let form = match (args.raw, args.common.form.is_json()) {
         (true, _) => Form::Raw,
-        (false, Output::Json) => Form::Json,
-        (false, Output::Text) => Form::Text,
+        (false, true) => Form::Json,
+        (false, false) => Form::Text,
     };
     // Also says whether there is such a session at all.
     let status = client.session(&args.session).await?;

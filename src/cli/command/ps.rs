@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::cli::client::{Page, Session, parsed};
-use crate::cli::context::{CommonArgs, Context, Output};
+use crate::cli::context::{CommonArgs, Context};
 use crate::cli::exit::{Exit, Outcome};
 use crate::cli::layout::{age, cost, count};
 use crate::cli::plain_text::one_line;
@@ -49,7 +49,7 @@ pub(in crate::cli) async fn run(args: PsArgs, context: &Context) -> Outcome {
         query.extend(args.status.as_deref().map(|status| ("status", status)));
         client.get(&["sessions"], &query).await?
     };
-    if args.common.output == Output::Json && !args.quiet {
+    if args.common.form.is_json() && !args.quiet {
         write(&format!(
             "{}\n",
             crate::cli::plain_text::json(&answer.to_string())

@@ -10,7 +10,7 @@ use tokio::signal::unix::SignalKind;
 
 use crate::cli::attachments::parts;
 use crate::cli::client::{Client, Created, Source, StreamRequest, parsed};
-use crate::cli::context::Context;
+use crate::cli::context::{Context, FormArgs};
 use crate::cli::exit::{Exit, Outcome, Problem};
 use crate::cli::follow::{Follow, Form, Owner, Until, listen};
 use crate::cli::local_server::LocalServer;
@@ -74,11 +74,10 @@ pub(in crate::cli) struct RunArgs {
     reason = "each is a flag of the command line"
 )]
 pub(in crate::cli) struct FollowingArgs {
-    /// Print each event as a line of JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    form: FormArgs,
     /// Print nothing but the agent's last message
-    #[arg(long, short = 'q', conflicts_with_all = ["json", "detach"])]
+    #[arg(long, short = 'q', conflicts_with_all = ["output", "json", "detach"])]
     quiet: bool,
     /// Show the model's thoughts too
     #[arg(long)]
@@ -220,7 +219,7 @@ pub(in crate::cli) async fn follow(
         write(&format!("{id}\n"))?;
         return Ok(Exit::Done);
     }
-    let form = match (args.json, args.quiet) {
+    let form = match (args.form.is_json(), args.quiet) {
         (true, _) => Form::Json,
         (_, true) => Form::Answer,
         _ => Form::Text,

@@ -1,6 +1,6 @@
 //! `stop`: end what runs in sessions.
 
-use crate::cli::context::{CommonArgs, Context, Output};
+use crate::cli::context::{CommonArgs, Context};
 use crate::cli::exit::{Exit, Outcome};
 use crate::cli::plain_text::{json, one_line};
 use crate::cli::screen::{say, write};
@@ -41,7 +41,7 @@ pub(in crate::cli) async fn run(args: StopArgs, context: &Context) -> Outcome {
     }
     for id in &sessions {
         match client.stop(id).await {
-            Ok(answer) if args.common.output == Output::Json => {
+            Ok(answer) if args.common.form.is_json() => {
                 write(&format!("{}\n", json(&answer.to_string())))?;
             }
             Ok(answer) => {

@@ -3,18 +3,19 @@
 use std::pin::Pin;
 use std::time::Duration;
 
+use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::MissedTickBehavior;
 
 use super::ps;
 use crate::cli::client::{Client, Engine, Page};
-use crate::cli::context::Context;
+use crate::cli::context::{Context, FormArgs};
 use crate::cli::exit::{Exit, Outcome, Problem};
 use crate::cli::layout::{bytes, duration};
-use crate::cli::plain_text::one_line;
+use crate::cli::plain_text::{json as safe, one_line};
 use crate::cli::screen::{Screen, write};
 use crate::cli::style::Style;
-use crate::cli::terminal::{KeyMode, Terminal, typed};
+use crate::cli::terminal::{KeyMode, Terminal, suspend, suspended, suspensions, typed};
 use crate::config::ConnectionArgs;
 use crate::setting;
 
@@ -22,6 +23,7 @@ const EXAMPLES: &str = "Examples:
   opencode-sidecar top
   opencode-sidecar top --interval 5s
   opencode-sidecar top --once
+  opencode-sidecar top -o json | jq .engine
 
 Keys: q leaves, a shows all sessions or those that run.";
 
@@ -36,6 +38,8 @@ pub(in crate::cli) struct TopArgs {
     #[arg(long)]
     once: bool,
     #[command(flatten)]
+    form: FormArgs,
+    #[command(flatten)]
     connection: ConnectionArgs,
 }
 
@@ -49,6 +53,13 @@ type Looking<'a> = Pin<Box<dyn Future<Output = Result<Look, Problem>> + 'a>>;
 
 pub(in crate::cli) async fn run(args: TopArgs, context: &Context) -> Outcome {
     let (client, _) = context.connect(&args.connection)?;
+    if args.form.is_json() {
+        let sessions = client.get(&["sessions"], &[("limit", "200")]).await?;
+        let engine = client.get(&["engine", "status"], &[]).await?;
+        let look = json!({ "engine": engine, "sessions": sessions["sessions"] });
+        write(&format!("{}\n", safe(&look.to_string())))?;
+        return Ok(Exit::Done);
+    }
     // A sidecar that is not there is said before the screen changes.
     let first = look(&client).await?;
     let terminal = context.terminal;
@@ -63,7 +74,8 @@ pub(in crate::cli) async fn run(args: TopArgs, context: &Context) -> Outcome {
 }
 
 async fn watch(client: &Client, first: Look, interval: Duration, terminal: Terminal) -> Outcome {
-    let _key_mode = KeyMode::enter();
+    let mut key_mode = KeyMode::enter();
+    let mut suspensions = suspensions(key_mode.as_ref())?;
     let mut screen = Screen::new(terminal);
     let mut keys = typed();
     let failed =
@@ -91,6 +103,10 @@ async fn watch(client: &Client, first: Look, interval: Duration, terminal: Termi
             _ = interrupt.recv() => return Ok(Exit::Done),
             _ = terminate.recv() => return Ok(Exit::Done),
             _ = resized.recv() => {}
+            () = suspended(&mut suspensions) => {
+                screen.leave()?;
+                suspend(&mut key_mode);
+            }
             key = keys.recv() => match key.as_deref() {
                 // Other keys begin with ESC too.
                 Some([b'q' | 4, ..] | [0x1b]) | None => return Ok(Exit::Done),

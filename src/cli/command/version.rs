@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::cli::context::FormArgs;
 use crate::cli::exit::{Exit, Outcome};
 use crate::cli::screen::write;
 use crate::opencode;
@@ -14,15 +15,14 @@ const EXAMPLES: &str = "Examples:
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(in crate::cli) struct VersionArgs {
-    /// As JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    form: FormArgs,
 }
 
 pub(in crate::cli) fn run(args: &VersionArgs) -> Outcome {
     let (version, opencode) = (env!("CARGO_PKG_VERSION"), opencode::VERSION);
     let platform = format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH);
-    if args.json {
+    if args.form.is_json() {
         let version = json!({ "version": version, "opencode": opencode, "platform": platform });
         write(&format!("{version}\n"))?;
     } else {

@@ -151,6 +151,10 @@ impl View {
         self.notes.extend([line, String::new()]);
     }
 
+    pub(super) fn leave_terminal(&mut self) -> Result<(), Problem> {
+        Ok(self.screen.leave()?)
+    }
+
     pub(super) fn tick(&mut self, session: Option<Session>) {
         self.progress.session = session;
         self.keys.tick();

@@ -195,6 +195,10 @@ impl View {
         Asked::Stop
     }
 
+    pub(super) fn leave_terminal(&mut self) -> Result<(), Problem> {
+        Ok(self.screen.leave()?)
+    }
+
     pub(super) fn tick(&mut self) {
         self.keys.tick();
     }
