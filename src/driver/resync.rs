@@ -14,7 +14,7 @@ use super::child_connection::ChildConnection;
 use super::demux::Demux;
 use crate::opencode::CallError;
 use crate::opencode::types::{
-    HistoryItem, Message, PermissionAsked, QuestionAsked, SessionInfo, SessionStatus,
+    HistoryItem, Message, PermissionAsked, QuestionAsked, SessionInfo, SessionStatus, StoredMessage,
 };
 use crate::session::AskKind;
 
@@ -22,6 +22,9 @@ use crate::session::AskKind;
 /// all its turns ask at once, in the first second of its life.
 const ATTEMPTS: usize = 4;
 const PAUSE: Duration = Duration::from_millis(500);
+
+/// How many of the last messages of a session are looked at for the newest.
+const LAST: usize = 4;
 
 /// Subagents of one session that are asked about.
 const MAX_SUBAGENTS: usize = 1000;
@@ -191,11 +194,29 @@ pub(super) async fn newest_message(
     connection: &ChildConnection,
     root: &str,
 ) -> Result<Option<String>, CallError> {
-    let mut newest = connection.client.newest_message(root).await?;
+    let mut newest = newest_of(connection, root).await?;
     for info in subagents(connection, root).await {
-        newest = newest.max(connection.client.newest_message(&info.id).await?);
+        newest = newest.max(newest_of(connection, &info.id).await?);
     }
     Ok(newest)
+}
+
+async fn newest_of(
+    connection: &ChildConnection,
+    session: &str,
+) -> Result<Option<String>, CallError> {
+    let client = &connection.client;
+    let last = match client.message_page(session, LAST, None).await {
+        Err(CallError::TooLarge { .. }) => client.message_page(session, 1, None).await?,
+        last => last?,
+    };
+    Ok(largest_id(last.messages))
+}
+
+/// OpenCode lists messages in the order in which it stored them. A prompt for a running turn gets its id before that, so
+/// the answer listed before it may be the newer one.
+fn largest_id(messages: Vec<StoredMessage>) -> Option<String> {
+    messages.into_iter().map(|message| message.id).max()
 }
 
 /// The subagents of session `root`, and theirs, each after its parent: as many as can be read.
@@ -212,4 +233,25 @@ pub(super) async fn subagents(connection: &ChildConnection, root: &str) -> Vec<S
         }
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::opencode::types;
+
+    #[test]
+    fn the_answer_before_a_prompt_that_was_told_to_a_running_turn_is_the_newest_message() {
+        let stored = |id: &str, role: &str| json!({ "info": { "id": id, "sessionID": "s", "role": role, "time": { "created": 1 } }, "parts": [] });
+        let listed = json!([
+            stored("m1", "user"),
+            stored("m3", "assistant"),
+            stored("m2", "user")
+        ]);
+        let messages = types::stored_messages(listed.to_string().as_bytes()).unwrap();
+        assert_eq!(largest_id(messages).as_deref(), Some("m3"));
+        assert_eq!(largest_id(Vec::new()), None);
+    }
 }

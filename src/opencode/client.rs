@@ -282,14 +282,6 @@ impl Client {
         call.large().read(types::messages).await
     }
 
-    /// The id of a session's last message.
-    pub(crate) async fn newest_message(&self, session: &str) -> Result<Option<String>, CallError> {
-        let path = format!("/session/{session}/message?limit=1");
-        let call = self.get("read the last message", &path);
-        let messages = call.large().read(types::messages).await?;
-        Ok(messages.into_iter().next_back().map(|last| last.info.id))
-    }
-
     /// The subagents that a session started itself.
     pub(crate) async fn children(&self, session: &str) -> Result<Vec<SessionInfo>, CallError> {
         let path = format!("/session/{session}/children");

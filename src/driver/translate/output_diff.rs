@@ -50,7 +50,9 @@ impl OutputDiff {
     /// The output as the end of the command repeats it: the window once more, and the text of the result, which
     /// is longer.
     pub(super) fn settle(&mut self, output: String, result: &FinalOutput) -> Option<Piece> {
-        if self.total == 0 && output == NOTHING {
+        // Of a command that printed nothing the update is what the result is: the words that OpenCode puts in place of an
+        // output, and behind them those about the end. A call that was broken off has an update and no result.
+        if self.total == 0 && FinalOutput::read(&output).text.is_empty() {
             return None;
         }
         let Some(window) = window(&output) else {
@@ -233,6 +235,21 @@ mod tests {
         let result = FinalOutput::read(NOTHING);
         assert_eq!(OutputDiff::default().settle(NOTHING.into(), &result), None);
         assert_eq!(result.text, "");
+    }
+
+    #[test]
+    fn a_command_that_was_stopped_before_it_printed_anything_publishes_nothing() {
+        let output = "(no output)\n\n<shell_metadata>\nUser aborted the command\n</shell_metadata>";
+        let result = FinalOutput::read(output);
+        assert_eq!(OutputDiff::default().settle(output.into(), &result), None);
+        assert_eq!(result.note.as_deref(), Some("User aborted the command"));
+    }
+
+    #[test]
+    fn what_a_call_printed_that_was_broken_off_is_published_though_it_has_no_result() {
+        let mut output = OutputDiff::default();
+        let piece = output.settle("start\n".into(), &FinalOutput::read(""));
+        assert_eq!(piece, piece!("start\n"));
     }
 
     #[test]
