@@ -3,17 +3,25 @@
 //! The truth is the replay of the whole log with the model's thoughts. Every client must have seen exactly
 //! the events of it that it is shown, in order, each once, whatever happened to its connections.
 
+mod asks;
 mod chain;
 mod order;
+mod prompts;
+mod turns;
 mod words;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use crate::answerer::Given;
+use crate::model::Call;
+use crate::prompter::Told;
 use crate::trace::{Frame, Trace};
 
 /// Everything that is known about one session at the end of a round.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Evidence {
+    /// Of the session.
+    pub(crate) id: String,
     pub(crate) traces: Vec<Trace>,
     /// A replay from the first event, with the thoughts. Nothing if the session does not exist any more.
     pub(crate) replay: Option<Vec<Frame>>,
@@ -21,8 +29,19 @@ pub(crate) struct Evidence {
     pub(crate) journal: Option<Vec<Frame>>,
     /// Its events in the stream of all, and the gaps there.
     pub(crate) ordered: Option<Vec<Frame>>,
-    /// The turns it says it had.
-    pub(crate) turns: u64,
+    /// What a client saw in the stream of all, of other sessions too.
+    pub(crate) all: Option<Trace>,
+    /// The calls of the model, in order.
+    pub(crate) calls: Vec<Call>,
+    /// What the clients know of their prompts.
+    pub(crate) told: Vec<Told>,
+    /// What they answered when the agent asked.
+    pub(crate) given: Vec<Given>,
+    /// Turns that a resume began; and whether there may be one more of which no client heard.
+    pub(crate) resumed: Vec<u64>,
+    pub(crate) unsure: bool,
+    /// Turns of prompts that wait for a key at the end.
+    pub(crate) held: Vec<u64>,
     pub(crate) allowed: Allowed,
     /// How many words each answer of the model has.
     pub(crate) words: u32,
@@ -44,12 +63,11 @@ pub(crate) struct Allowed {
     pub(crate) sent_home: bool,
     /// Events may be lost that were shown: the log has another epoch then.
     pub(crate) lost: bool,
-    /// The client stopped it.
-    pub(crate) stopped: bool,
+    /// A client cancelled turns: by a stop, or by a prompt that came first.
+    pub(crate) cancelled: bool,
+    /// A client stopped it, which withdraws the prompts that wait.
+    pub(crate) withdrawn: bool,
 }
-
-/// Codes of an `error` that a fault of ours may end a turn with.
-const ENDS: [&str; 3] = ["interrupted", "shutting_down", "engine_lost"];
 
 /// One sentence for each fault, with the rule's name first.
 pub(crate) fn check(evidence: &Evidence) -> Vec<String> {
@@ -76,7 +94,9 @@ pub(crate) fn check(evidence: &Evidence) -> Vec<String> {
                 );
             }
             order::order(evidence, replay, &mut faults);
-            turns(evidence, replay, &mut faults);
+            turns::check(evidence, replay, &mut faults);
+            prompts::check(evidence, replay, &mut faults);
+            asks::check(evidence, replay, &mut faults);
             tools(replay, &mut faults);
             words::check(evidence, replay, &mut faults);
         }
@@ -113,7 +133,8 @@ impl Faults {
 }
 
 fn all_frames(evidence: &Evidence) -> impl Iterator<Item = (&str, &Frame)> {
-    let seen = evidence.traces.iter().flat_map(|trace| {
+    let traces = evidence.traces.iter().chain(&evidence.all);
+    let seen = traces.flat_map(|trace| {
         let frames = trace
             .connections
             .iter()
@@ -173,76 +194,6 @@ fn contiguous(replay: &[Frame], faults: &mut Faults) {
             return faults.add(
                 "hole",
                 format!("event {number} of the replay is {:?}", frame.id),
-            );
-        }
-    }
-}
-
-/// Every turn has one end, and it is its last event.
-fn turns(evidence: &Evidence, replay: &[Frame], faults: &mut Faults) {
-    let ends: Vec<usize> = (0..replay.len())
-        .filter(|at| replay[*at].is_terminal())
-        .collect();
-    if ends.last().map(|last| last + 1) != Some(replay.len()) {
-        let last = replay
-            .last()
-            .map(|frame| String::from_utf8_lossy(&frame.raw));
-        faults.add("turns", format!("the last event is no end: {last:?}"));
-    }
-    if u64::try_from(ends.len()) != Ok(evidence.turns) {
-        let places: Vec<usize> = ends.iter().map(|end| end + 1).collect();
-        faults.add(
-            "turns",
-            format!("{} turns have the ends {places:?}", evidence.turns),
-        );
-    }
-    let mut starts = vec![0];
-    starts.extend(
-        ends.iter()
-            .map(|end| end + 1)
-            .filter(|start| *start < replay.len()),
-    );
-    for start in starts {
-        let Some(first) = replay.get(start) else {
-            continue;
-        };
-        // A turn that never began, because the sidecar died, has nothing but its end.
-        let begins = first.kind == "status" && first.data["status"] == "running";
-        let broken = first.is_terminal() && evidence.allowed.broken;
-        if !begins && !broken {
-            faults.add(
-                "turns",
-                format!(
-                    "a turn begins with {:?}",
-                    String::from_utf8_lossy(&first.raw)
-                ),
-            );
-        }
-        let mut progress = 0;
-        for frame in &replay[start..] {
-            let now = frame.data["progress"].as_u64().unwrap_or(progress);
-            if now < progress {
-                faults.add(
-                    "progress",
-                    format!("{:?} goes back from {progress} to {now}", frame.id),
-                );
-            }
-            progress = now;
-            if frame.is_terminal() {
-                break;
-            }
-        }
-    }
-    for end in ends.iter().map(|end| &replay[*end]) {
-        let fits = match end.kind.as_str() {
-            "complete" => true,
-            "status" => evidence.allowed.stopped,
-            _ => evidence.allowed.broken && ENDS.contains(&end.text("code")),
-        };
-        if !fits {
-            faults.add(
-                "ends",
-                format!("nothing explains {:?}", String::from_utf8_lossy(&end.raw)),
             );
         }
     }

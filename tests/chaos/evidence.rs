@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 
+use crate::llm::{Kind, Recorded};
+use crate::model::Call;
 use crate::support::sse;
 use crate::trace::{Frame, blocks};
 
@@ -69,6 +71,13 @@ pub(crate) fn journal(file: &Path, id: &str) -> rusqlite::Result<Option<Vec<Fram
         assert!(bytes.is_empty(), "a run ends in the middle of a frame");
     }
     Ok(Some(frames))
+}
+
+/// The calls of the agent with this key, as the model numbered its answers.
+pub(crate) fn calls(requests: &[Recorded], key: &str) -> Vec<Call> {
+    let own = |call: &&Recorded| call.key == key && call.kind == Kind::Ordinary;
+    let own = requests.iter().filter(own).zip(1..);
+    own.map(|(call, number)| Call::of(number, call)).collect()
 }
 
 /// So many events of a session, as the stream of all has them, and the gaps there. Fewer if there are no more.

@@ -1,4 +1,4 @@
-//! A client that follows one session through everything: it reads in odd pieces, comes back with the
+//! A client that follows a session, or all of them, through everything: it reads in odd pieces, comes back with the
 //! cursor it has, and cuts its own connection wherever it is, in the middle of a frame too.
 
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::dice::Dice;
-use crate::support::TEST_TIMEOUT;
-use crate::trace::{Body, Connection, End, Frame, Trace};
+use crate::socket::{Message, Messages};
+use crate::support::{TEST_TIMEOUT, ws};
+use crate::trace::{Body, Connection, End, Frame, Trace, place};
 
 /// How long a read waits before the client looks whether it was told something.
 const LOOK: Duration = Duration::from_millis(50);
@@ -38,14 +39,33 @@ pub(crate) enum Until {
     Nothing,
 }
 
-#[derive(Debug)]
-pub(crate) struct Follower {
-    pub(crate) address: SocketAddr,
-    pub(crate) id: String,
-    pub(crate) orders: Arc<Orders>,
-    pub(crate) dice: Dice,
+/// What is followed, and over what.
+#[derive(Clone, Debug)]
+pub(crate) enum Source {
+    /// The stream of a session.
+    Stream(String),
+    /// A WebSocket of a session.
+    Socket(String),
+    /// The stream of all events, as far as they are of these sessions.
+    All(Vec<String>),
+}
+
+/// How it reads.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Habits {
     /// Whether it cuts its own connections.
     pub(crate) restless: bool,
+    /// Whether it is shown the model's thoughts.
+    pub(crate) reasoning: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Follower {
+    address: SocketAddr,
+    source: Source,
+    orders: Arc<Orders>,
+    dice: Dice,
+    restless: bool,
     cursor: Option<String>,
     trace: Trace,
     /// How many orders to cut it has carried out.
@@ -57,15 +77,18 @@ pub(crate) struct Follower {
 impl Follower {
     pub(crate) fn new(
         address: SocketAddr,
-        id: &str,
+        source: Source,
         orders: Arc<Orders>,
         dice: Dice,
-        (restless, reasoning): (bool, bool),
+        Habits {
+            restless,
+            reasoning,
+        }: Habits,
     ) -> Self {
-        let name = format!("{id}, restless {restless}, reasoning {reasoning}");
+        let name = format!("{source:?}, restless {restless}, reasoning {reasoning}");
         Self {
             address,
-            id: id.to_owned(),
+            source,
             orders,
             dice,
             restless,
@@ -86,7 +109,7 @@ impl Follower {
             let until = self.orders.until.lock().clone();
             let there = match &until {
                 Until::Open => false,
-                Until::Event(last) => self.cursor.as_ref() == Some(last),
+                Until::Event(last) => self.is_at(last),
                 Until::Nothing => true,
             };
             if there {
@@ -108,21 +131,51 @@ impl Follower {
         }
     }
 
-    fn connect(&mut self) -> Result<(), String> {
-        let Ok(mut socket) = TcpStream::connect_timeout(&self.address, TEST_TIMEOUT) else {
-            return Ok(());
-        };
-        let query = if self.trace.reasoning {
-            "?include=reasoning"
+    fn is_at(&self, last: &str) -> bool {
+        let (here, last) = (self.cursor.as_deref().and_then(place), place(last));
+        let here = here.zip(last);
+        here.is_some_and(|(here, last)| here.0 == last.0 && here.1 >= last.1)
+    }
+
+    /// What is asked for. A web page has no headers of its own for a WebSocket, so the cursor is in the query there.
+    fn request(&mut self) -> String {
+        let include = if self.trace.reasoning {
+            "reasoning"
         } else {
             ""
         };
         let cursor = self.cursor.as_ref();
-        let cursor = cursor.map_or_else(String::new, |id| format!("last-event-id: {id}\r\n"));
-        let request = format!(
-            "GET /sessions/{}/stream{query} HTTP/1.1\r\nhost: chaos\r\n{cursor}\r\n",
-            self.id
-        );
+        let header = cursor.map_or_else(String::new, |id| format!("last-event-id: {id}\r\n"));
+        let (path, headers) = match &self.source {
+            Source::Stream(id) => (format!("/sessions/{id}/stream?include={include}"), header),
+            Source::All(ids) => {
+                let ids = ids.join(",");
+                (
+                    format!("/events?session_id={ids}&include={include}"),
+                    header,
+                )
+            }
+            Source::Socket(id) => {
+                let cursor = cursor.map_or("", String::as_str);
+                let follow = self.dice.within(0, 1);
+                (
+                    format!(
+                        "/sessions/{id}/ws?include={include}&follow={follow}&last_event_id={cursor}"
+                    ),
+                    "connection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+                     sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+                        .to_owned(),
+                )
+            }
+        };
+        format!("GET {path} HTTP/1.1\r\nhost: chaos\r\n{headers}\r\n")
+    }
+
+    fn connect(&mut self) -> Result<(), String> {
+        let Ok(mut socket) = TcpStream::connect_timeout(&self.address, TEST_TIMEOUT) else {
+            return Ok(());
+        };
+        let request = self.request();
         if socket.set_read_timeout(Some(LOOK)).is_err()
             || socket.write_all(request.as_bytes()).is_err()
         {
@@ -137,7 +190,8 @@ impl Follower {
             frames: Vec::new(),
             end: End::Clean,
         });
-        if status == 200 {
+        if matches!(status, 101 | 200) {
+            self.connection().status = 200;
             let end = self.body(&mut socket, &start)?;
             self.connection().end = end;
         }
@@ -173,20 +227,19 @@ impl Follower {
     }
 
     fn body(&mut self, socket: &mut TcpStream, start: &[u8]) -> Result<End, String> {
-        let mut body = Body::default();
+        let mut wire = match self.source {
+            Source::Socket(_) => Wire::Socket(Messages::default()),
+            _ => Wire::Stream(Body::default()),
+        };
         let mut allowance = if self.restless {
             self.dice.within(1, 6_000)
         } else {
             u64::MAX
         };
-        self.take(&mut body, start)?;
+        let mut ended = self.take(&mut wire, start, socket)?;
         loop {
-            if body.ended {
-                return if body.has_remains() {
-                    Err("the body ends in the middle of a frame".into())
-                } else {
-                    Ok(End::Clean)
-                };
+            if let Some(end) = ended {
+                return Ok(end);
             }
             let cuts = self.orders.cuts.load(Ordering::Relaxed);
             if allowance == 0 || cuts > self.cut {
@@ -201,10 +254,16 @@ impl Follower {
                 Ok(0) => return Ok(End::Broken),
                 Ok(count) => {
                     allowance -= u64::try_from(count).unwrap();
-                    self.take(&mut body, &piece[..count])?;
+                    ended = self.take(&mut wire, &piece[..count], socket)?;
                 }
                 Err(error) if waits(&error) => {
-                    if *self.orders.until.lock() == Until::Nothing {
+                    // A socket stays when the session is idle.
+                    let is_done = match &*self.orders.until.lock() {
+                        Until::Open => false,
+                        Until::Event(last) => self.is_at(last),
+                        Until::Nothing => true,
+                    };
+                    if is_done {
                         return Ok(End::Cut);
                     }
                 }
@@ -213,20 +272,68 @@ impl Follower {
         }
     }
 
-    /// As an `EventSource` does it: only a whole block counts, and its id is the cursor from then on.
-    fn take(&mut self, body: &mut Body, bytes: &[u8]) -> Result<(), String> {
-        for block in body.feed(bytes)? {
-            if let Some(frame) = Frame::parse(&block)? {
-                if frame.id.is_some() {
-                    self.cursor.clone_from(&frame.id);
+    /// As an `EventSource` does it: only a whole block counts, and its id is the cursor from then on. Says how the
+    /// connection ends, if it does.
+    fn take(
+        &mut self,
+        wire: &mut Wire,
+        bytes: &[u8],
+        socket: &mut TcpStream,
+    ) -> Result<Option<End>, String> {
+        match wire {
+            Wire::Stream(body) => {
+                for block in body.feed(bytes)? {
+                    if let Some(frame) = Frame::parse(&block)? {
+                        self.keep(frame);
+                    }
                 }
-                if frame.kind != "heartbeat" {
-                    self.connection().frames.push(frame);
+                match (body.ended, body.has_remains()) {
+                    (true, true) => Err("the body ends in the middle of a frame".into()),
+                    (ended, _) => Ok(ended.then_some(End::Clean)),
                 }
             }
+            Wire::Socket(messages) => {
+                for message in messages.feed(bytes)? {
+                    match message {
+                        Message::Frame(frame) => self.keep(frame),
+                        // A server that has gone takes nothing more.
+                        Message::Ping => drop(socket.write_all(&ws::frame(true, ws::PONG, &[]))),
+                        Message::Close(code) => return self.closed(code).map(Some),
+                    }
+                }
+                Ok(None)
+            }
         }
-        Ok(())
     }
+
+    fn keep(&mut self, frame: Frame) {
+        if frame.id.is_some() {
+            self.cursor.clone_from(&frame.id);
+        }
+        if frame.kind != "heartbeat" {
+            self.connection().frames.push(frame);
+        }
+    }
+
+    /// What a close says, as a stream says it.
+    fn closed(&mut self, code: u16) -> Result<End, String> {
+        let connection = self.connection();
+        match code {
+            1000 if connection.frames.is_empty() => connection.status = 204,
+            1000 | 1001 => {}
+            // The disk cannot be read now.
+            1013 => return Ok(End::Broken),
+            4404 | 4410 | 4503 => connection.status = code - 4000,
+            other => return Err(format!("a WebSocket was closed with {other}")),
+        }
+        Ok(End::Clean)
+    }
+}
+
+/// What comes over a connection.
+enum Wire {
+    Stream(Body),
+    Socket(Messages),
 }
 
 fn waits(error: &std::io::Error) -> bool {

@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::json;
-
 use crate::dice::Dice;
-use crate::llm::Turn;
 
 /// What can go wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +40,48 @@ pub(crate) struct Work {
     pub(crate) resumes: u32,
     /// When its client stops it.
     pub(crate) stop: Option<Duration>,
+    /// What its client says after the first prompt.
+    pub(crate) prompts: Vec<Planned>,
+    /// What is done when prompts are held after a restart.
+    pub(crate) held: Held,
+    /// How many clients answer what the agent asks; nothing: it need not ask.
+    pub(crate) answerers: u64,
+}
+
+/// A further prompt of a session.
+#[derive(Clone, Debug)]
+pub(crate) struct Planned {
+    /// Its words have it. That of the first prompt is 0.
+    pub(crate) name: u32,
+    /// Since the round began.
+    pub(crate) at: Duration,
+    pub(crate) on_busy: OnBusy,
+    /// Calls of the model that it takes.
+    pub(crate) steps: u32,
+    /// After so long its client hangs up without having read an answer, and posts it again.
+    pub(crate) hangs_up: Option<Duration>,
+    /// Its client posts it again after the answer.
+    pub(crate) again: bool,
+    /// Its client withdraws it if it waits.
+    pub(crate) withdrawn: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnBusy {
+    Queue,
+    Steer,
+    Interrupt,
+}
+
+/// What becomes of prompts that are held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Held {
+    /// A resume brings a key.
+    Resume,
+    /// Another prompt brings a key.
+    Prompt,
+    /// Nothing.
+    Leave,
 }
 
 #[derive(Clone, Debug)]
@@ -54,16 +93,8 @@ pub(crate) struct Plan {
 /// Every key of the test begins like this.
 pub(crate) const KEY: &str = "chaos-key-";
 
-/// Words of every answer of the model, and lines of every command.
-pub(crate) const WORDS: u32 = 30;
-pub(crate) const THOUGHTS: u32 = 6;
-pub(crate) const LINES: u32 = 8;
-
-/// Answers of the model that a session has at hand. Every fault may cost some.
-const ANSWERS: u32 = 40;
-
 /// In milliseconds: about when a turn that nothing disturbs ends.
-const LATEST: u64 = 5_500;
+const LATEST: u64 = 4_500;
 
 // === impl Plan ===
 
@@ -98,6 +129,11 @@ impl Plan {
                 stop: dice
                     .percent(15)
                     .then(|| Duration::from_millis(dice.within(500, LATEST))),
+                prompts: (1..=dice.within(0, 4))
+                    .map(|name| Planned::of(u32::try_from(name).unwrap(), &mut dice))
+                    .collect(),
+                held: dice.one_of(&[(4, Held::Resume), (4, Held::Prompt), (1, Held::Leave)]),
+                answerers: dice.one_of(&[(6, 0), (3, 1), (1, 2)]),
             })
             .collect();
         Self { faults, work }
@@ -143,41 +179,62 @@ impl Plan {
     }
 }
 
-/// `[3.1] [3.2] …`: the words of answer 3.
-fn words(answer: u32, count: u32) -> String {
-    let words: Vec<String> = (1..=count).map(|n| format!("[{answer}.{n}]")).collect();
-    words.join(" ")
+// === impl Work ===
+
+impl Work {
+    /// Whether a turn of it may be cancelled.
+    pub(crate) fn cancels(&self) -> bool {
+        let interrupts = |prompt: &Planned| prompt.on_busy == OnBusy::Interrupt;
+        self.stop.is_some() || self.prompts.iter().any(interrupts)
+    }
+
+    /// The prompt that is to bring a key for those that are held.
+    pub(crate) fn release(&self) -> Planned {
+        Planned {
+            name: u32::try_from(self.prompts.len()).unwrap() + 1,
+            at: Duration::ZERO,
+            on_busy: OnBusy::Queue,
+            steps: 1,
+            hangs_up: None,
+            again: false,
+            withdrawn: false,
+        }
+    }
 }
 
-/// What the model answers, call by call: text and a command, text and a file, text and the end, and so
-/// on. A turn takes some seconds, and one that goes on after a fault gets what is left.
-pub(crate) fn answers(file: &str) -> impl Iterator<Item = Turn> + use<'_> {
-    (1..=ANSWERS).map(move |answer| {
-        let mut turn = Turn::new();
-        if answer % 3 == 1 {
-            turn = turn.reasoning(&words(answer, THOUGHTS));
+// === impl Planned ===
+
+impl Planned {
+    fn of(name: u32, dice: &mut Dice) -> Self {
+        let on_busy = dice.one_of(&[
+            (5, OnBusy::Queue),
+            (4, OnBusy::Steer),
+            (1, OnBusy::Interrupt),
+        ]);
+        Self {
+            name,
+            at: Duration::from_millis(dice.within(200, LATEST)),
+            on_busy,
+            steps: u32::try_from(dice.within(1, 2)).unwrap(),
+            // A steered prompt is known by its key only once the agent has it.
+            hangs_up: (dice.percent(25) && on_busy != OnBusy::Steer)
+                .then(|| Duration::from_millis(dice.within(0, 60))),
+            again: dice.percent(20),
+            withdrawn: dice.percent(15),
         }
-        let turn = turn
-            .stream(25, Duration::from_millis(40))
-            .text(&words(answer, WORDS));
-        match answer % 3 {
-            1 => turn.tool("bash", command(answer)),
-            2 => turn.tool(
-                "write",
-                json!({ "filePath": file, "content": format!("of-answer-{answer}\n") }),
-            ),
-            _ => turn,
-        }
-    })
+    }
 }
 
-/// Prints for a second or two, with a process beside it that a crash leaves behind.
-fn command(answer: u32) -> serde_json::Value {
-    let command = format!(
-        "setsid sleep 1013 & beside=$!; for n in $(seq {LINES}); do echo \"[{answer}.$n]\"; sleep 0.15; done; \
-         kill $beside # of-answer-{answer} "
-    );
-    json!({ "command": command, "description": format!("of-answer-{answer} ") })
+// === impl OnBusy ===
+
+impl OnBusy {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queue => "queue",
+            Self::Steer => "steer",
+            Self::Interrupt => "interrupt",
+        }
+    }
 }
 
 #[test]
@@ -209,4 +266,17 @@ fn a_hundred_rounds_have_every_fault_many_times() {
         let count = plans.filter(|plan| plan.any(&[kind])).count();
         assert!(count >= 4, "{kind:?} is in {count} rounds");
     }
+}
+
+#[test]
+fn a_hundred_rounds_have_prompts_of_every_kind() {
+    let plans = (0..100).map(|round| Plan::of(1, round, true));
+    let work: Vec<Work> = plans.flat_map(|plan| plan.work).collect();
+    let prompts = || work.iter().flat_map(|work| &work.prompts);
+    for on_busy in [OnBusy::Queue, OnBusy::Steer, OnBusy::Interrupt] {
+        let count = prompts().filter(|prompt| prompt.on_busy == on_busy).count();
+        assert!(count >= 20, "{on_busy:?} is planned {count} times");
+    }
+    assert!(prompts().filter(|prompt| prompt.hangs_up.is_some()).count() >= 20);
+    assert!(prompts().filter(|prompt| prompt.withdrawn).count() >= 20);
 }

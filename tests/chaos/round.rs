@@ -1,48 +1,25 @@
 //! One round: sessions begin, clients follow, faults strike, and then everything is compared.
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::checker::{Allowed, Evidence, check};
+use crate::client::{Client, PAUSE};
 use crate::dice::Dice;
 use crate::evidence;
-use crate::follower::{Follower, Orders, Until};
+use crate::follower::{Follower, Habits, Orders, Source, Until};
 use crate::llm::Scope;
-use crate::plan::{LINES, Plan, THOUGHTS, WORDS, Work, answers};
-use crate::support::http::{self, Response};
+use crate::model::{LINES, THOUGHTS, WORDS, answer};
+use crate::owner::{self, Outcome, Owner, Story};
+use crate::plan::{Plan, Work};
 use crate::support::sse;
-use crate::trace::{Frame, Trace};
+use crate::trace::{Frame, Trace, place};
 use crate::world::World;
-
-/// A session may need several starts of the engine, each of which takes seconds on a busy machine.
-const TEST_TIMEOUT: Duration = Duration::from_mins(2);
-
-const PAUSE: Duration = Duration::from_millis(50);
-
-/// The client that makes a session, stops it, resumes it, and tells how it ended.
-#[derive(Clone, Debug)]
-struct Owner {
-    address: SocketAddr,
-    work: Work,
-    endpoint: String,
-    lossy: bool,
-    began: Instant,
-}
-
-/// How a session ended, as its status says it.
-#[derive(Clone, Debug)]
-enum Outcome {
-    Ended(Value),
-    /// It is not there any more.
-    Vanished,
-    Stuck(String),
-}
 
 /// A session that a round left behind, to be read again later.
 #[derive(Debug)]
@@ -54,9 +31,18 @@ pub(crate) struct Remembered {
 #[derive(Debug)]
 struct Running {
     orders: Arc<Orders>,
-    owner: Owner,
-    outcome: JoinHandle<Outcome>,
+    client: Client,
+    work: Work,
+    story: JoinHandle<Story>,
     followers: Vec<JoinHandle<Trace>>,
+}
+
+/// All that is known of a session at its end.
+#[derive(Debug)]
+struct Gathered {
+    work: Work,
+    outcome: Outcome,
+    evidence: Evidence,
 }
 
 /// Runs a round. Gives the faults found, and the sessions that are there now.
@@ -70,23 +56,33 @@ pub(crate) fn run(world: &mut World, seed: u64, round: u64) -> (Vec<String>, Vec
         .zip(0..)
         .map(|(work, n)| begin(world, &plan, work, Dice::new(seed, &[round, n]), began))
         .collect();
+    let all = follow_all(world, &plan, Dice::new(seed, &[round, u64::MAX]));
     for fault in &plan.faults {
         // The moment of a fault is what is tried here, so it is a time and not an event.
         sleep((began + fault.at).saturating_duration_since(Instant::now()));
         world.strike(fault, || {
-            for session in &running {
-                session.orders.cuts.fetch_add(1, Ordering::Relaxed);
+            let orders = running.iter().map(|session| &session.orders);
+            for orders in orders.chain([&all.0]) {
+                orders.cuts.fetch_add(1, Ordering::Relaxed);
             }
         });
     }
+    let gathered: Vec<Gathered> = running
+        .into_iter()
+        .map(|session| gather(world, &plan, session))
+        .collect();
+    *all.0.until.lock() = last_of_all(&gathered);
+    let all = all.1.join().unwrap();
     let (mut faults, mut remembered) = (Vec::new(), Vec::new());
-    for session in running {
-        let (found, kept) = compare(world, &plan, session);
+    for mut session in gathered {
+        session.evidence.all = Some(all.clone());
+        let (found, kept) = compare(world, session);
         faults.extend(found);
         remembered.extend(kept);
     }
     world.settle();
     faults.append(&mut world.faults);
+    println!("  {} ms", began.elapsed().as_millis());
     (faults, remembered)
 }
 
@@ -97,52 +93,109 @@ fn told(plan: &Plan) -> String {
         write!(said, "{at} ms {:?} ({held} ms); ", fault.kind).unwrap();
     }
     let stops = plan.work.iter().filter_map(|work| work.stop).count();
-    write!(said, "{} sessions, {stops} stopped", plan.work.len()).unwrap();
+    let prompts: usize = plan.work.iter().map(|work| work.prompts.len()).sum();
+    let sessions = plan.work.len();
+    write!(
+        said,
+        "{sessions} sessions, {prompts} further prompts, {stops} stopped"
+    )
+    .unwrap();
     said
 }
 
 fn begin(world: &World, plan: &Plan, work: &Work, mut dice: Dice, began: Instant) -> Running {
     let file = world.sidecar.workspace().join(format!("{}.txt", work.id));
-    for turn in answers(&file.to_string_lossy()) {
-        world.llm.reply_to(Scope::key(&work.key), turn);
-    }
+    let file = file.to_string_lossy().into_owned();
+    world
+        .llm
+        .respond_to(Scope::key(&work.key), move |call, number| {
+            answer(call, number, &file)
+        });
     let orders = Arc::<Orders>::default();
-    let owner = Owner {
+    let client = Client {
         address: world.address,
-        work: work.clone(),
+        id: work.id.clone(),
+        key: work.key.clone(),
         endpoint: world.llm.base(),
         lossy: plan.loses(),
         began,
     };
-    let kinds = [(true, true), (false, true), (dice.percent(50), false)];
-    let followers = kinds.into_iter().zip(0..).map(|(kind, n)| {
-        let dice = Dice::new(dice.next(), &[n]);
-        let follower = Follower::new(world.address, &work.id, orders.clone(), dice, kind);
-        thread::spawn(move || follower.run())
-    });
+    let (stream, socket) = (
+        Source::Stream(work.id.clone()),
+        Source::Socket(work.id.clone()),
+    );
+    let kinds = [
+        (&stream, true, true),
+        (&stream, false, true),
+        (&stream, dice.percent(50), false),
+        (&socket, dice.percent(50), dice.percent(50)),
+    ];
+    let followers = kinds
+        .into_iter()
+        .zip(0..)
+        .map(|((source, restless, reasoning), n)| {
+            let dice = Dice::new(dice.next(), &[n]);
+            let habits = Habits {
+                restless,
+                reasoning,
+            };
+            let orders = Arc::clone(&orders);
+            let follower = Follower::new(world.address, source.clone(), orders, dice, habits);
+            thread::spawn(move || follower.run())
+        });
+    let followers: Vec<JoinHandle<Trace>> = followers.collect();
+    let owner = Owner::new(client.clone(), work.clone(), Dice::new(dice.next(), &[]));
     Running {
-        followers: followers.collect(),
+        followers,
         orders,
-        owner: owner.clone(),
-        outcome: thread::spawn(move || owner.run()),
+        client,
+        work: work.clone(),
+        story: thread::spawn(move || owner.run()),
     }
 }
 
-/// Waits for the end of a session, reads all that is kept of it, and holds it against what was seen.
-fn compare(world: &World, plan: &Plan, session: Running) -> (Vec<String>, Option<Remembered>) {
+/// Follows all sessions of the round at once.
+fn follow_all(world: &World, plan: &Plan, mut dice: Dice) -> (Arc<Orders>, JoinHandle<Trace>) {
+    let orders = Arc::<Orders>::default();
+    let ids = plan.work.iter().map(|work| work.id.clone()).collect();
+    let habits = Habits {
+        restless: dice.percent(50),
+        reasoning: true,
+    };
+    let (source, told) = (Source::All(ids), Arc::clone(&orders));
+    let follower = Follower::new(world.address, source, told, dice, habits);
+    (orders, thread::spawn(move || follower.run()))
+}
+
+/// The last event of the round's sessions in the stream of all.
+fn last_of_all(gathered: &[Gathered]) -> Until {
+    let stuck = |one: &Gathered| matches!(one.outcome, Outcome::Stuck(_));
+    let ordered = gathered
+        .iter()
+        .filter_map(|one| one.evidence.ordered.as_ref());
+    let last = ordered.flatten().filter_map(|frame| frame.id.as_deref());
+    let last = last.max_by_key(|id| place(id).map(|(_, position)| position));
+    match last {
+        Some(last) if !gathered.iter().any(stuck) => Until::Event(last.to_owned()),
+        _ => Until::Nothing,
+    }
+}
+
+/// Waits for the end of a session, and reads all that is kept of it.
+fn gather(world: &World, plan: &Plan, session: Running) -> Gathered {
     let Running {
         orders,
-        owner,
-        outcome,
+        client,
+        work,
+        story,
         followers,
     } = session;
-    let mut outcome = outcome.join().unwrap();
-    if plan.loses() && matches!(outcome, Outcome::Ended(_)) {
+    let mut story = story.join().unwrap();
+    if plan.loses() && matches!(story.outcome, Outcome::Ended(_)) {
         // An end that was shown from memory may have gone with the process. Then the turn ended anew.
-        outcome = owner.end(&mut None);
+        story.outcome = owner::end(&client, &mut None);
     }
-    let work = owner.work;
-    let last = match &outcome {
+    let last = match &story.outcome {
         Outcome::Ended(status) => Until::Event(text(status, "last_event_id")),
         Outcome::Vanished | Outcome::Stuck(_) => Until::Nothing,
     };
@@ -152,12 +205,19 @@ fn compare(world: &World, plan: &Plan, session: Running) -> (Vec<String>, Option
         .map(|one| one.join().unwrap())
         .collect();
     let mut evidence = Evidence {
+        id: work.id.clone(),
         traces,
+        calls: evidence::calls(&world.llm.requests(), &work.key),
+        told: story.told,
+        given: story.given,
+        resumed: story.resumed,
+        unsure: story.unsure,
         allowed: Allowed {
             broken: plan.disturbs(),
             sent_home: plan.drains(),
             lost: plan.loses(),
-            stopped: work.stop.is_some(),
+            cancelled: work.cancels(),
+            withdrawn: work.stop.is_some(),
         },
         words: WORDS,
         thoughts: THOUGHTS,
@@ -165,16 +225,31 @@ fn compare(world: &World, plan: &Plan, session: Running) -> (Vec<String>, Option
         key: work.key.clone(),
         ..Evidence::default()
     };
+    if let Outcome::Ended(status) = &story.outcome {
+        evidence.replay = replay(world, &work.id);
+        evidence.journal = kept(world, &work.id, evidence.replay.as_deref());
+        let events = evidence.replay.as_deref().map_or(0, <[Frame]>::len);
+        evidence.ordered = Some(evidence::ordered(world.address, &work.id, events));
+        let queue = status["queue"].as_array().into_iter().flatten();
+        evidence.held = queue.filter_map(|held| held["turn"].as_u64()).collect();
+    }
+    Gathered {
+        work,
+        outcome: story.outcome,
+        evidence,
+    }
+}
+
+/// Holds what was seen of a session against what is kept.
+fn compare(world: &World, session: Gathered) -> (Vec<String>, Option<Remembered>) {
+    let Gathered {
+        work,
+        outcome,
+        evidence,
+    } = session;
     let mut faults = Vec::new();
     match &outcome {
-        Outcome::Ended(status) => {
-            evidence.replay = replay(world, &work.id);
-            evidence.journal = kept(world, &work.id, evidence.replay.as_deref());
-            let events = evidence.replay.as_deref().map_or(0, <[Frame]>::len);
-            evidence.ordered = Some(evidence::ordered(world.address, &work.id, events));
-            evidence.turns = status["turn"].as_u64().unwrap_or_default();
-            faults.extend(agrees(status, evidence.replay.as_deref()));
-        }
+        Outcome::Ended(status) => faults.extend(agrees(status, evidence.replay.as_deref())),
         Outcome::Vanished => {}
         Outcome::Stuck(why) => faults.push(format!("stuck: {why}")),
     }
@@ -184,7 +259,7 @@ fn compare(world: &World, plan: &Plan, session: Running) -> (Vec<String>, Option
         .map(|fault| format!("{}: {fault}", work.id))
         .collect();
     if !faults.is_empty() {
-        dump(world, &work.id, &evidence, &faults, &outcome);
+        dump(world, &work, &evidence, &faults, &outcome);
     }
     let id = work.id;
     (
@@ -195,14 +270,17 @@ fn compare(world: &World, plan: &Plan, session: Running) -> (Vec<String>, Option
 
 /// The status tells the same end as the stream.
 fn agrees(status: &Value, replay: Option<&[Frame]>) -> Option<String> {
-    let last = replay?.last()?;
+    let replay = replay?;
+    // What becomes of prompts that wait may be told behind the last turn.
+    let last = replay.iter().rfind(|frame| frame.kind != "prompt")?;
     let state = match last.kind.as_str() {
         "complete" => "completed",
         "error" => "failed",
         _ => "cancelled",
     };
     let same = status["status"] == state
-        && last.id.as_deref() == status["last_event_id"].as_str()
+        && replay.last()?.id.as_deref() == status["last_event_id"].as_str()
+        && status["turn"] == last.data["turn"]
         && (state != "failed" || status["error"]["code"] == last.data["code"]);
     (!same).then(|| {
         format!(
@@ -242,9 +320,20 @@ fn text(value: &Value, field: &str) -> String {
 }
 
 /// Everything that is known, for whoever looks for the cause.
-fn dump(world: &World, id: &str, evidence: &Evidence, faults: &[String], outcome: &Outcome) {
-    let mut said = format!("{}\n\n{outcome:?}\n", faults.join("\n"));
-    for trace in &evidence.traces {
+fn dump(world: &World, work: &Work, evidence: &Evidence, faults: &[String], outcome: &Outcome) {
+    let mut said = format!("{}\n\n{outcome:?}\n{work:#?}\n", faults.join("\n"));
+    for told in &evidence.told {
+        writeln!(said, "{told:?}").unwrap();
+    }
+    for call in &evidence.calls {
+        writeln!(said, "{call:?}").unwrap();
+    }
+    let (resumed, held) = (&evidence.resumed, &evidence.held);
+    writeln!(said, "resumed {resumed:?}, held {held:?}").unwrap();
+    for given in &evidence.given {
+        writeln!(said, "{given:?}").unwrap();
+    }
+    for trace in evidence.traces.iter().chain(&evidence.all) {
         writeln!(said, "\n=== {} {:?}", trace.name, trace.stuck).unwrap();
         for connection in &trace.connections {
             let ids: Vec<&str> = connection
@@ -271,124 +360,7 @@ fn dump(world: &World, id: &str, evidence: &Evidence, faults: &[String], outcome
     }
     write!(said, "\n=== the sidecar's log\n{}", world.sidecar.log()).unwrap();
     let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"))
-        .join(format!("chaos-{}-{id}.txt", world.seed));
+        .join(format!("chaos-{}-{}.txt", world.seed, work.id));
     std::fs::write(&path, said).unwrap();
     println!("  all that is known: {}", path.display());
-}
-
-// === impl Owner ===
-
-impl Owner {
-    fn run(self) -> Outcome {
-        let body = self.model_config();
-        let body =
-            json!({ "session_id": self.work.id, "prompt": "please do it", "model_config": body });
-        // A client that heard nothing asks again with the same idempotency key: one session, not two.
-        let created = self.insist("/sessions", &body, |answer| answer.status == 201);
-        if let Err(why) = created {
-            return Outcome::Stuck(why);
-        }
-        let mut resumes = self.work.resumes;
-        let mut stop = self.work.stop;
-        loop {
-            let status = match self.end(&mut stop) {
-                Outcome::Ended(status) => status,
-                other => return other,
-            };
-            // A completed session can go on too, but then it would have no words left.
-            if resumes == 0
-                || status["status"] == "completed"
-                || status["remote_session_id"].is_null()
-            {
-                return Outcome::Ended(status);
-            }
-            resumes -= 1;
-            match self.resume() {
-                Ok(true) => {}
-                Ok(false) => return Outcome::Ended(status),
-                Err(why) => return Outcome::Stuck(why),
-            }
-        }
-    }
-
-    fn model_config(&self) -> Value {
-        json!({
-            "provider": "custom", "model": "model-of-the-test", "api_key": self.work.key,
-            "temperature": 0.5, "max_tokens": 4096, "api_endpoint": self.endpoint,
-        })
-    }
-
-    fn ask(&self, method: &str, path: &str, body: &str) -> Option<Response> {
-        let key = [("idempotency-key", self.work.id.as_str())];
-        let answer = http::send(self.address, method, path, &key, body.as_bytes()).ok()?;
-        (answer.status != 0).then_some(answer)
-    }
-
-    /// Asks until the answer will do. A sidecar that is away, or not ready, is asked again.
-    fn insist(
-        &self,
-        path: &str,
-        body: &Value,
-        will_do: impl Fn(&Response) -> bool,
-    ) -> Result<Response, String> {
-        let deadline = Instant::now() + TEST_TIMEOUT;
-        let mut last = None;
-        while Instant::now() < deadline {
-            match self.ask("POST", path, &body.to_string()) {
-                Some(answer) if will_do(&answer) => return Ok(answer),
-                Some(answer) if answer.status != 503 => {
-                    return Err(format!("POST {path} was answered with {answer:?}"));
-                }
-                other => last = other.or(last),
-            }
-            sleep(PAUSE);
-        }
-        Err(format!(
-            "POST {path} was not answered in {TEST_TIMEOUT:?}: {last:?}"
-        ))
-    }
-
-    /// Whether another turn runs; `false` if there is nothing to go on with.
-    fn resume(&self) -> Result<bool, String> {
-        let path = format!("/sessions/{}/resume", self.work.id);
-        let body = json!({ "model_config": self.model_config() });
-        // 409 is the answer too if our first question was heard and its answer was not.
-        let answer = self.insist(&path, &body, |answer| {
-            matches!(answer.status, 200 | 409) || answer.status == 404 && self.lossy
-        })?;
-        Ok(answer.status == 200 || answer.body.contains("runs"))
-    }
-
-    /// Waits for the end of the turn, and stops it when its time has come.
-    fn end(&self, stop: &mut Option<Duration>) -> Outcome {
-        let path = format!("/sessions/{}/status", self.work.id);
-        let deadline = Instant::now() + TEST_TIMEOUT;
-        let mut last = None;
-        while Instant::now() < deadline {
-            if stop.is_some_and(|stop| self.began.elapsed() >= stop) {
-                *stop = None;
-                // Whether it is heard or not: the next status tells.
-                self.ask("POST", &format!("/sessions/{}/stop", self.work.id), "");
-            }
-            let answer = self.ask("GET", &path, "");
-            if let Some(answer) = &answer {
-                if answer.status == 404 && self.lossy {
-                    return Outcome::Vanished;
-                }
-                if !matches!(answer.status, 200 | 503) {
-                    return Outcome::Stuck(format!("GET {path} was answered with {answer:?}"));
-                }
-                let ended = ["completed", "failed", "cancelled"];
-                if answer.status == 200 && ended.contains(&text(&answer.json(), "status").as_str())
-                {
-                    return Outcome::Ended(answer.json());
-                }
-            }
-            last = answer.or(last);
-            sleep(PAUSE);
-        }
-        Outcome::Stuck(format!(
-            "the turn does not end in {TEST_TIMEOUT:?}: {last:?}"
-        ))
-    }
 }

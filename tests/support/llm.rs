@@ -50,6 +50,7 @@ pub(crate) use tls::Identity;
 pub(crate) use turn::Turn;
 
 use body::Pieces;
+use turn::Responder;
 
 /// The server. Dropping it ends it.
 #[derive(Debug)]
@@ -71,6 +72,7 @@ struct State {
 struct Script {
     queues: Vec<(Scope, VecDeque<Turn>)>,
     always: Vec<(Scope, Turn)>,
+    responders: Vec<(Scope, Responder)>,
     compaction: Option<Turn>,
     requests: Vec<Recorded>,
     answering: usize,
@@ -166,6 +168,16 @@ impl Llm {
         script.always.retain(|(known, _)| *known != scope);
         script.always.push((scope, turn));
         script.always.sort_by_key(|(scope, _)| scope.rank());
+    }
+
+    /// Calls that `scope` fits and no queue answers are answered by what `answer` makes of them and their numbers: 1, 2, …
+    pub(crate) fn respond_to(
+        &self,
+        scope: Scope,
+        answer: impl Fn(&Recorded, u32) -> Turn + Send + Sync + 'static,
+    ) {
+        let responder = Responder::new(answer);
+        self.state.script.lock().responders.push((scope, responder));
     }
 
     /// Compaction calls get this instead of a short summary.
@@ -273,6 +285,12 @@ impl State {
                     .iter_mut()
                     .filter(|(scope, _)| scope.fits(&call));
                 let queued = fitting.find_map(|(_, queue)| queue.pop_front());
+                let mut responders = script.responders.iter_mut();
+                let mut respond = || {
+                    let (_, responder) = responders.find(|(scope, _)| scope.fits(&call))?;
+                    Some(responder.answer(&call))
+                };
+                let queued = queued.or_else(&mut respond);
                 let mut always = script.always.iter();
                 let always = || {
                     let (_, turn) = always.find(|(scope, _)| scope.fits(&call))?;

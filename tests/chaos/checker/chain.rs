@@ -1,7 +1,7 @@
 //! One client's connections: each goes on exactly where the one before was cut, and shows the truth without
 //! a hole and without an event twice, or says what is missing.
 
-use super::{Evidence, Faults};
+use super::{Evidence, Faults, turns};
 use crate::trace::{Connection, End, Frame, Trace, place};
 
 /// Where a client stands while its trace is walked.
@@ -60,12 +60,7 @@ impl<'a> Walk<'a> {
         for frame in &connection.frames {
             self.frame(frame, connection, faults);
         }
-        let last = connection
-            .frames
-            .iter()
-            .rev()
-            .find(|frame| frame.kind != "gap");
-        let done = last.is_some_and(Frame::is_terminal);
+        let done = self.is_idle();
         if connection.end == End::Clean && !done && !self.evidence.allowed.sent_home {
             faults.add(
                 "end",
@@ -74,14 +69,27 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// Whether the session was idle where the client stands, as far as that is known.
+    fn is_idle(&self) -> bool {
+        let truth = self.evidence.replay.as_deref().unwrap_or_default();
+        let mut ids = truth.iter().map(|frame| frame.id.as_deref());
+        match ids.position(|id| id == self.cursor) {
+            Some(at) if self.evidence.allowed.broken => {
+                // A restart holds what waits, and says so later.
+                let shown = |frame: &&Frame| frame.kind != "prompt";
+                truth[..=at]
+                    .iter()
+                    .rfind(shown)
+                    .is_some_and(Frame::is_terminal)
+            }
+            Some(at) => turns::is_idle(truth, at),
+            None => self.evidence.allowed.lost,
+        }
+    }
+
     /// 204 says that nothing follows.
     fn up_to_date(&self, faults: &mut Faults) {
-        let truth = self.evidence.replay.as_deref().unwrap_or_default();
-        let here = truth
-            .iter()
-            .find(|frame| frame.id.as_deref() == self.cursor);
-        let lost = here.is_none() && self.evidence.allowed.lost;
-        if !here.is_some_and(Frame::is_terminal) && !lost {
+        if !self.is_idle() {
             faults.add(
                 "end",
                 format!("{} got 204 at {:?}", self.trace.name, self.cursor),

@@ -63,7 +63,7 @@ pub(super) fn check(evidence: &Evidence, replay: &[Frame], faults: &mut Faults) 
             Ok(heard) => {
                 let cut = heard.iter().find(|(_, count)| *count != most);
                 if let (Some((answer, count)), false) =
-                    (cut, evidence.allowed.broken || evidence.allowed.stopped)
+                    (cut, evidence.allowed.broken || evidence.allowed.cancelled)
                 {
                     faults.add(
                         "words",

@@ -168,6 +168,16 @@ impl Recorded {
             .unwrap_or_default()
     }
 
+    /// Who said what: the role and the texts of each message.
+    pub(crate) fn conversation(&self) -> Vec<(&str, String)> {
+        let messages = self.messages().iter();
+        let said = messages.map(|message| {
+            let role = message["role"].as_str().unwrap_or_default();
+            (role, text_of(&message["content"]))
+        });
+        said.collect()
+    }
+
     fn messages(&self) -> &[Value] {
         let list = self.body["messages"]
             .as_array()

@@ -1,9 +1,21 @@
 //! What the scripted model says in one call.
 
+use std::fmt::{self, Debug, Formatter};
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::Value;
+
+use super::call::Recorded;
+
+/// Makes an answer of the call and its number.
+type Answer = Box<dyn Fn(&Recorded, u32) -> Turn + Send + Sync>;
+
+/// Makes the answer to a call of the call itself and its number among those that it answers.
+pub(super) struct Responder {
+    answer: Answer,
+    answered: u32,
+}
 
 /// A part of an answer.
 #[derive(Clone, Debug)]
@@ -65,6 +77,30 @@ pub(super) struct Usage {
     pub(super) output: u64,
     pub(super) cached: u64,
     pub(super) reasoning: u64,
+}
+
+// === impl Responder ===
+
+impl Responder {
+    pub(super) fn new(answer: impl Fn(&Recorded, u32) -> Turn + Send + Sync + 'static) -> Self {
+        Self {
+            answer: Box::new(answer),
+            answered: 0,
+        }
+    }
+
+    pub(super) fn answer(&mut self, call: &Recorded) -> Turn {
+        self.answered += 1;
+        (self.answer)(call, self.answered)
+    }
+}
+
+impl Debug for Responder {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Responder")
+            .field("answered", &self.answered)
+            .finish_non_exhaustive()
+    }
 }
 
 // === impl Turn ===
