@@ -1,39 +1,32 @@
-// One demo session of the real OpenCode, read by clients nobody here wrote: all must tell the same events.
-// The browser sits behind nginx and loses its connection once in the middle. A second turn follows, of which it is told
-// from the first event of the session and from the end of the first turn.
+// Two turns of one demo session of the real OpenCode, read by clients nobody here wrote: all must tell the same events.
+// The browser sits behind nginx and loses its connection once in the middle of the first turn. It stops on the 204 after a turn,
+// goes on from there with the next turn, and passes the end of the first one when it reads from the start.
 //
 // Usage: node run.mjs <sidecar's port> <browser's port at nginx> <our port> <nginx's port to the sidecar> <go program> <python>
-import { spawn } from "node:child_process";
-import { readFileSync } from "node:fs";
-import { createServer } from "node:http";
 import net from "node:net";
-import { fileURLToPath } from "node:url";
+import { browse, create, deadline, equal, fail, here, lines, output, pageServer, parse } from "./start.mjs";
 
 const [sidecar, front, own, relay, golang, python] = process.argv.slice(2);
-const here = (name) => fileURLToPath(new URL(name, import.meta.url));
 const base = `http://127.0.0.1:${sidecar}`;
 const ID = "clients";
 const STREAM = `/sessions/${ID}/stream`;
-const DEADLINE = 60_000;
+const ALL = `/events?session_id=${ID}`;
 
-function fail(why) {
-  console.error(`test-clients: ${why}`);
-  process.exit(1);
-}
-setTimeout(() => fail("not done within a minute"), DEADLINE).unref();
+deadline("streams");
 
-// Between nginx and the sidecar: notes each cursor, and cuts the first stream after its second output.
-const cursors = [];
+// Between nginx and the sidecar: notes the path and the cursor of each stream, and cuts the first one after its second output.
+const asked = [];
 function relayTo() {
   let cut = false;
   return net.createServer((client) => {
     const server = net.connect(Number(sidecar), "127.0.0.1");
-    let asked = "", answered = "", follows = false;
+    let request = "", answered = "", follows = false;
     client.on("data", (bytes) => {
-      asked += bytes.toString("latin1");
-      if (!follows && asked.includes("\r\n\r\n")) {
-        follows = asked.startsWith(`GET ${STREAM}`);
-        if (follows) cursors.push(/^last-event-id: (.*)$/im.exec(asked)?.[1].trim() ?? null);
+      request += bytes.toString("latin1");
+      if (!follows && request.includes("\r\n\r\n")) {
+        follows = request.startsWith(`GET ${STREAM}`);
+        const path = request.split(" ", 2)[1];
+        if (follows) asked.push([path, /^last-event-id: (.*)$/im.exec(request)?.[1].trim() ?? null]);
       }
       server.write(bytes);
     });
@@ -54,81 +47,33 @@ function relayTo() {
   }).listen(Number(relay), "127.0.0.1");
 }
 
-// The page, its script, and where it says what it saw.
-function pageServer(seen) {
-  return createServer((request, response) => {
-    const path = request.url.split("?")[0];
-    if (request.method === "PUT") {
-      let body = "";
-      request.on("data", (text) => { body += text; });
-      request.on("end", () => { response.end(); seen(JSON.parse(body)); });
-    } else if (path === "/page.html" || path === "/browser.js") {
-      response.setHeader("content-type", path.endsWith("js") ? "text/javascript" : "text/html");
-      response.end(readFileSync(here(`.${path}`)));
-    } else {
-      response.writeHead(404).end();
-    }
-  }).listen(Number(own), "127.0.0.1");
-}
-
-function output(command, args) {
-  return new Promise((resolve) => {
-    const child = spawn(command, args, { stdio: ["ignore", "pipe", "inherit"], cwd: here(".") });
-    process.on("exit", () => child.kill("SIGKILL"));
-    child.stdout.setEncoding("utf8");
-    let text = "";
-    child.stdout.on("data", (more) => { text += more; });
-    child.on("close", (code) => (code === 0 ? resolve(text) : fail(`${command} ended with ${code}`)));
-  });
-}
-
-// What is on the wire, as the specification reads it. Ours has one data line an event.
-function parse(text) {
-  return text.split("\n\n").flatMap((block) => {
-    const field = (name) => new RegExp(`^${name}: (.*)$`, "m").exec(block)?.[1];
-    const data = field("data");
-    return data === undefined ? [] : [[field("event"), field("id") ?? "", data]];
-  });
-}
-
-const lines = (text) => text.trim().split("\n").map((line) => JSON.parse(line));
-
+const url = `${base}${STREAM}`;
 const api = await (await fetch(`${base}/openapi.json`)).json();
 const kinds = Object.keys(api.components.schemas.Events.properties).join(",");
 relayTo();
-let onSeen;
-pageServer((seen) => onSeen(seen));
-
-// What a browser is given that follows these streams at once, each until it stops by itself.
-function browse(urls) {
-  const query = urls.map((url) => `url=${encodeURIComponent(url)}`).join("&");
-  const page = `http://127.0.0.1:${front}/page.html?${query}&kinds=${kinds}`;
-  const profile = `${process.env.BROWSER_PROFILE}/${urls.length}`;
-  const chromium = spawn("chromium", ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
-    "--disable-background-networking", "--disable-dev-shm-usage", `--user-data-dir=${profile}`, page],
-    { stdio: "ignore" });
-  process.on("exit", () => chromium.kill("SIGKILL"));
-  return new Promise((resolve) => { onSeen = resolve; });
-}
-const told = (events) => events.filter(([kind]) => kind !== "heartbeat");
-
-const created = await fetch(`${base}/sessions`, {
-  method: "POST",
-  body: JSON.stringify({ session_id: ID, prompt: "Hello", model_config: { provider: "demo", model: "demo" } }),
-});
-if (created.status !== 201) fail(`the session was not made: ${await created.text()}`);
-
-const url = `${base}${STREAM}`;
-const [curl, go, httpx, npm, [browser]] = await Promise.all([
+await create(base, ID);
+const others = Promise.all([
   output("curl", ["-sN", url]).then(parse),
   output(golang, ["read", url]).then(parse),
   output(python, [here("read.py"), url]).then(lines),
   output("node", [here("read.mjs"), url, kinds]).then(lines),
-  browse([STREAM]),
 ]);
-const saw = { curl, go, httpx, npm, browser: browser.events };
+// The second turn comes when all have seen the first, which is the one they read.
+async function secondTurn() {
+  await others;
+  const prompted = await fetch(`${base}/sessions/${ID}/prompt`, { method: "POST", body: '{"prompt":"And again"}' });
+  if (prompted.status !== 202) fail(`no second turn: ${await prompted.text()}`);
+}
+const browserSaw = new Promise((resolve) => {
+  pageServer(own, ["/page.html", "/browser.js"], { "/turn": secondTurn, "/seen": resolve });
+});
+browse(`http://127.0.0.1:${front}/page.html?url=${STREAM}&all=${encodeURIComponent(ALL)}&kinds=${kinds}`);
+
+const [[curl, go, httpx, npm], { first, idle, next, replay, everything }] = await Promise.all([others, browserSaw]);
+const saw = { curl, go, httpx, npm, browser: first.events };
 
 // A heartbeat is silence, which is not the same for all; it has no id of its own.
+const told = (events) => events.filter(([kind]) => kind !== "heartbeat");
 for (const [name, events] of Object.entries(saw)) saw[name] = told(events);
 const expected = JSON.stringify(saw.curl);
 for (const [name, events] of Object.entries(saw)) {
@@ -144,25 +89,30 @@ if (last[0] !== "complete") fail(`the last event is ${last}`);
 
 // The browser came back twice: after the cut with what it had, after the end with the last id, and then
 // a 204 made it stop.
-if (cursors.length !== 3 || cursors[0] !== null || cursors[2] !== last[1]) fail(`cursors ${JSON.stringify(cursors)}`);
-const resumed = Number(cursors[1].split("-")[1]);
-if (!(resumed >= 1 && resumed < seqs.length)) fail(`resumed after ${cursors[1]}`);
-if (browser.connections !== 2) fail(`the browser was connected ${browser.connections} times`);
-console.log(`${Object.keys(saw).join(", ")} agree on ${seqs.length} events; the browser was cut after ` +
-  `${cursors[1]}, resumed, and stopped on 204`);
+const resumed = Number(asked[1]?.[1]?.split("-")[1]);
+if (!(resumed >= 1 && resumed < seqs.length)) fail(`asked ${JSON.stringify(asked)}`);
+equal("asked", asked.slice(0, 3), [[STREAM, null], [STREAM, asked[1][1]], [STREAM, last[1]]]);
+equal("connections", first.connections, 2);
 
-const taken = await (await fetch(`${base}/sessions/${ID}/prompt`, {
-  method: "POST", body: JSON.stringify({ prompt: "And again" }),
-})).json();
-if (taken.turn !== 2 || taken.last_event_id !== last[1]) fail(`the second turn: ${JSON.stringify(taken)}`);
-const [whole, further] = await browse([STREAM, `${STREAM}?last_event_id=${last[1]}`]);
-const all = JSON.stringify(told(await output("curl", ["-sN", url]).then(parse)));
-const first = told(whole.events).slice(0, saw.curl.length);
-if (JSON.stringify(first) !== expected) fail("the replay of the first turn differs");
-if (JSON.stringify(told(whole.events)) !== all) fail("the browser's replay of both turns differs from curl's");
-if (JSON.stringify([...first, ...told(further.events)]) !== all) fail("what follows the first turn differs");
-const turns = new Set(told(further.events).map(([, , data]) => JSON.parse(data).turn));
-if (turns.size !== 1 || !turns.has(2)) fail(`turns ${[...turns]}`);
-if (whole.connections !== 1 || further.connections !== 1) fail("the browser lost a stream");
-console.log("a replay passes the end of the first turn, and what follows it is the second");
+// One that asks for what comes after the last event gets a 204 at once, and nothing of the turn that comes later.
+const after = `${STREAM}?last_event_id=${last[1]}`;
+equal("asked while idle", [asked[3], idle], [[after, null], { events: [], connections: 0 }]);
+// The next turn streams from there; a replay passes the end of the first; both stop on the 204 after the second.
+const both = told(parse(await output("curl", ["-sN", url])));
+equal("first turn", both.slice(0, saw.curl.length), saw.curl);
+equal("turns", both.map(([, , data]) => JSON.parse(data).turn).filter((turn, n, all) => turn !== all[n - 1]), [1, 2]);
+equal("next turn", [told(next.events), next.connections], [both.slice(saw.curl.length), 1]);
+equal("replay", [told(replay.events), replay.connections], [both, 1]);
+const [, end] = both.at(-1);
+const rest = asked.slice(4).map((one) => JSON.stringify(one)).sort();
+equal("asked later", rest, [[STREAM, null], [STREAM, end], [after, null], [after, end]].map((one) => JSON.stringify(one)).sort());
+// The stream of all sessions has the same, under ids of its own that only grow.
+const positions = told(everything.events).map(([, id]) => Number(id.split("-")[1]));
+if (!positions.every((id, n) => n === 0 || id > positions[n - 1])) fail(`ids of /events: ${positions}`);
+equal("/events", told(everything.events).map(([kind, , text]) => {
+  const { session_id, event_id, ...data } = JSON.parse(text);
+  return [kind, session_id, event_id, data];
+}), both.map(([kind, id, text]) => [kind, ID, id, JSON.parse(text)]));
+console.log(`${Object.keys(saw).join(", ")} agree on ${seqs.length} events; the browser was cut after ${asked[1][1]}, resumed, ` +
+  `stopped on 204, went on with the second turn, and replayed both; /events had the same ${both.length}`);
 process.exit(0);
