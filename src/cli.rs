@@ -19,6 +19,7 @@ mod keys;
 mod layout;
 mod local_server;
 mod model_args;
+mod output;
 mod plain_text;
 mod policy_args;
 mod progress;
@@ -38,7 +39,7 @@ use self::arguments::{Command, overview, tree};
 use self::context::Context;
 use self::exit::{Exit, Outcome, Problem};
 pub use self::local_server::{LOCAL_SERVER, dies_with_parent};
-use self::screen::{say, write};
+use self::output::{say, write};
 use crate::config;
 
 /// Whether the first argument is for this module: a word that is no command of the server, or a wish for help.

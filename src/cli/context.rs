@@ -4,7 +4,7 @@ use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use super::client::Client;
 use super::exit::Problem;
-use super::screen::say;
+use super::output::say;
 use super::terminal::Terminal;
 use crate::config::{ClientEnvironment, ConnectionArgs, Target};
 

@@ -2,8 +2,9 @@
 //!
 //! Everything is written in one call, so that nothing flickers. In a pipe there are only lines that stay.
 
-use std::io::{self, Write as _};
+use std::io;
 
+use super::output::write;
 use super::terminal::Terminal;
 
 /// Where a command writes.
@@ -145,20 +146,4 @@ impl Drop for Screen {
         // A terminal that is gone needs no cursor.
         self.leave().ok();
     }
-}
-
-/// Writes to stdout at once.
-pub(super) fn write(text: &str) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
-    stdout.flush()
-}
-
-/// One line for a person, on stderr.
-pub(super) fn say(line: &str) {
-    // Nobody there to read it is no reason to fail.
-    io::stderr()
-        .lock()
-        .write_all(format!("{line}\n").as_bytes())
-        .ok();
 }

@@ -1,6 +1,6 @@
 //! What the command is connected to: a terminal or a pipe, its width, and its keys.
 
-use std::io::{IsTerminal as _, Read as _, Write as _};
+use std::io::{IsTerminal as _, Read as _};
 
 use rustix::process::{Signal, getpid, kill_process};
 use rustix::termios::{
@@ -9,6 +9,7 @@ use rustix::termios::{
 use tokio::signal::unix as tokio_signal;
 use tokio::sync::mpsc;
 
+use super::output::{say, write};
 use super::style::Style;
 use crate::config::ClientEnvironment;
 
@@ -79,7 +80,7 @@ impl Terminal {
         if self.output {
             return write(&format!("{}\n", self.style().dim(text)));
         }
-        super::screen::say(&self.error_style().dim(text));
+        say(&self.error_style().dim(text));
         Ok(())
     }
 
@@ -151,12 +152,6 @@ impl Drop for KeyMode {
         write("\u{1b}[?2004l").ok();
         tcsetattr(std::io::stdin(), OptionalActions::Flush, &self.before).ok();
     }
-}
-
-fn write(text: &str) -> std::io::Result<()> {
-    let mut stdout = std::io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
-    stdout.flush()
 }
 
 /// What is typed, in the pieces that the terminal hands over. The thread that reads ends with the process: a

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::signal::unix::SignalKind;
 use tokio::time::MissedTickBehavior;
 
-use self::view::{Asked, View};
+use self::view::{Asked, Done, View};
 use self::words::{OnBusy, Words};
 use crate::cli::answering::Answer;
 use crate::cli::client::{Client, Source, Stream, StreamRequest, StreamStep, number};
@@ -108,15 +108,6 @@ struct Conversation {
 
 /// A call that a person asked for. It begins when those before it have ended, and runs beside everything else.
 type Call<'a> = Pin<Box<dyn Future<Output = Result<Done, Problem>> + 'a>>;
-
-/// What comes of a call.
-enum Done {
-    Nothing,
-    /// A prompt was taken, and what becomes of it.
-    Sent(String, String),
-    /// The prompts that wait.
-    Queue(Vec<String>),
-}
 
 // === impl Conversation ===
 

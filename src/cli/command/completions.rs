@@ -3,7 +3,7 @@
 use clap_complete::Shell;
 
 use crate::cli::exit::{Exit, Outcome};
-use crate::cli::screen::write;
+use crate::cli::output::write;
 
 const EXAMPLES: &str = "Examples:
   opencode-sidecar completions bash > /etc/bash_completion.d/opencode-sidecar

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::cli::context::FormArgs;
 use crate::cli::exit::{Exit, Outcome};
 use crate::cli::layout::cut;
-use crate::cli::screen::write;
+use crate::cli::output::write;
 use crate::cli::style::Style;
 use crate::cli::table::{Cell, lines};
 use crate::cli::terminal::Terminal;

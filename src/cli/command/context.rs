@@ -2,8 +2,8 @@
 
 use crate::cli::context::{Context, FormArgs};
 use crate::cli::exit::{Exit, Outcome};
+use crate::cli::output::write;
 use crate::cli::plain_text::{json as safe, one_line};
-use crate::cli::screen::write;
 use crate::cli::table::{Cell, lines};
 use crate::config::NamedContext;
 

@@ -6,8 +6,8 @@ use self::findings::{Finding, Level, Seen};
 use crate::cli::client::{Diagnosis, parsed};
 use crate::cli::context::{CommonArgs, Context};
 use crate::cli::exit::{Exit, Outcome};
+use crate::cli::output::write;
 use crate::cli::plain_text::{json as safe, one_line};
-use crate::cli::screen::write;
 use crate::clock::Timestamp;
 
 const EXAMPLES: &str = "Examples:

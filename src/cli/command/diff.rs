@@ -6,8 +6,8 @@ use crate::cli::client::parsed;
 use crate::cli::context::{CommonArgs, Context};
 use crate::cli::exit::{Exit, Outcome};
 use crate::cli::layout::plural;
+use crate::cli::output::{say, write};
 use crate::cli::plain_text::{Cleaner, json, one_line};
-use crate::cli::screen::{say, write};
 use crate::cli::style::Style;
 
 const EXAMPLES: &str = "Examples:

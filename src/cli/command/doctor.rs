@@ -10,7 +10,8 @@ use reqwest::Url;
 use self::report::{Check, Report};
 use crate::cli::context::{Context, FormArgs};
 use crate::cli::exit::{Exit, Outcome, Problem};
-use crate::cli::screen::{Screen, write};
+use crate::cli::output::write;
+use crate::cli::screen::Screen;
 use crate::config::{self, Inspection};
 use crate::setting;
 

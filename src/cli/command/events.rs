@@ -8,7 +8,7 @@ use self::line::line;
 use crate::cli::client::{Event, Source, Stream, StreamRequest, StreamStep, number};
 use crate::cli::context::{CommonArgs, Context};
 use crate::cli::exit::{Exit, Outcome, Problem};
-use crate::cli::screen::{say, write};
+use crate::cli::output::{say, write};
 use crate::config::ConnectionArgs;
 
 const EXAMPLES: &str = "Examples:

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::cli::exit::{Exit, Outcome, Problem};
-use crate::cli::screen::write;
+use crate::cli::output::write;
 
 const EXAMPLES: &str = "Examples:
   opencode-sidecar man | man -l -

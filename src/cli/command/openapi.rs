@@ -2,7 +2,7 @@
 
 use crate::api::openapi_text;
 use crate::cli::exit::{Exit, Outcome};
-use crate::cli::screen::write;
+use crate::cli::output::write;
 
 const EXAMPLES: &str = "Examples:
   opencode-sidecar openapi > openapi.json

@@ -2,8 +2,8 @@
 
 use crate::cli::context::{CommonArgs, Context};
 use crate::cli::exit::{Exit, Outcome};
+use crate::cli::output::{say, write};
 use crate::cli::plain_text::{json, one_line};
-use crate::cli::screen::{say, write};
 
 const EXAMPLES: &str = "Examples:
   opencode-sidecar stop 0190a5d2-…

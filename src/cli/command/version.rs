@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::cli::context::FormArgs;
 use crate::cli::exit::{Exit, Outcome};
-use crate::cli::screen::write;
+use crate::cli::output::write;
 use crate::opencode;
 
 const EXAMPLES: &str = "Examples:

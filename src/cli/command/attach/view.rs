@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::Done;
 use super::words::HELP;
 use crate::cli::answering::{Answer, Answering, Pressed};
 use crate::cli::client::Event;
@@ -19,6 +18,15 @@ use crate::clock::Timestamp;
 
 /// Lines of what was before that are shown at most: a terminal that scrolls for a minute helps nobody.
 const EARLIER: usize = 1000;
+
+/// What comes of a call.
+pub(super) enum Done {
+    Nothing,
+    /// A prompt was taken, and what becomes of it.
+    Sent(String, String),
+    /// The prompts that wait.
+    Queue(Vec<String>),
+}
 
 /// What a person wants.
 #[derive(Debug, PartialEq, Eq)]
