@@ -19,8 +19,17 @@ fn with_tools() -> Sidecar {
         .script(json!({ "tools": [TOOL] }))
         .start()
         .ready();
-    // The stub, the tool's shell and its two children.
-    sidecar.until("busy", |sidecar| sidecar.marked().len() == 4);
+    // The stub, the tool's shell and its two children. `setsid` is done when it has become `sleep`: before that its
+    // process ends with the group of the engine, and nothing outlives it.
+    sidecar.until("busy", |sidecar| {
+        let marked = sidecar.marked();
+        let is_sleep = |pid: &&i32| {
+            let pid = pid.unsigned_abs();
+            processes::name(pid).as_deref() == Some("sleep")
+        };
+        let sleeps = marked.iter().filter(is_sleep);
+        marked.len() == 4 && sleeps.count() == 2
+    });
     sidecar
 }
 
