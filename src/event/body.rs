@@ -6,7 +6,7 @@ use serde::Serialize;
 use strum::{IntoStaticStr, VariantNames};
 use utoipa::ToSchema;
 
-use super::failure::Failure;
+use super::failure::{Failure, FailureCode};
 use super::prompt::PromptNote;
 use super::request::{Permission, Question};
 use super::status::{State, Status};
@@ -151,14 +151,22 @@ impl Event {
         self.body.into_str()
     }
 
-    /// Whether it ends the turn. Every turn has exactly one such event, and it is the last.
-    pub(crate) const fn is_terminal(&self) -> bool {
+    /// How the turn ended, if this event ends it; with the code of a failure. Every turn has exactly one such event, and
+    /// it is the last.
+    pub(crate) const fn turn_end(&self) -> Option<(State, Option<FailureCode>)> {
         match &self.body {
-            Body::Complete(_) => true,
-            Body::Error(failure) => failure.fatal,
-            Body::Status(status) => matches!(status.state, State::Cancelled),
-            _ => false,
+            Body::Complete(_) => Some((State::Completed, None)),
+            Body::Error(failure) if failure.fatal => Some((State::Failed, Some(failure.code))),
+            Body::Status(status) if matches!(status.state, State::Cancelled) => {
+                Some((State::Cancelled, None))
+            }
+            _ => None,
         }
+    }
+
+    /// Whether it ends the turn.
+    pub(crate) const fn is_terminal(&self) -> bool {
+        self.turn_end().is_some()
     }
 
     /// Whether a reader gets it only when it asked for reasoning.

@@ -124,6 +124,32 @@ pub(crate) enum AnsweredBy {
     Rule,
 }
 
+// === impl PermissionStep ===
+
+impl PermissionStep {
+    /// Who answered it, or `withdrawn`; nothing while it waits.
+    pub(crate) const fn outcome(&self) -> Option<&'static str> {
+        match self {
+            Self::Asked { .. } => None,
+            Self::Answered { by, .. } => Some(by.as_str()),
+            Self::Withdrawn { .. } => Some("withdrawn"),
+        }
+    }
+}
+
+// === impl QuestionStep ===
+
+impl QuestionStep {
+    /// Who answered it, or `withdrawn`; nothing while it waits.
+    pub(crate) const fn outcome(&self) -> Option<&'static str> {
+        match self {
+            Self::Asked { .. } => None,
+            Self::Answered { by, .. } | Self::Rejected { by } => Some(by.as_str()),
+            Self::Withdrawn { .. } => Some("withdrawn"),
+        }
+    }
+}
+
 // === impl Reply ===
 
 impl Reply {

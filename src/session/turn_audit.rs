@@ -22,7 +22,7 @@ pub(super) struct TurnAudit {
 
 impl TurnAudit {
     pub(super) fn note(&self, session: &str, turn: u32, event: &Event) {
-        if !is_told(&event.body) || !audit::is_on() {
+        if !is_told(event) || !audit::is_on() {
             return;
         }
         match &event.body {
@@ -65,23 +65,23 @@ impl TurnAudit {
                     audit::answered(session, id, "question", reply, by.as_str());
                 }
             }
-            Body::Complete(_) => audit::session("turn.complete", session, turn),
-            Body::Error(_) => audit::session("turn.fail", session, turn),
-            _ => audit::session("turn.cancel", session, turn),
+            _ => {
+                let action = match event.turn_end() {
+                    Some((State::Completed, _)) => "turn.complete",
+                    Some((State::Failed, _)) => "turn.fail",
+                    _ => "turn.cancel",
+                };
+                audit::session(action, session, turn);
+            }
         }
     }
 }
 
 /// Output comes thousands of times, and is not told.
-fn is_told(body: &Body) -> bool {
-    match body {
-        Body::ToolCall(_)
-        | Body::ToolResult(_)
-        | Body::Permission(_)
-        | Body::Question(_)
-        | Body::Complete(_) => true,
-        Body::Error(failure) => failure.fatal,
-        Body::Status(status) => status.state == State::Cancelled,
-        _ => false,
-    }
+fn is_told(event: &Event) -> bool {
+    let is_step = matches!(
+        event.body,
+        Body::ToolCall(_) | Body::ToolResult(_) | Body::Permission(_) | Body::Question(_)
+    );
+    is_step || event.is_terminal()
 }

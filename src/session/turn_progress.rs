@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::event::{Body, Event, PermissionStep, QuestionStep, State};
+use crate::event::{Body, Event, FailureCode};
 use crate::metrics::turn as metrics;
 use crate::tool;
 use crate::trace::TurnTrace;
@@ -44,28 +44,21 @@ impl TurnProgress {
                 let ran = Duration::from_millis(result.duration_ms);
                 metrics::tool_ended(tool, result.is_error, ran, exemplar());
             }
-            Body::Complete(_) => metrics::ended("completed", "none", self.took(), exemplar()),
-            Body::Error(failure) if failure.fatal => {
-                metrics::ended("failed", failure.code.as_str(), self.took(), exemplar());
-            }
-            Body::Status(status) if status.state == State::Cancelled => {
-                metrics::ended("cancelled", "none", self.took(), exemplar());
-            }
-            Body::Permission(permission) => match &permission.step {
-                PermissionStep::Asked { .. } => {}
-                PermissionStep::Answered { by, .. } => {
-                    metrics::ask_ended("permission", by.as_str());
+            Body::Permission(permission) => {
+                if let Some(outcome) = permission.step.outcome() {
+                    metrics::ask_ended("permission", outcome);
                 }
-                PermissionStep::Withdrawn { .. } => metrics::ask_ended("permission", "withdrawn"),
-            },
-            Body::Question(question) => match &question.step {
-                QuestionStep::Asked { .. } => {}
-                QuestionStep::Answered { by, .. } | QuestionStep::Rejected { by } => {
-                    metrics::ask_ended("question", by.as_str());
+            }
+            Body::Question(question) => {
+                if let Some(outcome) = question.step.outcome() {
+                    metrics::ask_ended("question", outcome);
                 }
-                QuestionStep::Withdrawn { .. } => metrics::ask_ended("question", "withdrawn"),
-            },
+            }
             _ => {}
+        }
+        if let Some((state, code)) = event.turn_end() {
+            let code = code.map_or("none", FailureCode::as_str);
+            metrics::ended(state.as_str(), code, self.took(), exemplar());
         }
     }
 

@@ -10,7 +10,7 @@ use crate::clock::Timestamp;
 use crate::driver::publish::{note_deleted_files, publish};
 use crate::driver::translate::End;
 use crate::driver::{end_reasons, resync};
-use crate::event::{Body, Event, FailureCode, State};
+use crate::event::{Event, FailureCode};
 use crate::session::Command;
 
 /// How long a stopped turn may take to end in good order. A client that cancels is answered within 5 s.
@@ -110,7 +110,7 @@ impl Actor {
         self.turn.subscription.end();
         self.show_asks();
         // Of this turn: with its terminal event the next one may begin, and the session's status is of that.
-        let ended = self.turn.translator.events.iter().find_map(how_ended);
+        let ended = self.turn.translator.events.iter().find_map(Event::turn_end);
         publish(&self.turn_handle, &mut self.turn.translator.events);
         tracing::info!(
             session.id = self.turn_handle.session.id,
@@ -123,16 +123,6 @@ impl Actor {
         self.turn_handle.session.set_facts(None);
         // A command that comes now is carried out already: with the turn handle its queue goes, which says so.
         drop(self.waiting);
-    }
-}
-
-/// How the turn ended, if this is its terminal event.
-fn how_ended(event: &Event) -> Option<(State, Option<FailureCode>)> {
-    match &event.body {
-        Body::Complete(_) => Some((State::Completed, None)),
-        Body::Error(failure) if failure.fatal => Some((State::Failed, Some(failure.code))),
-        Body::Status(status) if event.is_terminal() => Some((status.state, None)),
-        _ => None,
     }
 }
 
