@@ -11,6 +11,8 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use sha2::{Digest as _, Sha256};
 
+use crate::text::hex;
+
 /// What the page may do: run and show its own files, and call its own origin. No inline script or style, no frame
 /// around it, and no text that becomes HTML.
 pub(crate) const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
@@ -100,10 +102,7 @@ impl File {
     pub(crate) fn encoded(&self) -> &Encoded {
         self.encoded.get_or_init(|| {
             let hash = Sha256::digest(self.content);
-            let tag = hash
-                .iter()
-                .take(12)
-                .fold(String::new(), |tag, byte| tag + &format!("{byte:02x}"));
+            let tag = hex(&hash[..12]);
             Encoded {
                 plain: Bytes::from_static(self.content.as_bytes()),
                 gzip: compress(self.content.as_bytes()).into(),

@@ -28,7 +28,7 @@ mod turn;
 
 pub(crate) use self::call::{CallReport, CallTrace};
 pub(crate) use self::config::Config;
-pub(crate) use self::context::{Place, TraceContext};
+pub(crate) use self::context::{SpanAndParent, TraceContext};
 pub(crate) use self::export::Exporter;
 pub(crate) use self::span::now;
 pub(crate) use self::tracer::{

@@ -24,7 +24,7 @@ use crate::clock::Timestamp;
 use crate::event::State;
 use crate::permission::{Policy, PolicyChange};
 use crate::tool::Tools;
-use crate::trace::Place;
+use crate::trace::SpanAndParent;
 
 /// An event is on disk in milliseconds, or the disk counts as failing, and then it is shown from memory.
 pub(super) const PUBLISH_WAIT: Duration = Duration::from_secs(5);
@@ -59,7 +59,7 @@ pub(crate) struct Session {
     pub(super) ends: Mutex<TurnEnds>,
     pub(super) labels: Mutex<Labels>,
     /// The trace of the present or last turn.
-    pub(super) trace: Mutex<Option<Place>>,
+    pub(super) trace: Mutex<Option<SpanAndParent>>,
     /// What the task of the running turn last found; nothing while none runs.
     facts: Mutex<Option<Facts>>,
     /// One permit: for whoever changes the conversation in OpenCode outside of a turn, and for a turn while it starts.

@@ -19,7 +19,7 @@ use crate::journal::{Row, Stored};
 use crate::model::ModelCalls;
 use crate::permission::{Policy, Rule};
 use crate::tool::Tools;
-use crate::trace::Place;
+use crate::trace::SpanAndParent;
 
 /// What a row holds besides the columns that are searched. A field that is missing, because an older version wrote the
 /// row, has its default.
@@ -90,7 +90,7 @@ impl Session {
         let mut details = Details::parse(&row.details);
         let labels = std::mem::take(&mut details.labels);
         let ends = std::mem::take(&mut details.ends);
-        let trace = details.trace.as_deref().and_then(Place::parse);
+        let trace = details.trace.as_deref().and_then(SpanAndParent::parse);
         let state = State::parse(&row.state).unwrap_or(State::Failed);
         let last_turn = details.last_turn.min(MAX_TURN);
         let extent = StoredRange {
@@ -144,7 +144,7 @@ impl Details {
             policy: (*status.policy).clone(),
             always: status.asks.always.to_vec(),
             ends: session.ends.lock().clone(),
-            trace: (*session.trace.lock()).map(Place::to_text),
+            trace: (*session.trace.lock()).map(SpanAndParent::to_text),
         }
     }
 

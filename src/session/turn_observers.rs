@@ -51,16 +51,16 @@ fn begin(session: &Session, is_first: bool, parent: Option<TraceContext>) -> Tur
     let mut known = session.trace.lock();
     let status = session.status();
     let trace = match &*known {
-        Some(place) if is_first => {
-            let trace = TurnTrace::restore(Some(*place), &session.id, status.turn);
+        Some(span) if is_first => {
+            let trace = TurnTrace::restore(Some(*span), &session.id, status.turn);
             trace.began(status.last_activity);
             trace
         }
         previous => {
-            let previous = previous.map(|place| place.context);
+            let previous = previous.map(|span| span.context);
             TurnTrace::begin(parent, previous, &session.id, status.turn)
         }
     };
-    *known = trace.place();
+    *known = trace.span();
     trace
 }

@@ -39,7 +39,7 @@ pub(crate) struct CallReport<'a> {
 impl CallTrace {
     /// `agent`: the subagent that calls.
     pub(super) fn begin(turn: Arc<Traced>, agent: Option<&str>) -> Option<Self> {
-        let context = turn.place.context.child()?;
+        let context = turn.span.context.child()?;
         let start = now();
         let mut open = turn.open.lock();
         if let Some(agent) = agent.filter(|_| context.is_sampled()) {

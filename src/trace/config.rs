@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use percent_encoding::percent_decode_str;
 use reqwest::Url;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use uuid::Uuid;
@@ -283,29 +284,16 @@ fn pairs(list: &str) -> Vec<Option<(String, String)>> {
         .map(|item| {
             let (key, value) = item.split_once('=')?;
             let key = key.trim();
-            (!key.is_empty()).then(|| (key.to_owned(), decoded(value.trim())))
+            (!key.is_empty()).then(|| {
+                (
+                    key.to_owned(),
+                    percent_decode_str(value.trim())
+                        .decode_utf8_lossy()
+                        .into_owned(),
+                )
+            })
         })
         .collect()
-}
-
-/// A percent sign that begins no escape stands for itself.
-fn decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        let escape = match tail {
-            [high, low, ..] if *first == b'%' => std::str::from_utf8(&[*high, *low])
-                .ok()
-                .and_then(|digits| u8::from_str_radix(digits, 16).ok()),
-            _ => None,
-        };
-        bytes.push(escape.unwrap_or(*first));
-        rest = match escape {
-            Some(_) => tail.get(2..).unwrap_or_default(),
-            None => tail,
-        };
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]

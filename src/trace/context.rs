@@ -2,6 +2,8 @@
 
 use sha2::{Digest as _, Sha256};
 
+use crate::text::hex;
+
 pub(crate) type TraceId = [u8; 16];
 pub(crate) type SpanId = [u8; 8];
 
@@ -16,7 +18,7 @@ pub(crate) struct TraceContext {
 
 /// The span of a turn, and the one that it is a part of: what is kept of it on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct SpanAndParent {
     pub(crate) context: TraceContext,
     pub(super) parent: Option<SpanId>,
 }
@@ -97,9 +99,9 @@ impl TraceContext {
     }
 }
 
-// === impl Place ===
+// === impl SpanAndParent ===
 
-impl Place {
+impl SpanAndParent {
     /// A `traceparent`, and behind a blank the parent's span.
     pub(crate) fn to_text(self) -> String {
         let parent = self.parent.map(|parent| format!(" {}", hex(&parent)));
@@ -113,15 +115,6 @@ impl Place {
             parent: parent.and_then(unhex),
         })
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a string cannot fail.
-        write!(text, "{byte:02x}").ok();
-        text
-    })
 }
 
 /// Lower case only, as the standard wants it.
@@ -163,13 +156,13 @@ mod tests {
     }
 
     #[test]
-    fn a_place_survives_the_disk() {
+    fn a_span_with_its_parent_survives_the_disk() {
         let context = TraceContext::parse(HEADER).unwrap();
         for parent in [None, Some([7; 8])] {
-            let place = Place { context, parent };
-            assert_eq!(Place::parse(&place.to_text()), Some(place));
+            let span = SpanAndParent { context, parent };
+            assert_eq!(SpanAndParent::parse(&span.to_text()), Some(span));
         }
-        assert_eq!(Place::parse("nothing"), None);
+        assert_eq!(SpanAndParent::parse("nothing"), None);
     }
 
     #[test]

@@ -97,14 +97,9 @@ impl Exporter {
         })
     }
 
-    /// What waits is to be sent at once, because there will not be much more.
-    pub(crate) fn hurry(&self) {
-        self.finish_tx.send_replace(true);
-    }
-
-    /// Waits until the last spans are sent: shortly, and not at all for a collector that takes none.
+    /// Has what waits sent at once, and waits until it is: not for long, and not at all for a collector that takes none.
     pub(crate) async fn finished(&self) {
-        self.hurry();
+        self.finish_tx.send_replace(true);
         let mut state_rx = self.state_rx.clone();
         let emitted = self.emitted.load(Ordering::Relaxed);
         let over = state_rx.wait_for(|state| state.handled >= emitted || state.failing);

@@ -200,19 +200,19 @@ impl Open {
         self.heard_of_caller(&agent.id, at);
         let parent_agent = self.agents.contains_key(&agent.parent);
         let caller = parent_agent.then_some(&agent.parent);
-        // The call that runs it: the first of its parent's that no other subagent has taken.
-        let mut calls: Vec<_> = self.calls.iter_mut().collect();
-        calls.sort_by_key(|(_, call)| call.start);
-        let call = calls.into_iter().find(|(_, call)| {
-            &*call.tool == TASK && call.agent.as_ref() == caller && call.runs.is_none()
-        });
         let Some(heard) = self.agents.get_mut(&agent.id) else {
             return;
         };
+        // Its output comes thousands of times, and what runs it is looked for once.
         if heard.name.is_some() {
             return;
         }
         heard.name = Some(agent.name.clone());
+        // The call that runs it: the first of its parent's that no other subagent has taken.
+        let calls = self.calls.iter_mut().filter(|(_, call)| {
+            &*call.tool == TASK && call.agent.as_ref() == caller && call.runs.is_none()
+        });
+        let call = calls.min_by_key(|(_, call)| call.start);
         heard.parent = Some(match call {
             Some((id, call)) => {
                 call.runs = Some(agent.id.clone());

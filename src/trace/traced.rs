@@ -5,16 +5,16 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::content;
-use super::context::{Place, TraceContext};
+use super::context::{SpanAndParent, TraceContext};
 use super::open::Open;
 use super::span::{Kind, Span, now, of_timestamp};
 use super::tracer::Tracer;
-use crate::event::{Body, Event, State, Usage};
+use crate::event::{Body, Event, FailureCode, State, Usage};
 
 #[derive(Debug)]
 pub(super) struct Traced {
     pub(super) tracer: Arc<Tracer>,
-    pub(super) place: Place,
+    pub(super) span: SpanAndParent,
     /// The turn before, whose trace is another one.
     previous: Option<TraceContext>,
     pub(super) session: String,
@@ -32,14 +32,14 @@ pub(super) struct Traced {
 impl Traced {
     pub(super) fn new(
         tracer: &Arc<Tracer>,
-        place: Place,
+        span: SpanAndParent,
         previous: Option<TraceContext>,
         (session, turn): (&str, u32),
     ) -> Self {
         Self {
-            open: Mutex::new(Open::new(place.context, session, tracer.content)),
+            open: Mutex::new(Open::new(span.context, session, tracer.content)),
             tracer: Arc::clone(tracer),
-            place,
+            span,
             previous,
             session: session.to_owned(),
             turn,
@@ -60,20 +60,15 @@ impl Traced {
             self.tracer.emit(span);
         }
         let model = self.model.lock().take();
-        let (outcome, usage, error, answer) = match &event.body {
-            Body::Complete(complete) => (
-                State::Completed,
-                Some(complete.usage),
-                None,
-                Some(&complete.final_message),
-            ),
-            Body::Error(failure) => (State::Failed, None, Some(failure.code.as_str()), None),
-            _ => (State::Cancelled, None, None, None),
+        let (outcome, code) = event.turn_end().unwrap_or((State::Cancelled, None));
+        let (usage, answer) = match &event.body {
+            Body::Complete(complete) => (Some(complete.usage), Some(&complete.final_message)),
+            _ => (None, None),
         };
         let answer = answer.filter(|_| self.tracer.content);
         let answer = answer.map(|words| content::message("assistant", words));
         let times = (*self.start.lock(), end);
-        let (context, parent) = (self.place.context, self.place.parent);
+        let (context, parent) = (self.span.context, self.span.parent);
         let mut span = Span::new(
             context,
             parent,
@@ -96,7 +91,7 @@ impl Traced {
         if let Some(usage) = usage {
             span = with_usage(span, usage);
         }
-        let mut span = span.failed(error);
+        let mut span = span.failed(code.map(FailureCode::as_str));
         span.events = notes;
         span.links = self.previous.into_iter().collect();
         self.tracer.emit(span);

@@ -77,11 +77,10 @@ impl Tracer {
     }
 }
 
-/// Traces from now on.
+/// Traces from now on. `owners` says who runs a collector on this host.
 ///
 /// # Errors
-/// When there is no thread for the exporter, or its connections cannot be made.
-/// `owners` says who runs a collector on this host.
+/// When there is no thread for the exporter.
 pub(crate) fn start(config: Config, owners: Finder) -> Result<Exporter, StartError> {
     let (tracer, spans_rx) = Tracer::new(&config);
     let exporter = Exporter::start(config, spans_rx, Arc::clone(&tracer.emitted), owners)?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::call::CallTrace;
 use super::content;
-use super::context::{Place, TraceContext};
+use super::context::{SpanAndParent, TraceContext};
 use super::span::{Kind, Span, now, of_timestamp};
 use super::traced::Traced;
 use super::tracer::tracer;
@@ -26,30 +26,30 @@ impl TurnTrace {
         turn: u32,
     ) -> Self {
         let traced = tracer().and_then(|tracer| {
-            let place = Place {
+            let span = SpanAndParent {
                 context: tracer.begin(parent.as_ref())?,
                 parent: parent.map(|parent| parent.span),
             };
-            Some(Traced::new(tracer, place, previous, (session, turn)))
+            Some(Traced::new(tracer, span, previous, (session, turn)))
         });
         Self(traced.map(Arc::new))
     }
 
     /// A turn that an earlier process began: its spans are of the same trace, and its own has the same id.
-    pub(crate) fn restore(place: Option<Place>, session: &str, turn: u32) -> Self {
+    pub(crate) fn restore(span: Option<SpanAndParent>, session: &str, turn: u32) -> Self {
         let traced = tracer()
-            .zip(place)
-            .map(|(tracer, place)| Traced::new(tracer, place, None, (session, turn)));
+            .zip(span)
+            .map(|(tracer, span)| Traced::new(tracer, span, None, (session, turn)));
         Self(traced.map(Arc::new))
     }
 
-    /// Where it is, for those that come after it.
-    pub(crate) fn place(&self) -> Option<Place> {
-        Some(self.0.as_ref()?.place)
+    /// Its span, for those that come after it.
+    pub(crate) fn span(&self) -> Option<SpanAndParent> {
+        Some(self.0.as_ref()?.span)
     }
 
     pub(crate) fn context(&self) -> Option<TraceContext> {
-        Some(self.place()?.context)
+        Some(self.span()?.context)
     }
 
     /// That, if it is recorded: for whoever points at the trace.
@@ -82,9 +82,9 @@ impl TurnTrace {
     /// A step of its beginning took from `start` until now.
     pub(crate) fn step(&self, name: &'static str, start: u64) {
         if let Some(traced) = self.sampled()
-            && let Some(context) = traced.place.context.child()
+            && let Some(context) = traced.span.context.child()
         {
-            let parent = Some(traced.place.context.span);
+            let parent = Some(traced.span.context.span);
             let span = Span::new(context, parent, name, Kind::Internal, (start, now()));
             let span = span.with("gen_ai.conversation.id", &*traced.session);
             traced.tracer.emit(span);
@@ -116,7 +116,7 @@ impl TurnTrace {
 
     fn sampled(&self) -> Option<&Arc<Traced>> {
         let traced = self.0.as_ref()?;
-        traced.place.context.is_sampled().then_some(traced)
+        traced.span.context.is_sampled().then_some(traced)
     }
 }
 

@@ -36,12 +36,12 @@ fn tracer(
 /// Turn 2 of session `s`, which the request of `parent` asked for.
 fn turn(tracer: &Arc<Tracer>, parent: &str) -> TurnTrace {
     let parent = TraceContext::parse(parent).unwrap();
-    let place = Place {
+    let span = SpanAndParent {
         context: parent.child().unwrap(),
         parent: Some(parent.span),
     };
     let earlier = TraceContext::parse(EARLIER);
-    let inner = Traced::new(tracer, place, earlier, ("s", 2));
+    let inner = Traced::new(tracer, span, earlier, ("s", 2));
     TurnTrace(Some(Arc::new(inner)))
 }
 
