@@ -397,11 +397,9 @@ impl Cursor {
 
 impl Output {
     fn append(&mut self, frames: &[u8], place: &Place<'_>, filter: &Filter) {
-        let before = self.frames.len();
-        self.last = frames::append(&mut self.frames, frames, place, filter).or(self.last);
-        // An empty line ends each of them.
-        let added = self.frames.get(before..).unwrap_or_default();
-        self.events += memchr::memmem::find_iter(added, b"\n\n").count() as u64;
+        let (count, last) = frames::append(&mut self.frames, frames, place, filter);
+        self.events += count;
+        self.last = last.or(self.last);
     }
 }
 

@@ -16,7 +16,7 @@ pub(super) struct Place<'a> {
     pub(super) session_id: &'a str,
 }
 
-/// Appends those frames that the filter wants. Returns the position of the last of them.
+/// Appends those frames that the filter wants. Returns how many, and the position of the last of them.
 ///
 /// A session's id is harmless within JSON, and an event's id is made of letters, digits and a dash.
 pub(super) fn append(
@@ -24,8 +24,8 @@ pub(super) fn append(
     frames: &[u8],
     place: &Place<'_>,
     filter: &Filter,
-) -> Option<u64> {
-    let (mut rest, mut last) = (frames, None);
+) -> (u64, Option<u64>) {
+    let (mut rest, mut count, mut last) = (frames, 0, None);
     while let Some(length) = memmem::find(rest, b"\n\n") {
         let (frame, next) = rest.split_at(length + 2);
         rest = next;
@@ -45,9 +45,10 @@ pub(super) fn append(
             .as_bytes(),
         );
         out.extend_from_slice(object);
+        count += 1;
         last = Some(position.seq);
     }
-    last
+    (count, last)
 }
 
 /// The type, the id, and what follows the opening brace of the data, up to the end of the frame.
