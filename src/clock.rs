@@ -116,6 +116,11 @@ impl Timestamp {
     }
 }
 
+/// A duration in whole milliseconds, as logs and bodies have it.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 impl From<SystemTime> for Timestamp {
     fn from(at: SystemTime) -> Self {
         let since = at

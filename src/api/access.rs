@@ -15,9 +15,11 @@ use http_body::{Body as _, Frame, SizeHint};
 use parking_lot::Mutex;
 use tracing::Span;
 
+use crate::clock::millis;
+
 /// What is known of a request from its head.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(super) struct RequestHead {
     pub(super) method: Method,
     pub(super) path: String,
     pub(super) route: Option<MatchedPath>,
@@ -33,31 +35,31 @@ pub(super) struct StreamReport {
     end: Mutex<Option<&'static str>>,
 }
 
-/// The body of an answer whose length is not known before its end.
-struct Counted {
+/// The body of an answer whose length is not known before its end: the request is logged when it is dropped.
+struct LoggedBody {
     inner: Body,
     bytes: u64,
-    asked: Asked,
+    head: RequestHead,
     status: u16,
     report: Option<Arc<StreamReport>>,
     span: Span,
 }
 
 /// Logs the request, now or at the end of its answer.
-pub(super) fn log(asked: Asked, response: Response) -> Response {
+pub(super) fn log(head: RequestHead, response: Response) -> Response {
     let report = response.extensions().get::<Arc<StreamReport>>().cloned();
     let status = response.status().as_u16();
     if report.is_none()
         && let Some(bytes) = response.body().size_hint().exact()
     {
-        tell(&asked, status, bytes, None);
+        write_line(&head, status, bytes, None);
         return response;
     }
     response.map(|inner| {
-        Body::new(Counted {
+        Body::new(LoggedBody {
             inner,
             bytes: 0,
-            asked,
+            head,
             status,
             report,
             span: Span::current(),
@@ -66,14 +68,14 @@ pub(super) fn log(asked: Asked, response: Response) -> Response {
 }
 
 /// Reading that went well is frequent and harmless, so it is logged for whoever looks closer.
-fn tell(asked: &Asked, status: u16, bytes: u64, report: Option<&StreamReport>) {
-    let Asked {
+fn write_line(head: &RequestHead, status: u16, bytes: u64, report: Option<&StreamReport>) {
+    let RequestHead {
         method,
         path,
         route,
         begun,
-    } = asked;
-    let ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    } = head;
+    let ms = millis(begun.elapsed());
     let route = route.as_ref().map(MatchedPath::as_str);
     let events = report.map(|report| report.sent.load(Ordering::Relaxed));
     let lag = report.map(|report| report.lag.load(Ordering::Relaxed));
@@ -104,9 +106,9 @@ impl StreamReport {
     }
 }
 
-// === impl Counted ===
+// === impl LoggedBody ===
 
-impl http_body::Body for Counted {
+impl http_body::Body for LoggedBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -130,11 +132,11 @@ impl http_body::Body for Counted {
     }
 }
 
-impl Drop for Counted {
+impl Drop for LoggedBody {
     fn drop(&mut self) {
         // With it goes the stream, which says how it went.
         self.inner = Body::empty();
         let _entered = self.span.enter();
-        tell(&self.asked, self.status, self.bytes, self.report.as_deref());
+        write_line(&self.head, self.status, self.bytes, self.report.as_deref());
     }
 }

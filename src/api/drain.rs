@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 use super::Shared;
 use super::error::{ApiError, ErrorCode, error_responses};
 use crate::audit;
+use crate::clock::millis;
 use crate::event::FailureCode;
 use crate::session::Registry;
 
@@ -50,7 +51,7 @@ pub(super) async fn drain(State(state): Shared) -> Result<Json<DrainResponse>, A
     Ok(Json(DrainResponse {
         status: "drained",
         sessions_interrupted: interrupted(&state.registry, state.shutdown.since()),
-        waited_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+        waited_ms: millis(begun.elapsed()),
     }))
 }
 

@@ -1,7 +1,5 @@
 //! `/engine/*`: what the child is doing, and moving it by hand.
 
-use std::time::Duration;
-
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -12,6 +10,7 @@ use super::Shared;
 use super::error::{ApiError, error_responses};
 use super::extract::OptionalJson;
 use crate::audit;
+use crate::clock::millis;
 use crate::engine::{Answer, Memory, Operation, Status, WarmUpReport};
 use crate::sandbox::Report;
 
@@ -214,7 +213,6 @@ impl From<Status> for StatusResponse {
 
 impl From<WarmUpReport> for WarmUpResponse {
     fn from(warm_up: WarmUpReport) -> Self {
-        let millis = |took: Duration| u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         Self {
             mode: warm_up.mode.as_str(),
             ms: millis(warm_up.took),

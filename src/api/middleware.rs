@@ -11,7 +11,7 @@ use axum::response::{IntoResponse as _, Response};
 use tracing::Instrument as _;
 use uuid::Uuid;
 
-use super::access::{self, Asked};
+use super::access::{self, RequestHead};
 use super::caller::Caller;
 use super::error::{self, ApiError};
 use crate::metrics::http as metrics;
@@ -72,13 +72,13 @@ pub(super) async fn identify(mut request: Request, next: Next) -> Response {
         if let Some(traced) = traced {
             traced.end(method.as_str(), name, &path, status);
         }
-        let asked = Asked {
+        let head = RequestHead {
             method,
             path,
             route,
             begun,
         };
-        access::log(asked, response)
+        access::log(head, response)
     }
     .instrument(span)
     .await

@@ -26,6 +26,7 @@ use super::command::Commands;
 use super::connection::{Connection, Fault, STALL_REST};
 use super::message::{Incoming, ack, refusal};
 use super::source::{Output, Source};
+use crate::clock::millis;
 
 /// Silence after which a ping is sent: half of what common proxies allow at the least.
 const PING_INTERVAL: Duration = Duration::from_secs(15);
@@ -125,7 +126,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Source> Conversation<IO, S> {
             stream.end = ending.code(),
             stream.events = events,
             stream.lag = lag,
-            ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+            ms = millis(begun.elapsed()),
             "a WebSocket ends"
         );
         // The place among the readers is free for another.

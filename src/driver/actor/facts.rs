@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use super::state::Actor;
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, millis};
 use crate::event::Phase;
 use crate::gateway::{Grant, Wait};
 use crate::session::Health;
@@ -99,10 +99,6 @@ fn model_wait(wait: Wait, idle: Duration) -> ModelWait {
 
 fn later(from: SystemTime, by: Duration) -> SystemTime {
     from.checked_add(by).unwrap_or(from)
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn before(now: Timestamp, by: Duration) -> Timestamp {

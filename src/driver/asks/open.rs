@@ -7,7 +7,7 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::new_ask::NewAsk;
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, millis};
 use crate::event::{
     self, AnsweredBy, Body, Event, Permission, PermissionRequest, PermissionStep, Question,
     QuestionStep,
@@ -43,7 +43,7 @@ impl Open {
         timeout: Duration,
         given: Option<(Answer, AnsweredBy)>,
     ) -> Self {
-        let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        let timeout_ms = millis(timeout);
         let deadline = now.as_millis().saturating_add(timeout_ms);
         let ask = Ask {
             request_id: new.request_id,

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use super::output_diff::{OutputDiff, Piece};
 use super::result::Outcome;
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, millis};
 use crate::event::{
     Agent, Body, Channel, Event, Note, Output, ResultBody, Source, ToolCall, ToolResult,
 };
@@ -104,7 +104,7 @@ impl ToolRun {
     pub(super) fn ended(&self, outcome: Outcome, end: Option<u64>, now: Timestamp) -> Event {
         let duration_ms = match (self.start, end) {
             (Some(start), end) => end.unwrap_or(now.as_millis()).saturating_sub(start),
-            (None, _) => u64::try_from(now.since(self.seen).as_millis()).unwrap_or(u64::MAX),
+            (None, _) => millis(now.since(self.seen)),
         };
         let body = ToolResult {
             tool: self.tool.clone(),

@@ -2,7 +2,7 @@
 
 use super::files::Files;
 use super::progress::Progress;
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, millis};
 use crate::event::{Complete, Failure, Usage};
 use crate::opencode::types as oc;
 
@@ -78,7 +78,7 @@ impl Turn {
         Complete {
             final_message: self.last_texts.join("\n\n"),
             usage: self.usage,
-            duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            duration_ms: millis(took),
             finish_reason,
             ..Complete::default()
         }
