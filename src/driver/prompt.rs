@@ -3,6 +3,7 @@
 //! The workspace's AGENTS.md is read here: OpenCode itself does not read the workspace's files of instructions,
 //! because the same switch would let it run JavaScript from there.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -128,23 +129,18 @@ impl PromptText {
             let Some(path) = path_of(url) else {
                 continue;
             };
-            let most = if mime == TEXT { MAX_TEXT } else { room };
             let name = name_of(workspace, &path);
-            match workspace_file::read(workspace, &path, most, deadline).await {
-                Ok(content) if mime == TEXT || content.size <= room => {
-                    room = room.saturating_sub(content.size.min(most));
-                    let bytes = if mime == TEXT {
-                        whole_lines(content)
-                    } else {
-                        content.bytes
-                    };
+            let reading = workspace_file::read(workspace, &path, most(mime, room), deadline);
+            match reading
+                .await
+                .and_then(|content| bytes(content, mime, &mut room))
+            {
+                Ok(bytes) => {
                     *url = format!("data:{mime};base64,{}", STANDARD.encode(bytes));
                     *filename = Some(name);
                 }
-                problem => {
-                    let reason = problem.err().map(|error| error.to_string());
-                    let reason = reason.as_deref().unwrap_or("it is too large");
-                    tracing::warn!(reason, "a file that goes along with a prompt is not sent");
+                Err(reason) => {
+                    tracing::warn!(%reason, "a file that goes along with a prompt is not sent");
                     *part = PromptPart::Text {
                         id: id.take(),
                         text: format!(
@@ -218,6 +214,24 @@ fn name_of(workspace: &Path, path: &Path) -> String {
     let root = workspace.canonicalize().unwrap_or_default();
     let name = path.strip_prefix(&root).unwrap_or(path);
     name.to_string_lossy().into_owned()
+}
+
+/// So much of a file is read, where there is `room` for the files of the prompt.
+fn most(mime: &str, room: u64) -> u64 {
+    if mime == TEXT { MAX_TEXT } else { room }
+}
+
+/// What is sent of a file, which takes its part of `room`. A text may be cut; what is none goes whole or not at all.
+fn bytes(content: Content, mime: &str, room: &mut u64) -> io::Result<Vec<u8>> {
+    if mime != TEXT && content.size > *room {
+        return Err(io::Error::other("it is too large"));
+    }
+    *room = room.saturating_sub(content.size.min(most(mime, *room)));
+    Ok(if mime == TEXT {
+        whole_lines(content)
+    } else {
+        content.bytes
+    })
 }
 
 /// A text that is cut ends with a whole line, and says so.
