@@ -24,7 +24,7 @@ pub(super) struct Answer {
 }
 
 /// How long what is asked is shown before it takes a key: who is typing when it comes has not read it.
-const SETTLES: Duration = Duration::from_millis(700);
+const KEY_DELAY: Duration = Duration::from_millis(700);
 
 /// What waits for a person, and how far the person is with it.
 #[derive(Debug, Default)]
@@ -102,9 +102,9 @@ impl Answering {
         }
     }
 
-    fn is_settled(&self, now: Instant) -> bool {
+    fn takes_keys(&self, now: Instant) -> bool {
         let since = self.first.as_ref().map(|(_, since)| *since);
-        since.is_some_and(|since| now.saturating_duration_since(since) >= SETTLES)
+        since.is_some_and(|since| now.saturating_duration_since(since) >= KEY_DELAY)
     }
 
     pub(super) fn press(&mut self, key: Key, editor: &mut Editor, now: Instant) -> Pressed {
@@ -144,7 +144,7 @@ impl Answering {
             // A key that was pressed twice is not meant for what comes next.
             (Step::Sent, Key::Char('y' | 'Y' | 'a' | 'A' | 'n' | 'N')) if empty => Pressed::Taken,
             (Step::Asked, Key::Char(c @ ('y' | 'Y' | 'a' | 'A' | 'n' | 'N')))
-                if empty && self.is_settled(now) =>
+                if empty && self.takes_keys(now) =>
             {
                 match c {
                     'y' | 'Y' => {
@@ -163,12 +163,12 @@ impl Answering {
     /// The answer that a line is, if a question waits. One with `/` at its beginning is a command, of which
     /// `/skip` is meant for the question.
     pub(super) fn line(&mut self, line: &str, now: Instant) -> Option<Answer> {
-        let settled = self.is_settled(now) && self.step != Step::Sent;
+        let takes_keys = self.takes_keys(now) && self.step != Step::Sent;
         let Ask {
             id,
             kind: Kind::Question(questions),
             ..
-        } = self.asks.first().filter(|_| settled)?
+        } = self.asks.first().filter(|_| takes_keys)?
         else {
             return None;
         };
@@ -202,7 +202,7 @@ impl Answering {
             format!("   {} left", countdown(deadline.since(now)))
         });
         let (mark, what, keys) = self.words(ask);
-        let keys = if self.is_settled(at) { keys } else { "" };
+        let keys = if self.takes_keys(at) { keys } else { "" };
         let room = columns.saturating_sub(width(&left));
         let what = cut(what, room.saturating_sub(mark.len() + keys.len() + 1));
         let what = if what.is_empty() {

@@ -83,7 +83,8 @@ impl Call {
         }
     }
 
-    fn tell(&self, trace: CallTrace, outcome: &Outcome) {
+    /// Ends the call's span with all that is known of the call.
+    fn end_trace(&self, trace: CallTrace, outcome: &Outcome) {
         let model = &self.route.route.model;
         let url = model.upstream.url();
         let (error, status) = match outcome {
@@ -156,7 +157,7 @@ impl Drop for Call {
             metrics::ended(self.target(), duration, end, exemplar);
         }
         if let Some(trace) = self.trace.take() {
-            self.tell(trace, &outcome);
+            self.end_trace(trace, &outcome);
         }
         self.route
             .meter

@@ -134,9 +134,8 @@ impl SessionMap {
         self.on_turn_ended();
     }
 
-    /// A turn that never began, of a session that was like this before. `recorded` is the
-    /// prompt whose beginning was handed to the disk. The readers are told of prompts that wait for a key now, with
-    /// their words if `keeps_words`.
+    /// A turn that never began, of a session that was like this before. `recorded` is the prompt whose beginning was handed
+    /// to the disk. The readers are told of prompts that wait for a key now, with their words if `keeps_words`.
     pub(super) fn undo_turn(
         &self,
         session: &Session,

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -78,20 +79,26 @@ fn a_signal_stops_the_turn_where_nobody_can_be_asked() {
     );
 }
 
-#[test]
-fn what_goes_wrong_before_a_turn_is_one_sentence_and_a_code() {
-    let sidecar = Options::stub()
+/// A sidecar whose clients need a secret.
+fn with_secret() -> Sidecar {
+    Options::stub()
         .env("OPENCODE_SHARED_SECRET", "hunter2")
         .start()
-        .ready();
+        .ready()
+}
+
+/// A command that has it.
+fn authorized(sidecar: &Sidecar, arguments: &[&str]) -> Command {
+    let mut command = with(sidecar, arguments);
+    command.env("SIDECAR_TOKEN", "hunter2");
+    command
+}
+
+#[test]
+fn what_goes_wrong_before_a_turn_is_one_sentence_and_a_code() {
+    let sidecar = with_secret();
     let url = url(&sidecar);
-    let with = |arguments: &[&str]| {
-        let mut command = command(arguments);
-        command
-            .env("SIDECAR_URL", &url)
-            .env("SIDECAR_TOKEN", "hunter2");
-        output(command)
-    };
+    let with = |arguments: &[&str]| output(authorized(&sidecar, arguments));
     for (arguments, code, words) in [
         (vec!["logs", "nope"], 66, "there is no session with this id"),
         (
@@ -158,18 +165,9 @@ fn what_goes_wrong_before_a_turn_is_one_sentence_and_a_code() {
 
 #[test]
 fn hints_and_warnings_are_no_output_and_hooks_have_codes_too() {
-    let sidecar = Options::stub()
-        .env("OPENCODE_SHARED_SECRET", "hunter2")
-        .start()
-        .ready();
+    let sidecar = with_secret();
     let url = url(&sidecar);
-    let with = |arguments: &[&str]| {
-        let mut command = command(arguments);
-        command
-            .env("SIDECAR_URL", &url)
-            .env("SIDECAR_TOKEN", "hunter2");
-        output(command)
-    };
+    let with = |arguments: &[&str]| output(authorized(&sidecar, arguments));
     let both = with(&["stop", "one", "two"]);
     assert_eq!(both.code, 66, "{both:?}");
     assert!(

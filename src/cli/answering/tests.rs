@@ -10,7 +10,7 @@ fn asked(kind: &str, more: &Value) -> (Answering, Instant) {
     let began = Instant::now();
     let event = Event::new(None, kind.into(), &data.to_string()).unwrap();
     answering.push(&event, began);
-    (answering, began + SETTLES)
+    (answering, began + KEY_DELAY)
 }
 
 fn permission() -> (Answering, Instant) {
@@ -75,9 +75,9 @@ fn a_key_is_no_answer_to_what_came_while_it_was_pressed() {
     let answered = json!({ "request_id": "r1", "state": "answered" });
     answering.push(&event(&answered).unwrap(), now);
     assert_eq!(press(&mut answering, 'y', now), other);
-    body(press(&mut answering, 'y', now + SETTLES));
+    body(press(&mut answering, 'y', now + KEY_DELAY));
     answering.refused();
-    body(press(&mut answering, 'y', now + SETTLES));
+    body(press(&mut answering, 'y', now + KEY_DELAY));
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn a_question_is_answered_skipped_or_left_for_a_command() {
     };
     let (mut answering, now) = question();
     assert_eq!(
-        answering.line("1", now.checked_sub(SETTLES).unwrap()),
+        answering.line("1", now.checked_sub(KEY_DELAY).unwrap()),
         None,
         "typed before it came"
     );

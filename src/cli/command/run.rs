@@ -15,7 +15,7 @@ use crate::cli::exit::{Exit, Outcome, Problem};
 use crate::cli::follow::{Follow, Form, Owner, Until, listen};
 use crate::cli::local_server::LocalServer;
 use crate::cli::model_args::ModelArgs;
-use crate::cli::output::write;
+use crate::cli::output::{say, write};
 use crate::cli::plain_text::one_line;
 use crate::config::{ConnectionArgs, Target};
 use crate::setting;
@@ -163,7 +163,7 @@ async fn begin(
     if !created.tools_not_offered.is_empty() {
         let style = context.terminal.error_style();
         let tools = one_line(&created.tools_not_offered.join(", "));
-        crate::cli::output::say(&style.warning(&format!("not offered by this OpenCode: {tools}")));
+        say(&style.warning(&format!("not offered by this OpenCode: {tools}")));
     }
     let title = ModelArgs::title(&body["model_config"]);
     follow(&args.following, created, client, title, owner, context).await
