@@ -1,16 +1,12 @@
 // The page of examples/browser, used as a person uses it: node browser.mjs <page> <sidecar> <token>
 import assert from "node:assert/strict";
-import { mkdtempSync } from "node:fs";
 import { createRequire } from "node:module";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 
 // The one that the tests of the console have.
 const { chromium } = createRequire(new URL("../console/", import.meta.url))("playwright-core");
 
 const [address, sidecar, token] = process.argv.slice(2);
 const options = { executablePath: process.env.CHROMIUM, args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"] };
-process.env.HOME = mkdtempSync(join(tmpdir(), "sidecar-browser-"));
 const browser = await chromium.launch(options);
 try {
   const page = await browser.newPage();

@@ -39,10 +39,14 @@ fn a_page_follows_a_task_and_stops_one() {
     server.until(&origin);
     let sidecar = ready(options().env("CORS_ALLOW_ORIGINS", &origin));
     let url = format!("http://{}", sidecar.address);
+    // Chromium writes into it, whatever profile it is given.
+    let home = tempfile::tempdir().unwrap();
     let mut test = program("node", &url);
     test.arg(file("tests/examples/browser.mjs"))
         .args([&origin, &url, TOKEN])
-        .env("CHROMIUM", chromium());
+        .env("CHROMIUM", chromium())
+        .env("HOME", home.path());
     let said = Running::start(test).done();
     assert!(said.ends_with("passed\n"), "{said}");
+    home.close().unwrap();
 }
