@@ -21,6 +21,7 @@ mod dispatch;
 mod end_reasons;
 mod ending;
 mod interrupted;
+mod open_turn;
 mod opening;
 mod overlap;
 mod prompt;

@@ -3,6 +3,7 @@
 //! Promises: every call has a deadline; nothing in an error holds the password. It does not know what
 //! a session of ours is, and publishes nothing.
 
+mod asks;
 mod call;
 mod client;
 pub(crate) mod config;

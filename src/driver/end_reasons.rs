@@ -1,6 +1,6 @@
 //! Why turns end that do not end by themselves, and what the gateway knows better than OpenCode about an end.
 
-use super::start::TimeLimit;
+use super::open_turn::TimeLimit;
 use super::translate::End;
 use crate::event::{Failure, FailureCode};
 use crate::gateway::{Grant, LastError, Stop};

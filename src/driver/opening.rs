@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
-use super::start::{Asked, OpenTurn, delete_unopened, start};
+use super::open_turn::OpenTurn;
+use super::start::{Asked, delete_unopened, start};
 use crate::clock::Timestamp;
 use crate::event::State;
 use crate::model::ModelSpec;

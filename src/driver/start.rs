@@ -4,14 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 use super::asks::{self, Asks};
 use super::child_connection::{self, ChildConnection};
 use super::config::Config;
 use super::context::{Context, workspace_problem};
-use super::demux::Subscription;
+use super::open_turn::{OpenTurn, TaskCall, TimeLimit};
 use super::prompt::PromptText;
 use super::resync;
 use super::translate::{Settings, Translator};
@@ -28,38 +27,6 @@ use crate::workspace::Checked;
 
 /// How much longer than its turn a task may take to answer: a turn that is over time is aborted, and answers then.
 const TASK_GRACE: Duration = Duration::from_mins(1);
-
-/// A turn that runs.
-pub(super) struct OpenTurn {
-    pub(super) connection: ChildConnection,
-    /// Held for its drop: the engine counts turns.
-    _busy: LoadGuard,
-    pub(super) remote_id: String,
-    pub(super) subscription: Subscription,
-    /// `None` as soon as the turn is to stop: then no call of a model goes out or on.
-    pub(super) grant: Option<Grant>,
-    /// How long it may take, and which setting says so.
-    pub(super) time_limit: TimeLimit,
-    /// The last prompt. It may have to be sent again.
-    pub(super) prompt_text: PromptText,
-    /// Messages up to this one say nothing about the end of the turn.
-    pub(super) before: Option<String>,
-    pub(super) translator: Translator,
-    /// What does the task, for one that is no prompt: it is answered when the task is done.
-    pub(super) task_call: Option<TaskCall>,
-    /// Whether the agent can be told to go on after its process died.
-    pub(super) can_go_on: bool,
-}
-
-/// A call that lasts as long as its task.
-pub(super) type TaskCall = BoxFuture<'static, Result<(), CallError>>;
-
-/// How long a turn may take.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct TimeLimit {
-    pub(super) limit: Duration,
-    pub(super) setting: &'static str,
-}
 
 /// Why a turn did not start, as far as the child is concerned.
 enum StartError {

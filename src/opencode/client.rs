@@ -12,10 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::call::Call;
 use super::error::CallError;
 use super::feed::Feed;
-use super::types::{
-    self, HistoryItem, Message, PermissionAsked, PromptLabel, QuestionAsked, SessionInfo, Statuses,
-    optional,
-};
+use super::types::{self, HistoryItem, Message, PromptLabel, SessionInfo, Statuses, optional};
 use crate::secret::Secret;
 
 /// OpenCode's user name when it is told none.
@@ -307,72 +304,6 @@ impl Client {
         call.large().read(types::history).await
     }
 
-    /// The permissions that are waited for in `directory`, in any session.
-    pub(crate) async fn permissions(
-        &self,
-        directory: &Path,
-    ) -> Result<Vec<PermissionAsked>, CallError> {
-        let call = self.get("read the open permissions", "/permission");
-        let call = call.in_directory(directory).large();
-        call.read(types::permissions).await
-    }
-
-    /// The questions that are waited for in `directory`, in any session.
-    pub(crate) async fn questions(
-        &self,
-        directory: &Path,
-    ) -> Result<Vec<QuestionAsked>, CallError> {
-        let call = self.get("read the open questions", "/question");
-        let call = call.in_directory(directory).large();
-        call.read(types::questions).await
-    }
-
-    /// Answers a permission. `reply` is `once` or `reject`; OpenCode's `always` would hold for all sessions. A request is
-    /// known in its directory only, like a question.
-    pub(crate) async fn answer_permission(
-        &self,
-        directory: &Path,
-        request: &str,
-        reply: &str,
-        message: Option<&str>,
-    ) -> Result<(), CallError> {
-        #[derive(Serialize)]
-        struct Body<'a> {
-            reply: &'a str,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            message: Option<&'a str>,
-        }
-        let path = format!("/permission/{request}/reply");
-        self.post("answer a permission", &path, &Body { reply, message })
-            .in_directory(directory)
-            .done()
-            .await
-    }
-
-    pub(crate) async fn answer_question(
-        &self,
-        directory: &Path,
-        request: &str,
-        answers: &[Vec<String>],
-    ) -> Result<(), CallError> {
-        let path = format!("/question/{request}/reply");
-        let body = serde_json::json!({ "answers": answers });
-        let call = self.post("answer a question", &path, &body);
-        call.in_directory(directory).done().await
-    }
-
-    /// Dismisses a question.
-    pub(crate) async fn reject_question(
-        &self,
-        directory: &Path,
-        request: &str,
-    ) -> Result<(), CallError> {
-        let path = format!("/question/{request}/reject");
-        let body = serde_json::json!({});
-        let call = self.post("reject a question", &path, &body);
-        call.in_directory(directory).done().await
-    }
-
     /// Opens the stream of everything that happens in the child.
     pub(crate) async fn feed(&self) -> Result<Feed, CallError> {
         let response = self
@@ -407,44 +338,4 @@ impl Client {
 }
 
 #[cfg(test)]
-mod tests {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-
-    use super::*;
-    use crate::opencode::call::MAX_ANSWER;
-
-    /// A child that answers one request with `length` bytes, and says so beforehand if `told`.
-    async fn answering(length: usize, told: bool) -> Client {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let client = Client::new(listener.local_addr().unwrap(), Secret::random()).unwrap();
-        #[expect(clippy::disallowed_methods, reason = "the test's runtime owns it")]
-        tokio::spawn(async move {
-            let (mut socket, _) = listener.accept().await.unwrap();
-            drop(socket.read(&mut [0; 4096]).await);
-            let head = if told {
-                format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n")
-            } else {
-                "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n".to_owned()
-            };
-            drop(socket.write_all(head.as_bytes()).await);
-            drop(socket.write_all(&vec![b' '; length]).await);
-        });
-        client
-    }
-
-    #[tokio::test]
-    async fn an_answer_is_read_up_to_its_limit_only() {
-        let deadline = Duration::from_secs(20);
-        for told in [false, true] {
-            let client = answering(MAX_ANSWER + 1, told).await;
-            let error = client.health(deadline).await.unwrap_err();
-            assert!(matches!(error, CallError::TooLarge { .. }), "{error}");
-            let client = answering(MAX_ANSWER, told).await;
-            let error = client.health(deadline).await.unwrap_err();
-            assert!(matches!(error, CallError::Body { .. }), "{error}");
-            let client = answering(MAX_ANSWER + 1, told).await;
-            let error = client.messages("ses_1").await.unwrap_err();
-            assert!(matches!(error, CallError::Body { .. }), "{error}");
-        }
-    }
-}
+mod tests;

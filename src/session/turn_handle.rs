@@ -1,4 +1,6 @@
-//! The driver's side of a session: where commands come from and results go to; and how one turn follows another.
+//! The driver's side of a session: where commands come from and results go to.
+
+mod scheduling;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,18 +12,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::beginning::Beginning;
 use super::log::{Addition, TurnSpan};
-use super::prompt_row;
 use super::record::{Command, Session};
-use super::request::{CreateError, Request};
-use super::session_map::{BeforeTurn, SessionMap, State as Sessions};
+use super::request::CreateError;
+use super::session_map::{BeforeTurn, SessionMap};
 use super::status::{Problem, Status};
 use super::turn::{Outcome, TurnKind};
-use super::turn_ends::TurnEnd;
 use super::turn_observers::TurnObservers;
 use crate::clock::Timestamp;
 use crate::event::{self, Body, Event, Failure, FailureCode, State};
 use crate::journal::PromptRow;
-use crate::model::ModelSpec;
 use crate::trace::{TraceContext, TurnTrace};
 
 /// A turn, for the driver.
@@ -77,12 +76,6 @@ pub(super) struct Scheduler {
     pub(super) credential_retention: Duration,
     /// The backend is told how turns end.
     pub(super) tells_ends: bool,
-}
-
-/// A turn that was taken from the queue, and what stands against it.
-pub(super) struct Next {
-    turn_handle: TurnHandle,
-    begins: Result<(Box<Request>, Option<Box<ModelSpec>>), CreateError>,
 }
 
 /// Commands that wait for a session's driver: a cancel each, and it looks between any two events.
@@ -350,127 +343,5 @@ impl Drop for TurnHandle {
     }
 }
 
-// === impl Scheduler ===
-
-impl Scheduler {
-    /// Whether a prompt waits and may begin.
-    fn has_next(&self, session: &Session) -> bool {
-        let keeps = self.keeps_queues && self.closed.is_cancelled();
-        !keeps && session.queue.lock().is_ready()
-    }
-
-    /// Begins the next turn of a session that is idle, if a prompt waits.
-    pub(super) fn begin_next(&self, session: &Arc<Session>) {
-        let mut sessions = self.sessions.lock();
-        let next = if session.is_final() {
-            self.next_turn(&mut sessions, session)
-        } else {
-            None
-        };
-        drop(sessions);
-        if let Some(next) = next {
-            self.start(next);
-        }
-    }
-
-    /// Before another turn begins: what the backend may not know yet of the one before.
-    pub(super) fn keep_end(&self, session: &Session, earlier: &Status) {
-        if self.tells_ends && session.reported.load(Ordering::Relaxed) < earlier.turn {
-            // A prompt may have been queued or withdrawn since the terminal event.
-            let last = session.span.lock().last();
-            let last = last.unwrap_or_else(|| session.log.last_appended());
-            let end = TurnEnd::new(earlier, last);
-            session.ends.lock().add(&session.id, end);
-        }
-    }
-
-    /// Takes the next prompt of a session whose turn has ended. It is to be started without the lock.
-    pub(super) fn next_turn(
-        &self,
-        sessions: &mut Sessions,
-        session: &Arc<Session>,
-    ) -> Option<Next> {
-        if !self.has_next(session) {
-            return None;
-        }
-        let queued = session.queue.lock().pop_ready()?;
-        let earlier = session.status();
-        self.keep_end(session, &earlier);
-        session.log.begin_turn();
-        session.begin_turn(&earlier, queued.turn, &queued.request.policy);
-        if let Some(entry) = sessions.sessions.get_mut(&session.id) {
-            entry.removed = None;
-        }
-        queued.span.begin(session.log.last_appended());
-        let (mut turn_handle, _) = TurnHandle::new(
-            Arc::clone(session),
-            (queued.span, queued.trace),
-            TurnOrigin::Queued,
-            self.clone(),
-        );
-        let request = queued.request;
-        let prompt = prompt_row::taken(&queued.id, queued.turn, &request, queued.from, false);
-        turn_handle.set_prompt(prompt);
-        let kept = sessions.credentials.get(session.number);
-        let begins = match request.model.clone().apply(kept) {
-            _ if self.closed.is_cancelled() => Err(CreateError::ShuttingDown),
-            None => Err(CreateError::CredentialsRequired),
-            Some(model) => {
-                sessions
-                    .credentials
-                    .keep_while_running(session.number, model.clone());
-                Ok((request, Some(Box::new(model))))
-            }
-        };
-        Some(Next {
-            turn_handle,
-            begins,
-        })
-    }
-
-    /// Gives a turn to the driver.
-    pub(super) fn start(&self, next: Next) {
-        let Next {
-            turn_handle,
-            begins,
-        } = next;
-        match begins {
-            Ok((request, model)) => {
-                let kind = TurnKind::Prompt { request, model };
-                // One that the driver does not take ends itself when it is dropped.
-                drop(self.turns_tx.try_send(Turn { kind, turn_handle }));
-            }
-            Err(error) => turn_handle.refuse(error),
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use tokio_util::task::TaskTracker;
-
-    use super::super::tests::{request, small};
-    use super::*;
-
-    #[tokio::test]
-    async fn a_driver_that_fails_ends_its_turn() {
-        let (registry, mut turns_rx) = small();
-        let creating = TaskTracker::new().spawn({
-            let registry = registry.clone();
-            async move { registry.create(request("s1")).await }
-        });
-        let turn_handle = turns_rx.recv().await.unwrap().turn_handle;
-        turn_handle.accept("ses_1", None);
-        let (session, _) = creating.await.unwrap().unwrap();
-        drop(turn_handle);
-        let status = session.status();
-        assert_eq!(status.state, State::Failed);
-        assert_eq!(status.problem.as_ref().unwrap().code, "internal");
-        assert_eq!(
-            session.log.last_event_id().seq,
-            1,
-            "and its stream has the end"
-        );
-        registry.idle().await;
-    }
-}
+mod tests;
