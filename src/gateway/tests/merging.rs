@@ -120,7 +120,7 @@ async fn what_was_received_is_shown_before_a_stream_breaks_off_or_stalls() {
     );
 
     let stalls = vec![(5, Some(said("a"))), (5, Some(said("b"))), (100_000, None)];
-    let (merged, well) = written(stalls, Duration::from_secs(1), SHORT).await;
+    let (merged, well) = written(stalls, Duration::from_secs(1), Duration::from_millis(300)).await;
     assert_eq!(times(&merged), [at(0, "a"), at(305, "b")]);
     assert!(well && merged[1].1.contains("provider_stalled"));
 }
