@@ -6,7 +6,7 @@ SHELL := bash
 
 OPENCODE := tools/opencode/node_modules/.installed
 
-.PHONY: help run test test-api test-clients check manifests bench soak soak-sessions soak-aborts chaos attacks deny opencode image image-smoke image-measure image-bill image-clean clean
+.PHONY: help run picture test test-api test-clients check manifests bench soak soak-sessions soak-aborts chaos attacks deny opencode image image-smoke image-measure image-bill image-clean clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^##@ / { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,11 @@ test-clients: opencode ## Sessions over streams and WebSockets, with Chromium (b
 	tools/clients/run
 
 ##@ Things that are made
+
+picture: opencode ## Make docs/console.png again, which the README begins with (needs Chromium)
+	tools/test-needs
+	cargo build --locked --quiet --bin opencode-sidecar
+	node tools/console/picture.mjs target/debug/opencode-sidecar docs/console.png
 
 manifests: ## Render deploy/ again (needs kubectl)
 	tools/manifests/render

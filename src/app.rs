@@ -104,7 +104,7 @@ impl App {
             shutdown,
             _lock,
         } = self;
-        announce(config.announce, listeners.0.address(), config.demo);
+        announce(&config, listeners.0.address());
         warn_about(&config);
         let (rules, web) = request_rules(&config);
 

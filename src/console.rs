@@ -53,11 +53,12 @@ macro_rules! file {
 
 static PAGE: File = file!("index.html", "text/html; charset=utf-8");
 
-static FILES: [File; 30] = [
+static FILES: [File; 35] = [
     file!("icon.svg", "image/svg+xml"),
     file!("content.css", STYLE),
     file!("layout.css", STYLE),
     file!("theme.css", STYLE),
+    file!("actions.js", SCRIPT),
     file!("ansi.js", SCRIPT),
     file!("api.js", SCRIPT),
     file!("app.js", SCRIPT),
@@ -65,6 +66,7 @@ static FILES: [File; 30] = [
     file!("changes.js", SCRIPT),
     file!("chart.js", SCRIPT),
     file!("conversation.js", SCRIPT),
+    file!("dialogs.js", SCRIPT),
     file!("diff.js", SCRIPT),
     file!("dom.js", SCRIPT),
     file!("engine.js", SCRIPT),
@@ -74,16 +76,19 @@ static FILES: [File; 30] = [
     file!("list.js", SCRIPT),
     file!("markdown.js", SCRIPT),
     file!("memory.js", SCRIPT),
+    file!("overview.js", SCRIPT),
     file!("prompt.js", SCRIPT),
     file!("rail.js", SCRIPT),
     file!("rows.js", SCRIPT),
     file!("session.js", SCRIPT),
     file!("sessions.js", SCRIPT),
     file!("setup.js", SCRIPT),
+    file!("spend.js", SCRIPT),
     file!("sse.js", SCRIPT),
     file!("start.js", SCRIPT),
     file!("stream.js", SCRIPT),
     file!("timeline.js", SCRIPT),
+    file!("why.js", SCRIPT),
 ];
 
 /// The page itself.

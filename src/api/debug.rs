@@ -13,6 +13,7 @@ use super::error::{ApiError, error_responses};
 use super::extract::{BodyBytes, parse};
 use crate::audit;
 use crate::clock::Timestamp;
+use crate::engine::Ended;
 use crate::session::diagnosis::Cause;
 use crate::{telemetry, trace};
 
@@ -64,6 +65,21 @@ struct EngineBody {
     not_ready: Option<String>,
     /// Why memory allows no new session.
     memory: Option<String>,
+    /// How the last children ended or did not come up, the newest first; at most 20.
+    ended: Vec<EndedBody>,
+    /// The last lines that the newest child wrote to stderr, without secrets; at most 20.
+    stderr: Vec<String>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DebugEngineEnd)]
+struct EndedBody {
+    at: Timestamp,
+    generation: u64,
+    /// As `sidecar_engine_exits_total` counts it.
+    cause: &'static str,
+    /// The same for a person.
+    reason: String,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -155,6 +171,13 @@ pub(super) async fn state(State(state): Shared) -> Json<StateResponse> {
             missed_checks: around.missed_checks,
             not_ready: around.engine,
             memory: around.memory,
+            ended: snapshot
+                .history
+                .ends()
+                .into_iter()
+                .map(EndedBody::from)
+                .collect(),
+            stderr: snapshot.history.stderr(),
         },
         journal: state.registry.figures().map(|figures| JournalBody {
             degraded: around.journal,
@@ -212,6 +235,19 @@ pub(super) async fn log_level(BodyBytes(body): BodyBytes) -> Result<Json<LogBody
         "what is logged was changed"
     );
     Ok(Json(LogBody::now()))
+}
+
+// === impl EndedBody ===
+
+impl From<Ended> for EndedBody {
+    fn from(ended: Ended) -> Self {
+        Self {
+            at: ended.at,
+            generation: ended.generation.get(),
+            cause: ended.cause,
+            reason: ended.reason,
+        }
+    }
 }
 
 // === impl LogBody ===

@@ -6,14 +6,14 @@ use std::net::SocketAddr;
 use crate::config::{Announce, Config};
 
 /// Tells the address on stdout: for a person, or for whoever started us and reads one line.
-pub(super) fn announce(how: Announce, address: SocketAddr, demo: bool) {
-    let text = match how {
+pub(super) fn announce(config: &Config, address: SocketAddr) {
+    let text = match config.announce {
         Announce::Text => true,
         Announce::Json => false,
         Announce::Auto => std::io::stdout().is_terminal(),
     };
     let line = if text {
-        banner(address.port(), demo)
+        banner(address.port(), config.console, config.demo)
     } else {
         format!(
             "{}\n",
@@ -25,7 +25,7 @@ pub(super) fn announce(how: Announce, address: SocketAddr, demo: bool) {
 }
 
 /// The first things to try. With the demo model a whole session needs no key.
-fn banner(port: u16, demo: bool) -> String {
+fn banner(port: u16, console: bool, demo: bool) -> String {
     let version = env!("CARGO_PKG_VERSION");
     let session = if demo {
         format!(
@@ -37,9 +37,14 @@ fn banner(port: u16, demo: bool) -> String {
     } else {
         String::new()
     };
+    let look = if console {
+        format!("open http://localhost:{port}/ in a browser to look at it\n\n  ")
+    } else {
+        String::new()
+    };
     format!(
         "\n  opencode-sidecar {version} listens on http://localhost:{port}\n\n  \
-         try:  curl -s localhost:{port}/ready\n        \
+         {look}try:  curl -s localhost:{port}/ready\n        \
          curl -s localhost:{port}/engine/status\n{session}\n"
     )
 }

@@ -22,11 +22,6 @@ export function ansi(text) {
   return nodes;
 }
 
-/** The text without any escape sequence. */
-export function plain(text) {
-  return visible(overwritten(text).replace(SEQUENCE, ""));
-}
-
 /** A carriage return writes over its line, as progress bars do; the last state is what counts. */
 function overwritten(text) {
   if (!text.includes("\r")) return text;

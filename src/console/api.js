@@ -27,9 +27,10 @@ export function at(strings, ...values) {
   return strings.reduce((path, text, index) => path + encodeURIComponent(values[index - 1]) + text);
 }
 
+/** Not `Authorization`: a proxy in front may take that for itself, and the browser fills it in for such a proxy. */
 function headers(more) {
   const token = sessionStorage.getItem(TOKEN);
-  return token ? { authorization: `Bearer ${token}`, ...more } : { ...more };
+  return token ? { "x-sidecar-token": token, ...more } : { ...more };
 }
 
 /** A request with the token; asks for it where one is needed, and then tries again. */
@@ -40,7 +41,9 @@ export async function request(path, { method = "GET", accept = "application/json
       method, body, signal, headers: headers({ accept, ...more }), cache: "no-store", redirect: "error",
     });
     if (response.status !== 401) return response;
-    await response.body?.cancel();
+    const refusal = await response.json().catch(() => null);
+    // A proxy that wants something else of the person has words of its own.
+    if (refusal?.code !== "unauthorized") throw new Refused(401, refusal, null);
     // Another call may have asked for the token meanwhile.
     if (sessionStorage.getItem(TOKEN) === used) await askForToken(used !== null);
   }
@@ -103,6 +106,6 @@ function askForToken(refused) {
 
 /** The command that asks for the same in a terminal. The secret is not in it. */
 export function curl(path, options = "") {
-  const secret = sessionStorage.getItem(TOKEN) ? ` -H "Authorization: Bearer $OPENCODE_SHARED_SECRET"` : "";
+  const secret = sessionStorage.getItem(TOKEN) ? ` -H "X-Sidecar-Token: $OPENCODE_SHARED_SECRET"` : "";
   return `curl -s${options}${secret} '${address(path).href.replaceAll("'", "%27")}'`;
 }

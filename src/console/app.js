@@ -1,20 +1,21 @@
 // Puts the parts together: which view is shown, keys, the theme.
 
-import { greet } from "./api.js";
+import { greet, request } from "./api.js";
 import { tick } from "./asks.js";
-import { announce, h, icon, replace } from "./dom.js";
+import { announce, h, icon, replace, visible } from "./dom.js";
 import { engineView } from "./engine.js";
 import { sessionView } from "./session.js";
-import { sessionList, Sessions } from "./sessions.js";
+import { overview } from "./overview.js";
+import { Sessions } from "./sessions.js";
 import { startView } from "./start.js";
 
 const THEME = "opencode-sidecar theme";
 const THEMES = ["auto", "dark", "light"];
 const KEYS = [["n", "new session"], ["/", "search sessions"], ["j k", "next and previous session"], ["g", "engine"], ["1 – 4", "views of a session"], ["c", "write a prompt"],
-  ["f", "follow the newest"], ["s", "stop the session"], ["t", "theme"], ["Esc", "leave a field"], ["?", "these keys"]];
+  ["f", "follow the newest"], ["a", "allow once, or answer"], ["r", "reject"], ["s", "stop the session"], ["m", "what else can be done"], ["t", "theme"], ["Esc", "leave a field"], ["?", "these keys"]];
 
 const sessions = new Sessions();
-const list = sessionList(sessions);
+const list = overview(sessions);
 const main = document.getElementById("main");
 let view = null;
 
@@ -24,7 +25,7 @@ function route() {
   const opened = kind === "s" && id ? decodeURIComponent(id) : null;
   view = opened !== null ? sessionView(opened, sessions) : kind === "engine" ? engineView() : startView();
   document.body.dataset.view = opened !== null ? "session" : kind === "engine" ? "engine" : "start";
-  document.title = `${opened ?? (kind === "engine" ? "Engine" : "Sessions")} · opencode-sidecar`;
+  setTitle();
   replace(main, view.element);
   list.select(opened);
   for (const link of document.querySelectorAll("header nav a")) {
@@ -32,6 +33,14 @@ function route() {
     else link.removeAttribute("aria-current");
   }
   view.shown();
+}
+
+/** A tab that is not looked at says how many sessions wait for a person. */
+function setTitle() {
+  const [, kind, id] = location.hash.split("/");
+  const name = kind === "s" && id ? decodeURIComponent(id) : kind === "engine" ? "Engine" : "Sessions";
+  const waiting = sessions.shown().filter(({ status }) => status === "waiting_input").length;
+  document.title = `${waiting > 0 ? `(${waiting}) ` : ""}${name} · opencode-sidecar`;
 }
 
 function setTheme(theme) {
@@ -56,18 +65,33 @@ function help() {
 }
 
 const COMMANDS = {
-  n: () => { location.hash = "#/"; }, g: () => { location.hash = "#/engine"; }, t: nextTheme, "?": help,
+  n: () => {
+    if (document.body.dataset.view === "start") view.shown();
+    else location.hash = "#/";
+  },
+  g: () => { location.hash = "#/engine"; }, t: nextTheme, "?": help,
   "/": () => list.search.focus(), j: () => list.move(1), k: () => list.move(-1),
 };
 
 function pressed(event) {
-  const typing = event.target.closest?.("input, textarea, select, dialog");
-  if (event.key === "Escape" && typing && !event.target.closest("dialog")) event.target.blur();
+  const typing = event.target.closest?.("input, textarea, select, dialog, [popover]");
+  if (event.key === "Escape" && typing && !event.target.closest("dialog, [popover]")) event.target.blur();
   if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
   const command = view?.keys?.[event.key] ?? COMMANDS[event.key];
   if (!command) return;
   event.preventDefault();
   command();
+}
+
+/** A dot says from every page whether sessions are taken. */
+async function watchEngine() {
+  const link = document.querySelector("header nav a[href='#/engine']");
+  if (!document.hidden) {
+    const error = await request("ready").then((answer) => answer.json()).then((body) => body.error ?? "", () => "the sidecar does not answer");
+    link.dataset.state = error ? "failed" : "ready";
+    link.title = error ? visible(error) : "Ready";
+  }
+  setTimeout(watchEngine, 5000);
 }
 
 async function begin() {
@@ -90,10 +114,14 @@ async function begin() {
       await new Promise((resolve) => setTimeout(resolve, 2000));
     }
   }
-  sessions.addEventListener("change", () => { document.body.dataset.reached = String(sessions.reached); });
+  sessions.addEventListener("change", () => {
+    Object.assign(document.body.dataset, { reached: sessions.reached, live: sessions.live });
+    setTitle();
+  });
   sessions.start();
   window.addEventListener("hashchange", route);
   route();
+  watchEngine();
 }
 
 begin();

@@ -105,7 +105,7 @@ export class Conversation {
     const free = above.items.filter((item) => item.tool === "task" && !item.agent && !item.done);
     const item = free.find((one) => one.args?.subagent_type === agent.name) ?? free[0]
       ?? this.#push(above, { kind: "tool", tool: "task", args: { description: `Subagent ${agent.name}` }, at, output: "" });
-    const place = { items: [], depth: above.depth + 1, text: null, model: { from: at }, open: 0, name: agent.name };
+    const place = { items: [], depth: above.depth + 1, text: null, model: { from: at }, open: 0, name: agent.name, agent: agent.id };
     this.#agents.set(agent.id, place);
     touch(item, { agent: place, unfolded: true });
     this.structure += 1;
@@ -171,7 +171,7 @@ export class Conversation {
   #modelSpoke(place, at) {
     place.model ??= { from: at };
     if (!place.model.span) {
-      place.model.span = { kind: "model", label: "model", from: place.model.from, first: at, to: null, depth: place.depth };
+      place.model.span = { kind: "model", label: "model", from: place.model.from, first: at, to: null, depth: place.depth, agent: place.agent ?? null, turn: this.turn };
       this.spans.push(place.model.span);
     }
     place.model.span.last = at;
@@ -222,6 +222,7 @@ export class Conversation {
 
   #error(data, at) {
     if (data.fatal) return;
+    if (data.retry_after > 0) this.spans.push({ kind: "wait", label: "the provider is left alone", from: at, to: at + data.retry_after * 1000, depth: 0 });
     const last = this.items.at(-1);
     if (last?.kind === "retry") touch(last, { data, times: last.times + 1 });
     else this.#push(this.#root, { kind: "retry", data, at, times: 1 });

@@ -2,7 +2,9 @@
 
 const PROMPTS = "opencode-sidecar prompts";
 const SETUP = "opencode-sidecar setup";
+const HIDDEN = "opencode-sidecar hidden";
 const MOST_SESSIONS = 40;
+const MOST_HIDDEN = 500;
 const LONGEST = 20_000;
 
 /** Keys of providers, by session, in this page's memory alone: a reload forgets them. */
@@ -41,6 +43,21 @@ export function rememberModel(session, config) {
 
 /** The model that a session was begun with here, with its key; null after a reload. */
 export const model = (session) => models.get(session) ?? null;
+
+/** Sessions that a person took off the list of this browser. */
+export const hidden = () => (away ??= new Set(read(localStorage, HIDDEN).ids));
+
+let away = null;
+
+export function hide(id) {
+  away = new Set([...hidden(), id].slice(-MOST_HIDDEN));
+  write(localStorage, HIDDEN, { ids: [...away] });
+}
+
+export function showAgain() {
+  away = new Set();
+  write(localStorage, HIDDEN, { ids: [] });
+}
 
 /** How the last session was set up, without its key. */
 export const setup = () => read(localStorage, SETUP);

@@ -1,7 +1,7 @@
 // How each item of a conversation looks.
 
-import { ansi, plain } from "./ansi.js";
-import { askCard } from "./asks.js";
+import { ansi } from "./ansi.js";
+import { askLine } from "./asks.js";
 import { changes, show, sums } from "./diff.js";
 import { button, copy, h, icon, oneLine, visible } from "./dom.js";
 import { bytes, clock, cost, count, duration } from "./format.js";
@@ -79,6 +79,7 @@ export function summary(item) {
   if (!args || typeof args !== "object") return oneLine(String(args ?? ""));
   const known = args.command ?? args.filePath ?? args.pattern ?? args.url ?? args.query ?? args.description ?? args.path;
   if (known !== undefined) return oneLine(String(known));
+  if (Array.isArray(args.questions)) return oneLine(args.questions.map(({ question }) => question).join(" "));
   if (Array.isArray(args.todos)) return `${args.todos.length} steps`;
   return oneLine(JSON.stringify(args));
 }
@@ -109,19 +110,22 @@ function peek(item) {
 }
 
 function lastLines(text) {
-  const lines = plain(text.slice(-2000)).trimEnd().split("\n").slice(-TAIL_LINES);
-  return lines.map((line) => line.slice(0, 200)).join("\n");
+  const lines = text.slice(-4000).trimEnd().split("\n").slice(-TAIL_LINES);
+  return text.trim() && ansi(lines.map((line) => line.slice(-600)).join("\n"));
 }
 
 function output(item) {
   const result = item.result ?? {};
-  return item.output || [result.stdout, result.stderr, result.content, result.output].filter(Boolean).join("\n");
+  const text = item.output || [result.stdout, result.stderr, result.content, result.output].filter(Boolean).join("\n");
+  // What a subagent answers comes between tags that only a model needs.
+  return item.tool === "task" ? text.replace(/^<task [^>]*>\s*<task_result>\n?|\n?<\/task_result>\s*<\/task>\s*$/g, "") : text;
 }
 
 function body(item) {
   const parts = [];
   if (item.tool === "bash" && item.args?.command) parts.push(block("Command", h("pre", { class: "command", dir: "ltr", tabindex: "0" }, visible(String(item.args.command))), item.args.command));
   else if (item.changes.length > 0) parts.push(...item.changes.map(({ file, lines }) => block(file, show(lines), null)));
+  else if (item.tool === "task" && item.args?.prompt) parts.push(block("Prompt", h("pre", { tabindex: "0", dir: "auto" }, visible(String(item.args.prompt))), item.args.prompt));
   else parts.push(block("Arguments", h("pre", { tabindex: "0", dir: "ltr" }, visible(pretty(item.args))), pretty(item.args)));
   const printed = output(item);
   if (printed && !(item.changes.length > 0 && !item.failed)) {
@@ -154,8 +158,8 @@ function retry(item) {
   return h("p", { class: "notice warn" }, icon("warning"), h("span", {}, `${oneLine(error, 400)}${wait ? `, again in ${wait} s` : ""}${again}`));
 }
 
-function ask(item, session) {
-  return askCard(item, session);
+function ask(item) {
+  return askLine(item);
 }
 
 function prompt(item) {

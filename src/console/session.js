@@ -1,9 +1,11 @@
 // One session: its conversation, changes, timeline and events, and what a person can do with it.
 
-import { at, call, curl, has } from "./api.js";
+import { actions, openMenu } from "./actions.js";
+import { at, call, has } from "./api.js";
+import { askDock } from "./asks.js";
 import { changesTab } from "./changes.js";
 import { Conversation, ends } from "./conversation.js";
-import { announce, button, copy, h, icon, oneLine, replace, setText, visible } from "./dom.js";
+import { announce, button, h, icon, oneLine, replace, setText, visible } from "./dom.js";
 import { EventLog, eventsTab } from "./events.js";
 import { duration } from "./format.js";
 import { VirtualList } from "./list.js";
@@ -12,12 +14,13 @@ import { promptBox } from "./prompt.js";
 import { rail } from "./rail.js";
 import { height, row } from "./rows.js";
 import { active, diagnosis, statusWord } from "./sessions.js";
-import { confirm } from "./setup.js";
 import { follow } from "./stream.js";
 import { timelineTab } from "./timeline.js";
+import { whyLine } from "./why.js";
 
 const TABS = { conversation: "Conversation", changes: "Changes", timeline: "Timeline", events: "Events" };
-const STATUS_EVERY_MS = 2000;
+/** The figures that no event tells: tokens, cost, calls of the model. */
+const STATUS_EVERY_MS = 3000;
 /** A connection that is back sooner was never gone for a person. */
 const CALM_MS = 2500;
 
@@ -36,7 +39,7 @@ export function sessionView(id, sessions) {
 
   const session = {
     id, open: (item) => change(item, { open: !item.open }), unfold: (item) => { conversation.fold(item, !item.unfolded); schedule(); },
-    get canPrompt() { return !active(status ?? {}); }, act, resume: () => box.focus(),
+    get canPrompt() { return !active(status ?? {}); }, act, resume: () => run("resume"),
     reveal: (item) => { select("conversation"); list.reveal(item.key); },
     sent(answer, words) {
       if (answer.status === "steered") steered.push(words);
@@ -48,6 +51,8 @@ export function sessionView(id, sessions) {
   const list = new VirtualList({ label: "Conversation", render: (item) => row(item, session), estimate: height, onfollow: (on) => { latest.hidden = on; } });
   const latest = button("down", "Follow the newest", () => list.follow(true), { class: "latest", hidden: true });
   const box = promptBox(session);
+  const dock = askDock(session);
+  const why = whyLine(id, describe);
   const side = rail();
   const tabs = {
     conversation: { element: h("div", { class: "conversation" }, list.element, latest), draw: drawConversation },
@@ -57,19 +62,18 @@ export function sessionView(id, sessions) {
   const dot = h("span", { class: "dot" });
   const title = h("h1", { class: "ellipsis", dir: "auto", tabindex: "-1" }, visible(status?.title || id));
   const pill = h("span", { class: "pill" });
-  const sentence = h("p", { class: "sentence ellipsis", role: "status", dir: "auto" });
   const link = h("p", { class: "notice warn connection", role: "alert", hidden: true });
-  const stopButton = button("stop", "Stop", () => act(() => call("POST", at`sessions/${id}/stop`), "Stopped"), { class: "danger" });
-  const forkButton = button("fork", "Fork", fork, { hidden: !has("POST", "/sessions/{id}/fork") });
-  const removeButton = button("trash", "Remove", remove, { hidden: !has("DELETE", "/sessions/{id}/record") });
+  const stopButton = button("stop", "Stop", () => run("stop"), { class: "danger" });
+  const resumeButton = button("play", "Resume", () => run("resume"));
+  const forkButton = button("fork", "Fork", () => run("fork"), { class: "wide-only" });
+  const moreButton = button("more", "More", () => openMenu(moreButton, possible()), { words: false, "aria-haspopup": "menu" });
   const bar = h("div", { class: "tabs", role: "tablist", "aria-label": "Views of the session", onkeydown: arrows },
     Object.entries(TABS).map(([name, label]) => h("button", { type: "button", role: "tab", id: `tab-${name}`, "aria-controls": "panel", onclick: () => select(name) }, label)));
   const panel = h("div", { class: "panel", role: "tabpanel", id: "panel" });
   const element = h("section", { class: "session", "aria-label": `Session ${id}` },
     h("header", { class: "session-head" }, h("a", { href: "#/", class: "back", "aria-label": "All sessions" }, icon("back")), dot, title, pill, h("span", { class: "grow" }),
-      h("div", { class: "head-actions" }, stopButton, forkButton, removeButton, button("copy", "Copy as curl", () => copy(curl(`${at`sessions/${id}/stream`}?follow=1`, "N"), "the command"), { words: false, class: "quiet" })),
-      sentence),
-    link, bar, h("div", { class: "session-body" }, panel, side.element), box.element);
+      h("div", { class: "head-actions" }, stopButton, resumeButton, forkButton, moreButton), why.element),
+    link, bar, h("div", { class: "session-body" }, panel, side.element), dock.element, box.element);
 
   const timer = setInterval(() => schedule(), 1000);
   const poll = setInterval(() => {
@@ -119,7 +123,8 @@ export function sessionView(id, sessions) {
   function draw() {
     drawHead();
     tabs[tab].draw();
-    side.draw(conversation, status, session);
+    side.draw(conversation, status, why.found);
+    dock.draw(conversation.asks);
     box.update(status);
   }
 
@@ -136,10 +141,13 @@ export function sessionView(id, sessions) {
     pill.className = `pill ${state}`;
     setText(pill, statusWord(state));
     setText(title, oneLine(status?.title || id, 160));
-    setText(sentence, describe());
+    why.draw(active({ status: state }) && conversation.asks.size === 0);
     stopButton.hidden = !active({ status: state });
+    const ended = status && !active(status) && status.turn > 0;
+    resumeButton.hidden = !ended || status.status === "completed";
+    forkButton.hidden = !ended;
     // A proxy that cuts every answer after a while is no news.
-    link.hidden = connection[0] === "live" || (connection[0] === "waiting" && Date.now() - since < CALM_MS);
+    link.hidden = ["live", "resting"].includes(connection[0]) || (connection[0] === "waiting" && Date.now() - since < CALM_MS);
     setText(link, connection[0] === "over" ? oneLine(connection[1]) : `Not connected: ${oneLine(connection[1])}. Trying again…`);
     element.dataset.connection = connection[0];
     element.dataset.last = log.events.findLast(({ id: event }) => event !== null)?.id ?? "";
@@ -150,8 +158,8 @@ export function sessionView(id, sessions) {
     const running = conversation.running;
     const item = conversation.items.at(-1);
     const quiet = Date.now() - lastEvent;
-    if (running && status?.phase) return oneLine(diagnosis(status));
     if (running && conversation.asks.size > 0) return `Waits for ${conversation.asks.size === 1 ? "an answer" : `${conversation.asks.size} answers`} of yours`;
+    if (running && status?.phase) return oneLine(diagnosis(status));
     const open = running ? conversation.spans.findLast((span) => span.kind === "tool" && span.to === null) : null;
     if (open) return `Runs ${visible(open.label)} for ${duration(Date.now() - open.from)}`;
     if (running && quiet > 10_000) return `Waits for the model, and nothing has come for ${duration(quiet)}`;
@@ -193,6 +201,8 @@ export function sessionView(id, sessions) {
       setText(control, one);
     }
     panel.setAttribute("aria-labelledby", `tab-${name}`);
+    // The other views need the width.
+    side.element.hidden = name !== "conversation";
     replace(panel, tabs[name].element);
     structure = -1;
     schedule();
@@ -225,19 +235,11 @@ export function sessionView(id, sessions) {
     sessions.refresh();
   }
 
-  async function fork() {
-    await act(async () => {
-      const answer = await call("POST", at`sessions/${id}/fork`, {});
-      location.hash = `#/s/${encodeURIComponent(answer.session_id)}`;
-    }, "Forked");
-  }
+  const possible = () => actions(status, sessions);
 
-  async function remove() {
-    if (!(await confirm(`Remove ${visible(id)} and its events for good?`, "Remove"))) return;
-    await act(async () => {
-      await call("DELETE", at`sessions/${id}/record`);
-      location.hash = "#/";
-    }, "Removed");
+  async function run(name) {
+    await possible().find((one) => one.name === name)?.run();
+    refresh();
   }
 
   return {
@@ -245,12 +247,14 @@ export function sessionView(id, sessions) {
     shown: () => title.focus({ preventScroll: true }),
     keys: {
       f: () => list.follow(true), c: () => box.focus(), s: () => stopButton.hidden || stopButton.click(),
+      a: () => dock.press("once"), r: () => dock.press("reject"), m: () => moreButton.click(),
       ...Object.fromEntries(Object.keys(TABS).map((name, index) => [String(index + 1), () => select(name)])),
     },
     close() {
       stop.abort();
       clearInterval(timer);
       clearInterval(poll);
+      why.close();
       list.close();
       for (const one of Object.values(tabs)) one.list?.close();
     },

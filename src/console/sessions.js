@@ -1,31 +1,60 @@
-// All sessions: read again and again while the page is looked at, and shown as a list that can be searched.
+// All sessions as they are now: read once, and then kept fresh by the stream of all events.
 
-import { call } from "./api.js";
-import { button, h, oneLine, replace, visible } from "./dom.js";
-import { age, cost, count } from "./format.js";
+import { at, call, has } from "./api.js";
+import { oneLine } from "./dom.js";
+import { clock } from "./format.js";
+import { hidden } from "./memory.js";
 import { phase } from "./rows.js";
+import { follow } from "./stream.js";
 
-const EVERY_MS = 2000;
 const PAGE = 100;
-const FILTERS = { all: "All", active: "Running", waiting_input: "Waiting", failed: "Failed" };
+/** What a session's line is made of; the texts of models and tools are not among it. */
+const TYPES = "status,tool_call,tool_result,complete,error,permission,question,prompt";
+/** How often one session is asked for anew, however much happens in it. */
+const CALM_MS = 1500;
+const SENTENCES_MS = 3000;
+/** While the stream cannot be had, and while nobody looks. */
+const SLOW_MS = 5000;
+const UNSEEN_MS = 30_000;
 
-/** The newest sessions, kept fresh. Views subscribe; nothing is asked for while nobody looks. */
+/** The newest sessions. Hears of changes by itself, and tells of them with "change". */
 export class Sessions extends EventTarget {
   list = [];
   more = null;
   reached = true;
-  #timer = null;
+  /** Whether changes come by themselves. */
+  live = false;
+  /** What running sessions do, in a sentence: id -> text. */
+  sentences = new Map();
   #pages = 1;
+  #slow = null;
+  #asked = new Map();
+  #talk = null;
+  #reading = null;
 
   start() {
-    document.addEventListener("visibilitychange", () => {
-      if (!document.hidden) this.refresh();
-    });
+    document.addEventListener("visibilitychange", () => this.refresh());
     this.refresh();
+    this.#listen();
   }
 
+  get(id) {
+    return this.list.find((session) => session.session_id === id);
+  }
+
+  showMore() {
+    this.#pages += 1;
+    return this.refresh();
+  }
+
+  /** Reads all of it anew. Calls that come meanwhile share the answer of one more reading. */
   async refresh() {
-    clearTimeout(this.#timer);
+    if (this.#reading) {
+      this.#reading.again = true;
+      return;
+    }
+    const reading = { again: false };
+    this.#reading = reading;
     try {
       const found = [];
       let cursor = null;
@@ -41,18 +70,93 @@ export class Sessions extends EventTarget {
     } catch {
       this.reached = false;
     }
+    this.#reading = null;
+    this.#changed();
+    clearTimeout(this.#slow);
+    if (reading.again) this.refresh();
+    else if (document.hidden || !this.live) this.#slow = setTimeout(() => this.refresh(), document.hidden ? UNSEEN_MS : SLOW_MS);
+  }
+
+  #listen() {
+    if (!has("GET", "/events")) return;
+    follow(`events?types=${TYPES}`, {
+      cursor: "latest", signal: new AbortController().signal,
+      onState: (state) => {
+        const live = state === "live";
+        // What happened before the stream was there is read once.
+        if (live !== this.live) {
+          this.live = live;
+          this.refresh();
+        }
+      },
+      onEvents: (events) => {
+        for (const { type, raw } of events) this.#heard(type, raw);
+      },
+    });
+  }
+
+  #heard(type, raw) {
+    if (type === "gap") {
+      this.refresh();
+      return;
+    }
+    const data = JSON.parse(raw);
+    const known = this.get(data.session_id);
+    if (!known) {
+      this.refresh();
+      return;
+    }
+    // Seen at once; the whole of it is asked for a moment later.
+    if (type === "status") Object.assign(known, { status: data.status, progress: data.progress, current_tool: data.current_tool ?? null, phase: data.phase ?? null, reason: data.reason ?? null });
+    else if (type === "permission" || type === "question") known.status = data.state === "asked" ? "waiting_input" : known.status;
+    else if (type === "tool_call") known.current_tool = data.tool;
+    this.#changed();
+    this.ask(data.session_id);
+  }
+
+  /** Reads one session anew, soon. */
+  ask(id) {
+    if (this.#asked.has(id)) return;
+    this.#asked.set(id, setTimeout(async () => {
+      try {
+        const status = await call("GET", at`sessions/${id}/status`);
+        const index = this.list.findIndex((session) => session.session_id === id);
+        if (index >= 0) this.list[index] = status;
+        this.#changed();
+      } catch {
+        // The next event asks again; whether the sidecar answers at all is seen elsewhere.
+      }
+      this.#asked.delete(id);
+    }, CALM_MS));
+  }
+
+  #changed() {
     this.dispatchEvent(new Event("change"));
-    clearTimeout(this.#timer);
-    if (!document.hidden) this.#timer = setTimeout(() => this.refresh(), EVERY_MS);
+    if (this.#talk === null && this.list.some(active)) this.#speak();
   }
 
-  showMore() {
-    this.#pages += 1;
-    return this.refresh();
+  /** What the running sessions do, for as long as some run and somebody looks: one call for all of them. */
+  async #speak() {
+    if (!has("GET", "/debug/state")) return;
+    this.#talk = 0;
+    while (!document.hidden && this.list.some(active)) {
+      try {
+        const { turns } = await call("GET", "debug/state");
+        this.sentences = new Map(turns.map(({ session_id: id, sentence }) => [id, sentence]));
+      } catch {
+        this.sentences.clear();
+      }
+      this.dispatchEvent(new Event("change"));
+      await new Promise((resolve) => setTimeout(resolve, SENTENCES_MS));
+    }
+    this.sentences.clear();
+    this.#talk = null;
   }
 
-  get(id) {
-    return this.list.find((session) => session.session_id === id);
+  /** Those that a person has not taken off the list. */
+  shown() {
+    const gone = hidden();
+    return this.list.filter((session) => !gone.has(session.session_id));
   }
 }
 
@@ -62,98 +166,21 @@ const WORDS = { pending: "begins", running: "running", waiting_input: "waits for
 
 export const statusWord = (status) => WORDS[status] ?? status;
 
-/** What a session does or why it ended, in one sentence. */
-export function diagnosis(session) {
-  if (session.diagnosis?.sentence) return session.diagnosis.sentence;
-  if (session.status === "waiting_input") return "Waits for an answer";
+/** A sentence of the sidecar as a person reads it: it begins with a capital letter, and a moment in it is a time of the day. */
+export function sentence(text, most = 300) {
+  const line = oneLine(text ?? "", most).replace(/\d{4}-\d\d-\d\dT[\d:]+(?:\.\d+)?Z/g, (moment) => clock(Date.parse(moment)));
+  return line.slice(0, 1).toUpperCase() + line.slice(1);
+}
+
+/** What a session does or why it ended, in one sentence. `told` is what the sidecar says of it. */
+export function diagnosis(session, told = null) {
+  if (session.status === "waiting_input") {
+    const [ask] = session.asks ?? [];
+    return ask ? `Asks ${ask.kind === "question" ? "a question" : `for ${ask.permission}`}` : "Waits for an answer";
+  }
+  if (session.status === "failed") return sentence(session.error?.error ?? session.error?.code ?? "Failed");
+  if (!active(session)) return "";
+  if (told) return sentence(told);
   if (session.phase) return `${phase(session.phase)}${session.reason ? `: ${session.reason}` : ""}`;
-  if (session.current_tool) return `Runs ${session.current_tool}`;
-  if (session.status === "failed") return session.error?.error ?? session.error?.message ?? session.error?.code ?? "Failed";
-  if (active(session)) return "The model is at work";
-  return "";
-}
-
-/** The list at the side. */
-export function sessionList(sessions) {
-  let filter = "all";
-  let selected = null;
-  const search = h("input", { type: "search", id: "search", placeholder: "Search sessions", "aria-label": "Search sessions", oninput: () => draw() });
-  const chips = Object.entries(FILTERS).map(([name, label]) => h("button", { type: "button", class: "chip", "aria-pressed": String(name === filter), onclick: () => choose(name) }, label));
-  const rows = h("ul", { class: "session-rows" });
-  const note = h("p", { class: "muted hint", role: "status" });
-  const element = h("nav", { class: "sessions", "aria-label": "Sessions" },
-    h("div", { class: "sessions-head" }, search, h("div", { class: "chips", role: "group", "aria-label": "Filter" }, chips)), rows, note);
-  const choose = (name) => {
-    filter = name;
-    chips.forEach((chip, index) => chip.setAttribute("aria-pressed", String(Object.keys(FILTERS)[index] === name)));
-    draw();
-  };
-  const shown = () => {
-    const words = search.value.trim().toLowerCase();
-    return sessions.list.filter((session) => {
-      const fits = filter === "all" || (filter === "active" ? active(session) : session.status === filter);
-      const text = `${session.session_id} ${session.title ?? ""} ${session.status} ${diagnosis(session)}`;
-      return fits && (words === "" || text.toLowerCase().includes(words));
-    });
-  };
-  const kept = new Map();
-  const draw = () => {
-    const found = shown();
-    const keys = new Set(found.map((session) => session.session_id));
-    for (const key of kept.keys()) if (!keys.has(key)) kept.delete(key);
-    found.forEach((session, index) => {
-      let entry = kept.get(session.session_id);
-      if (!entry) kept.set(session.session_id, entry = line(session.session_id));
-      entry.update(session, session.session_id === selected);
-      if (rows.children[index] !== entry.element) rows.insertBefore(entry.element, rows.children[index] ?? null);
-    });
-    while (rows.children.length > found.length) rows.lastChild.remove();
-    const empty = !sessions.reached ? "The sidecar does not answer." : sessions.list.length === 0 ? "No session yet." : found.length === 0 ? "Nothing fits." : "";
-    replace(note, empty, sessions.more && button(null, "Show older ones", () => sessions.showMore(), { class: "quiet" }));
-  };
-  sessions.addEventListener("change", draw);
-  const select = (id) => {
-    selected = id;
-    draw();
-    rows.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest" });
-  };
-  const move = (step) => {
-    const found = shown();
-    if (found.length === 0) return;
-    const index = found.findIndex((session) => session.session_id === selected);
-    const next = found[Math.max(0, Math.min(found.length - 1, index + step))];
-    location.hash = `#/s/${encodeURIComponent(next.session_id)}`;
-  };
-  return { element, select, move, search };
-}
-
-function line(id) {
-  const dot = h("span", { class: "dot" });
-  const title = h("span", { class: "title ellipsis", dir: "auto" });
-  const word = h("span", { class: "sr-only" });
-  const time = h("time", { class: "muted" });
-  const what = h("span", { class: "what ellipsis", dir: "auto" });
-  const figures = h("span", { class: "muted figures" });
-  const bar = h("span", { class: "bar" }, h("span"));
-  const link = h("a", { href: `#/s/${encodeURIComponent(id)}` }, dot, title, time, word, what, figures, bar);
-  const element = h("li", {}, link);
-  const set = (node, text) => {
-    if (node.textContent !== text) node.textContent = text;
-  };
-  return {
-    element,
-    update(session, current) {
-      dot.className = `dot ${session.status}`;
-      set(title, oneLine(session.title || visible(id), 120));
-      set(time, age(session.created_at));
-      set(what, oneLine(diagnosis(session) || statusWord(session.status), 160));
-      const tokens = (session.usage?.input_tokens ?? 0) + (session.usage?.output_tokens ?? 0);
-      set(figures, [tokens > 0 && count(tokens), cost(session.usage?.cost)].filter(Boolean).join(" · "));
-      bar.hidden = !active(session) || session.progress === 0;
-      bar.firstChild.style.width = `${session.progress}%`;
-      set(word, statusWord(session.status));
-      if (current) link.setAttribute("aria-current", "page");
-      else link.removeAttribute("aria-current");
-    },
-  };
+  return session.current_tool ? `Runs ${session.current_tool}` : "The model is at work";
 }

@@ -1,6 +1,7 @@
 // The fields of `model_config`, for a new session and for a follow-up that needs its key again.
 
 import { about, has } from "./api.js";
+import { dialog } from "./dialogs.js";
 import { h } from "./dom.js";
 import { setup } from "./memory.js";
 
@@ -13,25 +14,31 @@ const PROVIDERS = [
 /** Only a sidecar that can ask offers it. */
 const ASKS = "/sessions/{id}/permissions/{request_id}";
 const TOOLS = ["bash", "read", "write", "edit", "glob", "grep", "task", "todowrite", "webfetch"];
+/** What a person is asked for before, where nothing else is chosen: what changes something or reaches out. */
+const ASKED = ["bash", "write", "edit", "webfetch"];
+/** Fields with a number: name, label, what holds if it is empty, and its bounds. */
+const NUMBERS = [
+  ["temperature", "Temperature", "the model's", { min: 0, max: 2, step: 0.1 }], ["max_tokens", "Tokens of an answer", "the model's", { min: 1, max: 128_000 }],
+  ["context_window", "Context window", "by the model's name", { min: 1 }], ["max_calls", "Model calls at most", "500 a turn", { min: 1 }],
+  ["max_total_tokens", "Tokens at most", "no limit", { min: 1 }],
+];
 
-/** `element` to show, `read()` for the `model_config`, `focus()`. With `whole`, what holds for a session as well. */
+/**
+ * `element` to show, `read()` for the `model_config`, `rest()` for the other fields of a request, `focus()`, and `blame(field)` for
+ * the one that was refused. With `whole`, what holds for a session as well.
+ */
 export function modelFields({ whole = true } = {}) {
   const known = setup();
+  // A dialog may be in front of the form of a new session.
+  const id = (name) => (whole ? name : `turn-${name}`);
   const usable = PROVIDERS.filter(([name]) => name !== "demo" || about().demo_model);
-  const provider = h("select", { id: "provider", onchange: () => adapt() }, usable.map(([name]) => h("option", { value: name }, name)));
+  const provider = h("select", { id: id("provider"), onchange: () => adapt() }, usable.map(([name]) => h("option", { value: name }, name)));
   provider.value = usable.some(([name]) => name === known.provider) ? known.provider : usable[0][0];
-  const model = h("input", { id: "model", type: "text", value: known.model ?? "", spellcheck: "false", autocomplete: "off" });
-  const key = h("input", { id: "api-key", type: "password", autocomplete: "off", spellcheck: "false" });
-  const endpoint = h("input", { id: "endpoint", type: "url", value: known.api_endpoint ?? "", spellcheck: "false" });
-  const permissions = h("select", { id: "permission-mode" }, h("option", { value: "auto" }, "run it"), h("option", { value: "ask" }, "ask me"));
-  permissions.value = known.permission_mode ?? "auto";
-  const tools = TOOLS.map((name) => h("input", { type: "checkbox", value: name, checked: !known.enabled_tools || known.enabled_tools.includes(name) }));
-  const calls = h("input", { id: "max-calls", type: "number", min: 1, value: known.max_calls ?? "" });
-  const temperature = h("input", { id: "temperature", type: "number", min: 0, max: 2, step: 0.1, value: known.temperature ?? "" });
-  const fields = {
-    key: field("API key", key),
-    endpoint: field("Endpoint", endpoint),
-  };
+  const model = h("input", { id: id("model"), type: "text", value: known.model ?? "", spellcheck: "false", autocomplete: "off" });
+  const key = h("input", { id: id("api_key"), type: "password", autocomplete: "off", spellcheck: "false" });
+  const endpoint = h("input", { id: id("api_endpoint"), type: "url", value: known.api_endpoint ?? "", spellcheck: "false" });
+  const keyField = field("API key", key);
+  const endpointField = field("Endpoint", endpoint);
   const adapt = () => {
     const [name, placeholder, needsKey] = usable.find(([one]) => one === provider.value);
     model.placeholder = placeholder;
@@ -39,30 +46,88 @@ export function modelFields({ whole = true } = {}) {
     else if (model.value === "demo") model.value = "";
     key.placeholder = needsKey ? "kept in memory only" : "optional";
     endpoint.placeholder = name === "custom" ? "https://…/v1" : "the provider's own";
-    fields.key.hidden = name === "demo";
-    fields.endpoint.hidden = name === "demo";
+    keyField.hidden = name === "demo";
+    endpointField.hidden = name === "demo";
   };
   adapt();
-  const element = h("div", { class: "fields" },
-    field("Provider", provider), field("Model", model), fields.key, fields.endpoint,
-    whole && h("details", { class: "wide" }, h("summary", {}, "Tools, permissions and limits"),
-      h("fieldset", { class: "checks" }, h("legend", {}, "Tools"), tools.map((box) => h("label", {}, box, h("span", {}, box.value)))),
-      h("div", { class: "fields" }, has("POST", ASKS) && field("Before a tool runs", permissions),
-        field("Temperature", temperature, "the model's, if empty"), field("Model calls at most", calls, "500 a turn, if empty"))));
-  return { element, focus: () => model.focus(), read: () => read() };
+  const more = whole ? sessionFields(known) : null;
+  const element = h("div", { class: "fields" }, field("Provider", provider), field("Model", model), keyField, endpointField, more?.elements);
 
-  function read() {
-    const chosen = tools.filter((box) => box.checked).map((box) => box.value);
+  const own = () => {
     const config = { provider: provider.value, model: model.value.trim() || model.placeholder };
-    if (!fields.key.hidden && key.value.trim()) config.api_key = key.value.trim();
-    if (!fields.endpoint.hidden && endpoint.value.trim()) config.api_endpoint = endpoint.value.trim();
-    if (!whole) return config;
-    if (chosen.length < TOOLS.length) config.enabled_tools = chosen;
-    if (permissions.value !== "auto") Object.assign(config, { permission_mode: permissions.value, questions: true });
-    if (temperature.value) config.temperature = Number(temperature.value);
-    if (calls.value) config.max_calls = Number(calls.value);
+    if (!keyField.hidden && key.value.trim()) config.api_key = key.value.trim();
+    if (!endpointField.hidden && endpoint.value.trim()) config.api_endpoint = endpoint.value.trim();
+    return config;
+  };
+  return {
+    element, focus: () => (keyField.hidden || key.value ? model : key).focus(), read: () => ({ ...own(), ...more?.read() }), rest: () => more?.rest() ?? {},
+    blame: (name) => {
+      const control = element.querySelector(`#${CSS.escape(name?.replace(/^model_config\./, "").replace(/\[.*/, "") || "none")}`);
+      if (!control) return;
+      control.closest("details")?.setAttribute("open", "");
+      control.focus();
+    },
+  };
+}
+
+function sessionFields(known) {
+  const tools = boxes("tool", TOOLS, known.enabled_tools ?? TOOLS);
+  const mode = h("select", { id: "permission_mode", onchange: () => adapt() }, h("option", { value: "auto" }, "it runs"), h("option", { value: "ask" }, "I am asked"), h("option", { value: "rules" }, "by rules"));
+  mode.value = Array.isArray(known.permission_mode) ? "rules" : known.permission_mode ?? "auto";
+  const asked = boxes("ask", TOOLS.filter((name) => name !== "todowrite"), known.ask_tools ?? ASKED);
+  const rules = h("textarea", { id: "rules", rows: 3, spellcheck: "false", placeholder: "allow bash git *\nask bash *\ndeny webfetch *" });
+  if (mode.value === "rules") rules.value = known.permission_mode.map(({ action, permission, pattern }) => `${action} ${permission} ${pattern}`).join("\n");
+  const questions = h("input", { type: "checkbox", id: "questions", checked: Boolean(known.questions) });
+  const wait = h("input", { type: "number", id: "ask_timeout_secs", min: 1, max: 604_800, value: known.ask_timeout_secs ?? "" });
+  const system = h("textarea", { id: "system_prompt", rows: 2, dir: "auto" });
+  const version = h("input", { type: "text", id: "model_version", spellcheck: "false", value: known.model_version ?? "" });
+  const timeout = h("input", { type: "number", id: "timeout_secs", min: 1 });
+  const numbers = NUMBERS.map(([name, , , bounds]) => h("input", { id: name, type: "number", value: known[name] ?? "", ...bounds }));
+  const askedField = h("fieldset", { class: "checks" }, h("legend", {}, "I am asked before"), asked.elements);
+  const rulesField = field("Rules: allow, ask or deny, a tool, and what it may touch; the last that fits decides", rules);
+  rulesField.classList.add("wide");
+  const waitField = field("Seconds to wait for me", wait, "ASK_TIMEOUT, if empty");
+  const adapt = () => {
+    askedField.hidden = mode.value !== "ask";
+    rulesField.hidden = mode.value !== "rules";
+  };
+  adapt();
+  return {
+    elements: [
+      h("details", { class: "wide" }, h("summary", {}, "Tools and permissions"), h("fieldset", { class: "checks" }, h("legend", {}, "Tools"), tools.elements),
+        has("POST", ASKS) && h("div", { class: "fields" }, field("Before a tool runs", mode), waitField, h("label", { class: "check" }, questions, h("span", {}, "The agent may ask me questions"))),
+        has("POST", ASKS) && [askedField, rulesField]),
+      h("details", { class: "wide" }, h("summary", {}, "System prompt and limits"), field("System prompt, added to the agent's own", system),
+        h("div", { class: "fields" }, NUMBERS.map(([, label, empty], index) => field(label, numbers[index], `${empty}, if empty`)),
+          field("Seconds for the turn", timeout, "SESSION_TIMEOUT, if empty"), field("Version of the model", version, "none, if empty"))),
+    ],
+    read: () => ({
+      ...(tools.chosen().length < TOOLS.length && { enabled_tools: tools.chosen() }), ...permissions(),
+      ...Object.fromEntries(NUMBERS.map(([name], index) => [name, numbers[index].value]).filter(([, value]) => value !== "").map(([name, value]) => [name, Number(value)])),
+      ...(version.value.trim() && { model_version: version.value.trim() }),
+    }),
+    rest: () => ({ ...(system.value.trim() && { system_prompt: system.value }), ...(timeout.value && { timeout_secs: Number(timeout.value) }) }),
+  };
+
+  function permissions() {
+    if (!has("POST", ASKS)) return {};
+    const config = {};
+    if (mode.value === "ask") Object.assign(config, { permission_mode: "ask", ask_tools: asked.chosen() });
+    if (mode.value === "rules") config.permission_mode = rules.value.split("\n").filter((line) => line.trim()).map(rule);
+    if (questions.checked) config.questions = true;
+    if (wait.value) config.ask_timeout_secs = Number(wait.value);
     return config;
   }
+}
+
+function rule(line) {
+  const [, action, permission, pattern] = /^\s*(\S+)\s+(\S+)\s*(.*?)\s*$/.exec(line) ?? [null, line.trim(), "", ""];
+  return { action, permission, pattern: pattern || "*" };
+}
+
+function boxes(prefix, names, chosen) {
+  const all = names.map((name) => h("input", { type: "checkbox", value: name, id: `${prefix}-${name}`, checked: chosen.includes(name) }));
+  return { elements: all.map((box) => h("label", { class: "check" }, box, h("span", {}, box.value))), chosen: () => all.filter((box) => box.checked).map((box) => box.value) };
 }
 
 function field(label, input, hint) {
@@ -71,36 +136,6 @@ function field(label, input, hint) {
 
 /** Asks for a model and its key; null if the person does not want to. */
 export function askForModel(why) {
-  return new Promise((resolve) => {
-    const dialog = document.getElementById("dialog");
-    const fields = modelFields({ whole: false });
-    const finish = (config) => {
-      dialog.onclose = null;
-      if (dialog.open) dialog.close();
-      resolve(config);
-    };
-    dialog.onclose = () => finish(null);
-    dialog.replaceChildren(h("form", { onsubmit: (event) => { event.preventDefault(); finish(fields.read()); } },
-      h("h2", {}, "The model for this turn"), h("p", { class: "muted" }, why), fields.element,
-      h("div", { class: "actions" }, h("button", { type: "button", onclick: () => finish(null) }, "Cancel"), h("button", { type: "submit", class: "primary" }, "Send"))));
-    dialog.showModal();
-    fields.focus();
-  });
-}
-
-/** Asks before something that cannot be undone. */
-export function confirm(question, action) {
-  return new Promise((resolve) => {
-    const dialog = document.getElementById("dialog");
-    const finish = (answer) => {
-      dialog.onclose = null;
-      if (dialog.open) dialog.close();
-      resolve(answer);
-    };
-    dialog.onclose = () => finish(false);
-    dialog.replaceChildren(h("form", { onsubmit: (event) => { event.preventDefault(); finish(true); } },
-      h("h2", {}, question), h("div", { class: "actions" }, h("button", { type: "button", onclick: () => finish(false) }, "Cancel"),
-        h("button", { type: "submit", class: "danger" }, action))));
-    dialog.showModal();
-  });
+  const fields = modelFields({ whole: false });
+  return dialog({ title: "The model for this turn", content: [h("p", { class: "muted" }, why), fields.element], action: "Send", read: fields.read, focus: fields });
 }

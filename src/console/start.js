@@ -1,7 +1,7 @@
 // The first page: what the agent should do, and how this sidecar is.
 
 import { about, call, Refused } from "./api.js";
-import { announce, button, h, icon } from "./dom.js";
+import { button, h, icon } from "./dom.js";
 import { rememberModel, rememberPrompt, rememberSetup } from "./memory.js";
 import { modelFields } from "./setup.js";
 
@@ -18,13 +18,15 @@ export function startView() {
       return;
     }
     const config = fields.read();
+    const rest = fields.rest();
     rememberSetup(config);
     problem.textContent = "";
     form.classList.add("busy");
     try {
-      await begin(prompt.value, config);
+      await begin(prompt.value, config, { rest });
     } catch (error) {
-      problem.textContent = error.message;
+      problem.textContent = words(error);
+      fields.blame(error.field);
     } finally {
       form.classList.remove("busy");
     }
@@ -47,27 +49,24 @@ export function startView() {
 async function demo(problem) {
   problem.textContent = "";
   try {
-    await begin(DEMO, { provider: "demo", model: "demo" }, "demo");
+    await begin(DEMO, { provider: "demo", model: "demo" }, { name: "demo" });
   } catch (error) {
-    problem.textContent = error.message;
+    problem.textContent = words(error);
   }
 }
 
+const words = (error) => (error instanceof Refused ? error.message : "The sidecar does not answer; nothing was started.");
+
 /** Creates the session and goes to it. Its id is made of its first words, so that the list can be read. */
-async function begin(prompt, config, name = prompt) {
+async function begin(prompt, config, { name = prompt, rest = {} } = {}) {
   const words = name.toLowerCase().normalize("NFKD").replace(/[^a-z0-9]+/g, "-").replace(/^-+|-+$/g, "").slice(0, 40).replace(/-[^-]*$/, (rest) => (name.length > 40 ? "" : rest));
   const random = Array.from(crypto.getRandomValues(new Uint8Array(4)), (byte) => (byte % 36).toString(36)).join("");
   const id = `${words || "session"}-${random}`;
   const title = prompt.trim().split("\n")[0].slice(0, 120);
   // Before the answer, so that the session's page shows it from its first moment.
   rememberPrompt(id, 1, prompt);
-  try {
-    const body = { session_id: id, title, prompt, model_config: config };
-    const answer = await call("POST", "sessions", body, { "idempotency-key": id });
-    rememberModel(answer.session_id, config);
-    location.hash = `#/s/${encodeURIComponent(answer.session_id)}`;
-  } catch (error) {
-    if (!(error instanceof Refused)) announce("The sidecar does not answer", "error");
-    throw error;
-  }
+  const body = { session_id: id, title, prompt, model_config: config, ...rest };
+  const answer = await call("POST", "sessions", body, { "idempotency-key": id });
+  rememberModel(answer.session_id, config);
+  location.hash = `#/s/${encodeURIComponent(answer.session_id)}`;
 }

@@ -8,12 +8,14 @@ const SILENCE_MS = 40_000;
 const FIRST_WAIT_MS = 300;
 const LONGEST_WAIT_MS = 8_000;
 
+/** A page that nobody has looked at for so long lets go of its connections: a browser has six for all its tabs. */
+const UNSEEN_MS = 20_000;
+
 /**
- * Follows `path` until `signal` is aborted or the session is gone.
- * `onEvents` gets the events of one piece of the answer; `onState` gets "live", "waiting" or "over", and why.
+ * Follows `path` until `signal` is aborted or the session is gone, from `cursor` on. While nobody looks it rests.
+ * `onEvents` gets the events of one piece of the answer; `onState` gets "live", "waiting", "resting" or "over", and why.
  */
-export async function follow(path, { onEvents, onState, signal }) {
-  let cursor = null;
+export async function follow(path, { onEvents, onState, signal, cursor = null }) {
   let failures = 0;
   while (!signal.aborted) {
     try {
@@ -30,6 +32,11 @@ export async function follow(path, { onEvents, onState, signal }) {
       onState("waiting", "the stream ended");
     } catch (error) {
       if (signal.aborted) return;
+      if (document.hidden) {
+        onState("resting");
+        await seen(signal);
+        continue;
+      }
       if (error instanceof Refused && [403, 404, 410, 421].includes(error.status)) {
         onState("over", error.message);
         return;
@@ -47,6 +54,13 @@ async function once(path, { cursor, signal, onEvents, read, live }) {
   const end = () => attempt.abort();
   signal.addEventListener("abort", end);
   let watchdog = setTimeout(end, SILENCE_MS);
+  let unseen = null;
+  const look = () => {
+    clearTimeout(unseen);
+    if (document.hidden) unseen = setTimeout(end, UNSEEN_MS);
+  };
+  document.addEventListener("visibilitychange", look);
+  look();
   try {
     const more = cursor === null ? {} : { "last-event-id": cursor };
     const response = await request(path, { accept: "text/event-stream", more, signal: attempt.signal });
@@ -75,8 +89,24 @@ async function once(path, { cursor, signal, onEvents, read, live }) {
     }
   } finally {
     clearTimeout(watchdog);
+    clearTimeout(unseen);
+    document.removeEventListener("visibilitychange", look);
     signal.removeEventListener("abort", end);
   }
+}
+
+/** Until somebody looks at the page. */
+function seen(signal) {
+  return new Promise((resolve) => {
+    const look = () => {
+      if (document.hidden && !signal.aborted) return;
+      document.removeEventListener("visibilitychange", look);
+      resolve();
+    };
+    document.addEventListener("visibilitychange", look);
+    signal.addEventListener("abort", look, { once: true });
+    look();
+  });
 }
 
 function pause(ms, signal) {

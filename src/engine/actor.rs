@@ -22,7 +22,7 @@ use super::state::{Ready, Snapshot, State};
 use super::sweep::Swept;
 use crate::backoff::{self, Budget, Verdict, jitter};
 use crate::id::Generation;
-use crate::metrics::engine::{self as metrics, Exit};
+use crate::metrics::engine::Exit;
 use crate::shutdown::Shutdown;
 use crate::workspace;
 
@@ -207,9 +207,10 @@ impl Actor {
             child.generation = self.generation.get(),
             "engine spawned"
         );
-        let process = (child.pid, child.since);
-        self.snapshot_tx
-            .send_modify(|snapshot| snapshot.process = Some(process));
+        self.snapshot_tx.send_modify(|snapshot| {
+            snapshot.process = Some((child.pid, child.since));
+            snapshot.history.begun(child.tail.clone());
+        });
         let ready = {
             let Self {
                 context,
@@ -282,35 +283,36 @@ impl Actor {
             };
             // Nothing may use it from here on.
             self.publish(State::Stopping);
-            metrics::exited(exit);
+            let (was_killed, error) = (end.was_killed, StartError::Ended(end));
+            self.snapshot_tx.borrow().ended(exit, &error);
             self.stop(child).await;
-            let verdict = if end.was_killed {
+            let verdict = if was_killed {
                 // Any command of the agent may do that where the kernel's sandbox does not hold it back, and
                 // ten of them are no crash loop of OpenCode's.
                 self.budget.interrupted(jitter())
             } else {
                 self.budget.failed(Instant::now(), jitter())
             };
-            return self.wait_after(&StartError::Ended(end), verdict, None);
+            return self.wait_after(&error, verdict, None);
         }
     }
 
     /// A person or the end of the program wants the child gone.
-    async fn leave_child(&mut self, child: Child, interruption: Interruption) -> Next {
+    async fn leave_child(&mut self, child: Child, why: Interruption) -> Next {
         self.publish(State::Stopping);
-        metrics::exited(Exit::Requested);
+        self.snapshot_tx.borrow().ended(Exit::Requested, &why);
         self.stop(child).await;
-        self.on_interruption(interruption)
+        self.on_interruption(why)
     }
 
     /// The child makes room for memory. That is the guard's decision and no failure: it costs no budget.
     async fn recycle(&mut self, child: Child, restart: RestartRequest) -> Next {
         self.snapshot_tx.send_modify(|snapshot| {
+            snapshot.ended(Exit::Recycled, &restart.why);
             snapshot.recycled += 1;
             snapshot.last_error = Some(restart.why);
         });
         self.publish(State::Stopping);
-        metrics::exited(Exit::Recycled);
         if restart.at_once {
             let hurry = CancellationToken::new();
             hurry.cancel();
@@ -337,7 +339,7 @@ impl Actor {
     }
 
     fn failed(&mut self, error: &StartError, request: Option<Request>) -> Next {
-        metrics::exited(Exit::StartFailed);
+        self.snapshot_tx.borrow().ended(Exit::StartFailed, error);
         let verdict = self.budget.failed(Instant::now(), jitter());
         self.wait_after(error, verdict, request)
     }

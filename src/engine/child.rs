@@ -95,7 +95,7 @@ pub(super) struct Child {
     deadline: tokio::time::Instant,
     password: Secret,
     announced_rx: watch::Receiver<Announced>,
-    tail: Tail,
+    pub(super) tail: Tail,
     /// Ends when the child and all that hold its stderr are gone.
     stderr: Option<JoinHandle<()>>,
     client: Option<Client>,

@@ -19,7 +19,9 @@ const MAX_LINE: usize = 4096;
 /// More than any secret is long. What may be the first part of one, at a cut, is cut off as well.
 const MARGIN: usize = 256;
 const MAX_LINES: u32 = 100;
-const TAIL_LINES: usize = 5;
+const TAIL_LINES: usize = 20;
+/// Those that a sentence ends with.
+const LAST_WORDS: usize = 5;
 const TAIL_LINE: usize = 300;
 
 /// OpenCode says where it listens in one line of this form.
@@ -48,14 +50,18 @@ impl Tail {
         lines.push_back(cut(line, TAIL_LINE).to_owned());
     }
 
-    /// The lines as one, for the end of a sentence.
+    /// The last of them as one, for the end of a sentence.
     pub(super) fn sentence(&self) -> String {
-        let lines: Vec<String> = self.0.lock().iter().cloned().collect();
+        let lines = self.lines();
         if lines.is_empty() {
-            String::new()
-        } else {
-            format!("; its last words: {}", lines.join(" | "))
+            return String::new();
         }
+        let last = &lines[lines.len().saturating_sub(LAST_WORDS)..];
+        format!("; its last words: {}", last.join(" | "))
+    }
+
+    pub(super) fn lines(&self) -> Vec<String> {
+        self.0.lock().iter().cloned().collect()
     }
 }
 
@@ -276,6 +282,7 @@ mod tests {
         for n in 0..9 {
             tail.push(&format!("{n}{}", "ü".repeat(400)));
         }
+        assert_eq!(tail.lines().len(), 9);
         let sentence = tail.sentence();
         assert!(
             sentence.starts_with("; its last words: 4ü") && sentence.contains(" | 8ü"),

@@ -1,12 +1,15 @@
 //! What the actor tells the world: the state of the child, in types and in words. Pure.
 
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::time::Instant;
 
 use rustix::process::Pid;
 
+use super::history::History;
 use super::warm_up::WarmUpReport;
 use crate::id::Generation;
+use crate::metrics::engine::Exit;
 use crate::opencode::Client;
 
 /// Where the child is in its life.
@@ -57,6 +60,7 @@ pub(crate) struct Snapshot {
     pub(crate) last_error: Option<String>,
     /// Health checks that it has missed in a row.
     pub(crate) missed_checks: u32,
+    pub(crate) history: History,
 }
 
 // === impl State ===
@@ -86,7 +90,13 @@ impl Snapshot {
             process: None,
             last_error: None,
             missed_checks: 0,
+            history: History::default(),
         }
+    }
+
+    /// The present child ended, or did not come up.
+    pub(super) fn ended(&self, exit: Exit, reason: &impl Display) {
+        self.history.ended(self.generation, exit, reason);
     }
 
     pub(crate) const fn ready(&self) -> Option<&Ready> {

@@ -31,6 +31,16 @@ const EXITS: [(Exit, &str); 6] = [
 static EXITED: [AtomicU64; EXITS.len()] = [const { AtomicU64::new(0) }; EXITS.len()];
 static LEFTOVERS: AtomicU64 = AtomicU64::new(0);
 
+// === impl Exit ===
+
+impl Exit {
+    /// The label of the metric.
+    pub(crate) fn name(self) -> &'static str {
+        let known = EXITS.iter().find(|(exit, _)| *exit == self);
+        known.map_or("", |(_, name)| name)
+    }
+}
+
 pub(crate) fn exited(exit: Exit) {
     if let Some(at) = EXITS.iter().position(|(known, _)| *known == exit) {
         EXITED[at].fetch_add(1, Ordering::Relaxed);

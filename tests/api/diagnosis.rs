@@ -85,6 +85,30 @@ fn a_disk_that_takes_nothing_is_named() {
 }
 
 #[test]
+fn how_earlier_children_ended_and_what_the_present_one_says_is_told() {
+    let script = json!({ "stderr": ["a first line", "a second one"] });
+    let sidecar = Options::stub().script(script).start().ready();
+    let engine = || sidecar.get("/debug/state").json()["engine"].clone();
+    assert_eq!(engine()["ended"], json!([]));
+    assert_eq!(engine()["stderr"], json!(["a first line", "a second one"]));
+    assert_eq!(sidecar.post("/engine/restart", "").status, 200);
+    let pid = i32::try_from(sidecar.engine()["pid"].as_i64().unwrap()).unwrap();
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    sidecar.until("killed", |_| {
+        engine()["ended"].as_array().unwrap().len() == 2
+    });
+    let ended = engine()["ended"].clone();
+    assert_eq!(ended[0]["cause"], "killed", "{ended}");
+    assert_eq!(ended[0]["generation"], 2);
+    let reason = ended[0]["reason"].as_str().unwrap();
+    assert!(reason.contains("a second one"), "{reason}");
+    assert_eq!(ended[1]["cause"], "requested");
+    assert_eq!(ended[1]["generation"], 1);
+    assert_eq!(ended[1]["reason"], "POST /engine/restart asked for it");
+}
+
+#[test]
 fn what_is_logged_can_be_changed_for_a_while() {
     let sidecar = Options::stub().env("LOG_LEVEL", "warn").start().ready();
     let put = |body: &str| sidecar.send("PUT", "/debug/log-level", body);

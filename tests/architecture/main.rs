@@ -127,6 +127,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "engine",
         &[
             "backoff",
+            "clock",
             "id",
             "metrics",
             "opencode",

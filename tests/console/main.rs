@@ -19,19 +19,8 @@ use rustix::process::Signal;
 
 use crate::support::{Options, Sidecar};
 
-const NAMES: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
-
-fn chromium() -> String {
-    let paths = std::env::var("PATH").unwrap();
-    let found = paths
-        .split(':')
-        .flat_map(|dir| NAMES.map(|name| format!("{dir}/{name}")))
-        .find(|path| Path::new(path).exists());
-    found.unwrap_or_else(|| panic!("no Chromium on PATH: run tools/test-needs (make test does)"))
-}
-
-/// Runs the scenarios of `file` against the sidecar, if they need one. `on_ask` does what a scenario asks for.
-fn run(file: &str, mut sidecar: Option<Sidecar>, mut on_ask: impl FnMut(&mut Sidecar)) {
+/// Runs the scenarios of some files against the sidecar, if they need one. `on_ask` does what a scenario asks for.
+fn run(files: &str, mut sidecar: Option<Sidecar>, mut on_ask: impl FnMut(&mut Sidecar)) {
     let here = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/console");
     let installed = Path::new(here).join("node_modules").exists();
     assert!(
@@ -39,14 +28,15 @@ fn run(file: &str, mut sidecar: Option<Sidecar>, mut on_ask: impl FnMut(&mut Sid
         "the tests of the console are not installed: run tools/test-needs (make test does)"
     );
     let mut node = Command::new("node")
-        .args(["run.mjs", file])
+        .args(["run.mjs", files])
         .args(
             sidecar
                 .as_ref()
                 .map(|sidecar| format!("http://{}", sidecar.address)),
         )
         .current_dir(here)
-        .env("CHROMIUM", chromium())
+        // For whoever changes the page: every view, dark and light, wide and narrow.
+        .env("PICTURES", concat!(env!("CARGO_TARGET_TMPDIR"), "/console"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -71,8 +61,19 @@ fn with_demo() -> Options {
 }
 
 #[test]
-fn people_use_the_console() {
-    run("scenarios", Some(with_demo().start().ready()), |_| {});
+fn people_look_at_sessions() {
+    run(
+        "scenarios,events",
+        Some(with_demo().start().ready()),
+        |_| {},
+    );
+}
+
+#[test]
+fn people_steer_sessions_and_the_engine() {
+    // The engine is last: it is restarted.
+    let files = "asks,prompts,list,engine";
+    run(files, Some(with_demo().start().ready()), |_| {});
 }
 
 #[test]
@@ -92,8 +93,10 @@ fn the_page_follows_over_a_kill_of_the_sidecar() {
 
 #[test]
 fn the_page_asks_for_the_secret() {
-    let options = with_demo().env("OPENCODE_SHARED_SECRET", "s3cret-of-the-test");
-    run("secret", Some(options.start().ready()), |_| {});
+    let options = Options::stub()
+        .env("DEMO_MODEL", "on")
+        .env("OPENCODE_SHARED_SECRET", "s3cret-of-the-test");
+    run("secret", Some(options.start()), |_| {});
 }
 
 #[test]

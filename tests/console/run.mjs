@@ -1,8 +1,8 @@
-// Runs the scenarios of a file in one Chromium: node run.mjs <file> <address>. What the test is asked to do is a line on stdout.
+// Runs the scenarios of some files in one Chromium: node run.mjs <file,file> <address>. What the test is asked to do is a line on stdout.
 import { createInterface } from "node:readline";
 import { launch } from "./browser.mjs";
 
-const [file, base] = process.argv.slice(2);
+const [files, base] = process.argv.slice(2);
 const answers = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 const ask = async (what) => {
   console.log(`ask ${what}`);
@@ -11,7 +11,8 @@ const ask = async (what) => {
 // Some files need no browser.
 const browser = base ? await launch() : null;
 let failed = false;
-for (const [name, scenario] of Object.entries(await import(`./${file}.mjs`))) {
+const modules = await Promise.all(files.split(",").map((file) => import(`./${file}.mjs`)));
+for (const [name, scenario] of modules.flatMap((module) => Object.entries(module))) {
   if (process.env.ONLY && !name.includes(process.env.ONLY)) continue;
   const begun = Date.now();
   try {

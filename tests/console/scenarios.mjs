@@ -1,10 +1,10 @@
 // What people do with the console, each in a page of its own.
 import assert from "node:assert/strict";
-import { createServer, request as ask } from "node:http";
-import { audit, fits, open, picture, play, state, unfold } from "./browser.mjs";
+import { audit, fake, fits, open, picture, play, proxy, state, unfold } from "./browser.mjs";
 
 const PREFIX = "/team/agent-1/";
 const SIZES = [{ width: 1280, height: 800, theme: "dark" }, { width: 1280, height: 800, theme: "light" }, { width: 360, height: 740, theme: "dark" }, { width: 360, height: 740, theme: "light" }];
+const AUDITED = new Set(["1280-light", "360-dark"]);
 
 /** One click begins the demo, and everything of it is shown. */
 export async function demo_by_one_click(browser, base) {
@@ -18,6 +18,8 @@ export async function demo_by_one_click(browser, base) {
   await page.locator(".tool-body .output").first().waitFor();
   await page.keyboard.press("2");
   await page.locator(".changes .diff .added").first().waitFor();
+  await page.getByRole("button", { name: "Side by side" }).click();
+  await page.locator(".changes .diff.split td.line.added").first().waitFor();
   await page.keyboard.press("3");
   await page.locator(".timeline .span.tool").first().waitFor();
   await page.keyboard.press("4");
@@ -32,7 +34,7 @@ export async function demo_by_one_click(browser, base) {
   await close();
 }
 
-/** Every view in both themes, wide and narrow: accessible, and nothing sticks out. */
+/** Every view in both themes, wide and narrow: nothing sticks out, and each theme and each width is accessible. */
 export async function every_view_is_accessible_and_fits(browser, base) {
   await play(base, "views", `text I look **first**.\\n\\n| a | b |\\n|---|---|\\n| 1 | 2 |\\n
 tool bash {"command":"printf '\\\\033[31mred\\\\033[0m\\\\n'; exit 3","description":"Fails"}
@@ -40,31 +42,35 @@ tool todowrite {"todos":[{"content":"One","status":"completed","priority":"high"
 tool write {"filePath":"a-file-with-a-very-long-name-that-does-not-fit-on-a-telephone.md","content":"one\\ntwo\\n"}
 tool task {"description":"Look","subagent_type":"general","prompt":"\`\`\`script\\ntext I am the subagent.\\n\`\`\`"}
 text Done.\\n\\n\`\`\`rust\\nfn main() {}\\n\`\`\`\\n`);
-  for (const size of SIZES) {
-    const { page, close } = await open(browser, `${base}/#/s/views`, size);
-    const name = `${size.width}-${size.theme}`;
+  const { page, close } = await open(browser, `${base}/#/s/views`, SIZES[0]);
+  for (const { width, height, theme } of SIZES) {
+    const name = `${width}-${theme}`;
+    await page.setViewportSize({ width, height });
+    await page.emulateMedia({ colorScheme: theme });
+    const check = async (view) => {
+      if (AUDITED.has(name)) await audit(page, `${view} at ${name}`);
+      await fits(page, `${view} at ${name}`);
+      await picture(page, `${view}-${name}`);
+    };
+    await page.evaluate(() => { location.hash = "#/s/views"; });
     await state(page, "completed");
     await page.getByText("I am the subagent.", { exact: true }).waitFor();
     await unfold(page);
     for (const [index, view] of ["conversation", "changes", "timeline", "events"].entries()) {
       await page.keyboard.press(String(index + 1));
       await page.locator("#panel .row, #panel .diff").first().waitFor();
-      await audit(page, `${view} at ${name}`);
-      await fits(page, `${view} at ${name}`);
-      await picture(page, `${view}-${name}`);
+      await check(view);
     }
     await page.keyboard.press("g");
     await page.locator(".tile").first().waitFor();
-    await audit(page, `engine at ${name}`);
-    await fits(page, `engine at ${name}`);
-    await picture(page, `engine-${name}`);
+    await check("engine");
     await page.keyboard.press("n");
     await page.locator("#prompt").waitFor();
-    await audit(page, `start at ${name}`);
-    await fits(page, `start at ${name}`);
-    await picture(page, `start-${name}`);
-    await close();
+    await check("start");
+    // What is typed next is no prompt.
+    await page.keyboard.press("Escape");
   }
+  await close();
 }
 
 /** Whatever a model or a command prints stays text. */
@@ -98,13 +104,12 @@ text The end.`);
   await close();
 }
 
-/** A long session scrolls without losing frames. Its stream is made here, because a model takes minutes for so much. */
+/** A long session scrolls without losing frames. */
 export async function a_long_session_scrolls_smoothly(browser, base) {
   const { page, close } = await open(browser, `${base}/`);
   for (const [events, id] of [[5000, "long"], [100_000, "longest"]]) {
-    await page.route(`**/sessions/${id}/stream*`, (route) => route.fulfill({ contentType: "text/event-stream", body: long(events) }));
-    await page.route(`**/sessions/${id}/messages*`, (route) => route.fulfill({ contentType: "application/json", body: '{"messages":[],"next_cursor":null}' }));
-    await page.route(`**/sessions/${id}/status`, (route) => route.fulfill({ contentType: "application/json", body: JSON.stringify({ session_id: id, status: "running", created_at: new Date().toISOString(), turn: 1, queue: [] }) }));
+    await page.evaluate(long, { events, id });
+    await fake(page, id);
     const begun = Date.now();
     await page.evaluate((hash) => { location.hash = hash; }, `#/s/${id}`);
     await page.waitForFunction((last) => document.querySelector(".session")?.dataset.last === last, `aaaaaaaaaa-${events}`, { timeout: 60_000 });
@@ -135,9 +140,9 @@ async function scroll(page) {
     let step = -700;
     const frame = () => {
       frames += 1;
-      if (frames % 60 === 0) step = -step;
+      if (frames % 45 === 0) step = -step;
       scroller.scrollBy(0, step);
-      if (frames < 120) requestAnimationFrame(frame);
+      if (frames < 90) requestAnimationFrame(frame);
       else resolve({ frames, ms: performance.now() - begun });
     };
     requestAnimationFrame(frame);
@@ -148,42 +153,45 @@ async function scroll(page) {
   return { frames, busy, fps: frames / (ms / 1000), elements };
 }
 
-function long(events) {
-  const lines = [];
-  const add = (type, data) => lines.push(`event: ${type}\nid: aaaaaaaaaa-${lines.length + 1}\ndata: ${JSON.stringify({ ...data, timestamp: new Date(1.8e12 + lines.length * 5).toISOString() })}\n\n`);
-  add("status", { status: "running", progress: 0 });
-  for (let call = 0; lines.length < events; call += 1) {
-    for (let piece = 0; piece < 12 && lines.length < events; piece += 1) add("output", { type: "stdout", source: "assistant", text: `Some **words** of piece ${piece}, and \`code\`.${piece % 6 === 5 ? "\n\n" : " "}` });
-    if (lines.length < events) add("tool_call", { tool: "bash", call_id: `c${call}`, args: { command: `echo ${call}` } });
-    for (let piece = 0; piece < 6 && lines.length < events; piece += 1) add("output", { type: "stdout", source: "tool", call_id: `c${call}`, text: `\u001b[32mline ${piece}\u001b[0m\n` });
-    if (lines.length < events) add("tool_result", { tool: "bash", call_id: `c${call}`, result: { exit_code: 0, stdout: "x", stderr: "" }, is_error: false, duration_ms: 12 });
+/** Runs in the page: the stream of this session is made there, because a model takes minutes for so much. */
+function long({ events, id }) {
+  const real = window.fetch;
+  window.fetch = (input, init) => (String(input).includes(`/sessions/${id}/stream`) ? Promise.resolve(new Response(stream())) : real(input, init));
+
+  function stream() {
+    let number = 0;
+    let call = 0;
+    const text = new TextEncoder();
+    return new ReadableStream({
+      pull(out) {
+        const lines = [];
+        const add = (type, data) => {
+          if (number >= events) return;
+          number += 1;
+          lines.push(`event: ${type}\nid: aaaaaaaaaa-${number}\ndata: ${JSON.stringify({ ...data, timestamp: new Date(1.8e12 + number * 5).toISOString() })}\n\n`);
+        };
+        if (number === 0) add("status", { status: "running", progress: 0 });
+        for (let step = 0; step < 25; step += 1) {
+          call += 1;
+          for (let piece = 0; piece < 12; piece += 1) add("output", { type: "stdout", source: "assistant", text: `Some **words** of piece ${piece}, and \`code\`.${piece % 6 === 5 ? "\n\n" : " "}` });
+          add("tool_call", { tool: "bash", call_id: `c${call}`, args: { command: `echo ${call}` } });
+          for (let piece = 0; piece < 6; piece += 1) add("output", { type: "stdout", source: "tool", call_id: `c${call}`, text: `\u001b[32mline ${piece}\u001b[0m\n` });
+          add("tool_result", { tool: "bash", call_id: `c${call}`, result: { exit_code: 0, stdout: "x", stderr: "" }, is_error: false, duration_ms: 12 });
+        }
+        // The stream stays open, as one that is followed does.
+        if (lines.length > 0) out.enqueue(text.encode(lines.join("")));
+      },
+    });
   }
-  return lines.join("");
 }
 
 /** A proxy may put the console below a path; nothing in it knows where it is. */
 export async function it_works_below_a_path(browser, base) {
-  const proxy = createServer((request, response) => {
-    const own = request.url.startsWith(PREFIX) ? request.url.slice(PREFIX.length - 1) : null;
-    if (own === null) {
-      response.writeHead(404).end();
-      return;
-    }
-    const upstream = ask(new URL(own, base), { method: request.method, headers: request.headers }, (answer) => {
-      response.writeHead(answer.statusCode, answer.headers);
-      answer.pipe(response);
-      response.on("close", () => answer.destroy());
-    });
-    upstream.on("error", () => response.destroy());
-    request.pipe(upstream);
-  });
-  await new Promise((resolve) => proxy.listen(0, "127.0.0.1", resolve));
-  const prefixed = `http://127.0.0.1:${proxy.address().port}${PREFIX}`;
-  const { page, close } = await open(browser, prefixed);
+  const below = await proxy(base, { prefix: PREFIX });
+  const { page, close } = await open(browser, below.url);
   await page.click("#demo");
   await state(page, "completed");
-  assert.ok(page.url().startsWith(prefixed));
+  assert.ok(page.url().startsWith(below.url));
   await close();
-  proxy.closeAllConnections();
-  proxy.close();
+  below.close();
 }

@@ -1,9 +1,11 @@
 //! What breaks off whatever the actor is doing: an operation that somebody asks for, and the shutdown.
 
+use std::fmt;
 use std::pin::pin;
 
 use tokio::sync::mpsc;
 
+use super::super::operation::Operation;
 use super::super::request::Request;
 use crate::shutdown::Shutdown;
 
@@ -11,6 +13,20 @@ use crate::shutdown::Shutdown;
 pub(super) enum Interruption {
     Request(Request),
     Shutdown,
+}
+
+/// Why a child that could have gone on is ended.
+impl fmt::Display for Interruption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Request(Request {
+                operation: Operation::Stop,
+                ..
+            }) => "POST /engine/stop asked for it",
+            Self::Request(_) => "POST /engine/restart asked for it",
+            Self::Shutdown => "the sidecar leaves",
+        })
+    }
 }
 
 /// Cancel-safe: receiving from a channel and waiting for a token both are.
