@@ -74,7 +74,8 @@ const COMMANDS = {
 };
 
 function pressed(event) {
-  const typing = event.target.closest?.("input, textarea, select, dialog, [popover]");
+  // What has just been closed may still have the focus.
+  const typing = event.target.checkVisibility?.() && event.target.closest("input, textarea, select, dialog, [popover]");
   if (event.key === "Escape" && typing && !event.target.closest("dialog, [popover]")) event.target.blur();
   if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
   const command = view?.keys?.[event.key] ?? COMMANDS[event.key];
