@@ -53,7 +53,7 @@ macro_rules! file {
 
 static PAGE: File = file!("index.html", "text/html; charset=utf-8");
 
-static FILES: [File; 35] = [
+static FILES: [File; 36] = [
     file!("icon.svg", "image/svg+xml"),
     file!("content.css", STYLE),
     file!("layout.css", STYLE),
@@ -86,6 +86,7 @@ static FILES: [File; 35] = [
     file!("spend.js", SCRIPT),
     file!("sse.js", SCRIPT),
     file!("start.js", SCRIPT),
+    file!("status.js", SCRIPT),
     file!("stream.js", SCRIPT),
     file!("timeline.js", SCRIPT),
     file!("why.js", SCRIPT),

@@ -4,7 +4,7 @@ import { at, call, curl, has, Refused } from "./api.js";
 import { askText, confirm } from "./dialogs.js";
 import { announce, copy, h, icon, replace, visible } from "./dom.js";
 import { hide, model, rememberModel } from "./memory.js";
-import { active } from "./sessions.js";
+import { active } from "./status.js";
 import { askForModel } from "./setup.js";
 
 /** The things that can be done now: `{name, label, icon, run, danger}`. */

@@ -10,22 +10,28 @@ const SEQUENCE = /\x1b(?:\[([0-9;:?<=>!]{0,64})[ -/]{0,4}([@-~])|[\]PX^_][^\x07\
 /** The text as nodes. */
 export function ansi(text) {
   const nodes = document.createDocumentFragment();
+  const shown = overwritten(text);
   const style = fresh();
   let begin = 0;
   let spans = 0;
-  for (const match of overwritten(text).matchAll(SEQUENCE)) {
-    spans += append(nodes, match.input.slice(begin, match.index), style);
+  for (const match of shown.matchAll(SEQUENCE)) {
+    spans += append(nodes, shown.slice(begin, match.index), style);
     begin = match.index + match[0].length;
-    if (match[2] === "m" && spans < MOST_SPANS) apply(style, match[1]);
+    if (spans >= MOST_SPANS) break;
+    if (match[2] === "m") apply(style, match[1]);
   }
-  append(nodes, overwritten(text).slice(begin), style);
+  append(nodes, shown.slice(begin).replace(SEQUENCE, ""), spans >= MOST_SPANS ? fresh() : style);
   return nodes;
 }
 
 /** A carriage return writes over its line, as progress bars do; the last state is what counts. */
 function overwritten(text) {
   if (!text.includes("\r")) return text;
-  return text.replace(/\r+\n/g, "\n").split("\n").map((line) => line.slice(line.lastIndexOf("\r", line.length - 2) + 1)).join("\n");
+  return text.split("\n").map((line) => {
+    let end = line.length;
+    while (line[end - 1] === "\r") end -= 1;
+    return line.slice(end === 0 ? 0 : line.lastIndexOf("\r", end - 1) + 1, end);
+  }).join("\n");
 }
 
 function fresh() {

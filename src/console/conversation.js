@@ -4,6 +4,8 @@
 const PIECE = 6000;
 /** What is kept of one tool call's output; the events have all of it. */
 const MOST_OUTPUT = 512 * 1024;
+/** What a session is between its turns. */
+const IDLE = new Set(["completed", "failed", "cancelled"]);
 
 export class Conversation {
   items = [];
@@ -34,6 +36,10 @@ export class Conversation {
     const at = Date.parse(data.timestamp);
     if (type === "gap") {
       this.#push(this.#root, { kind: "gap", data });
+      return;
+    }
+    if (type === "status" && this.#outside(data)) {
+      if (data.reason) this.#push(this.#root, { kind: "note", reason: data.reason, at });
       return;
     }
     if (data.turn > this.turn && data.turn > 0 && type !== "prompt") this.#begin(data.turn, at);
@@ -78,6 +84,11 @@ export class Conversation {
   fold(item, open) {
     touch(item, { unfolded: open });
     this.structure += 1;
+  }
+
+  /** Whether a status is of no turn: a fork, an undoing. The log has these while nothing runs. */
+  #outside({ status, turn }) {
+    return !this.running && IDLE.has(status) && !(status === "cancelled" && turn > this.turn);
   }
 
   #begin(turn, at) {
@@ -248,6 +259,9 @@ export class Conversation {
     this.#push(this.#root, { kind: "end", end: type === "status" ? "cancelled" : type, data, at });
   }
 }
+
+/** What a session is after the event that ended its turn. */
+export const END = { complete: "completed", error: "failed", status: "cancelled" };
 
 /** Whether an event ends its turn. */
 export function ends(type, data) {

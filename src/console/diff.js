@@ -86,23 +86,31 @@ export function parse(patch) {
   let file = null;
   let before = 0;
   let after = 0;
+  // What the hunk still has of either side, by its first line: a removed "-- x" looks like the name of a file.
+  let left = [0, 0];
   for (const line of patch.split("\n")) {
-    const hunk = /^@@ -(\d+)(?:,\d+)? \+(\d+)(?:,\d+)? @@(.*)$/.exec(line);
-    const name = /^(?:\+\+\+ (?:b\/)?|\*\*\* (?:Update|Add|Delete) File: )(.+?)\s*$/.exec(line);
+    const inside = left[0] > 0 || left[1] > 0;
+    const hunk = inside ? null : /^@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@(.*)$/.exec(line);
+    const mark = inside ? null : /^(?:\+\+\+ (?:b\/)?|\*\*\* (?:Update|Add|Delete) File: )/.exec(line);
+    const name = mark && line.slice(mark[0].length).trim();
     if (name) {
-      if (!file || file.lines.length > 0) files.push(file = { file: name[1], lines: [] });
-      else if (name[1] !== "/dev/null") file.file = name[1];
-    } else if (line.startsWith("--- ")) {
+      if (!file || file.lines.length > 0) files.push(file = { file: name, lines: [] });
+      else if (name !== "/dev/null") file.file = name;
+    } else if (!inside && line.startsWith("--- ")) {
       files.push(file = { file: line.slice(4).replace(/^a\//, "").trim(), lines: [] });
     } else if (hunk) {
-      [before, after] = [Number(hunk[1]) - 1, Number(hunk[2]) - 1];
+      [before, after] = [Number(hunk[1]) - 1, Number(hunk[3]) - 1];
+      left = [Number(hunk[2] ?? 1), Number(hunk[4] ?? 1)];
       file ??= files[files.push({ file: "", lines: [] }) - 1];
-      if (file.lines.length > 0 || before > 0) file.lines.push({ kind: "hunk", text: hunk[3].trim() || "⋯" });
-    } else if (file && /^[-+ ]/.test(line)) {
-      const kind = { "-": "removed", "+": "added", " ": "same" }[line[0]];
+      if (file.lines.length > 0 || before > 0) file.lines.push({ kind: "hunk", text: hunk[5].trim() || "⋯" });
+    } else if (inside && !/^(?:[-+ \\]|$)/.test(line)) {
+      left = [0, 0];
+    } else if (file && (/^[-+ ]/.test(line) || (inside && line === ""))) {
+      const kind = { "-": "removed", "+": "added" }[line[0]] ?? "same";
       const entry = { kind, text: line.slice(1) };
       if (kind !== "added") entry.old = before += 1;
       if (kind !== "removed") entry.new = after += 1;
+      left = [left[0] - (kind !== "added"), left[1] - (kind !== "removed")];
       file.lines.push(entry);
     }
   }

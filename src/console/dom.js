@@ -3,13 +3,13 @@
 const SVG = "http://www.w3.org/2000/svg";
 
 // Control characters, and marks that turn the direction of text around: they can make a command look like another one.
-const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]/g;
+const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u2064\u2066-\u2069\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]/gu;
 
 /** The text with every hidden character written as its code. */
 export function visible(text) {
   return text.replace(HIDDEN, (one) => {
     if (one === "\r") return "";
-    return `⟨U+${one.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩`;
+    return `⟨U+${one.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩`;
   });
 }
 
@@ -90,6 +90,35 @@ const PATHS = {
   warning: "M8 3 2.5 13h11zM8 7v2.800M8 11.300v.2",
   web: "M8 2.500a5.5 5.5 0 1 1 0 11 5.5 5.5 0 0 1 0-11M2.5 8h11M8 2.500c-4 4-4 7 0 11 4-4 4-7 0-11",
 };
+
+/** What is pressed stays where it is until it is let go, or a click would end on something else; but not longer than this. */
+const LONGEST_PRESS_MS = 1000;
+
+/** Tells whether a pointer is down in `element`; `released` is called when it is not any more. */
+export function pressing(element, released) {
+  let timer = null;
+  const end = () => {
+    clearTimeout(timer);
+    timer = null;
+    released();
+  };
+  element.addEventListener("pointerdown", () => {
+    clearTimeout(timer);
+    timer = setTimeout(end, LONGEST_PRESS_MS);
+    const over = new AbortController();
+    // The click comes after its `pointerup`, in the same task.
+    for (const name of ["pointerup", "pointercancel"]) window.addEventListener(name, () => { over.abort(); if (timer !== null) setTimeout(end); }, { signal: over.signal });
+  });
+  return () => timer !== null;
+}
+
+/** Puts `next` in the place of `element`; the control that had the focus has it again. */
+export function swap(element, next) {
+  const controls = (of) => [...of.querySelectorAll("a, button, input, select, textarea, [tabindex]")];
+  const focused = controls(element).indexOf(document.activeElement);
+  element.replaceWith(next);
+  if (focused >= 0) controls(next)[focused]?.focus({ preventScroll: true });
+}
 
 /** A drawing that says nothing that the words beside it do not say. */
 export function icon(name) {

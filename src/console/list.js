@@ -1,6 +1,6 @@
 // A list that is as long as it likes: only the rows in sight are in the page.
 
-import { h } from "./dom.js";
+import { h, pressing, swap } from "./dom.js";
 
 /** How far beyond the visible part rows are kept, in pixels. */
 const MARGIN = 400;
@@ -30,6 +30,7 @@ export class VirtualList {
     this.content = h("div", { class: "rows", role, "aria-label": label });
     this.element = h("div", { class: "scroller", tabindex: "0" }, this.content);
     this.element.addEventListener("scroll", () => this.#scrolled(), { passive: true });
+    this.pressed = pressing(this.content, () => this.schedule());
     this.sizes = new ResizeObserver(() => this.#resized());
     this.sizes.observe(this.element);
   }
@@ -47,7 +48,7 @@ export class VirtualList {
     this.#scheduled = true;
     requestAnimationFrame(() => {
       this.#scheduled = false;
-      if (this.element.isConnected) this.#draw();
+      if (this.element.isConnected && !this.pressed()) this.#draw();
     });
   }
 
@@ -154,6 +155,7 @@ export class VirtualList {
     const keys = new Set(wanted.map((item) => item.key));
     for (const [key, row] of this.#shown) {
       if (keys.has(key)) continue;
+      if (row.element.contains(document.activeElement)) this.element.focus({ preventScroll: true });
       row.element.remove();
       this.#shown.delete(key);
     }
@@ -167,7 +169,7 @@ export class VirtualList {
         element.setAttribute("aria-posinset", String(first + index + 1));
         if (row) {
           if (place === row.element) place = element;
-          row.element.replaceWith(element);
+          swap(row.element, element);
         }
         row = { element, version: item.version };
         this.#shown.set(item.key, row);

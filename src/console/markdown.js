@@ -1,4 +1,5 @@
 // A useful part of Markdown, as elements. Links lead to http, https and mailto only; pictures are never loaded.
+// What a model writes may be made to be slow: no expression here has two parts that can take the same character, but for a bounded one.
 
 import { button, copy, h, visible } from "./dom.js";
 import { highlight } from "./highlight.js";
@@ -26,10 +27,10 @@ function blocks(lines, depth) {
       at = end + 1;
       continue;
     }
-    const heading = /^ {0,3}(#{1,6})\s+(.*?)\s*#*$/.exec(line);
+    const heading = /^ {0,3}(#{1,6})\s/.exec(line);
     if (heading) {
       // The page has its own first and second headings.
-      found.push(h(`h${Math.min(6, heading[1].length + 2)}`, { class: `md-h${heading[1].length}` }, inline(heading[2])));
+      found.push(h(`h${Math.min(6, heading[1].length + 2)}`, { class: `md-h${heading[1].length}` }, inline(title(line.slice(heading[0].length)))));
       at += 1;
     } else if (/^\s*$/.test(line)) {
       at += 1;
@@ -57,6 +58,14 @@ function blocks(lines, depth) {
   return found;
 }
 
+/** A heading may have its marks at the end too. */
+function title(text) {
+  const words = text.trim();
+  let end = words.length;
+  while (words[end - 1] === "#") end -= 1;
+  return words.slice(0, end).trimEnd();
+}
+
 function until(lines, from, ends) {
   let at = from;
   while (at < lines.length && !ends(lines[at])) at += 1;
@@ -70,8 +79,8 @@ function closing(lines, from, mark) {
 function paragraph(lines) {
   return lines.flatMap((line, index) => {
     const last = index === lines.length - 1;
-    const hard = / {2,}$|\\$/.test(line);
-    return [...inline(line.replace(/^\s+|\s+$|\\$/g, "")), last ? null : hard ? h("br") : "\n"];
+    const hard = line.endsWith("  ") || line.endsWith("\\");
+    return [...inline((line.endsWith("\\") ? line.slice(0, -1) : line).trim()), last ? null : hard ? h("br") : "\n"];
   });
 }
 
@@ -83,7 +92,8 @@ function codeBlock(text, language) {
 }
 
 function item(line) {
-  return /^( {0,12})([-*+]|\d{1,9}[.)])(?: +|$)(.*)$/.exec(line);
+  const found = /^( {0,12})([-*+]|\d{1,9}[.)])(?= |$)/.exec(line);
+  return found && { indent: found[1].length, mark: found[2], rest: line.slice(found[0].length).trimStart() };
 }
 
 function endOfList(lines, from) {
@@ -95,12 +105,12 @@ function endOfList(lines, from) {
 
 function list(lines, depth) {
   const first = item(lines[0]);
-  const indent = first[1].length;
-  const ordered = /\d/.test(first[2]);
+  const { indent } = first;
+  const ordered = /\d/.test(first.mark);
   const items = [];
   for (const line of lines) {
     const begins = item(line);
-    if (begins && begins[1].length <= indent + 1) items.push([begins[3]]);
+    if (begins && begins.indent <= indent + 1) items.push([begins.rest]);
     else items.at(-1).push(line.replace(new RegExp(`^ {0,${indent + (ordered ? 3 : 2)}}`), ""));
   }
   const rows = items.map((own) => {
@@ -109,7 +119,7 @@ function list(lines, depth) {
     const content = own.length === 1 ? inline(own[0]) : blocks(own, depth + 1);
     return h("li", { dir: "auto" }, box && h("span", { class: "box" }, box === " " ? "☐ " : "☑ "), content);
   });
-  return h(ordered ? "ol" : "ul", { start: ordered ? parseInt(first[2], 10) : null }, rows);
+  return h(ordered ? "ol" : "ul", { start: ordered ? parseInt(first.mark, 10) : null }, rows);
 }
 
 function isTable(lines, at) {
@@ -181,7 +191,7 @@ function mark(text, at, depth) {
   // An underscore inside a word is part of a name.
   if (/\s/.test(text[inside] ?? " ") || (sign[0] === "_" && /\w/.test(text[at - 1] ?? " "))) return null;
   let end = find(text, sign, inside + 1);
-  if (sign.length === 1) while (end > 0 && text[end + 1] === sign) end = find(text, sign, end + 2);
+  if (sign.length === 1) while (end > 0 && text[end + 1] === sign) end = end - inside > REACH ? -1 : find(text, sign, end + 2);
   if (end < 0 || /\s/.test(text[end - 1]) || (sign[0] === "_" && /\w/.test(text[end + sign.length] ?? " "))) return null;
   return { node: h(tag, {}, inline(text.slice(inside, end), depth + 1)), end: end + sign.length };
 }

@@ -6,6 +6,7 @@ import { changes, show, sums } from "./diff.js";
 import { button, copy, h, icon, oneLine, visible } from "./dom.js";
 import { bytes, clock, cost, count, duration } from "./format.js";
 import { markdown } from "./markdown.js";
+import { phase, sentence } from "./status.js";
 
 /** What is shown of a tool's output; copying gives all that is kept. */
 const SHOWN_OUTPUT = 60_000;
@@ -28,17 +29,7 @@ export function height(item) {
   return item.kind === "turn" || item.kind === "end" ? 56 : 38;
 }
 
-const PHASES = {
-  provider_retry: "The provider failed and is asked again",
-  compacting: "The conversation is being compacted",
-  stalled: "Nothing has happened for a while",
-  recovering: "The agent's process died; the turn goes on in the next one",
-  journal_degraded: "The journal cannot be written; events are shown from memory",
-};
-
-export const phase = (name) => PHASES[name] ?? name;
-
-const RENDER = { turn, text, reasoning, tool, phase: notice, retry, ask, prompt, steer, end, gap };
+const RENDER = { turn, text, reasoning, tool, phase: notice, note, retry, ask, prompt, steer, end, gap };
 
 function turn(item) {
   return [
@@ -150,6 +141,10 @@ export function pretty(value) {
 
 function notice(item) {
   return h("p", { class: "notice warn" }, icon("warning"), h("span", {}, `${phase(item.phase)}${item.reason ? `: ${oneLine(item.reason, 400)}` : ""}`));
+}
+
+function note(item) {
+  return h("p", { class: "notice" }, icon("clock"), h("span", { dir: "auto" }, sentence(item.reason, 400)), h("time", { class: "muted" }, clock(item.at)));
 }
 
 function retry(item) {

@@ -4,7 +4,7 @@ import { actions, openMenu } from "./actions.js";
 import { at, call, has } from "./api.js";
 import { askDock } from "./asks.js";
 import { changesTab } from "./changes.js";
-import { Conversation, ends } from "./conversation.js";
+import { Conversation, END, ends } from "./conversation.js";
 import { announce, button, h, icon, oneLine, replace, setText, visible } from "./dom.js";
 import { EventLog, eventsTab } from "./events.js";
 import { duration } from "./format.js";
@@ -13,7 +13,7 @@ import { prompts } from "./memory.js";
 import { promptBox } from "./prompt.js";
 import { rail } from "./rail.js";
 import { height, row } from "./rows.js";
-import { active, diagnosis, statusWord } from "./sessions.js";
+import { active, diagnosis, statusWord } from "./status.js";
 import { follow } from "./stream.js";
 import { timelineTab } from "./timeline.js";
 import { whyLine } from "./why.js";
@@ -21,6 +21,7 @@ import { whyLine } from "./why.js";
 const TABS = { conversation: "Conversation", changes: "Changes", timeline: "Timeline", events: "Events" };
 /** The figures that no event tells: tokens, cost, calls of the model. */
 const STATUS_EVERY_MS = 3000;
+const SOON_MS = 300;
 /** A connection that is back sooner was never gone for a person. */
 const CALM_MS = 2500;
 
@@ -30,6 +31,12 @@ export function sessionView(id, sessions) {
   const log = new EventLog();
   const steered = [];
   let status = sessions.get(id) ?? null;
+  /** The status that an event told after the last answer was asked for. */
+  let heard = null;
+  let asked = 0;
+  let answered = 0;
+  let lastAsked = 0;
+  let later = null;
   let tab = "conversation";
   let structure = -1;
   let lastEvent = Date.now();
@@ -39,7 +46,7 @@ export function sessionView(id, sessions) {
 
   const session = {
     id, open: (item) => change(item, { open: !item.open }), unfold: (item) => { conversation.fold(item, !item.unfolded); schedule(); },
-    get canPrompt() { return !active(status ?? {}); }, act, resume: () => run("resume"),
+    get canPrompt() { return !active(now()); }, act, resume: () => run("resume"),
     reveal: (item) => { select("conversation"); list.reveal(item.key); },
     sent(answer, words) {
       if (answer.status === "steered") steered.push(words);
@@ -77,7 +84,7 @@ export function sessionView(id, sessions) {
 
   const timer = setInterval(() => schedule(), 1000);
   const poll = setInterval(() => {
-    if (!document.hidden && (active(status ?? {}) || !status)) refresh();
+    if (!document.hidden && (active(now()) || !status)) refresh();
   }, STATUS_EVERY_MS);
   select(tab);
   refresh();
@@ -95,13 +102,26 @@ export function sessionView(id, sessions) {
       if (event.type === "prompt" && data.state === "steered" && data.text === undefined) data.text = steered.shift();
       log.add(event, data);
       conversation.add({ id: event.id, type: event.type, data });
-      if (ends(event.type, data)) {
-        refresh();
-        sessions.refresh();
-      } else if (["permission", "question", "prompt"].includes(event.type)) refresh();
+      hear(event.type, data);
     }
     lastEvent = Date.now();
     schedule();
+  }
+
+  /** Who began or ended a turn may be another client: what is shown follows the events, and the rest is asked for. */
+  function hear(type, data) {
+    // A turn of long ago, which is told because the page has just been opened.
+    if (data.turn < status?.turn) return;
+    if (ends(type, data)) heard = { state: END[type] };
+    else if (type === "status") heard = { state: data.status };
+    else if (!["permission", "question", "prompt"].includes(type)) return;
+    refreshSoon();
+  }
+
+  /** What the session is now: what was answered, and what was heard since. */
+  function now() {
+    const state = conversation.asks.size > 0 ? "waiting_input" : heard?.state ?? status?.status ?? (conversation.running ? "running" : "pending");
+    return { ...status, status: state };
   }
 
   function onState(state, why = "") {
@@ -125,7 +145,7 @@ export function sessionView(id, sessions) {
     tabs[tab].draw();
     side.draw(conversation, status, why.found);
     dock.draw(conversation.asks);
-    box.update(status);
+    box.update(now());
   }
 
   function drawConversation() {
@@ -136,15 +156,15 @@ export function sessionView(id, sessions) {
   }
 
   function drawHead() {
-    const state = conversation.asks.size > 0 ? "waiting_input" : status?.status ?? (conversation.running ? "running" : "pending");
+    const { status: state } = now();
     dot.className = `dot ${state}`;
     pill.className = `pill ${state}`;
     setText(pill, statusWord(state));
     setText(title, oneLine(status?.title || id, 160));
     why.draw(active({ status: state }) && conversation.asks.size === 0);
     stopButton.hidden = !active({ status: state });
-    const ended = status && !active(status) && status.turn > 0;
-    resumeButton.hidden = !ended || status.status === "completed";
+    const ended = status && !active({ status: state }) && status.turn > 0;
+    resumeButton.hidden = !ended || state === "completed";
     forkButton.hidden = !ended;
     // A proxy that cuts every answer after a while is no news.
     link.hidden = ["live", "resting"].includes(connection[0]) || (connection[0] === "waiting" && Date.now() - since < CALM_MS);
@@ -165,13 +185,31 @@ export function sessionView(id, sessions) {
     if (running && quiet > 10_000) return `Waits for the model, and nothing has come for ${duration(quiet)}`;
     if (running) return item?.kind === "text" ? "The model is writing" : "The model is thinking";
     const took = item?.kind === "end" && item.end === "complete" ? ` in ${duration(item.data.duration_ms)}` : "";
-    if (status?.status === "failed") return oneLine(diagnosis(status), 300);
-    return status ? `${statusWord(status.status)[0].toUpperCase()}${statusWord(status.status).slice(1)}${took}` : "";
+    const current = now();
+    if (current.status === "failed") return oneLine(diagnosis(current), 300);
+    const word = statusWord(current.status);
+    return status ? `${word[0].toUpperCase()}${word.slice(1)}${took}` : "";
   }
 
+  /** However many events want it, the status is read a few times a second at most. */
+  function refreshSoon() {
+    later ??= setTimeout(() => {
+      later = null;
+      if (!stop.signal.aborted) refresh();
+    }, Math.max(0, lastAsked + SOON_MS - Date.now()));
+  }
+
+  /** Reads the status anew. Answers may come in another order than they were asked for; the newest counts. */
   async function refresh() {
+    const number = (asked += 1);
+    const before = heard;
+    lastAsked = Date.now();
     try {
-      status = await call("GET", at`sessions/${id}/status`);
+      const answer = await call("GET", at`sessions/${id}/status`);
+      if (number < answered) return;
+      answered = number;
+      status = answer;
+      if (heard === before) heard = null;
     } catch {
       return;
     }
@@ -235,7 +273,7 @@ export function sessionView(id, sessions) {
     sessions.refresh();
   }
 
-  const possible = () => actions(status, sessions);
+  const possible = () => actions(status && now(), sessions);
 
   async function run(name) {
     await possible().find((one) => one.name === name)?.run();
@@ -254,6 +292,7 @@ export function sessionView(id, sessions) {
       stop.abort();
       clearInterval(timer);
       clearInterval(poll);
+      clearTimeout(later);
       why.close();
       list.close();
       for (const one of Object.values(tabs)) one.list?.close();

@@ -1,10 +1,9 @@
 // All sessions as they are now: read once, and then kept fresh by the stream of all events.
 
 import { at, call, has } from "./api.js";
-import { oneLine } from "./dom.js";
-import { clock } from "./format.js";
+import { END, ends } from "./conversation.js";
 import { hidden } from "./memory.js";
-import { phase } from "./rows.js";
+import { active } from "./status.js";
 import { follow } from "./stream.js";
 
 const PAGE = 100;
@@ -107,7 +106,8 @@ export class Sessions extends EventTarget {
       return;
     }
     // Seen at once; the whole of it is asked for a moment later.
-    if (type === "status") Object.assign(known, { status: data.status, progress: data.progress, current_tool: data.current_tool ?? null, phase: data.phase ?? null, reason: data.reason ?? null });
+    if (ends(type, data)) Object.assign(known, { status: END[type], current_tool: null, phase: null, reason: null, error: type === "error" ? data : null });
+    else if (type === "status") Object.assign(known, { status: data.status, progress: data.progress, current_tool: data.current_tool ?? null, phase: data.phase ?? null, reason: data.reason ?? null });
     else if (type === "permission" || type === "question") known.status = data.state === "asked" ? "waiting_input" : known.status;
     else if (type === "tool_call") known.current_tool = data.tool;
     this.#changed();
@@ -118,6 +118,8 @@ export class Sessions extends EventTarget {
   ask(id) {
     if (this.#asked.has(id)) return;
     this.#asked.set(id, setTimeout(async () => {
+      // What happens while the answer is under way is asked for again.
+      this.#asked.delete(id);
       try {
         const status = await call("GET", at`sessions/${id}/status`);
         const index = this.list.findIndex((session) => session.session_id === id);
@@ -126,7 +128,6 @@ export class Sessions extends EventTarget {
       } catch {
         // The next event asks again; whether the sidecar answers at all is seen elsewhere.
       }
-      this.#asked.delete(id);
     }, CALM_MS));
   }
 
@@ -158,29 +159,4 @@ export class Sessions extends EventTarget {
     const gone = hidden();
     return this.list.filter((session) => !gone.has(session.session_id));
   }
-}
-
-export const active = (session) => ["pending", "running", "waiting_input"].includes(session.status);
-
-const WORDS = { pending: "begins", running: "running", waiting_input: "waits for you", completed: "completed", failed: "failed", cancelled: "cancelled" };
-
-export const statusWord = (status) => WORDS[status] ?? status;
-
-/** A sentence of the sidecar as a person reads it: it begins with a capital letter, and a moment in it is a time of the day. */
-export function sentence(text, most = 300) {
-  const line = oneLine(text ?? "", most).replace(/\d{4}-\d\d-\d\dT[\d:]+(?:\.\d+)?Z/g, (moment) => clock(Date.parse(moment)));
-  return line.slice(0, 1).toUpperCase() + line.slice(1);
-}
-
-/** What a session does or why it ended, in one sentence. `told` is what the sidecar says of it. */
-export function diagnosis(session, told = null) {
-  if (session.status === "waiting_input") {
-    const [ask] = session.asks ?? [];
-    return ask ? `Asks ${ask.kind === "question" ? "a question" : `for ${ask.permission}`}` : "Waits for an answer";
-  }
-  if (session.status === "failed") return sentence(session.error?.error ?? session.error?.code ?? "Failed");
-  if (!active(session)) return "";
-  if (told) return sentence(told);
-  if (session.phase) return `${phase(session.phase)}${session.reason ? `: ${session.reason}` : ""}`;
-  return session.current_tool ? `Runs ${session.current_tool}` : "The model is at work";
 }

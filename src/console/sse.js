@@ -5,7 +5,8 @@ export class SseParser {
   #pieces = [];
   #type = "";
   #data = [];
-  /** The id of the last block, which the next events keep. */
+  #id = null;
+  /** The id of the last block that came whole. One that is cut after its id has to be asked for again. */
   lastId = null;
   /** What the server wants the client to wait before it comes back. */
   retry = null;
@@ -29,16 +30,18 @@ export class SseParser {
     const value = raw.startsWith(" ") ? raw.slice(1) : raw;
     if (field === "data") this.#data.push(value);
     else if (field === "event") this.#type = value;
-    else if (field === "id" && !value.includes("\0")) this.lastId = value;
+    else if (field === "id" && !value.includes("\0")) this.#id = value;
     else if (field === "retry" && /^\d+$/.test(value)) this.retry = Number(value);
     return null;
   }
 
   #dispatch() {
+    this.lastId = this.#id ?? this.lastId;
     const event = { id: this.lastId, type: this.#type || "message", raw: this.#data.join("\n") };
     const empty = this.#data.length === 0;
     this.#type = "";
     this.#data = [];
+    this.#id = null;
     return empty ? null : event;
   }
 }

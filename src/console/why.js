@@ -3,7 +3,7 @@
 import { at, call, has } from "./api.js";
 import { h, setText } from "./dom.js";
 import { duration } from "./format.js";
-import { sentence as readable } from "./sessions.js";
+import { sentence as readable } from "./status.js";
 
 const EVERY_MS = 2000;
 /** Causes that a person should look at. */

@@ -3,7 +3,6 @@
 #![expect(
     clippy::unwrap_used,
     clippy::print_stderr,
-    clippy::disallowed_methods,
     reason = "a test fails by panicking, and shows what it saw"
 )]
 

@@ -57,3 +57,55 @@ export async function a_turn_is_explained_stopped_and_resumed(browser, base) {
   await state(page, "completed");
   await close();
 }
+
+/** A turn that somebody else begins, ends or undoes is shown as if it had been begun here. */
+export async function turns_of_other_clients_are_shown(browser, base) {
+  const post = (what, body = {}) => fetch(`${base}/sessions/others-turn/${what}`, { method: "POST", body: JSON.stringify(body) });
+  await play(base, "others-turn", "text The first.");
+  await events(base, "others-turn");
+  const { page, close } = await open(browser, `${base}/#/s/others-turn`);
+  await state(page, "completed");
+  assert.equal(await page.getByRole("button", { name: "Stop", exact: true }).isVisible(), false);
+  await post("prompt", { prompt: "Play:\n```script\ntext The second.\nhang\n```" });
+  await state(page, "running");
+  await page.getByText("The second.", { exact: true }).waitFor();
+  await page.getByRole("button", { name: "Stop", exact: true }).waitFor();
+  await page.locator(".segments [data-mode=steer]").waitFor();
+  await post("stop");
+  await state(page, "cancelled");
+  await page.locator(".segments").waitFor({ state: "hidden" });
+  assert.equal((await post("revert", { turn: 2 })).status, 200);
+  await page.locator(".row.note", { hasText: /undone/i }).waitFor();
+  assert.equal(await page.locator(".row.turn").count(), 2, "an undoing is no turn");
+  assert.equal(await page.getByRole("button", { name: "Stop", exact: true }).isVisible(), false);
+  await close();
+}
+
+/** A row that changes many times a second can be pressed, and keeps the focus. */
+export async function what_is_pressed_stays_while_rows_change(browser, base) {
+  await play(base, "pressed", `tool bash {"command":"for i in $(seq 3000); do echo line $i; sleep 0.02; done","description":"Count"}\nhang`);
+  const { page, close } = await open(browser, `${base}/#/s/pressed`);
+  const fold = page.locator(".row.tool .fold");
+  const grows = async () => {
+    const text = await page.locator(".row.tool").innerText();
+    await page.waitForFunction((before) => document.querySelector(".row.tool").innerText !== before, text);
+  };
+  await page.locator(".tail", { hasText: "line 3" }).waitFor();
+  await fold.evaluate((button) => { button.dataset.before = "yes"; });
+  await page.waitForFunction(() => !document.querySelector(".row.tool .fold").dataset.before);
+  await fold.hover();
+  await page.mouse.down();
+  // The next pieces of output come while it is down.
+  await page.waitForTimeout(300);
+  await page.mouse.up();
+  await page.locator(".row.tool .fold[aria-expanded=true]").waitFor();
+  // In one step: a row that is found may be another one a moment later.
+  await page.evaluate(() => document.querySelector(".row.tool .fold").focus());
+  await grows();
+  await grows();
+  assert.ok(await page.evaluate(() => document.activeElement === document.querySelector(".row.tool .fold")), "the focus stays");
+  await page.keyboard.press("Enter");
+  await page.locator(".row.tool .fold[aria-expanded=false]").waitFor();
+  await fetch(`${base}/sessions/pressed/stop`, { method: "POST" });
+  await close();
+}

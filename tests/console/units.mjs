@@ -1,7 +1,11 @@
 // The parts of the console that need no browser.
 import assert from "node:assert/strict";
+import { ansi } from "../../src/console/ansi.js";
 import { Conversation } from "../../src/console/conversation.js";
 import { compare, parse } from "../../src/console/diff.js";
+import { oneLine, visible } from "../../src/console/dom.js";
+import { highlight } from "../../src/console/highlight.js";
+import { markdown } from "../../src/console/markdown.js";
 import { SseParser } from "../../src/console/sse.js";
 
 const STREAM = ": ok\nretry: 1500\n\nevent: status\nid: a-1\ndata: {\"x\":1}\n\nid: a-4\n\nevent: heartbeat\ndata: {}\n\nevent: output\r\nid: a-5\r\ndata: one\r\ndata: two\r\n\r\n";
@@ -16,6 +20,18 @@ export function a_stream_is_the_same_however_it_is_cut() {
     assert.deepEqual(events, whole, `pieces of ${size}`);
     assert.equal(parser.retry, 1500);
     assert.equal(parser.lastId, "a-5");
+  }
+}
+
+/** An event whose end has not come yet is asked for again: the cursor stays before it. */
+export function the_cursor_moves_with_whole_events_only() {
+  for (let at = 0; at <= STREAM.length; at += 1) {
+    const parser = new SseParser();
+    parser.lastId = "a-0";
+    const events = parser.push(STREAM.slice(0, at));
+    const blocks = STREAM.slice(0, at).replaceAll("\r", "").split("\n\n").slice(0, -1).flatMap((block) => /^id: (.*)$/m.exec(block)?.[1] ?? []);
+    assert.equal(parser.lastId, blocks.at(-1) ?? "a-0", `cut at ${at}`);
+    assert.ok(events.every(({ id }) => id !== "a-5") || parser.lastId === "a-5");
   }
 }
 
@@ -103,5 +119,69 @@ export function differences_are_found_and_patches_are_read() {
   const [file, other] = parse("diff --git a/x b/x\n--- a/x\n+++ b/x\n@@ -1,2 +1,2 @@\n same\n-old\n+new\n--- /dev/null\n+++ b/y\n@@ -0,0 +1 @@\n+made\n");
   assert.deepEqual([file.file, kinds(file.lines)], ["x", [" same", "-old", "+new"]]);
   assert.deepEqual([other.file, kinds(other.lines)], ["y", ["+made"]]);
+  const [sql, ...none] = parse("--- a/x.sql\n+++ b/x.sql\n@@ -1,2 +1,2 @@\n--- old comment\n+++ new comment\n select 1;\n");
+  assert.deepEqual([sql.file, kinds(sql.lines), none.length], ["x.sql", ["--- old comment", "+++ new comment", " select 1;"], 0]);
   assert.deepEqual(file.lines.map((line) => [line.old, line.new]), [[1, 1], [2, undefined], [undefined, 2]]);
+}
+
+/** A fork and an undoing are told outside of turns. */
+export function what_happens_between_turns_is_no_turn() {
+  const fork = told(event("status", { status: "completed", turn: 0, reason: "forked from session a after turn 2" }));
+  assert.deepEqual([fork.items.map(({ kind }) => kind), fork.running, fork.turn], [["note"], false, 0]);
+  for (const status of ["completed", "failed", "cancelled"]) {
+    const one = told(event("status", { status: "running", turn: 1 }), event("complete", { turn: 1 }), event("status", { status, turn: 1, reason: "turn 1 was undone" }), event("status", { status: "running", turn: 2 }));
+    assert.deepEqual(one.items.map(({ kind, turn }) => [kind, turn]), [["turn", 1], ["end", 1], ["note", 1], ["turn", 2]]);
+    assert.ok(one.running);
+  }
+  // A turn that was stopped before it did anything.
+  assert.deepEqual(told(event("status", { status: "cancelled", turn: 1 })).items.map(({ kind }) => kind), ["turn", "end"]);
+}
+
+/** Whatever a model or a command writes, showing it takes a time that grows with its length. */
+export function no_text_is_slow_to_show() {
+  const longest = 40_000;
+  // Each by itself, and with another one.
+  const parts = ["#", " ", "*", "_", "`", "[", "](", "<", "!", "\\", "|", "-", "1.", "\n", "a", "\u2028", "\r", "\x1b[", "\x1b]8;;", "0;", "+++ b/", "\n@@ -1 +1 @@\n+", "\n - ", "/*", '"'];
+  const shows = { markdown, ansi, highlighted: (text) => highlight(text.slice(0, 20_000), "js"), heading: (text) => markdown(`# a${text}`), item: (text) => markdown(`- ${text}`), patch: (text) => parse(`+++ b/${text}`), line: (text) => oneLine(text, longest) };
+  withDocument(() => {
+    for (const [name, show] of Object.entries(shows)) {
+      for (const unit of parts.flatMap((one, index) => [one, one + parts[(index * 7 + 3) % parts.length]])) {
+        const before = process.cpuUsage();
+        show(`${unit.repeat(longest / unit.length)}a\u2028x`);
+        const { user, system } = process.cpuUsage(before);
+        assert.ok((user + system) / 1000 < 1500, `${name} of ${JSON.stringify(unit)} takes ${(user + system) / 1000} ms`);
+      }
+    }
+  });
+}
+
+export function a_bomb_of_colours_makes_few_elements() {
+  withDocument(() => {
+    const colours = Array.from({ length: 30_000 }, (_, index) => `\x1b[3${index % 8}m#\x1b[1m+`).join("");
+    const { children } = ansi(`${colours}\x1b]0;x\x07 end`);
+    assert.ok(children.length < 5000, `${children.length} elements`);
+    assert.equal(children.map((one) => (typeof one === "string" ? one : one.children.join(""))).join(""), `${"#+".repeat(30_000)} end`);
+  });
+  withDocument(() => assert.equal(ansi("10 %\r50 %\r100 %\r\ndone\r\n").children.join(""), "100 %\ndone\n"));
+}
+
+export function hidden_characters_are_shown_as_their_codes() {
+  const hidden = ["\u0000", "\u001b", "\u0085", "\u00ad", "\u061c", "\u180e", "\u200b", "\u200f", "\u2028", "\u202e", "\u2066", "\ufeff", "\ufff9", "\u{e0041}"];
+  for (const one of hidden) assert.equal(visible(`a${one}b`), `a⟨U+${one.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩b`);
+  assert.equal(visible("a\tb\nc 👩‍💻"), "a\tb\nc 👩‍💻");
+}
+
+/** The little of a document that elements are made with. */
+function withDocument(action) {
+  class Element {
+    children = [];
+    style = {};
+    append(...children) { this.children.push(...children); }
+    setAttribute() {}
+    addEventListener() {}
+  }
+  const make = () => new Element();
+  Object.assign(globalThis, { Node: Element, document: { createElement: make, createElementNS: make, createDocumentFragment: make } });
+  action();
+  delete globalThis.document;
 }
