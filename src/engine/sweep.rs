@@ -17,8 +17,9 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitOptions, getpid, getpriority_process, kill_process,
-    kill_process_group, pidfd_open, pidfd_send_signal, setpriority_process, waitpid,
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions, getpid, getpriority_process,
+    kill_process, kill_process_group, pidfd_open, pidfd_send_signal, setpriority_process, waitid,
+    waitpid,
 };
 
 use super::process_table::{self, Process};
@@ -71,6 +72,12 @@ impl Swept {
     pub(super) const fn ended(self) -> bool {
         self.running == 0 && !self.lost
     }
+}
+
+/// Whether a child of ours has ended, without collecting it.
+fn is_dead(pid: Pid) -> bool {
+    let peek = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    !matches!(waitid(WaitId::Pid(pid), peek), Ok(None))
 }
 
 /// Ends what descends from us. Blocking.
@@ -156,10 +163,14 @@ impl Sweep<'_> {
         let mut fresh = 0;
         // The list begins with the oldest. Who replaces himself leaves many dead in it, and lives at its end.
         for &pid in children.iter().rev() {
+            let was_dead = is_dead(pid);
             // Also where its leader is dead: its number stays its own until we collect it.
             kill_process_group(pid, Signal::KILL).ok();
             if !matches!(waitpid(Some(pid), WaitOptions::NOHANG), Ok(None)) {
-                self.dying.remove(&pid);
+                // One that dies with its group may be gone before we ask.
+                if !self.dying.remove(&pid) && !was_dead {
+                    fresh += 1;
+                }
             } else if kill_process(pid, Signal::KILL).is_ok() && self.dying.insert(pid) {
                 fresh += 1;
             }
