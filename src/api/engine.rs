@@ -11,7 +11,7 @@ use super::error::{ApiError, error_responses};
 use super::extract::OptionalJson;
 use crate::audit;
 use crate::clock::millis;
-use crate::engine::{Answer, Memory, Operation, Status, WarmUpReport};
+use crate::engine::{self, Answer, Memory, Operation, Status, WarmUpReport};
 use crate::sandbox::Report;
 
 /// Body of `/engine/start` and `/engine/restart`; may be left out.
@@ -19,7 +19,7 @@ use crate::sandbox::Report;
 #[schema(as = EngineMove)]
 #[serde(default)]
 pub(super) struct MoveRequest {
-    /// Loopback port of the child from now on; 0 picks a free one.
+    /// Loopback port of the child from now on; 0 picks a free one. A port that only root may use is refused.
     port: Option<u16>,
 }
 
@@ -126,7 +126,7 @@ pub(super) async fn start(
     moved(
         state
             .engine
-            .ask(Operation::Start { port: body.port })
+            .ask(Operation::Start { port: body.port()? })
             .await?,
     )
 }
@@ -167,7 +167,7 @@ pub(super) async fn restart(
     moved(
         state
             .engine
-            .ask(Operation::Restart { port: body.port })
+            .ask(Operation::Restart { port: body.port()? })
             .await?,
     )
 }
@@ -179,6 +179,23 @@ fn moved(answer: Answer) -> Moved {
         Answer::Done(status) => Ok((StatusCode::OK, Json(status.into()))),
         Answer::Pending(status) => Ok((StatusCode::ACCEPTED, Json(status.into()))),
         Answer::Failed(reason) => Err(ApiError::engine_unavailable(reason)),
+    }
+}
+
+// === impl MoveRequest ===
+
+impl MoveRequest {
+    fn port(&self) -> Result<Option<u16>, ApiError> {
+        let least = engine::least_port();
+        match self.port {
+            Some(port @ 1..) if port < least => {
+                let reason = format!(
+                    "must be 0 or at least {least}: the child has no right to a smaller one"
+                );
+                Err(ApiError::invalid("port", &reason))
+            }
+            port => Ok(port),
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, OriginalUri, Request};
+use axum::http::header::ALLOW;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
@@ -107,6 +108,15 @@ pub(super) async fn no_route(OriginalUri(uri): OriginalUri) -> ApiError {
 
 pub(super) async fn no_method(method: Method, OriginalUri(uri): OriginalUri) -> ApiError {
     ApiError::method_not_allowed(method.as_str(), uri.path())
+}
+
+/// The same where a WebSocket is. HTTP/2 asks for one by `CONNECT`, which is about the connection and is not advertised.
+pub(super) async fn no_socket_method(
+    method: Method,
+    uri: OriginalUri,
+) -> ([(HeaderName, HeaderValue); 1], ApiError) {
+    let allow = (ALLOW, HeaderValue::from_static("GET,HEAD"));
+    ([allow], no_method(method, uri).await)
 }
 
 /// A panic in a handler is our fault and one request's problem.

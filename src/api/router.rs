@@ -117,7 +117,7 @@ pub(super) fn router(state: Arc<State>) -> Router {
         ));
 
     let sockets = Router::from(socket_routes())
-        .method_not_allowed_fallback(middleware::no_method)
+        .method_not_allowed_fallback(middleware::no_socket_method)
         .layer(from_fn_with_state(
             state.clone(),
             authentication::authenticate_socket,

@@ -297,12 +297,32 @@ fn the_port_can_be_chosen_and_stays_for_later_restarts() {
     restarted(&sidecar, 2);
     assert_eq!(sidecar.engine()["port"], free);
 
-    let response = sidecar.post("/engine/start", r#"{"port": 1}"#);
+    let response = sidecar.post("/engine/start", r#"{"port": 65000}"#);
     assert_eq!(response.status, 409);
     assert_eq!(
         response.error(),
         format!("the engine is running on port {free}; restart it to change the port")
     );
+}
+
+#[test]
+fn a_port_that_no_child_may_use_is_refused_and_the_engine_stays_as_it_is() {
+    let first = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap();
+    let Ok(port @ 1..) = first
+        .trim()
+        .parse::<u16>()
+        .map(|first| first.saturating_sub(1))
+    else {
+        // All may be used here.
+        return;
+    };
+    let sidecar = Options::stub().start().ready();
+    for path in ["/engine/restart", "/engine/start"] {
+        let refused = sidecar.post(path, &json!({ "port": port }).to_string());
+        assert_eq!(refused.status, 400, "{path}");
+        assert_eq!(refused.json()["details"]["field"], "port", "{path}");
+    }
+    assert_eq!(sidecar.engine()["generation"], 1);
 }
 
 #[test]
@@ -331,7 +351,7 @@ fn a_contradicting_operation_is_refused_and_one_that_wants_the_same_is_joined() 
             .map(|_| scope.spawn(|| sidecar.post("/engine/restart", "")))
             .collect();
         sidecar.until("restarting", |sidecar| sidecar.engine()["generation"] == 2);
-        let response = sidecar.post("/engine/restart", r#"{"port": 1}"#);
+        let response = sidecar.post("/engine/restart", r#"{"port": 65000}"#);
         assert_eq!(response.status, 409);
         assert_eq!(
             response.error(),

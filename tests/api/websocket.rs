@@ -141,7 +141,11 @@ fn what_is_no_handshake_is_a_426_that_says_what_is_missing() {
     assert_eq!(old.status, 101, "the first of two counts");
     let unknown = Socket::open(sidecar.address, "/sessions/nope/ws", &[]);
     assert_eq!(unknown.status, 404);
-    assert_eq!(sidecar.post(PATH, "{}").status, 405);
+    let other = sidecar.post(PATH, "{}");
+    assert_eq!(
+        (other.status, other.header("allow")),
+        (405, Some("GET,HEAD"))
+    );
 }
 
 #[test]

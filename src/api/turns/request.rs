@@ -28,7 +28,7 @@ pub(in crate::api) struct PromptBody {
     parts: Option<Vec<PartBody>>,
     /// What is left out is as in the turn before. Absent: all of it, the key too.
     #[serde(default, deserialize_with = "object_if_given")]
-    #[schema(value_type = ModelConfigChange, required = false)]
+    #[schema(value_type = Option<ModelConfigChange>)]
     model_config: Option<ModelConfigChange>,
     /// Added to the agent's own for this turn.
     #[serde(default)]
@@ -58,7 +58,7 @@ enum OnBusyBody {
 pub(in crate::api) struct ResumeBody {
     /// What is left out is as in the turn before. Absent: all of it, the key too.
     #[serde(default, deserialize_with = "object_if_given")]
-    #[schema(value_type = ModelConfigChange, required = false)]
+    #[schema(value_type = Option<ModelConfigChange>)]
     model_config: Option<ModelConfigChange>,
     /// What the agent is to do now. Absent: it goes on where it was interrupted.
     #[serde(default)]

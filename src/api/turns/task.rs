@@ -31,7 +31,7 @@ use crate::session::{Labels, OnBusy, Prompt, Request, Task};
 pub(in crate::api) struct CompactBody {
     /// What is left out is as in the turn before. Absent: all of it, the key too.
     #[serde(default, deserialize_with = "object_if_given")]
-    #[schema(value_type = ModelConfigChange, required = false)]
+    #[schema(value_type = Option<ModelConfigChange>)]
     model_config: Option<ModelConfigChange>,
     /// Longest the turn may take. Absent: `SESSION_TIMEOUT`, which is also the most.
     #[serde(default, deserialize_with = "whole_number")]
