@@ -46,7 +46,7 @@ pub(crate) use self::labels::{Change, LabelChange, Labels};
 pub(crate) use self::prompt::{Part, Prompt};
 pub(crate) use self::record::{Command, ForkedFrom, Session, Steer};
 pub(crate) use self::registry::{
-    Adoption, ArchiveError, NewFork, OrphanSession, Receivers, Registry, Report,
+    AddedFork, Adoption, ArchiveError, NewFork, OrphanSession, Receivers, Registry, Report,
 };
 pub(crate) use self::request::{CreateError, Idempotency, OnBusy, Request, Task};
 pub(crate) use self::session_map::Found;

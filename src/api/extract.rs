@@ -24,10 +24,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalJ
             return Ok(Self(T::default()));
         }
         let BodyBytes(body) = BodyBytes::from_request(request, state).await?;
-        if body.trim_ascii().is_empty() {
-            return Ok(Self(T::default()));
-        }
-        parse(&body).map(Self)
+        parse_optional(&body).map(Self)
     }
 }
 
@@ -98,6 +95,14 @@ impl<S: Send + Sync> FromRequestParts<S> for Ids {
         path.map(|Path((id, inner))| Self(id, inner))
             .map_err(|_| ApiError::invalid("session_id", "is not UTF-8"))
     }
+}
+
+/// A body that may be left out; then `T`'s default.
+pub(super) fn parse_optional<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, ApiError> {
+    if body.trim_ascii().is_empty() {
+        return Ok(T::default());
+    }
+    parse(body)
 }
 
 /// One JSON document to `T`; a mistake is named by its path, or by line and column.

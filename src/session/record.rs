@@ -192,6 +192,11 @@ impl Session {
         }
     }
 
+    /// What it was created under, by which it is found again.
+    pub(crate) const fn idempotency(&self) -> Option<&Idempotency> {
+        self.origin.idempotency.as_ref()
+    }
+
     /// The idempotency key, by which it is found again.
     pub(super) fn key(&self) -> Option<&String> {
         self.origin.idempotency.as_ref().map(|known| &known.key)

@@ -16,7 +16,7 @@ mod stopping;
 
 pub(crate) use self::adoption::{Adoption, OrphanSession};
 pub(crate) use self::archive::ArchiveError;
-pub(crate) use self::fork::NewFork;
+pub(crate) use self::fork::{AddedFork, NewFork};
 pub(crate) use self::reports::Report;
 
 use std::sync::Arc;

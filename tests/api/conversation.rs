@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Options, Sidecar};
+use crate::support::{Options, Sidecar, http};
 
 /// A session that has ended, in a sidecar whose child answers from a script.
 pub(crate) fn ended(options: Options) -> Sidecar {
@@ -259,6 +259,52 @@ fn a_fork_whose_rules_cannot_be_set_does_not_come_about() {
     assert_eq!(refused.status, 500, "{refused:?}");
     assert!(asked(&sidecar).contains("asked DELETE /session/ses_copy"));
     assert_eq!(sidecar.get("/sessions/copy/status").status, 404);
+}
+
+#[test]
+fn the_same_key_forks_once_also_after_a_restart() {
+    let mut sidecar = ended(Options::stub());
+    answers(
+        &sidecar,
+        &json!({
+            "GET /session/ses_stub": { "status": 200, "body": { "id": "ses_stub" } },
+            "POST /session/ses_stub/fork": { "status": 200, "body": { "id": "ses_copy" } },
+            "PATCH /session/ses_copy": { "status": 200, "body": { "id": "ses_copy" } },
+        }),
+    );
+    let fork = |sidecar: &Sidecar, id: &str, key: &str, body: &str| {
+        let headers = [("idempotency-key", key)];
+        let path = format!("/sessions/{id}/fork");
+        http::send(sidecar.address, "POST", &path, &headers, body.as_bytes()).unwrap()
+    };
+    let refused = fork(&sidecar, "s1", "", "");
+    assert_eq!(refused.json()["details"]["field"], "Idempotency-Key");
+    let first = fork(&sidecar, "s1", "k1", "");
+    assert_eq!(first.status, 201, "{first:?}");
+    let again = fork(&sidecar, "s1", "k1", "");
+    assert_eq!((again.status, again.json()), (201, first.json()));
+    assert_eq!(again.header("location"), first.header("location"));
+    // Another body, another session, another route.
+    let id = first.json()["session_id"].as_str().unwrap().to_owned();
+    for other in [
+        fork(&sidecar, "s1", "k1", r#"{"title":"x"}"#),
+        fork(&sidecar, &id, "k1", ""),
+    ] {
+        assert_eq!(
+            (other.status, &other.json()["code"]),
+            (422, &json!("idempotency_mismatch"))
+        );
+    }
+    let named = r#"{"session_id":"named"}"#;
+    assert_eq!(fork(&sidecar, "s1", "k2", named).status, 201);
+    assert_eq!(fork(&sidecar, "s1", "k2", named).status, 201);
+    assert_eq!(fork(&sidecar, "s1", "k3", named).status, 409);
+    sidecar.signal(rustix::process::Signal::KILL);
+    sidecar.restart();
+    let again = fork(&sidecar, "s1", "k1", "");
+    assert_eq!((again.status, again.json()), (201, first.json()));
+    let listed = sidecar.get("/sessions").json();
+    assert_eq!(listed["sessions"].as_array().unwrap().len(), 3, "{listed}");
 }
 
 #[test]

@@ -307,7 +307,7 @@ fn the_port_can_be_chosen_and_stays_for_later_restarts() {
 
 #[test]
 fn a_port_that_no_child_may_use_is_refused_and_the_engine_stays_as_it_is() {
-    let first = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap();
+    let first = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap();
     let Ok(port @ 1..) = first
         .trim()
         .parse::<u16>()

@@ -2,8 +2,8 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
 use axum::http::header::{HeaderName, LOCATION};
+use axum::http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -12,7 +12,8 @@ use uuid::Uuid;
 use super::place::{message_id, place};
 use crate::api::Shared;
 use crate::api::error::{ApiError, error_responses};
-use crate::api::extract::{Id, OptionalJson};
+use crate::api::extract::{BodyBytes, Id, parse_optional};
+use crate::api::idempotency;
 use crate::api::labels::labels;
 use crate::api::lookup;
 use crate::audit;
@@ -20,7 +21,7 @@ use crate::clock::Timestamp;
 use crate::driver::ForkRequest;
 use crate::event::State as SessionState;
 use crate::id::is_id;
-use crate::session::{CreateError, ForkedFrom, Found};
+use crate::session::{CreateError, ForkedFrom, Found, Session};
 
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(expecting = "an object")]
@@ -61,12 +62,15 @@ pub(in crate::api) struct ForkedResponse {
     forked_from: Option<ForkedFrom>,
 }
 
+type ForkAnswer = (StatusCode, [(HeaderName, String); 1], Json<ForkedResponse>);
+
 error_responses!(ForkErrors:
     InvalidRequest,
     NotFound,
     Gone,
     Conflict,
     PayloadTooLarge,
+    IdempotencyMismatch,
     EngineUnavailable,
     JournalUnavailable,
     ShuttingDown,
@@ -77,7 +81,11 @@ error_responses!(ForkErrors:
     post,
     path = "/sessions/{id}/fork",
     operation_id = "fork_session",
-    params(("id" = String, Path, description = "the `session_id`")),
+    params(
+        ("id" = String, Path, description = "the `session_id`"),
+        ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255,
+            description = "the same key, session and body again is the same fork"),
+    ),
     request_body = Option<ForkBody>,
     responses((
         status = 201, description = "it is there, and idle", body = ForkedResponse,
@@ -87,8 +95,10 @@ error_responses!(ForkErrors:
 pub(in crate::api) async fn fork(
     State(state): Shared,
     Id(id): Id,
-    OptionalJson(body): OptionalJson<ForkBody>,
-) -> Result<(StatusCode, [(HeaderName, String); 1], Json<ForkedResponse>), ApiError> {
+    headers: HeaderMap,
+    BodyBytes(bytes): BodyBytes,
+) -> Result<ForkAnswer, ApiError> {
+    let body: ForkBody = parse_optional(&bytes)?;
     let new_id = body
         .session_id
         .unwrap_or_else(|| Uuid::new_v4().to_string());
@@ -99,27 +109,43 @@ pub(in crate::api) async fn fork(
         ));
     }
     let message = body.message_id.map(message_id).transpose()?;
+    // Keys are those of all sessions, so what it is a fork of belongs to what is asked for.
+    let asked = [b"fork ", id.as_bytes(), b"\n", &bytes].concat();
     let request = ForkRequest {
         until: place(message, body.turn)?,
         labels: labels(body.title, body.metadata)?,
         id: new_id,
+        idempotency: idempotency::of_request(&headers, &asked)?,
     };
+    if let Some(idempotency) = &request.idempotency
+        && let Some(session) = state.registry.repeated_fork(idempotency).await?
+    {
+        return Ok(answer(&session));
+    }
     let source = lookup::session(&state, &id).await?;
-    if let Found::Here(_) = state.registry.find(&request.id).await? {
+    if let Found::Here(session) = state.registry.find(&request.id).await? {
+        // The same request may have come twice at once.
+        if request.idempotency.is_some() && session.idempotency() == request.idempotency.as_ref() {
+            return Ok(answer(&session));
+        }
         return Err(CreateError::Duplicate.into());
     }
     let session = state.conversations.fork(source, request).await?;
     audit::session("session.fork", &session.id, 0);
-    let status = session.status();
+    Ok(answer(&session))
+}
+
+/// The same whenever it is asked for: how the session is now, its status tells.
+fn answer(session: &Session) -> ForkAnswer {
     let location = [(LOCATION, format!("/sessions/{}", session.id))];
     let response = ForkedResponse {
         session_id: session.id.clone(),
-        remote_session_id: status.remote_id.clone(),
-        status: status.state,
+        remote_session_id: session.status().remote_id.clone(),
+        status: SessionState::Completed,
         created_at: session.created_at,
         stream_url: format!("/sessions/{}/stream", session.id),
-        last_event_id: session.log.last_event_id().to_string(),
+        last_event_id: session.log.id(1).to_string(),
         forked_from: session.forked_from().cloned(),
     };
-    Ok((StatusCode::CREATED, location, Json(response)))
+    (StatusCode::CREATED, location, Json(response))
 }

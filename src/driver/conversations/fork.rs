@@ -7,7 +7,7 @@ use super::handle::Conversations;
 use super::read::{self, Place};
 use crate::driver::start::delete_unopened;
 use crate::opencode::SessionPatch;
-use crate::session::{ForkedFrom, Labels, NewFork, Session};
+use crate::session::{AddedFork, ForkedFrom, Idempotency, Labels, NewFork, Session};
 
 /// A copy that a client wants.
 #[derive(Debug)]
@@ -16,6 +16,7 @@ pub(crate) struct ForkRequest {
     pub(crate) labels: Labels,
     /// The message before which it ends, or its last turn. `None`: all is copied.
     pub(crate) until: Option<Place>,
+    pub(crate) idempotency: Option<Idempotency>,
 }
 
 // === impl Conversations ===
@@ -79,12 +80,14 @@ impl Conversations {
                 turn,
                 message_id: before,
             },
+            idempotency: request.idempotency,
         };
         let added = self.context.registry.add_fork(source, fork).await;
-        if added.is_err() {
+        if !matches!(added, Ok(AddedFork::New(_))) {
             self.context.demux.forget(&forked.id);
             delete_unopened(&connection, forked.id, &self.context).await;
         }
-        Ok(added?)
+        let (AddedFork::New(session) | AddedFork::Repeated(session)) = added?;
+        Ok(session)
     }
 }

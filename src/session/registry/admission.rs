@@ -11,7 +11,7 @@ use crate::model::ModelSpec;
 use crate::permission::Policy;
 use crate::session::log::{Epoch, StoredRange, TurnSpan};
 use crate::session::record::{Origin, PUBLISH_WAIT, Session};
-use crate::session::request::{CreateError, Request};
+use crate::session::request::{CreateError, Idempotency, Request};
 use crate::session::session_map::{Entry, State};
 use crate::session::status::Status;
 use crate::session::turn::{Created, Outcome, TurnKind};
@@ -61,7 +61,7 @@ impl Registry {
         self.check_open()?;
         let has_room = self.check_journal();
         let mut state = self.shared.sessions.lock();
-        if let Some(entry) = repeated(&state, &request)? {
+        if let Some(entry) = repeated(&state, request.idempotency.as_ref())? {
             return Ok((entry.session.clone(), entry.outcome_rx.clone()));
         }
         if state.sessions.contains_key(&request.id) {
@@ -164,8 +164,11 @@ impl Registry {
 }
 
 /// The session that the same request created before, if it carries a key.
-fn repeated<'a>(state: &'a State, request: &Request) -> Result<Option<&'a Entry>, CreateError> {
-    let Some(wanted) = &request.idempotency else {
+pub(super) fn repeated<'a>(
+    state: &'a State,
+    wanted: Option<&Idempotency>,
+) -> Result<Option<&'a Entry>, CreateError> {
+    let Some(wanted) = wanted else {
         return Ok(None);
     };
     let id = state.keys.get(&wanted.key);

@@ -141,17 +141,24 @@ impl Registry {
     pub(super) async fn load_requested(&self, request: &Request) -> Result<(), CreateError> {
         let unavailable = |error: ArchiveError| CreateError::JournalUnavailable(error.to_string());
         self.find(&request.id).await.map_err(unavailable)?;
-        if let (Some(journal), Some(idempotency)) = (&self.shared.journal, &request.idempotency) {
-            let key = &idempotency.key;
-            let is_known = self.shared.sessions.lock().keys.contains_key(key);
-            if !is_known
-                && let Some(stored) = journal
-                    .session_by_key(key)
-                    .await
-                    .map_err(|error| unavailable(error.into()))?
-            {
-                self.keep(stored);
-            }
+        match &request.idempotency {
+            Some(idempotency) => self
+                .load_created(&idempotency.key)
+                .await
+                .map_err(unavailable),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes into memory the session that was created under `key`.
+    pub(super) async fn load_created(&self, key: &str) -> Result<(), ArchiveError> {
+        self.loaded().await?;
+        let Some(journal) = &self.shared.journal else {
+            return Ok(());
+        };
+        let is_known = self.shared.sessions.lock().keys.contains_key(key);
+        if !is_known && let Some(stored) = journal.session_by_key(key).await? {
+            self.keep(stored);
         }
         Ok(())
     }

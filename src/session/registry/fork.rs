@@ -6,12 +6,13 @@ use std::time::Instant;
 use tokio::sync::watch;
 
 use super::Registry;
+use super::admission::repeated;
 use crate::clock::Timestamp;
 use crate::event::State;
 use crate::session::labels::Labels;
 use crate::session::log::{Epoch, StoredRange};
 use crate::session::record::{ForkedFrom, Origin, PUBLISH_WAIT, Session};
-use crate::session::request::CreateError;
+use crate::session::request::{CreateError, Idempotency};
 use crate::session::status::Status;
 
 /// A copy of a conversation that OpenCode has made.
@@ -22,28 +23,53 @@ pub(crate) struct NewFork {
     pub(crate) remote_id: String,
     pub(crate) labels: Labels,
     pub(crate) forked_from: ForkedFrom,
+    pub(crate) idempotency: Option<Idempotency>,
+}
+
+/// What came of a copy.
+#[derive(Debug)]
+pub(crate) enum AddedFork {
+    New(Arc<Session>),
+    /// The same request made this one before: the copy is not needed.
+    Repeated(Arc<Session>),
 }
 
 // === impl Registry ===
 
 impl Registry {
+    /// The fork that the same request made before.
+    pub(crate) async fn repeated_fork(
+        &self,
+        idempotency: &Idempotency,
+    ) -> Result<Option<Arc<Session>>, CreateError> {
+        let loaded = self.load_created(&idempotency.key).await;
+        loaded.map_err(|error| CreateError::JournalUnavailable(error.to_string()))?;
+        let state = self.shared.sessions.lock();
+        let entry = repeated(&state, Some(idempotency))?;
+        Ok(entry.map(|entry| Arc::clone(&entry.session)))
+    }
+
     /// Makes a session of a copy of the conversation of `source`. It has had no turn, and is not active.
     pub(crate) async fn add_fork(
         &self,
         source: &Session,
         fork: NewFork,
-    ) -> Result<Arc<Session>, CreateError> {
-        let session = self.insert_fork(source, fork)?;
+    ) -> Result<AddedFork, CreateError> {
+        let added = self.insert_fork(source, fork)?;
+        let (AddedFork::New(session) | AddedFork::Repeated(session)) = &added;
         // Whoever was told of a session must find it after a restart.
         drop(tokio::time::timeout(PUBLISH_WAIT, session.log.shown_past(0)).await);
-        Ok(session)
+        Ok(added)
     }
 
-    fn insert_fork(&self, source: &Session, fork: NewFork) -> Result<Arc<Session>, CreateError> {
+    fn insert_fork(&self, source: &Session, fork: NewFork) -> Result<AddedFork, CreateError> {
         self.check_open()?;
         let has_room = self.check_journal();
         let reason = fork.forked_from.sentence();
         let mut state = self.shared.sessions.lock();
+        if let Some(entry) = repeated(&state, fork.idempotency.as_ref())? {
+            return Ok(AddedFork::Repeated(Arc::clone(&entry.session)));
+        }
         if state.sessions.contains_key(&fork.id) {
             return Err(CreateError::Duplicate);
         }
@@ -60,7 +86,7 @@ impl Registry {
             ..Status::new(now)
         };
         let origin = Origin {
-            idempotency: None,
+            idempotency: fork.idempotency,
             forked_from: Some(fork.forked_from),
             ..source.origin.clone()
         };
@@ -75,7 +101,7 @@ impl Registry {
         state.insert(&session, outcome_rx);
         drop(state);
         session.note(reason);
-        Ok(session)
+        Ok(AddedFork::New(session))
     }
 }
 

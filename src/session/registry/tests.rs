@@ -1,7 +1,7 @@
 use super::*;
 use crate::event;
 use crate::session::session_map::{GONE_FOR, MAX_GONE};
-use crate::session::{CreateError, Found, Idempotency, Request, TurnHandle};
+use crate::session::{CreateError, ForkedFrom, Found, Idempotency, Labels, Request, TurnHandle};
 
 const RETENTION: Duration = Duration::from_mins(1);
 
@@ -40,6 +40,32 @@ fn end(turn_handle: &TurnHandle, now: Instant) {
         status.state = event::State::Completed;
         status.ended = Some(now);
     });
+}
+
+#[tokio::test]
+async fn of_two_copies_that_one_key_asked_for_the_first_is_the_fork() {
+    let (registry, mut receivers) = registry(1);
+    let (source, _) = registry.admit(request("one", None)).unwrap();
+    let turn_handle = receivers.turns_rx.try_recv().unwrap().turn_handle;
+    turn_handle.accept("ses_1", None);
+    let copy = |id: &str, key: &str| NewFork {
+        id: id.into(),
+        remote_id: format!("ses_{id}"),
+        labels: Labels::default(),
+        forked_from: ForkedFrom {
+            session_id: "one".into(),
+            turn: None,
+            message_id: None,
+        },
+        idempotency: request(id, Some(key)).idempotency,
+    };
+    let added = registry.add_fork(&source, copy("two", "key")).await;
+    assert!(matches!(added, Ok(AddedFork::New(fork)) if fork.id == "two"));
+    let added = registry.add_fork(&source, copy("three", "key")).await;
+    assert!(matches!(added, Ok(AddedFork::Repeated(fork)) if fork.id == "two"));
+    assert!(matches!(find(&registry, "three"), Found::Unknown));
+    let added = registry.add_fork(&source, copy("two", "other")).await;
+    assert!(matches!(added, Err(CreateError::Duplicate)));
 }
 
 #[test]
