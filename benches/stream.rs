@@ -1,4 +1,5 @@
 //! The event stream against the goals: bursts, replay, latency and memory. `cargo bench --features bench --bench stream`.
+//! With `-- readers 500 60` only one burst, to so many WebSockets and streams.
 //!
 //! The server runs on one thread with a runtime of its own, the readers on another, so that "CPU" is the
 //! server's alone. Events have 200 bytes of data and about 245 on the wire.
@@ -45,6 +46,11 @@ fn main() {
     match env::args().nth(1).as_deref() {
         Some("memory-of-idle-readers") => return memory_of_idle_readers(),
         Some("memory-of-finished-sessions") => return memory_of_finished_sessions(),
+        Some("readers") => {
+            let mut numbers = env::args().skip(2).map(|number| number.parse().unwrap());
+            let (sockets, streams) = (numbers.next().unwrap(), numbers.next().unwrap());
+            return burst_to_a_crowd(sockets, streams);
+        }
         _ => {}
     }
     row("what", "measured", "goal");

@@ -29,7 +29,9 @@ use super::access::StreamReport;
 use super::encode::sse;
 use crate::session::all_events::{self, Filter};
 use crate::session::limits::{StreamPermit, StreamSlots};
-use crate::session::log::{Cursor, End, Epoch, EventId, EventLog, Gap, Opening, Step, TurnSpan};
+use crate::session::log::{
+    Cursor, End, Epoch, EventId, EventLog, Gap, Opening, Reader, Step, TurnSpan,
+};
 
 /// Why there is no stream.
 #[derive(Debug, thiserror::Error)]
@@ -138,8 +140,8 @@ fn answer(
 /// The events of one turn, which may not have begun yet.
 enum TurnEvents {
     /// Nothing comes out if the log is closed before.
-    Waiting(BoxFuture<'static, Option<Cursor>>),
-    Reading(Box<Cursor>),
+    Waiting(BoxFuture<'static, Option<Cursor<Reader>>>),
+    Reading(Box<Cursor<Reader>>),
 }
 
 /// Answers with the events of one turn, which come after `from`.

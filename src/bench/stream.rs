@@ -29,8 +29,8 @@ use crate::event::Encoded;
 use crate::journal::Order;
 use crate::session::limits::StreamSlots;
 use crate::session::log::{
-    Addition, Cursor, Epoch, EventLog, Limits, MemoryBudget, Opening, Requested, Step, Storage,
-    StoredRange, View,
+    Addition, Cursor, Epoch, EventLog, Limits, MemoryBudget, Opening, Reader, Requested, Step,
+    Storage, StoredRange, View,
 };
 
 /// A log that keeps everything.
@@ -38,7 +38,7 @@ use crate::session::log::{
 pub struct StreamLog(EventLog);
 
 /// A reader in the same process.
-pub struct StreamReader(Cursor);
+pub struct StreamReader(Cursor<Reader>);
 
 // === impl StreamLog ===
 

@@ -7,9 +7,9 @@
 //! A reader's cursor is the position of an event, `<epoch>-<position>`, and what the log of one session promises holds
 //! here too. Nothing is kept twice: a frame gets its id and the fields `session_id` and `event_id` while it is read.
 
-mod cursor;
 mod filter;
 mod frames;
+mod reader;
 
-pub(crate) use self::cursor::{Cursor, Source};
 pub(crate) use self::filter::Filter;
+pub(crate) use self::reader::{Reader, Source};

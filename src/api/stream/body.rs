@@ -17,9 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::access::StreamReport;
 use crate::api::encode::sse;
-use crate::session::all_events;
 use crate::session::limits::StreamPermit;
-use crate::session::log::{Cursor, End, EventId, Step};
+use crate::session::log::{Cursor, End, EventId, Readable, Step};
 
 /// Silence after which a heartbeat is sent: half of what common proxies allow at the least.
 pub(super) const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
@@ -53,21 +52,7 @@ pub(super) struct SseBody<C: Events> {
 
 // === impl Events ===
 
-impl Events for Cursor {
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
-        self.poll_next(cx)
-    }
-
-    fn skipped_to(&mut self) -> Option<EventId> {
-        self.skipped_to()
-    }
-
-    fn progress(&self) -> (u64, u64) {
-        self.progress()
-    }
-}
-
-impl Events for all_events::Cursor {
+impl<R: Readable + Unpin> Events for Cursor<R> {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
         self.poll_next(cx)
     }

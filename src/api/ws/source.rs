@@ -11,7 +11,7 @@ use super::readers::{BLOCK_BYTES, Readers, Run};
 use crate::api::encode::ws;
 use crate::session::all_events;
 use crate::session::limits::StreamPermit;
-use crate::session::log::{Cursor, End, Gap, Step, View};
+use crate::session::log::{self, Cursor, End, Gap, Step, View};
 
 /// What is told over a WebSocket. It is pulled: nothing is made for a socket that takes nothing.
 pub(crate) trait Source: Send {
@@ -36,7 +36,7 @@ pub(crate) enum Output {
 /// The log of one session, at one reader's place.
 pub(crate) struct SessionEvents {
     /// Without one there was nothing to read or to wait for.
-    cursor: Option<Cursor>,
+    cursor: Option<Cursor<log::Reader>>,
     /// What the reader is told of first.
     gap: Option<Gap>,
     run: Run,
@@ -47,7 +47,7 @@ pub(crate) struct SessionEvents {
 /// The events of all sessions, at one reader's place. Each has a filter of its own and they are few, so their frames are
 /// not shared.
 pub(crate) struct AllEvents {
-    cursor: all_events::Cursor,
+    cursor: Cursor<all_events::Reader>,
     /// What the reader is told of first.
     gap: Option<Gap>,
     /// As the cursor gave them; what was taken is gone from the start.
@@ -76,7 +76,7 @@ impl Source for Box<dyn Source> {
 
 impl AllEvents {
     pub(crate) const fn new(
-        cursor: all_events::Cursor,
+        cursor: Cursor<all_events::Reader>,
         gap: Option<Gap>,
         permit: StreamPermit,
     ) -> Self {
@@ -125,7 +125,7 @@ impl Source for AllEvents {
 impl SessionEvents {
     /// `leaving`: the process is about to end.
     pub(crate) fn new(
-        opened: Option<(Cursor, Option<Gap>)>,
+        opened: Option<(Cursor<log::Reader>, Option<Gap>)>,
         view: View,
         readers: Arc<Readers>,
         leaving: CancellationToken,

@@ -68,7 +68,7 @@ fn id(seq: u64) -> EventId {
     Epoch::parse("abcdefghij").unwrap().at(seq)
 }
 
-fn open(log: &EventLog, requested: &str, view: View) -> (Cursor, Option<Gap>) {
+fn open(log: &EventLog, requested: &str, view: View) -> (Cursor<Reader>, Option<Gap>) {
     match Cursor::open(log, &Requested::parse(requested.as_bytes()), view) {
         Opening::Reading { cursor, gap } => (cursor, gap),
         Opening::UpToDate { last } => panic!("up to date at {last}"),
@@ -76,7 +76,7 @@ fn open(log: &EventLog, requested: &str, view: View) -> (Cursor, Option<Gap>) {
 }
 
 /// The next step, if there is one without waiting.
-fn try_next(cursor: &mut Cursor) -> Option<Step> {
+fn try_next(cursor: &mut Cursor<Reader>) -> Option<Step> {
     match cursor.poll_next(&mut Context::from_waker(Waker::noop())) {
         std::task::Poll::Ready(step) => Some(step),
         std::task::Poll::Pending => None,
@@ -84,7 +84,7 @@ fn try_next(cursor: &mut Cursor) -> Option<Step> {
 }
 
 /// The numbers of all frames there are to read now, and what came instead of another one.
-fn drain(cursor: &mut Cursor) -> (Vec<u64>, Option<Step>) {
+fn drain(cursor: &mut Cursor<Reader>) -> (Vec<u64>, Option<Step>) {
     let mut seqs = Vec::new();
     loop {
         match try_next(cursor) {

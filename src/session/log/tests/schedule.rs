@@ -44,7 +44,7 @@ fn act() -> impl Strategy<Value = Act> {
 }
 
 struct Reader {
-    cursor: Cursor,
+    cursor: Cursor<crate::session::log::Reader>,
     view: View,
     /// The last event it has got, passed, or been told it missed.
     at: u64,
