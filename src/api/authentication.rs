@@ -11,9 +11,11 @@ use axum::http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
 use axum::http::{HeaderMap, HeaderName, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use tokio_util::sync::CancellationToken;
 
 use super::State;
 use super::error::ApiError;
+use super::stream;
 use crate::config::SharedSecrets;
 
 pub(super) const SIDECAR_TOKEN: HeaderName = HeaderName::from_static("x-sidecar-token");
@@ -21,21 +23,28 @@ pub(super) const SIDECAR_TOKEN: HeaderName = HeaderName::from_static("x-sidecar-
 /// What a subprotocol begins with that is a token.
 const PROTOCOL_TOKEN: &[u8] = b"bearer.";
 
-/// Marks the request for a WebSocket that has shown no token yet.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Unauthenticated;
+/// Whether the request for a WebSocket has shown a token.
+#[derive(Clone, Debug)]
+pub(super) enum SocketAccess {
+    /// Until this is cancelled.
+    Granted(CancellationToken),
+    /// Its first message has to have one.
+    Unauthenticated,
+}
 
 /// What a request shows for itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Shown {
-    Accepted,
+    /// A token that is ours until this is cancelled.
+    Accepted(CancellationToken),
     Refused,
     /// An `Authorization` of another kind, and no token.
     NoBearer,
     Nothing,
 }
 
-/// Lets pass whoever shows a token that is ours. Without a configured secret everybody passes.
+/// Lets pass whoever shows a token that is ours. Without a configured secret everybody passes. A stream of events ends with
+/// the token that it was asked for with.
 pub(super) async fn authenticate(
     Extract(state): Extract<Arc<State>>,
     request: Request,
@@ -43,10 +52,10 @@ pub(super) async fn authenticate(
 ) -> Response {
     if state.secrets.required() {
         let headers = request.headers();
-        let shown = shown(headers, header_tokens(headers), &state.secrets);
-        if let Some(refusal) = refusal(shown) {
-            return refusal.into_response();
-        }
+        return match shown(headers, header_tokens(headers), &state.secrets).accepted() {
+            Ok(revoked) => stream::until(next.run(request).await, &revoked),
+            Err(refusal) => refusal.into_response(),
+        };
     }
     next.run(request).await
 }
@@ -58,17 +67,23 @@ pub(super) async fn authenticate_socket(
     mut request: Request,
     next: Next,
 ) -> Response {
-    if state.secrets.required() {
+    let access = if state.secrets.required() {
         let headers = request.headers();
         let tokens = header_tokens(headers).chain(protocol_tokens(headers));
         let shown = shown(headers, tokens, &state.secrets);
         let may_come = matches!(shown, Shown::Nothing | Shown::NoBearer);
         if may_come && asks_for_a_socket(&request) {
-            request.extensions_mut().insert(Unauthenticated);
-        } else if let Some(refusal) = refusal(shown) {
-            return refusal.into_response();
+            SocketAccess::Unauthenticated
+        } else {
+            match shown.accepted() {
+                Ok(revoked) => SocketAccess::Granted(revoked),
+                Err(refusal) => return refusal.into_response(),
+            }
         }
-    }
+    } else {
+        SocketAccess::Granted(CancellationToken::new())
+    };
+    request.extensions_mut().insert(access);
     next.run(request).await
 }
 
@@ -76,14 +91,18 @@ fn asks_for_a_socket(request: &Request) -> bool {
     request.method() == Method::CONNECT || request.headers().contains_key(UPGRADE)
 }
 
-fn refusal(shown: Shown) -> Option<ApiError> {
-    match shown {
-        Shown::Accepted => None,
-        Shown::Refused => Some("the token sent is not accepted"),
-        Shown::NoBearer => Some("the one sent is no bearer token"),
-        Shown::Nothing => Some("the request has none"),
+// === impl Shown ===
+
+impl Shown {
+    /// For how long, or why not.
+    fn accepted(self) -> Result<CancellationToken, ApiError> {
+        Err(ApiError::unauthorized(match self {
+            Self::Accepted(revoked) => return Ok(revoked),
+            Self::Refused => "the token sent is not accepted",
+            Self::NoBearer => "the one sent is no bearer token",
+            Self::Nothing => "the request has none",
+        }))
     }
-    .map(ApiError::unauthorized)
 }
 
 /// Every token counts: a proxy may have put one of its own beside ours.
@@ -98,8 +117,8 @@ fn shown<'a>(
         Shown::Nothing
     };
     for token in tokens {
-        if secrets.accept(token) {
-            return Shown::Accepted;
+        if let Some(revoked) = secrets.accept(token) {
+            return Shown::Accepted(revoked);
         }
         shown = Shown::Refused;
     }

@@ -7,6 +7,7 @@
 
 mod body;
 mod request;
+mod until;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::body::{Events, SseBody};
 pub(crate) use self::request::StreamRequest;
+pub(super) use self::until::until;
 use super::access::StreamReport;
 use super::encode::sse;
 use crate::session::all_events::{self, Filter};

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::RwLock;
+use tokio_util::sync::CancellationToken;
 
 use super::environment::Environment;
 use super::error::ConfigError;
@@ -22,8 +23,15 @@ const MAX_FILE_BYTES: u64 = 64 * 1024;
 /// The tokens accepted now: none (auth is off), one, or two during a rotation.
 #[derive(Clone, Debug)]
 pub(crate) struct SharedSecrets {
-    current: Arc<RwLock<Vec<Secret>>>,
+    current: Arc<RwLock<Vec<Accepted>>>,
     file: Option<PathBuf>,
+}
+
+#[derive(Debug)]
+struct Accepted {
+    secret: Secret,
+    /// Cancelled when it is not accepted any more.
+    revoked: CancellationToken,
 }
 
 /// What reading the file again brought.
@@ -58,7 +66,7 @@ impl SharedSecrets {
     }
 
     fn new(secrets: Vec<String>, file: Option<PathBuf>) -> Self {
-        let secrets = secrets.into_iter().map(Secret::new).collect();
+        let secrets = secrets.into_iter().map(Accepted::new).collect();
         Self {
             current: Arc::new(RwLock::new(secrets)),
             file,
@@ -72,19 +80,22 @@ impl SharedSecrets {
 
     /// The one we show ourselves, to the backend or to another instance. Each of two is accepted.
     pub(crate) fn first(&self) -> Option<Secret> {
-        self.current.read().first().cloned()
+        let current = self.current.read();
+        current.first().map(|accepted| accepted.secret.clone())
     }
 
     pub(crate) const fn has_file(&self) -> bool {
         self.file.is_some()
     }
 
-    /// Whether `token` is one of ours. Every secret is compared, so the time tells nothing.
-    pub(crate) fn accept(&self, token: &[u8]) -> bool {
-        self.current
-            .read()
-            .iter()
-            .fold(false, |found, secret| found | secret.matches(token))
+    /// Whether `token` is one of ours; what it gives is cancelled when it is that no longer. Every secret is compared, so
+    /// the time tells nothing.
+    pub(crate) fn accept(&self, token: &[u8]) -> Option<CancellationToken> {
+        let current = self.current.read();
+        current.iter().fold(None, |found, accepted| {
+            let matches = accepted.secret.matches(token);
+            found.or_else(|| matches.then(|| accepted.revoked.clone()))
+        })
     }
 
     /// Reads the file again. Blocking; a file that vanished or broke leaves the old tokens in place.
@@ -106,12 +117,34 @@ impl SharedSecrets {
             && current
                 .iter()
                 .zip(&found)
-                .all(|(ours, theirs)| ours.matches(theirs.as_bytes()));
+                .all(|(ours, theirs)| ours.secret.matches(theirs.as_bytes()));
         if same {
             return Renewal::Unchanged;
         }
-        *current = found.into_iter().map(Secret::new).collect();
+        let mut before = std::mem::take(&mut *current);
+        let known = |text: String| {
+            let at = before
+                .iter()
+                .position(|accepted| accepted.secret.matches(text.as_bytes()));
+            at.map_or_else(|| Accepted::new(text), |at| before.swap_remove(at))
+        };
+        *current = found.into_iter().map(known).collect();
+        drop(current);
+        for gone in before {
+            gone.revoked.cancel();
+        }
         Renewal::Changed
+    }
+}
+
+// === impl Accepted ===
+
+impl Accepted {
+    fn new(secret: String) -> Self {
+        Self {
+            secret: Secret::new(secret),
+            revoked: CancellationToken::new(),
+        }
     }
 }
 
@@ -147,8 +180,9 @@ mod tests {
     #[test]
     fn both_secrets_of_a_rotation_are_accepted() {
         let (_dir, _, secrets) = from_file("old\nnew\n");
-        assert!(secrets.accept(b"old") && secrets.accept(b"new"));
-        assert!(!secrets.accept(b"old\nnew") && !secrets.accept(b""));
+        let accepts = |token: &[u8]| secrets.accept(token).is_some();
+        assert!(accepts(b"old") && accepts(b"new"));
+        assert!(!accepts(b"old\nnew") && !accepts(b""));
     }
 
     #[test]
@@ -157,12 +191,30 @@ mod tests {
         assert_eq!(secrets.renew(), Renewal::Unchanged);
         std::fs::write(&file, "new\n").unwrap();
         assert_eq!(secrets.renew(), Renewal::Changed);
-        assert!(secrets.accept(b"new") && !secrets.accept(b"old"));
+        assert!(secrets.accept(b"new").is_some() && secrets.accept(b"old").is_none());
 
         std::fs::write(&file, "").unwrap();
         assert!(matches!(secrets.renew(), Renewal::Refused(_)));
         std::fs::remove_file(&file).unwrap();
         assert!(matches!(secrets.renew(), Renewal::Refused(_)));
-        assert!(secrets.accept(b"new"), "the last good secret stays");
+        let kept = secrets.accept(b"new").unwrap();
+        assert!(!kept.is_cancelled(), "the last good secret stays");
+    }
+
+    #[test]
+    fn what_was_opened_with_a_secret_hears_of_its_end_and_of_no_other() {
+        let (_dir, file, secrets) = from_file("old");
+        let old = secrets.accept(b"old").unwrap();
+        let renewed = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            assert_eq!(secrets.renew(), Renewal::Changed);
+        };
+        renewed("new\nold\n");
+        let new = secrets.accept(b"new").unwrap();
+        assert!(!old.is_cancelled());
+        renewed("new\n");
+        assert!(old.is_cancelled() && !new.is_cancelled());
+        renewed("old\n");
+        assert!(new.is_cancelled() && !secrets.accept(b"old").unwrap().is_cancelled());
     }
 }

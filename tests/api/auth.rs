@@ -2,6 +2,9 @@
 
 use std::fs;
 
+use serde_json::json;
+
+use crate::support::ws::{Received, Socket};
 use crate::support::{Options, Sidecar, http};
 
 fn status(sidecar: &Sidecar, authorization: Option<&str>) -> u16 {
@@ -70,15 +73,38 @@ fn without_a_configured_secret_nothing_is_asked_for_and_the_log_says_so() {
 }
 
 #[test]
-fn a_rotation_has_no_gap() {
+fn a_rotation_has_no_gap_and_ends_what_the_old_token_opened() {
     let options = Options::stub();
     let file = options.dir.path().join("secret");
     fs::write(&file, "old\n").unwrap();
-    let sidecar = options
+    let mut sidecar = options
         .env("OPENCODE_SHARED_SECRET_FILE", &file.to_string_lossy())
         .start();
+    sidecar.token = Some("old".into());
+    let mut sidecar = sidecar.ready();
     assert_eq!(status(&sidecar, Some("Bearer old")), 200);
     assert_eq!(status(&sidecar, Some("Bearer new")), 401);
+    let body = r#"{"session_id":"s1","prompt":"hello","model_config":{"provider":"local","model":"m","api_key":"k"}}"#;
+    assert_eq!(sidecar.post("/sessions", body).status, 201);
+    let socket = |name: &str, value: &str| {
+        let mut socket = Socket::open(sidecar.address, "/sessions/s1/ws", &[(name, value)]);
+        assert_eq!(socket.status, 101);
+        if value.is_empty() {
+            socket.say(&json!({ "type": "auth", "token": "old" }));
+            assert!(matches!(socket.next(), Received::Answer(_)));
+        }
+        assert!(matches!(socket.next(), Received::Event(_)));
+        socket
+    };
+    let mut by_old = vec![
+        socket("x-sidecar-token", "old"),
+        socket("sec-websocket-protocol", "bearer.old"),
+        socket("x-unknown", ""),
+        Socket::open(sidecar.address, "/events/ws", &[("x-sidecar-token", "old")]),
+    ];
+    assert!(matches!(by_old[3].next(), Received::Event(_)));
+    let mut stream = sidecar.stream_from("s1", "", &[("x-sidecar-token", "old")]);
+    assert_eq!(stream.next().unwrap().seq(), 1);
 
     fs::write(&file, "old\nnew\n").unwrap();
     sidecar.until("renewed", |sidecar| {
@@ -89,12 +115,32 @@ fn a_rotation_has_no_gap() {
         200,
         "both hold during the rotation"
     );
+    let mut by_new = socket("authorization", "Bearer new");
+    sidecar.token = Some("new".into());
+    let mut stream_by_new = sidecar.stream_from("s1", "", &[("x-sidecar-token", "new")]);
+    // They are open.
+    for socket in &mut by_old {
+        socket.say(&json!({ "type": "ping", "ref": 1 }));
+        assert!(matches!(socket.next(), Received::Answer(ack) if ack["ref"] == 1));
+    }
 
     fs::write(&file, "new\n").unwrap();
     sidecar.until("renewed", |sidecar| {
         status(sidecar, Some("Bearer old")) == 401
     });
     assert_eq!(status(&sidecar, Some("Bearer new")), 200);
+    for socket in &mut by_old {
+        let reason = "the token is not accepted any more".to_owned();
+        assert_eq!(socket.next(), Received::Close(4401, reason));
+    }
+    assert_eq!(stream.rest(), [], "it ends, and its turn goes on");
+    by_new.say(&json!({ "type": "cancel", "ref": 2 }));
+    assert!(matches!(
+        by_new.next(),
+        Received::Event(_) | Received::Answer(_)
+    ));
+    let last = stream_by_new.rest().pop().unwrap();
+    assert_eq!(last.data["status"], "cancelled");
 
     fs::remove_file(&file).unwrap();
     sidecar.until("noticed", |sidecar| {

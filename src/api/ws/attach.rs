@@ -6,6 +6,7 @@ use axum::extract::{OriginalUri, State as Extract};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
 
 use super::authenticated::{MAX_AUTH, Refusal, authenticated};
@@ -16,6 +17,7 @@ use super::handshake::Upgrade;
 use super::message::{ack, refusal};
 use super::source::Source;
 use super::topic::Topic;
+use crate::api::authentication::SocketAccess;
 use crate::api::error::{ApiError, error_responses};
 use crate::api::events;
 use crate::api::extract::Id;
@@ -112,12 +114,14 @@ async fn attach(
     let (place, request_id) = (upgrade.place.clone(), upgrade.request_id.clone());
     // What the client says later is of this request.
     let (span, trace) = (Span::current(), trace::current());
-    if upgrade.is_authenticated {
+    if let SocketAccess::Granted(revoked) = &upgrade.access {
+        let revoked = revoked.clone();
         let (events, start) = topic.open(&state, &asked).await?;
         return Ok(upgrade.switch(start, move |socket| async move {
             let connection = Connection::new(socket, state.rules.max_body_bytes);
             let commands = topic.commands(state, trace);
-            let conversation = Conversation::new(connection, events, commands, request_id);
+            let conversation =
+                Conversation::new(connection, events, commands, request_id, &revoked);
             conversation.run(place.stop()).instrument(span).await;
         }));
     }
@@ -131,10 +135,11 @@ async fn attach(
         let begun = begin(&mut connection, &state, &topic, &asked, place.stop()).await;
         drop(waiting);
         match begun {
-            Ok(events) => {
+            Ok((events, revoked)) => {
                 connection.set_max_message(state.rules.max_body_bytes);
                 let commands = topic.commands(state, trace);
-                let conversation = Conversation::new(connection, events, commands, request_id);
+                let conversation =
+                    Conversation::new(connection, events, commands, request_id, &revoked);
                 conversation.run(place.stop()).instrument(span).await;
             }
             Err(Refusal::Gone) => {}
@@ -155,13 +160,13 @@ async fn begin<IO: AsyncRead + AsyncWrite + Unpin>(
     state: &Arc<State>,
     topic: &Topic,
     asked: &StreamRequest,
-    stop: &tokio_util::sync::CancellationToken,
-) -> Result<Box<dyn Source>, Refusal> {
-    let reference = authenticated(connection, &state.secrets, stop).await?;
+    stop: &CancellationToken,
+) -> Result<(Box<dyn Source>, CancellationToken), Refusal> {
+    let (reference, revoked) = authenticated(connection, &state.secrets, stop).await?;
     match topic.open(state, asked).await {
         Ok((events, _)) => {
             connection.send(ack::<()>(reference.as_ref(), None));
-            Ok(events)
+            Ok((events, revoked))
         }
         Err(error) => Err(Refusal::Error(reference, error)),
     }

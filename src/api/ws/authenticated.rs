@@ -29,12 +29,13 @@ pub(super) enum Refusal {
     Error(Option<Reference>, ApiError),
 }
 
-/// Waits for the token. Gives the reference of the message that had it.
+/// Waits for the token. Gives the reference of the message that had it, and what is cancelled when it is not accepted any
+/// more.
 pub(super) async fn authenticated<IO: AsyncRead + AsyncWrite + Unpin>(
     connection: &mut Connection<IO>,
     secrets: &SharedSecrets,
     stop: &CancellationToken,
-) -> Result<Option<Reference>, Refusal> {
+) -> Result<(Option<Reference>, CancellationToken), Refusal> {
     let first = async {
         loop {
             let received = std::future::poll_fn(|cx| {
@@ -67,14 +68,15 @@ pub(super) async fn authenticated<IO: AsyncRead + AsyncWrite + Unpin>(
         let error = ApiError::unauthorized("the first message is none with a token");
         return Err(Refusal::Error(reference, error));
     }
-    let accepted = parse::<Auth>(text.as_bytes())
-        .map(|auth| !secrets.required() || secrets.accept(auth.token.as_bytes()));
-    match accepted {
-        Ok(true) => Ok(reference),
-        Ok(false) => {
-            let error = ApiError::unauthorized("the token sent is not accepted");
-            Err(Refusal::Error(reference, error))
+    let accepted = parse::<Auth>(text.as_bytes()).and_then(|auth| {
+        if !secrets.required() {
+            return Ok(CancellationToken::new());
         }
+        let revoked = secrets.accept(auth.token.as_bytes());
+        revoked.ok_or_else(|| ApiError::unauthorized("the token sent is not accepted"))
+    });
+    match accepted {
+        Ok(revoked) => Ok((reference, revoked)),
         Err(error) => Err(Refusal::Error(reference, error)),
     }
 }

@@ -25,9 +25,10 @@ pub(crate) fn answer(upgrade: Upgrade, log: &EventLog, sockets: &Sockets) -> Opt
     let events = SessionEvents::new(opened, view, readers, CancellationToken::new());
     let place = upgrade.place.clone();
     Some(upgrade.switch(HeaderMap::new(), move |socket| async move {
+        let never = CancellationToken::new();
         let commands = Box::new(|_, _| async { Ok(None) }.boxed());
         let connection = Connection::new(socket, MAX_MESSAGE);
-        let conversation = Conversation::new(connection, events, commands, String::new());
+        let conversation = Conversation::new(connection, events, commands, String::new(), &never);
         conversation.run(place.stop()).await;
     }))
 }

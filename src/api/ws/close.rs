@@ -68,6 +68,10 @@ impl Close {
         Self::of(4401, "no token came within 5 s")
     }
 
+    pub(super) const fn revoked() -> Self {
+        Self::of(4401, "the token is not accepted any more")
+    }
+
     pub(super) const fn slow() -> Self {
         Self::of(
             4408,

@@ -50,6 +50,8 @@ pub(crate) struct Conversation<IO, S> {
     connection: Connection<IO>,
     source: S,
     commands: Commands,
+    /// The token that it was opened with is not accepted any more.
+    revoked: CancellationToken,
     running: FuturesUnordered<BoxFuture<'static, Bytes>>,
     /// Of the handshake; errors name it.
     request_id: String,
@@ -97,12 +99,15 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Source> Conversation<IO, S> {
         source: S,
         commands: Commands,
         request_id: String,
+        revoked: &CancellationToken,
     ) -> Self {
         let now = Instant::now();
         Self {
             connection,
             source,
             commands,
+            // One of its own: all sockets of a token would wait for the lock of one whenever they wake.
+            revoked: revoked.child_token(),
             running: FuturesUnordered::new(),
             request_id,
             last_sent: now,
@@ -114,7 +119,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Source> Conversation<IO, S> {
     /// Until the socket is closed and what was asked for over it is done. `stop`: the process ends.
     pub(super) async fn run(mut self, stop: &CancellationToken) {
         let begun = Instant::now();
-        let ending = self.talk().await;
+        let revoked = self.revoked.clone();
+        let ending = revoked.run_until_cancelled(self.talk()).await;
+        let ending = ending.unwrap_or(Ending::Close(Close::revoked()));
         let Self {
             connection,
             source,

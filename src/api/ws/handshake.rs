@@ -13,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use tungstenite::error::ProtocolError;
 use tungstenite::handshake::server::create_response_with_body;
 
-use crate::api::authentication::{Unauthenticated, protocols};
+use crate::api::authentication::{SocketAccess, protocols};
 use crate::api::error::ApiError;
 use crate::api::middleware::REQUEST_ID;
 use crate::api::place::Place;
@@ -26,8 +26,7 @@ pub(crate) struct Upgrade {
     socket: OnUpgrade,
     response: Response<Body>,
     pub(super) place: Arc<Place>,
-    /// Whether its token was shown already.
-    pub(super) is_authenticated: bool,
+    pub(super) access: SocketAccess,
     pub(super) request_id: String,
 }
 
@@ -40,6 +39,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Upgrade {
         let mut response = accept(parts)?;
         let on_upgrade = parts.extensions.remove::<OnUpgrade>();
         let place = parts.extensions.get::<Arc<Place>>().cloned();
+        let access = parts.extensions.remove::<SocketAccess>();
         let (Some(on_upgrade), Some(place)) = (on_upgrade, place) else {
             return Err(ApiError::upgrade_required(
                 "this connection cannot become one",
@@ -56,7 +56,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Upgrade {
             socket: on_upgrade,
             response,
             place,
-            is_authenticated: parts.extensions.get::<Unauthenticated>().is_none(),
+            access: access.unwrap_or(SocketAccess::Unauthenticated),
             request_id: request_id
                 .and_then(|id| id.to_str().ok())
                 .unwrap_or_default()

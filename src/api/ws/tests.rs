@@ -28,6 +28,8 @@ struct World {
     log: EventLog,
     readers: std::sync::Arc<Readers>,
     leaving: CancellationToken,
+    /// The token of the clients.
+    revoked: CancellationToken,
     stop: CancellationToken,
     tracker: TaskTracker,
 }
@@ -45,6 +47,7 @@ impl World {
             log: log_with(Limits::default()),
             readers: std::sync::Arc::default(),
             leaving: CancellationToken::new(),
+            revoked: CancellationToken::new(),
             stop: CancellationToken::new(),
             tracker: TaskTracker::new(),
         }
@@ -60,7 +63,9 @@ impl World {
         };
         let events = SessionEvents::new(opened, view, self.readers.clone(), self.leaving.clone());
         let connection = Connection::new(ours, MAX_MESSAGE);
-        let conversation = Conversation::new(connection, events, commands(), "r-1".into());
+        let request_id = "r-1".to_owned();
+        let conversation =
+            Conversation::new(connection, events, commands(), request_id, &self.revoked);
         let stop = self.stop.clone();
         self.tracker
             .spawn(async move { conversation.run(&stop).await });

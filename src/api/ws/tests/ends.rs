@@ -89,6 +89,31 @@ async fn a_reader_that_stops_is_told_so_if_it_goes_on_in_time_and_dropped_if_not
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_token_that_is_revoked_ends_what_it_opened_and_lets_nothing_more_in() {
+    let world = World::new();
+    let mut client = world.client();
+    world.log.append("output", "{}");
+    assert_eq!(client.seq().await, 1);
+    client
+        .say(&json!({"type": "cancel", "ref": "before"}))
+        .await;
+    // It has been read once this is answered.
+    client.say(&json!({"type": "ping", "ref": "read"})).await;
+    assert!(matches!(client.next().await, Got::Text(ref answer) if answer["ref"] == "read"));
+    world.revoked.cancel();
+    assert_eq!(client.closed().await, 4401);
+    let start = Instant::now();
+    client.say(&json!({"type": "cancel", "ref": "after"})).await;
+    client.send(CLOSE, &4401_u16.to_be_bytes()).await;
+    assert_eq!(client.next().await, Got::End);
+    // The second command would take another.
+    world.nothing_is_left().await;
+    assert_eq!(start.elapsed(), Duration::from_secs(1));
+    // One that comes too late to be refused.
+    assert_eq!(world.client().closed().await, 4401);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_answers_no_ping_is_given_up() {
     let world = World::new();
     let mut client = world.client();
