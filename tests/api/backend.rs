@@ -237,7 +237,8 @@ fn what_only_the_agent_knows_is_adopted_and_ends_as_it_had_ended() {
         .env("OPENCODE_SHARED_SECRET", "hunter2")
         .env("DEMO_MODEL", "on");
     let mut sidecar = known(options.start());
-    let body = json!({ "session_id": "demo", "prompt": "Hello", "model_config": { "provider": "demo", "model": "demo" } });
+    let model = json!({ "provider": "demo", "model": "demo", "enabled_tools": ["read"] });
+    let body = json!({ "session_id": "demo", "prompt": "Hello", "model_config": model });
     let made = sidecar.post("/sessions", &body.to_string()).json();
     assert_eq!(
         backend.told(&sidecar, "demo")[0].body["status"],
@@ -258,6 +259,13 @@ fn what_only_the_agent_knows_is_adopted_and_ends_as_it_had_ended() {
     let status = next.get("/sessions/demo/status").json();
     assert_eq!(status["remote_session_id"], made["remote_session_id"]);
     assert_eq!(next.get("/sessions/foreign/status").status, 404);
+    // What it may do is what it was made with.
+    let refused = next.post("/sessions/demo/shell", r#"{"command":"touch made"}"#);
+    assert_eq!(
+        (refused.status, &refused.json()["code"]),
+        (409, &json!("conflict")),
+        "{refused:?}"
+    );
 }
 
 #[test]

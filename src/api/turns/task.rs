@@ -120,8 +120,7 @@ pub(in crate::api) async fn shell(
         return Err(ApiError::invalid("command", "must not be empty"));
     }
     let session = lookup::session(&state, &id).await?;
-    let may = |tools: &crate::tool::Tools| tools.list().iter().any(|tool| tool == "bash");
-    if !session.tools().is_none_or(may) {
+    if !state.conversations.may_use(&session, "bash").await? {
         return Err(ApiError::new(
             ErrorCode::Conflict,
             "this session may not use bash, so it runs no command; create one with bash among its enabled_tools",

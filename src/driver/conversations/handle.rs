@@ -102,6 +102,26 @@ impl Conversations {
         .await
     }
 
+    /// Whether `session` may use `tool`. Of one that was adopted only OpenCode knows with which tools it was made.
+    pub(crate) async fn may_use(
+        &self,
+        session: &Session,
+        tool: &str,
+    ) -> Result<bool, ConversationError> {
+        let among = |tools: &[String]| tools.iter().any(|name| name == tool);
+        if let Some(tools) = session.tools() {
+            return Ok(among(&tools.list()));
+        }
+        let Some(remote_id) = session.status().remote_id.clone() else {
+            return Ok(true);
+        };
+        self.with_child(async |client| {
+            let made_with = client.session(&remote_id).await?.sidecar().tools;
+            Ok(made_with.is_none_or(|tools| among(&tools)))
+        })
+        .await
+    }
+
     /// What `change` says, which is not dropped in the middle if nobody waits for it any more.
     pub(super) async fn changed<T: Send + 'static>(
         &self,
