@@ -30,6 +30,7 @@ mod refused_calls;
 mod resync;
 mod seen_tool_results;
 mod start;
+mod steering;
 pub(crate) mod translate;
 mod workspace_file;
 

@@ -29,6 +29,7 @@ mod request;
 mod row;
 mod session_map;
 mod status;
+mod steer;
 mod turn;
 mod turn_audit;
 mod turn_ends;
@@ -44,13 +45,14 @@ pub(crate) use self::beginning::Beginning;
 pub(crate) use self::config::Config;
 pub(crate) use self::labels::{Change, LabelChange, Labels};
 pub(crate) use self::prompt::{Part, Prompt};
-pub(crate) use self::record::{Command, ForkedFrom, Session, Steer};
+pub(crate) use self::record::{Command, ForkedFrom, Session};
 pub(crate) use self::registry::{
     AddedFork, Adoption, ArchiveError, NewFork, OrphanSession, Receivers, Registry, Report,
 };
 pub(crate) use self::request::{CreateError, Idempotency, OnBusy, Request, Task};
 pub(crate) use self::session_map::Found;
 pub(crate) use self::status::{Problem, Reverted, Status};
+pub(crate) use self::steer::{Steer, SteerOutcome, SteerRecord};
 pub(crate) use self::turn::{Created, Interrupted, TurnKind};
 pub(crate) use self::turn_handle::{Turn, TurnHandle};
 

@@ -23,7 +23,6 @@ mod run;
 mod stall;
 mod state;
 mod steer;
-mod steers;
 mod stop;
 
 pub(super) use self::run::run;

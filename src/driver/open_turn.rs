@@ -30,8 +30,8 @@ pub(super) struct OpenTurn {
     pub(super) translator: Translator,
     /// What does the task, for one that is no prompt: it is answered when the task is done.
     pub(super) task_call: Option<TaskCall>,
-    /// Whether the agent can be told to go on after its process died.
-    pub(super) can_go_on: bool,
+    /// What is no prompt, such as a command, can neither be told more nor go on after the agent's process died.
+    pub(super) is_prompt: bool,
 }
 
 /// A call that lasts as long as its task.

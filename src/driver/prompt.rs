@@ -154,6 +154,16 @@ impl PromptText {
         prompt
     }
 
+    #[cfg(test)]
+    pub(super) fn for_tests(text: &str) -> Self {
+        let label = PromptLabel {
+            session: "s".into(),
+            turn: 1,
+            traceparent: None,
+        };
+        Self::of(&session::Prompt::text(text), None, label)
+    }
+
     /// The same words under new ids.
     pub(super) fn renew_ids(&mut self) {
         self.message_id = new_id("msg");

@@ -324,7 +324,7 @@ impl Start<'_> {
             before,
             translator,
             task_call,
-            can_go_on: self.request.task == Task::Prompt,
+            is_prompt: self.request.task == Task::Prompt,
         })
     }
 

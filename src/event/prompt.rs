@@ -18,7 +18,8 @@ pub(crate) struct PromptNote {
 pub(crate) enum PromptState {
     /// It waits for the turns before it.
     Queued,
-    /// It is part of the turn that ran when it came: the agent has it before its next step.
+    /// It is part of the turn that ran when it came: the agent has it before its next step. Of a turn that was cut off at
+    /// that moment, it may be that the agent did not get it.
     Steered,
     /// It waits for a key: it was queued before a restart of the sidecar, or behind a prompt whose key went with it.
     Held,

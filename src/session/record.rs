@@ -13,15 +13,15 @@ use super::asks::{Answer, AnswerCommand, AnswerError};
 use super::diagnosis::Facts;
 use super::labels::{LabelChange, Labels};
 use super::limits::StreamSlots;
-use super::log::{EventLog, TurnSpan};
-use super::prompt::Prompt;
+use super::log::{Addition, EventLog, TurnSpan};
 use super::queue::{Queue, QueueHead, QueuedPrompt};
 use super::request::Idempotency;
 use super::status::Status;
+use super::steer::{Steer, SteerRecord};
 use super::turn::Created;
 use super::turn_ends::TurnEnds;
 use crate::clock::Timestamp;
-use crate::event::State;
+use crate::event::{Body, Event, PromptNote, PromptState, State};
 use crate::permission::{Policy, PolicyChange};
 use crate::tool::Tools;
 use crate::trace::SpanAndParent;
@@ -96,15 +96,7 @@ pub(crate) enum Command {
     /// Answer a request of the agent.
     Answer(AnswerCommand),
     /// Tell the agent more in the middle of the turn.
-    Steer(Steer),
-}
-
-/// A prompt for a turn that runs.
-#[derive(Debug)]
-pub(crate) struct Steer {
-    pub(crate) prompt: Prompt,
-    /// Gets true once the agent has it. When it is dropped, or gets false, the prompt is not part of the turn.
-    pub(crate) taken_tx: oneshot::Sender<bool>,
+    Steer(Box<Steer>),
 }
 
 // === impl Session ===
@@ -231,6 +223,24 @@ impl Session {
     pub(crate) fn update(&self, change: impl FnOnce(&mut Status)) {
         self.status_tx
             .send_modify(|status| change(Arc::make_mut(status)));
+    }
+
+    /// Notes in the log, and on disk for whoever sends it again, that a prompt is part of the running turn.
+    pub(crate) fn note_steer(&self, record: SteerRecord) {
+        let SteerRecord { row, text, keyed } = record;
+        if let Some(keyed) = keyed {
+            self.accepted.lock().add(keyed);
+        }
+        let body = Body::Prompt(PromptNote {
+            state: PromptState::Steered,
+            text,
+        });
+        let frame = Event::new(Timestamp::now(), body).encode(row.turn);
+        self.log.add(Addition {
+            row: Some(self.row()),
+            prompt: Some(row),
+            ..Addition::of(frame)
+        });
     }
 
     /// Asks for the end of the turn, and waits until it has ended. A session that has ended already is left as it is. The

@@ -100,6 +100,10 @@ pub(crate) enum CreateError {
     CredentialsRequired,
     #[error("{0} prompts of this session wait already; wait for a turn to end, or withdraw one")]
     QueueFull(usize),
+    #[error(
+        "the agent does not say whether it has this prompt; see GET /sessions/{{id}}/messages before it is sent again"
+    )]
+    SteerUnknown,
     #[error("the sidecar is shutting down")]
     ShuttingDown,
     /// The agent's directory cannot be used.

@@ -151,16 +151,20 @@ fn what_is_no_handshake_is_a_426_that_says_what_is_missing() {
 #[test]
 fn a_page_or_a_name_that_is_foreign_opens_nothing() {
     let sidecar = running(Options::stub().env("CORS_ALLOW_ORIGINS", "https://dash.example.com"));
-    let status = |headers: &[(&str, &str)]| Socket::open(sidecar.address, PATH, headers).status;
-    assert_eq!(status(&[("origin", "https://evil.example")]), 403);
-    assert_eq!(status(&[("origin", "null")]), 403);
-    assert_eq!(status(&[("sec-fetch-site", "cross-site")]), 403);
-    assert_eq!(status(&[("origin", "https://dash.example.com")]), 101);
-    assert_eq!(
-        status(&[("origin", &format!("http://{}", sidecar.address))]),
-        101
-    );
-    assert_eq!(status(&[("host", "rebound.example")]), 421);
+    let own = format!("http://{}", sidecar.address);
+    for path in [PATH, "/events/ws"] {
+        for (name, value, expected) in [
+            ("origin", "https://evil.example", 403),
+            ("origin", "null", 403),
+            ("sec-fetch-site", "cross-site", 403),
+            ("origin", "https://dash.example.com", 101),
+            ("origin", &*own, 101),
+            ("host", "rebound.example", 421),
+        ] {
+            let answer = Socket::open(sidecar.address, path, &[(name, value)]);
+            assert_eq!(answer.status, expected, "{path}, {name}: {value}");
+        }
+    }
     all_gone(&sidecar);
 }
 

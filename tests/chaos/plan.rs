@@ -216,8 +216,8 @@ impl Planned {
             at: Duration::from_millis(dice.within(200, LATEST)),
             on_busy,
             steps: u32::try_from(dice.within(1, 2)).unwrap(),
-            // A steered prompt is known by its key only once the agent has it.
-            hangs_up: (dice.percent(25) && on_busy != OnBusy::Steer)
+            hangs_up: dice
+                .percent(25)
                 .then(|| Duration::from_millis(dice.within(0, 60))),
             again: dice.percent(20),
             withdrawn: dice.percent(15),

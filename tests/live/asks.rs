@@ -3,6 +3,7 @@
 
 mod answers;
 mod deadlines;
+mod lost_feed;
 mod orphans;
 mod questions;
 mod rules;
@@ -29,12 +30,13 @@ fn run(command: &str) -> Turn {
 }
 
 fn question() -> Turn {
+    Turn::new().tool("question", questions())
+}
+
+fn questions() -> Value {
     let options =
         json!([{ "label": "A", "description": "a" }, { "label": "B", "description": "b" }]);
-    Turn::new().tool(
-        "question",
-        json!({ "questions": [{ "question": "Which?", "header": "Letter", "options": options }] }),
-    )
+    json!({ "questions": [{ "question": "Which?", "header": "Letter", "options": options }] })
 }
 
 fn text(text: &str) -> Turn {
@@ -115,6 +117,32 @@ const ASK_BASH: &str = r#"{"permission_mode":"ask","ask_tools":["bash"]}"#;
 
 fn ask_bash() -> Value {
     serde_json::from_str(ASK_BASH).unwrap()
+}
+
+/// A session whose agent may ask for both.
+fn ask_both() -> Value {
+    let mut fields = ask_bash();
+    fields["questions"] = json!(true);
+    fields
+}
+
+/// A permission for this command and a question, at once.
+fn both(command: &str) -> Turn {
+    run(command).tool("question", questions())
+}
+
+/// The ids of the next permission and of the next question, whichever comes first.
+fn asked_both(stream: &mut Stream) -> [String; 2] {
+    let mut found = [None, None];
+    while found.iter().any(Option::is_none) {
+        let event = stream.next().unwrap();
+        assert!(!event.is_terminal(), "the turn ended first: {event:?}");
+        if event.data["state"] == "asked" {
+            let id = event.data["request_id"].as_str().unwrap().to_owned();
+            found[usize::from(event.kind == "question")] = Some(id);
+        }
+    }
+    found.map(Option::unwrap)
 }
 
 /// The next permission that is asked for in this turn.

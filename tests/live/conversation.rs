@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::insider;
 use crate::llm::{Scope, Turn};
+use crate::support::Options;
 use crate::world::{World, bash};
 
 fn get(world: &World, path: &str) -> Value {
@@ -29,9 +30,13 @@ pub(crate) fn resume(world: &World, id: &str, prompt: &str, turns: impl IntoIter
 
 /// A sidecar whose workspace is a git work tree. OpenCode looks for one when it starts.
 pub(crate) fn with_git() -> World {
+    with_git_and(|options| options)
+}
+
+pub(crate) fn with_git_and(adapt: impl FnOnce(Options) -> Options) -> World {
     World::with(|options| {
         git_init(&options.dir.path().join("workspace"));
-        options
+        adapt(options)
     })
 }
 

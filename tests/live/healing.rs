@@ -9,7 +9,7 @@ use crate::support::{Options, real_opencode, runbook};
 use crate::world::{World, bash};
 
 /// The real OpenCode behind the stub, which cuts every connection while `DATA_DIR/cut` exists.
-fn fragile() -> World {
+pub(crate) fn fragile() -> World {
     World::of(
         Options::stub()
             .env("ENGINE_START_TIMEOUT", "60s")
@@ -18,13 +18,13 @@ fn fragile() -> World {
 }
 
 /// Cuts, for the `round`th time.
-fn cut(world: &World, round: usize) {
+pub(crate) fn cut(world: &World, round: usize) {
     std::fs::write(world.data_dir().join("cut"), "").unwrap();
     logged(world, "lost the engine's event stream", round);
 }
 
 /// How long it took until the sidecar heard the child again.
-fn mend(world: &World, round: usize) -> Duration {
+pub(crate) fn mend(world: &World, round: usize) -> Duration {
     std::fs::remove_file(world.data_dir().join("cut")).unwrap();
     let mended = Instant::now();
     logged(world, "event stream is open again", round);

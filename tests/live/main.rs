@@ -18,6 +18,7 @@ mod asks;
 mod attacks;
 mod budgets;
 mod conversation;
+mod conversation_secrecy;
 mod creating;
 mod diagnosis;
 mod dialects;

@@ -245,6 +245,93 @@ fn a_prompt_that_interrupts_is_next_while_a_command_runs_and_while_the_model_str
 }
 
 #[test]
+fn while_the_model_streams_a_prompt_waits_and_one_that_does_not_want_to_is_refused() {
+    let world = World::start();
+    let words = "slow words ".repeat(20);
+    let slow = Turn::new()
+        .stream(20, Duration::from_millis(100))
+        .text(&words);
+    world.script("stream", [slow, Turn::new().text("Second.")]);
+    world.create("stream");
+    world
+        .stream("stream", "")
+        .until("words", |event| event.kind == "output");
+    let taken = accepted(&world, "stream", &json!({ "prompt": "later" }));
+    assert_eq!(taken, (2, "queued".to_owned()));
+    let now = json!({ "prompt": "the badger", "on_busy": "reject" });
+    let refused = prompt(&world, "stream", &now);
+    assert_eq!(
+        (refused.status, &refused.json()["code"]),
+        (409, &json!("conflict"))
+    );
+    let events = whole(&world, "stream");
+    let complete = |turn| (turn, "complete".to_owned());
+    assert_eq!(ends(&events), [complete(1), complete(2)]);
+    let first = of_turn(&events, 1).pop().unwrap();
+    assert_eq!(first.data["final_message"], words.as_str());
+    assert!(!told(world.llm.requests().last().unwrap()).contains("badger"));
+}
+
+/// Wherever in a turn it comes: it is answered in the turn that it is said to be part of.
+#[test]
+fn what_the_agent_is_told_as_a_turn_ends_is_answered_in_that_turn_or_the_next() {
+    const ROUNDS: u64 = 8;
+    let world = World::start();
+    world.script(
+        "edge",
+        (0..4 * ROUNDS).map(|n| Turn::new().text(&format!("Answer {n}."))),
+    );
+    world.create("edge");
+    let mut steered = Vec::new();
+    for round in 0..ROUNDS {
+        let mut stream = stream_of(&world, "edge", &json!({ "prompt": "begin" }));
+        stream.until("words", |event| event.kind == "output");
+        std::thread::sleep(Duration::from_millis(round * 4));
+        let words = format!("steer-{round}.");
+        let (turn, status) = accepted(
+            &world,
+            "edge",
+            &json!({ "prompt": words, "on_busy": "steer" }),
+        );
+        if status == "steered" {
+            steered.push((turn, words));
+        }
+    }
+    let events = whole(&world, "edge");
+    assert!(
+        ends(&events).iter().all(|(_, how)| how == "complete"),
+        "{events:#?}"
+    );
+    let last = told(world.llm.requests().last().unwrap());
+    for round in 0..ROUNDS {
+        assert_eq!(
+            last.matches(&format!("steer-{round}.")).count(),
+            1,
+            "{last}"
+        );
+    }
+    let messages = world.get("/sessions/edge/messages?limit=100").json();
+    let messages = messages["messages"].as_array().unwrap();
+    for (turn, words) in &steered {
+        let noted = of_turn(&events, *turn);
+        let note = noted.iter().position(|event| event.data["text"] == **words);
+        assert!(
+            note.is_some_and(|at| at + 1 < noted.len()),
+            "before the end of its turn: {noted:#?}"
+        );
+        // The newest message comes first.
+        let at = messages
+            .iter()
+            .position(|message| message["text"] == **words)
+            .unwrap();
+        let answered = messages[..at]
+            .iter()
+            .any(|message| message["role"] == "assistant" && message["turn"] == *turn);
+        assert!(answered, "{words} of turn {turn}: {messages:#?}");
+    }
+}
+
+#[test]
 fn model_and_key_change_between_turns_and_stay_until_the_session_is_stopped() {
     let world = World::start();
     world.run("keys", [Turn::new().text("One.")]);
@@ -410,11 +497,10 @@ fn a_prompt_reaches_the_running_turn_at_its_next_call_of_the_model() {
     let_go(&world, "go");
     let events = whole(&world, "tool");
     assert_eq!(ends(&events), [(1, "complete".to_owned())]);
-    assert!(
-        events
-            .iter()
-            .any(|event| event.kind == "prompt" && event.data["state"] == "steered")
-    );
+    let is_told = |event: &Event| event.kind == "prompt" && event.data["state"] == "steered";
+    let told_at = events.iter().position(is_told).unwrap();
+    assert_eq!(events[told_at].data["text"], "also say please");
+    assert!(told_at + 1 < events.len(), "before the end");
     let calls = world.llm.requests();
     assert_eq!(calls.len(), 2);
     assert!(

@@ -299,7 +299,7 @@ fn assert_searched(loot: &str, ids: [&str; 3], root: bool) {
 }
 
 /// No file below `folder` holds `secret`.
-fn assert_nowhere(folder: &Path, secret: &str) {
+pub(crate) fn assert_nowhere(folder: &Path, secret: &str) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_symlink() {

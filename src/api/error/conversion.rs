@@ -44,6 +44,8 @@ impl From<CreateError> for ApiError {
             CreateError::KeyReused => Self::new(ErrorCode::IdempotencyMismatch, message),
             CreateError::JournalUnavailable(_) => later(ErrorCode::JournalUnavailable, message),
             CreateError::ShuttingDown => later(ErrorCode::ShuttingDown, message),
+            // Not to be sent again without a look.
+            CreateError::SteerUnknown => Self::new(ErrorCode::EngineUnavailable, message),
             CreateError::EngineUnavailable(_) => later(ErrorCode::EngineUnavailable, message),
             CreateError::WorkspaceUnavailable(_) => later(ErrorCode::WorkspaceUnavailable, message),
             CreateError::Failed(cause) => Self::internal(cause),

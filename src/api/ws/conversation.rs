@@ -226,8 +226,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Source> Conversation<IO, S> {
         }
     }
 
-    /// Sends a sign of life, unless those before it brought none of the client.
+    /// Sends a sign of life, unless those before it brought none of the client. A client that is not read, because too many
+    /// of its commands run, cannot have brought one.
     fn on_silence(&mut self) -> Option<Close> {
+        if self.running.len() >= MAX_RUNNING {
+            self.pinged = None;
+        }
         let silent_for = |since: Instant| since.elapsed() >= PONG_LIMIT;
         if self.pinged.is_some_and(silent_for) {
             return Some(Close::silent());

@@ -85,7 +85,7 @@ impl World {
     }
 }
 
-/// A cancel takes a second, and fails the second time.
+/// A cancel takes a second, and fails the second time. A prompt takes a minute.
 fn commands() -> Commands {
     let mut count = 0;
     let mut next = move |kind: Kind| {
@@ -99,6 +99,10 @@ fn commands() -> Commands {
                         return Err(ApiError::new(ErrorCode::Conflict, "it is the second"));
                     }
                     Ok(Some(format!("{{\"nth\":{nth}}}")))
+                }
+                Kind::Prompt => {
+                    tokio::time::sleep(Duration::from_mins(1)).await;
+                    Ok(None)
                 }
                 _ => Ok(None),
             }

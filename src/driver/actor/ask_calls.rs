@@ -60,7 +60,10 @@ impl AskCalls {
         self.since.is_some()
     }
 
+    /// It replaces the one that the request has.
     pub(super) fn set_deadline(&mut self, request: String, wait: Duration) {
+        self.deadlines
+            .retain(|deadline| deadline.request != request);
         self.deadlines.push(Deadline {
             request,
             at: Instant::now() + wait,

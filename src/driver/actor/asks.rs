@@ -91,7 +91,7 @@ impl Actor {
             }
             // Another client of OpenCode was first, or nobody waits for it any more.
             Err(CallError::Status { status: 404, .. }) => {
-                translator.asks.take_back(&request);
+                translator.asks.forget_answer(&request);
                 translator.ask_gone(&request, now);
                 true
             }
@@ -141,6 +141,7 @@ impl Actor {
             let translator = &mut self.turn.translator;
             let (request, attempts) = (deadline.request, deadline.attempts + 1);
             if attempts > ATTEMPTS {
+                translator.asks.forget_answer(&request);
                 translator.ask_gone(&request, Timestamp::now());
                 continue;
             }

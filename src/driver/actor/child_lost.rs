@@ -11,11 +11,13 @@
 use std::time::{Duration, Instant};
 
 use super::state::{Actor, RecoveryStep};
+use super::steer::presence;
 use crate::clock::Timestamp;
 use crate::driver::child_connection::{self, ChildConnection};
 use crate::driver::context::Context;
 use crate::driver::demux::Item;
 use crate::driver::resync::{self, Found, SessionTree, StoredState};
+use crate::driver::steering::Presence;
 use crate::driver::translate::End;
 use crate::driver::{end_reasons, ending};
 use crate::engine::Snapshot;
@@ -41,7 +43,7 @@ impl Actor {
         if self.context.shutdown.halt.is_cancelled() {
             return Some(end_reasons::shutting_down());
         }
-        if !self.turn.can_go_on {
+        if !self.turn.is_prompt {
             return Some(end_reasons::engine_lost(0));
         }
         let most = self.context.config.recoveries;
@@ -53,7 +55,9 @@ impl Actor {
             return Some(end);
         }
         // The dead child answers no questions.
-        (self.end_check, self.resync, self.inquire_again) = (None, None, false);
+        (self.end_check, self.resync, self.check_again) = (None, None, false);
+        self.steer_call = None;
+        self.steers.child_lost();
         self.recoveries += 1;
         tracing::warn!(
             session.id = self.turn_handle.session.id,
@@ -99,20 +103,12 @@ impl Actor {
         let (root, before) = (&*self.turn.remote_id, self.turn.before.as_deref());
         let stored_end =
             ending::last_of_session(&stored.messages, root, before).and_then(ending::stored_end);
-        let prompt_id = &self.turn.prompt_text.message_id;
-        let message = stored
-            .messages
-            .iter()
-            .find(|message| message.info.id == *prompt_id);
-        let prompt_is_stored = message.is_some_and(|message| !message.parts.is_empty());
+        let prompt = presence(&stored.messages, &self.turn.prompt_text.message_id);
         // A prompt is answered for before it is stored, and its words after its message: the child may have died
         // in between.
-        let prompt_was_lost = stored.complete && !prompt_is_stored;
-        let message_is_empty = message.is_some() && prompt_was_lost;
-
-        if stored.complete {
-            self.repeat_lost_steers(&stored.messages);
-        }
+        let prompt_was_lost = stored.complete && prompt != Presence::Whole;
+        let message_is_empty = prompt_was_lost && prompt == Presence::WithoutWords;
+        self.steers.next_child(|id| presence(&stored.messages, id));
         let translator = &mut self.turn.translator;
         translator.apply_missed(stored.history, stored.messages, now);
         translator.abandon_run(now);
@@ -121,8 +117,17 @@ impl Actor {
             return Some(end);
         }
         let grant = self.turn.grant.as_ref()?;
-        if let Some(end) = stored_end.filter(|_| !self.is_steering()) {
-            return Some(end_reasons::with_provider_cause(end, Some(grant)));
+        match stored_end {
+            Some(End::Complete { .. }) if self.steers.is_pending() => {
+                // Nothing was cut off. The agent is told what came since, and that begins another run.
+                self.turn.translator.resumed(now);
+                self.check_for_end(Duration::ZERO);
+                return None;
+            }
+            Some(end) if !self.steers.is_pending() => {
+                return Some(end_reasons::with_provider_cause(end, Some(grant)));
+            }
+            _ => {}
         }
         if !prompt_was_lost {
             self.turn.prompt_text = self.turn.prompt_text.go_on();

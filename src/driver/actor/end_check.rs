@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use super::state::{Actor, EndCheckResult};
+use super::state::{Actor, EndCheckResult, Findings};
+use super::steer::presence;
 use crate::clock::Timestamp;
 use crate::driver::end_reasons;
 use crate::driver::ending::{self, Decision, Observation};
 use crate::driver::resync::{self, StoredState};
+use crate::driver::steering::Verdict;
 use crate::driver::translate::{End, classify};
 use crate::opencode::CallError;
-use crate::opencode::types::SessionStatus;
+use crate::opencode::types::{Message, SessionStatus};
 
 /// The pause after a question about the turn's end that got no answer.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
@@ -19,8 +21,8 @@ const ASK_AGAIN: Duration = Duration::from_millis(500);
 impl Actor {
     /// Asks the child whether the turn has ended, unless that is being asked.
     pub(super) fn check_for_end(&mut self, after: Duration) {
-        self.inquire_again = self.end_check.is_some();
-        if self.inquire_again {
+        self.check_again = self.end_check.is_some();
+        if self.check_again {
             return;
         }
         let end_check = self.ask_for_end();
@@ -36,20 +38,36 @@ impl Actor {
             self.turn.remote_id.clone(),
         );
         let workspace = self.context.config.workspace.clone();
+        let (steers, was_steered) = (self.steers.changes(), !self.steers.is_empty());
         async move {
-            let mut statuses = client.statuses(&workspace).await?;
-            let status = statuses.remove(&remote_id).unwrap_or(SessionStatus::Idle);
+            let ask_status = async || -> Result<SessionStatus, CallError> {
+                let mut statuses = client.statuses(&workspace).await?;
+                Ok(statuses.remove(&remote_id).unwrap_or(SessionStatus::Idle))
+            };
+            let mut status = ask_status().await?;
             // A session that works has not ended, whatever its messages say.
             let messages = match status {
                 SessionStatus::Idle => client.messages(&remote_id).await?,
                 _ => Vec::new(),
             };
-            Ok((status, messages))
+            if was_steered && status == SessionStatus::Idle {
+                // What it was told may have begun another run, which is in the middle of these messages.
+                status = ask_status().await?;
+            }
+            Ok(Findings {
+                status,
+                messages,
+                steers,
+            })
         }
     }
 
     pub(super) fn on_findings(&mut self, findings: EndCheckResult) -> Option<End> {
-        let (status, messages) = match findings {
+        let Findings {
+            status,
+            messages,
+            steers,
+        } = match findings {
             Ok(findings) => findings,
             Err(CallError::TooLarge { .. }) => return Some(self.end_without_messages()),
             Err(error) => {
@@ -64,17 +82,16 @@ impl Actor {
             error: self.turn.translator.turn_error(),
             cancelled: self.stopping.is_some(),
             asked: self.asked,
-            task_done: !self.turn.can_go_on && self.task_call.is_none(),
+            task_done: !self.turn.is_prompt && self.task_call.is_none(),
         };
         match ending::decide(&observed) {
-            // What was found may be older than what the agent is being told.
-            Decision::Ended(_) if self.is_steering() => self.check_for_end(ASK_AGAIN),
-            Decision::NotYet if self.inquire_again => self.check_for_end(Duration::ZERO),
+            Decision::NotYet if self.check_again => self.check_for_end(Duration::ZERO),
             Decision::NotYet => {}
             Decision::AskAgain(wait) => {
                 self.asked += 1;
                 self.check_for_end(wait);
             }
+            Decision::Ended(_) if self.is_steered_on(steers, &messages) => {}
             // With the child this turn goes too, and on in the next one.
             Decision::Ended(end) if self.stopping.is_none() && ending::shows_broken_child(&end) => {
                 self.replace_child();
@@ -87,6 +104,20 @@ impl Actor {
             }
         }
         None
+    }
+
+    /// Whether the turn goes on because of what the agent was told meanwhile, although the end of a run was found.
+    fn is_steered_on(&mut self, asked: u64, messages: &[Message]) -> bool {
+        let presence = |id: &str| presence(messages, id);
+        if self.stopping.is_some() {
+            self.steers.look_up(presence);
+            return false;
+        }
+        match self.steers.settle(asked, presence) {
+            Verdict::Settled => return false,
+            Verdict::AskAgain(pause) => self.check_for_end(pause),
+        }
+        true
     }
 
     /// The call that did the task was answered.

@@ -10,11 +10,11 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::ask_calls::{AskCalls, next_deadline, next_sent};
 use super::state::Actor;
-use super::steers::Steers;
 use crate::driver::context::{Context, workspace_problem};
 use crate::driver::end_reasons;
 use crate::driver::open_turn::OpenTurn;
 use crate::driver::seen_tool_results::SeenToolResults;
+use crate::driver::steering::Steers;
 use crate::gateway::Grant;
 use crate::session::TurnHandle;
 use crate::workspace::Checked;
@@ -42,13 +42,14 @@ pub(in crate::driver) async fn run(turn_handle: TurnHandle, mut turn: OpenTurn, 
         stopping: None,
         waiting: Vec::new(),
         end_check: None,
-        inquire_again: false,
+        check_again: false,
         asked: 0,
         resync: None,
         child_lost: false,
         recoveries: 0,
         recovery: None,
         steers: Steers::default(),
+        steer_call: None,
         background_calls: FuturesUnordered::new(),
         asks: AskCalls::default(),
         last_activity_at: now,
@@ -75,9 +76,10 @@ impl Actor {
         // Also what it is now.
         health_rx.mark_changed();
         let end = loop {
-            self.begin_steer();
+            self.hand_over_steer();
             self.note_progress();
             self.publish();
+            self.announce_steers();
             let stop_by = self.stopping.as_ref().map_or(self.deadline, |(_, by)| *by);
             let stopping = self.stopping.is_some();
             // Each child has its own.
@@ -89,7 +91,7 @@ impl Actor {
                 findings = finished(&mut self.end_check), if stopping || self.resync.is_none() => self.on_findings(findings),
                 missed = finished(&mut self.resync) => self.on_missed(missed),
                 done = finished(&mut self.task_call) => self.on_task_done(done),
-                handed = finished(&mut self.steers.call) => { self.on_steered(handed); None }
+                result = finished(&mut self.steer_call) => { self.on_handed_over(result); None }
                 step = finished(&mut self.recovery) => self.on_recovery_step(step),
                 Some(()) = self.background_calls.next(), if !self.background_calls.is_empty() => None,
                 () = lost.cancelled(), if !self.child_lost => self.on_child_lost(),
@@ -101,7 +103,7 @@ impl Actor {
                 Ok(()) = self.counts_rx.changed() => { self.note_counts(); None }
                 problem = workspace_problem(&mut workspace_rx, Checked::lost), if !stopping => self.stop(end_reasons::workspace_lost(problem)),
                 Ok(()) = health_rx.changed() => { self.note_health(&health_rx.borrow_and_update().clone()); None }
-                _ = ticks.tick() => { self.keep_counts(); self.check_stall(); None }
+                now = ticks.tick() => { self.keep_counts(); self.check_stall(); self.steers.on_time(now); None }
             };
             if let Some(end) = end {
                 break end;

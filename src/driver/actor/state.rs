@@ -6,7 +6,6 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use super::ask_calls::AskCalls;
-use super::steers::Steers;
 use crate::clock::Timestamp;
 use crate::driver::child_connection::ChildConnection;
 use crate::driver::context::Context;
@@ -14,6 +13,7 @@ use crate::driver::open_turn::{OpenTurn, TaskCall};
 use crate::driver::overlap::RunningTurn;
 use crate::driver::resync::StoredState;
 use crate::driver::seen_tool_results::SeenToolResults;
+use crate::driver::steering::{HandOver, Steers};
 use crate::driver::translate::End;
 use crate::event::Phase;
 use crate::opencode::CallError;
@@ -22,7 +22,14 @@ use crate::session::TurnHandle;
 use crate::session::diagnosis::Cause;
 
 /// What the child says of the root session when an end is suspected.
-pub(super) type EndCheckResult = Result<(SessionStatus, Vec<Message>), CallError>;
+pub(super) struct Findings {
+    pub(super) status: SessionStatus,
+    pub(super) messages: Vec<Message>,
+    /// [`Steers::changes`] when it was asked.
+    pub(super) steers: u64,
+}
+
+pub(super) type EndCheckResult = Result<Findings, CallError>;
 
 /// What came of a step of the recovery after the child died.
 pub(super) enum RecoveryStep {
@@ -45,8 +52,8 @@ pub(super) struct Actor {
     pub(super) waiting: Vec<oneshot::Sender<()>>,
     /// The question whether the turn has ended.
     pub(super) end_check: Option<BoxFuture<'static, EndCheckResult>>,
-    /// A further sign of an end came while that was asked.
-    pub(super) inquire_again: bool,
+    /// A further sign of an end came while that was asked: it is asked once more.
+    pub(super) check_again: bool,
     /// How often it was asked again since the last sign.
     pub(super) asked: u32,
     /// What does the task of a turn that is no prompt, until it is answered.
@@ -60,6 +67,8 @@ pub(super) struct Actor {
     pub(super) recovery: Option<BoxFuture<'static, RecoveryStep>>,
     /// Prompts that came while it runs.
     pub(super) steers: Steers,
+    /// The one of them that is being handed over.
+    pub(super) steer_call: Option<BoxFuture<'static, HandOver>>,
     /// Small calls whose result is only logged.
     pub(super) background_calls: FuturesUnordered<BoxFuture<'static, ()>>,
     pub(super) asks: AskCalls,

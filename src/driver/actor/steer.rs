@@ -1,114 +1,116 @@
 //! Prompts that come while the turn runs: OpenCode takes them into the very next call of the model.
 //!
-//! They are handed over one after the other. While one is on its way the turn does not end: an answer that looks like the
-//! last one may have come before it.
+//! That is what 1.18.33 does with any prompt for a busy session. Its newer route with `delivery` is not used: for a session of
+//! the older API it answers 200, and the prompt is never run.
+//!
+//! They are handed over one after the other. What is decided about them is in `driver::steering`; here the calls are made,
+//! and their readers and senders are told.
 
+use std::future::pending;
 use std::time::Duration;
 
 use super::state::Actor;
-use super::steers::{Handed, PendingSteer};
-use crate::driver::prompt::PromptText;
-use crate::opencode::CallError;
+use crate::driver::steering::{Announcement, HandOver, Presence};
 use crate::opencode::types::Message;
+use crate::opencode::{CallError, Client};
 use crate::session::Steer;
 
-/// So many for one turn; further ones are turns of their own.
-const MOST: usize = 64;
-
-/// How often one is handed over, in case nobody knows whether it arrived: OpenCode knows it by its ids.
-const ATTEMPTS: u32 = 3;
+/// The pauses before it is looked up once more whether OpenCode has stored what it took. That takes it milliseconds.
+const LOOK_UP_PAUSES_MS: [u64; 6] = [10, 40, 100, 200, 400, 800];
 
 // === impl Actor ===
 
 impl Actor {
     /// Takes a prompt for this turn, unless the turn is ending. One that is dropped is the next turn.
     pub(super) fn on_steer(&mut self, steer: Steer) {
-        let steers = &mut self.steers;
-        // What is no prompt, such as a command, cannot be told more.
-        let is_prompt = self.turn.can_go_on;
-        let is_full = steers.waiting.len() + steers.taken.len() >= MOST;
-        if self.stopping.is_some() || !is_prompt || is_full {
-            return;
+        if self.stopping.is_none() && self.turn.is_prompt {
+            let text = self.turn.prompt_text.steer(&steer.prompt);
+            self.steers.add(steer, text);
         }
-        steers.waiting.push_back(PendingSteer {
-            text: self.turn.prompt_text.steer(&steer.prompt),
-            taken_tx: Some(steer.taken_tx),
-            attempts: 0,
-        });
     }
 
     /// Hands over the next one, if the agent runs.
-    pub(super) fn begin_steer(&mut self) {
-        let is_ready = self.stopping.is_none()
-            && !self.child_lost
-            && self.recovery.is_none()
-            && self.steers.call.is_none();
+    pub(super) fn hand_over_steer(&mut self) {
+        let is_ready = self.stopping.is_none() && !self.child_lost && self.recovery.is_none();
         let Some(grant) = self.turn.grant.as_ref().filter(|_| is_ready) else {
             return;
         };
-        let Some(pending) = self.steers.waiting.pop_front() else {
+        let Some(text) = self.steers.next_to_hand_over() else {
             return;
         };
         let model = grant.model_ref();
-        let (client, remote_id) = (
-            self.turn.connection.client.clone(),
-            self.turn.remote_id.clone(),
-        );
+        let (connection, remote_id) = (self.turn.connection.clone(), self.turn.remote_id.clone());
         let workspace = self.context.config.workspace.clone();
-        self.steers.call = Some(Box::pin(async move {
-            let with_files = pending.text.with_files(&workspace).await;
+        self.steer_call = Some(Box::pin(async move {
+            let client = &connection.client;
+            let with_files = text.with_files(&workspace).await;
             let prompt = with_files.prompt(model);
-            let handed = client.prompt(&remote_id, &prompt).await;
-            (pending, handed)
+            let (error, result) = match client.prompt(&remote_id, &prompt).await {
+                Ok(()) => match look_up(client, &remote_id, &text.message_id).await {
+                    Ok(Presence::Whole) => return HandOver::Stored,
+                    Ok(presence) => return HandOver::NotStored(presence),
+                    Err(error) => (error, HandOver::NoAnswer),
+                },
+                Err(error @ CallError::Status { .. }) => (error, HandOver::Refused),
+                Err(error) => (error, HandOver::NoAnswer),
+            };
+            tracing::warn!(%error, "the engine did not take a prompt for a running turn");
+            if connection.died_under(&error).await {
+                // With its death this call is dropped.
+                pending::<()>().await;
+            }
+            result
         }));
     }
 
-    pub(super) fn on_steered(&mut self, (mut pending, handed): Handed) {
-        match handed {
-            Ok(()) => {
-                if let Some(taken_tx) = pending.taken_tx.take() {
-                    // Whoever asked may have gone.
-                    taken_tx.send(true).ok();
-                }
-                self.steers.taken.push(pending.text);
-                self.note_activity();
-            }
-            Err(error @ CallError::Status { .. }) => {
-                tracing::warn!(%error, "the engine did not take a prompt for a running turn");
-            }
-            Err(error) => {
-                tracing::warn!(%error, "it is not known whether the engine has a prompt; it is handed over again");
-                pending.attempts += 1;
-                if pending.attempts < ATTEMPTS {
-                    self.steers.waiting.push_front(pending);
-                }
-            }
-        }
-        // What was found out before may have been about the answer before it.
+    pub(super) fn on_handed_over(&mut self, result: HandOver) {
+        self.steers.on_handed_over(result);
+        self.note_activity();
+        // What was found before may have been about the answer before it.
         self.asked = 0;
         self.check_for_end(Duration::ZERO);
     }
 
-    /// Whether a prompt for this turn is on its way.
-    pub(super) fn is_steering(&self) -> bool {
-        self.stopping.is_none() && (self.steers.call.is_some() || !self.steers.waiting.is_empty())
-    }
-
-    /// The next child is there: what the dead one was told and had not stored is told again.
-    pub(super) fn repeat_lost_steers(&mut self, stored: &[Message]) {
-        let is_stored = |text: &PromptText| {
-            let id = &text.message_id;
-            stored.iter().any(|message| message.info.id == *id)
-        };
-        let taken = std::mem::take(&mut self.steers.taken);
-        let (kept, lost): (Vec<_>, Vec<_>) = taken.into_iter().partition(is_stored);
-        self.steers.taken = kept;
-        for text in lost.into_iter().rev() {
-            self.steers.waiting.push_front(PendingSteer {
-                text,
-                taken_tx: None,
-                attempts: 0,
-            });
+    /// Tells the stream, and then whoever waits for it, what became of prompts for this turn.
+    pub(super) fn announce_steers(&mut self) {
+        for announcement in self.steers.take_announcements() {
+            match announcement {
+                Announcement::Steered(record) => self.turn_handle.session.note_steer(record),
+                Announcement::Outcome(clients, outcome) => {
+                    for outcome_tx in clients {
+                        // Whoever asked may have gone.
+                        outcome_tx.send(outcome).ok();
+                    }
+                }
+            }
         }
+    }
+}
+
+/// Looks up what the conversation has of a message that OpenCode has just taken, until it has all of it or enough time has
+/// passed.
+async fn look_up(client: &Client, session: &str, message: &str) -> Result<Presence, CallError> {
+    let mut pauses = LOOK_UP_PAUSES_MS.into_iter();
+    loop {
+        let presence = match client.stored_message(session, message).await {
+            Ok(stored) if stored.parts.is_empty() => Presence::WithoutWords,
+            Ok(_) => Presence::Whole,
+            Err(CallError::Status { status: 404, .. }) => Presence::Absent,
+            Err(error) => return Err(error),
+        };
+        let pause = pauses.next().filter(|_| presence != Presence::Whole);
+        let Some(pause) = pause else {
+            return Ok(presence);
+        };
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+    }
+}
+
+/// What `messages` have of the message with this id.
+pub(super) fn presence(messages: &[Message], id: &str) -> Presence {
+    match messages.iter().find(|message| message.info.id == id) {
+        None => Presence::Absent,
+        Some(message) if message.parts.is_empty() => Presence::WithoutWords,
+        Some(_) => Presence::Whole,
     }
 }

@@ -5,7 +5,6 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::state::Actor;
-use super::steers::Steers;
 use crate::clock::Timestamp;
 use crate::driver::publish::{note_deleted_files, publish};
 use crate::driver::translate::End;
@@ -30,7 +29,7 @@ impl Actor {
                 self.stop(End::Cancelled)
             }
             Command::Steer(steer) => {
-                self.on_steer(steer);
+                self.on_steer(*steer);
                 None
             }
             Command::Answer(answer) => self.on_answer(answer),
@@ -65,7 +64,7 @@ impl Actor {
         // begins another try, and may then ignore the abort.
         let grant = self.turn.grant.take();
         self.asked = 0;
-        let prompting = self.recovery.take();
+        let (prompting, steering) = (self.recovery.take(), self.steer_call.take());
         let (connection, remote_id) = (self.turn.connection.clone(), self.turn.remote_id.clone());
         let (engine, session_tree) = (
             self.context.engine.clone(),
@@ -75,10 +74,16 @@ impl Actor {
         let may_ask = self.turn.translator.asks.settings().may_ask;
         let workspace = self.context.config.workspace.clone();
         self.end_check = Some(Box::pin(async move {
-            if let Some(prompting) = prompting {
-                // A prompt that arrives after the abort would start another run.
-                tokio::time::timeout(PROMPT_TIMEOUT, prompting).await.ok();
-            }
+            // A prompt that arrives after the abort would start another run.
+            let handed_over = async {
+                if let Some(prompting) = prompting {
+                    prompting.await;
+                }
+                if let Some(steering) = steering {
+                    steering.await;
+                }
+            };
+            tokio::time::timeout(PROMPT_TIMEOUT, handed_over).await.ok();
             connection.abort(&remote_id).await;
             drop(grant);
             if may_ask {
@@ -96,9 +101,10 @@ impl Actor {
         self.show_usage();
         // Before the terminal event can be seen: then no key is in use any more.
         self.turn.grant = None;
-        (self.end_check, self.recovery) = (None, None);
-        // Whoever waits for one of them makes it the next turn.
-        self.steers = Steers::default();
+        (self.end_check, self.recovery, self.steer_call) = (None, None, None);
+        // One that was not handed over is the next turn. This comes before the terminal event.
+        self.steers.end();
+        self.announce_steers();
         // What a command left running lives as long as the session does, and no client may see the end before
         // it: the next turn of this session would find it.
         let session_tree = self.turn.subscription.session_tree();

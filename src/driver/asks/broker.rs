@@ -1,6 +1,6 @@
 //! Which requests are open, and which answer is given to each.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +10,9 @@ use crate::clock::Timestamp;
 use crate::event::{Agent, AnsweredBy, Reply};
 use crate::permission::{self, Rule};
 use crate::session::{Answer, AnswerError, Ask, AskKind, AskOutcome, EndedAsk, Subject};
+
+/// So many requests that ended are known again.
+pub(super) const ENDED_IDS: usize = 64;
 
 #[derive(Debug)]
 pub(crate) struct Asks {
@@ -22,6 +25,8 @@ pub(crate) struct Asks {
     pub(super) stopped: HashSet<String>,
     /// Ended since they were last taken.
     pub(super) ended: Vec<EndedAsk>,
+    /// The newest that ended. A list that OpenCode made before may still have them.
+    pub(super) ended_ids: VecDeque<String>,
     pub(super) changed: bool,
 }
 
@@ -66,6 +71,7 @@ impl Asks {
             rejected: HashMap::new(),
             stopped: HashSet::new(),
             ended: Vec::new(),
+            ended_ids: VecDeque::new(),
             changed: false,
         }
     }
@@ -108,8 +114,7 @@ impl Asks {
     /// Takes a new request.
     pub(crate) fn ask(&mut self, new: NewAsk, now: Timestamp) -> Asked {
         let id = &new.request_id;
-        let known = self.find(id).is_some() || self.ended.iter().any(|ask| ask.request_id == *id);
-        if known {
+        if self.find(id).is_some() || self.ended_ids.contains(id) {
             return Asked::Known;
         }
         let given = self.decide(&new.subject);
@@ -169,9 +174,10 @@ impl Asks {
         self.give(request_id, answer, AnsweredBy::Timeout).is_ok()
     }
 
-    /// Whether it is open, and a rule answers it.
+    /// Whether an answer that no client gave is still to reach OpenCode.
     pub(crate) fn is_decided(&self, request_id: &str) -> bool {
-        self.find(request_id).is_some_and(|open| !open.shown)
+        let given = self.find(request_id).and_then(|open| open.given.as_ref());
+        given.is_some_and(|(_, by)| *by != AnsweredBy::Client)
     }
 
     pub(crate) fn is_open(&self, request_id: &str) -> bool {
@@ -189,8 +195,16 @@ impl Asks {
         Some(answer)
     }
 
-    /// OpenCode did not take the answer: the request waits again, unless no person was asked.
+    /// The answer did not reach OpenCode. After a client's, the request waits again. What a rule or the deadline answered
+    /// stays the answer, and is sent once more: a request that a rule covers must not wait for a person after all.
     pub(crate) fn take_back(&mut self, request_id: &str) {
+        if !self.is_decided(request_id) {
+            self.forget_answer(request_id);
+        }
+    }
+
+    /// OpenCode does not know the request any more, so the answer is not how it ended.
+    pub(crate) fn forget_answer(&mut self, request_id: &str) {
         if let Some(open) = self.find_mut(request_id)
             && open.shown
         {

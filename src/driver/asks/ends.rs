@@ -1,6 +1,6 @@
 //! How requests end: answered, taken along by a rejection, or withdrawn.
 
-use super::broker::{Asks, permit};
+use super::broker::{Asks, ENDED_IDS, permit};
 use super::open::Open;
 use crate::clock::Timestamp;
 use crate::event::{AnsweredBy, Event, Reply};
@@ -199,6 +199,10 @@ impl Asks {
 
     fn note_end(&mut self, open: &Open, outcome: AskOutcome) {
         self.changed = true;
+        if self.ended_ids.len() == ENDED_IDS {
+            self.ended_ids.pop_front();
+        }
+        self.ended_ids.push_back(open.ask.request_id.clone());
         self.ended.push(EndedAsk {
             request_id: open.ask.request_id.clone(),
             kind: open.ask.kind(),

@@ -126,6 +126,28 @@ fn an_answer_that_did_not_arrive_leaves_the_request_open() {
 }
 
 #[test]
+fn what_a_rule_or_the_deadline_answered_stays_the_answer_when_it_did_not_arrive() {
+    let mut asks = asks(true);
+    for id in ["p1", "p2", "p3"] {
+        waits(asks.ask(command(id, "s", "echo x"), NOW));
+    }
+    asks.give_default("p3");
+    asks.give("p1", permit(Reply::Always), AnsweredBy::Client)
+        .unwrap();
+    assert!(!asks.is_decided("p1"), "a client's is not sent again");
+    assert_eq!(asks.confirm("p1", NOW).1, ["p2"]);
+    for (id, reply) in [("p2", Reply::Once), ("p3", Reply::Reject)] {
+        asks.take_back(id);
+        assert!(asks.is_decided(id), "it is sent once more");
+        assert!(!asks.give_default(id), "nobody is late");
+        assert_eq!(asks.given(id), Some(&permit(reply)));
+    }
+    // OpenCode does not know it: then it was withdrawn, whatever was to be answered.
+    asks.forget_answer("p2");
+    assert!(told(asks.missed_end("p2", NOW)).contains("withdrawn"));
+}
+
+#[test]
 fn always_covers_what_else_waits_and_what_comes_later() {
     let mut asks = asks(true);
     waits(asks.ask(command("p1", "s", "echo x"), NOW));
@@ -239,6 +261,10 @@ fn what_nobody_can_answer_any_more_is_withdrawn_once() {
     );
     assert!(asks.take_changed());
     assert_eq!(asks.take_ended().len(), 2);
+    // A list that was made before may come after.
+    for late in [command("p1", "s", "echo x"), question("q1")] {
+        assert!(matches!(asks.ask(late, NOW), Asked::Known));
+    }
 }
 
 #[test]

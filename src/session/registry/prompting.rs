@@ -1,10 +1,10 @@
 //! Whether a further prompt of a session begins a turn, waits for one, or becomes part of the one that runs.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use parking_lot::MutexGuard;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 use uuid::Uuid;
 
@@ -19,16 +19,14 @@ use crate::session::log::TurnSpan;
 use crate::session::prompt_note::PromptNotice;
 use crate::session::prompt_row;
 use crate::session::queue::{MAX_QUEUED, Queued};
-use crate::session::record::{Command, PUBLISH_WAIT, Session, Steer};
+use crate::session::record::{Command, PUBLISH_WAIT, Session};
 use crate::session::request::{CreateError, OnBusy, Request, Task};
 use crate::session::session_map::{BeforeTurn, State};
 use crate::session::status::Status;
+use crate::session::steer::{Steer, SteerOutcome, SteerRecord};
 use crate::session::turn::Outcome;
 use crate::session::turn_handle::TurnOrigin;
 use crate::trace;
-
-/// How long a prompt for a running turn may take to reach the agent.
-const STEER: Duration = Duration::from_secs(25);
 
 /// What was decided, and what is to be done without the lock.
 enum Admission {
@@ -76,31 +74,47 @@ impl Registry {
         }
     }
 
-    /// Hands a prompt to the running turn. If that ends before the agent has it, it is the next turn, unless the session
-    /// was stopped.
+    /// Hands a prompt to the running turn, whose task has the deadline. If that ends before the agent has it, it is the
+    /// next turn, unless the session was stopped.
     async fn steer(
         &self,
         session: &Arc<Session>,
         request: Request,
         (accepted, commands_tx, stops): (Accepted, mpsc::Sender<Command>, u64),
     ) -> Result<Accepted, CreateError> {
-        let (taken_tx, taken_rx) = oneshot::channel();
-        let prompt = request.prompt.clone();
-        let steering = async {
-            let command = Command::Steer(Steer { prompt, taken_tx });
-            commands_tx.send(command).await.is_ok() && taken_rx.await.unwrap_or(false)
-        };
-        if tokio::time::timeout(STEER, steering).await.unwrap_or(false) {
-            let (turn, from) = (accepted.turn, accepted.from.seq);
-            let row = prompt_row::taken(&new_id(), turn, &request, from, true);
-            repeats::remember(session, &request, &accepted, None);
-            self.note(session, (PromptState::Steered, &request), row, None);
-            self.noted(session).await;
-            return Ok(accepted);
+        let (outcome_tx, outcome_rx) = oneshot::channel();
+        let steer = Box::new(Steer {
+            prompt: request.prompt.clone(),
+            record: self.steer_record(&request, &accepted),
+            since: Instant::now(),
+            outcome_tx,
+        });
+        // An error means that the turn has ended.
+        drop(commands_tx.send(Command::Steer(steer)).await);
+        match outcome_rx.await.unwrap_or(SteerOutcome::NotTaken) {
+            SteerOutcome::Taken => {
+                self.noted(session).await;
+                Ok(accepted)
+            }
+            SteerOutcome::NotTaken => {
+                session.settled().await;
+                let admission = self.admit_prompt(session, request, OnBusy::Queue, Some(stops))?;
+                self.carry_out(session, admission).await
+            }
+            SteerOutcome::Unknown => Err(CreateError::SteerUnknown),
+            SteerOutcome::KeyReused => Err(CreateError::KeyReused),
         }
-        session.settled().await;
-        let admission = self.admit_prompt(session, request, OnBusy::Queue, Some(stops))?;
-        self.carry_out(session, admission).await
+    }
+
+    /// What is noted of a prompt once it is part of the running turn.
+    fn steer_record(&self, request: &Request, accepted: &Accepted) -> SteerRecord {
+        let (turn, from) = (accepted.turn, accepted.from.seq);
+        let shown = self.shared.config.keep_prompts;
+        SteerRecord {
+            row: prompt_row::taken(&new_id(), turn, request, from, true),
+            text: shown.then(|| request.prompt.shown()),
+            keyed: repeats::keyed(request, accepted, None),
+        }
     }
 
     async fn carry_out(

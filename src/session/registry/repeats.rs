@@ -76,21 +76,29 @@ pub(super) fn remember(
     accepted: &Accepted,
     outcome_rx: Option<watch::Receiver<Outcome>>,
 ) {
-    let Some(idempotency) = &request.idempotency else {
-        return;
-    };
+    if let Some(keyed) = keyed(request, accepted, outcome_rx) {
+        session.accepted.lock().add(keyed);
+    }
+}
+
+/// How a prompt is recognised if it comes again; nothing if it has no key.
+pub(super) fn keyed(
+    request: &Request,
+    accepted: &Accepted,
+    outcome_rx: Option<watch::Receiver<Outcome>>,
+) -> Option<AcceptedPrompt> {
     let prompt = KeyedPrompt {
-        idempotency: idempotency.clone(),
+        idempotency: request.idempotency.clone()?,
         turn: accepted.turn,
         steered: accepted.acceptance == Acceptance::Steered,
         withdrawn: false,
         from: accepted.from.seq,
     };
-    session.accepted.lock().add(AcceptedPrompt {
+    Some(AcceptedPrompt {
         prompt,
         span: Arc::clone(&accepted.span),
         outcome_rx,
-    });
+    })
 }
 
 /// What came of the same prompt before, if it carries a key.

@@ -135,3 +135,91 @@ async fn a_key_that_comes_while_a_turn_begins_is_kept_when_that_turn_does_not_co
         life.end().await;
     }
 }
+
+/// A prompt for the running turn, which waits for what its driver says.
+async fn steer(
+    registry: &Registry,
+    session: &Arc<Session>,
+    turn_handle: &mut TurnHandle,
+) -> (
+    tokio::task::JoinHandle<Result<Accepted, CreateError>>,
+    Box<Steer>,
+) {
+    let (registry, session) = (registry.clone(), Arc::clone(session));
+    let steering = TaskTracker::new()
+        .spawn(async move { registry.prompt(&session, prompt(1), OnBusy::Steer).await });
+    let Some(Command::Steer(steer)) = turn_handle.command().await else {
+        panic!("a prompt for the running turn");
+    };
+    (steering, steer)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_prompt_for_the_running_turn_waits_for_as_long_as_its_driver_needs() {
+    let (registry, mut turns_rx) = small();
+    let (session, mut turn_handle) = create(&registry, &mut turns_rx, "a").await;
+    let (steering, steer) = steer(&registry, &session, &mut turn_handle).await;
+    tokio::time::sleep(Duration::from_mins(5)).await;
+    assert!(!steering.is_finished() && session.queued().is_empty());
+    session.note_steer(steer.record.clone());
+    assert_eq!(session.log.last_event_id().seq, 1, "the stream is told");
+    steer.outcome_tx.send(SteerOutcome::Taken).unwrap();
+    let accepted = steering.await.unwrap().unwrap();
+    assert_eq!(
+        (accepted.turn, accepted.acceptance),
+        (1, Acceptance::Steered)
+    );
+    let repeated = again(&registry, &session, 1).await.unwrap();
+    assert_eq!(
+        (repeated.turn, repeated.acceptance),
+        (1, Acceptance::Steered)
+    );
+    let reused = again(&registry, &session, 2).await.unwrap_err();
+    assert_eq!(reused, CreateError::KeyReused);
+}
+
+/// The prompt of [`steer`] once more, under its key.
+async fn again(
+    registry: &Registry,
+    session: &Arc<Session>,
+    digest: u8,
+) -> Result<Accepted, CreateError> {
+    registry
+        .prompt(session, prompt(digest), OnBusy::Queue)
+        .await
+}
+
+#[tokio::test]
+async fn one_that_was_handed_over_when_its_turn_was_cut_off_is_not_run_again_under_its_key() {
+    let (registry, mut turns_rx) = small();
+    let (session, mut turn_handle) = create(&registry, &mut turns_rx, "a").await;
+    let (steering, steer) = steer(&registry, &session, &mut turn_handle).await;
+    session.note_steer(steer.record);
+    steer.outcome_tx.send(SteerOutcome::Unknown).unwrap();
+    let refused = steering.await.unwrap().unwrap_err();
+    assert_eq!(refused, CreateError::SteerUnknown);
+    let repeated = again(&registry, &session, 1).await.unwrap();
+    assert_eq!(
+        (repeated.turn, repeated.acceptance),
+        (1, Acceptance::Steered)
+    );
+    assert!(session.queued().is_empty());
+}
+
+#[tokio::test]
+async fn a_prompt_that_the_running_turn_does_not_take_is_the_next_one_and_an_unsure_one_is_not() {
+    let (registry, mut turns_rx) = small();
+    let (session, mut turn_handle) = create(&registry, &mut turns_rx, "a").await;
+    let (steering, unsure) = steer(&registry, &session, &mut turn_handle).await;
+    unsure.outcome_tx.send(SteerOutcome::Unknown).unwrap();
+    let refused = steering.await.unwrap().unwrap_err();
+    assert_eq!(refused, CreateError::SteerUnknown);
+    assert!(session.queued().is_empty(), "it may be part of the turn");
+    let (steering, dropped) = steer(&registry, &session, &mut turn_handle).await;
+    drop(dropped);
+    let accepted = steering.await.unwrap().unwrap();
+    assert_eq!(
+        (accepted.turn, accepted.acceptance),
+        (2, Acceptance::Queued)
+    );
+}

@@ -126,6 +126,30 @@ fn always_holds_for_this_session_and_its_subagents_and_for_no_other() {
         json!([{ "permission": "bash", "pattern": "echo *", "action": "allow" }])
     );
 
+    // Given to a subagent, it holds for the agent that called it.
+    let turns = [
+        task(),
+        run("echo five"),
+        text("part done"),
+        run("echo six"),
+        text("done"),
+    ];
+    let mut below = begin(&world, "below", &ask_bash(), turns);
+    let (request, event) = asked(&mut below);
+    assert_eq!(event.data["agent"]["name"], "general");
+    reply(
+        &world.sidecar,
+        "below",
+        &request,
+        &json!({ "reply": "always" }),
+    );
+    let rest = below.rest();
+    assert_eq!(
+        story(&rest),
+        ["answered always client", "answered once rule"]
+    );
+    assert_eq!(rest.last().unwrap().data["final_message"], "done");
+
     let mut other = begin(
         &world,
         "other",

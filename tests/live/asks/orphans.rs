@@ -2,29 +2,33 @@
 
 use serde_json::json;
 
-use super::{ask_bash, asked, asked_in, begin, next, reply, run, status, story, task, text};
+use super::{
+    answer, ask_both, asked_both, asked_in, begin, both, questions, reply, run, status, story,
+    task, text,
+};
 use crate::prompting::{ends, stream_of, whole};
 use crate::world::World;
 
 #[test]
 fn a_cancel_and_an_interrupt_withdraw_what_is_asked() {
     let world = World::start();
-    let mut stream = begin(&world, "cancel", &ask_bash(), [run("echo x")]);
-    let (request, _) = asked(&mut stream);
+    let mut stream = begin(&world, "cancel", &ask_both(), [both("echo x")]);
+    let [permission, question] = asked_both(&mut stream);
     assert_eq!(world.sidecar.post("/sessions/cancel/stop", "").status, 200);
     let rest = stream.rest();
-    assert_eq!(story(&rest), ["withdrawn the turn was cancelled"]);
+    assert_eq!(story(&rest), ["withdrawn the turn was cancelled"; 2]);
     assert_eq!(rest.last().unwrap().data["status"], "cancelled");
-    let late = reply(
-        &world.sidecar,
-        "cancel",
-        &request,
-        &json!({ "reply": "once" }),
-    );
-    assert_eq!(
-        (late.status, late.json()["code"].clone()),
-        (409, json!("conflict"))
-    );
+    let once = json!({ "reply": "once" });
+    let answers = json!({ "answers": [["A"]] });
+    for late in [
+        reply(&world.sidecar, "cancel", &permission, &once),
+        answer(&world.sidecar, "cancel", &question, &answers),
+    ] {
+        assert_eq!(
+            (late.status, late.json()["code"].clone()),
+            (409, json!("conflict"))
+        );
+    }
     // Nothing of it comes back in the next turn.
     world.script("cancel", [run("echo y"), text("done")]);
     let mut body = world.body("cancel");
@@ -53,6 +57,8 @@ fn a_cancel_and_an_interrupt_withdraw_what_is_asked() {
         story(&events),
         [
             "asked",
+            "asked",
+            "withdrawn the turn was cancelled",
             "withdrawn the turn was cancelled",
             "asked",
             "withdrawn the turn was cancelled"
@@ -63,53 +69,50 @@ fn a_cancel_and_an_interrupt_withdraw_what_is_asked() {
 #[test]
 fn a_child_that_dies_while_it_asks_asks_again_in_the_next_one() {
     let world = World::start();
-    let turns = [run("echo x > x.txt"), run("echo x > x.txt"), text("done")];
-    let mut stream = begin(&world, "killed", &ask_bash(), turns);
-    let (first, _) = asked(&mut stream);
+    let turns = [both("echo x > x.txt"), both("echo x > x.txt"), text("done")];
+    let mut stream = begin(&world, "killed", &ask_both(), turns);
+    let first = asked_both(&mut stream);
     crate::support::processes::kill(world.sidecar.engine_pid());
-    let withdrawn = next(&mut stream, "permission", "withdrawn");
-    assert_eq!(withdrawn.data["request_id"], *first);
-    let (second, _) = asked(&mut stream);
-    let late = reply(
-        &world.sidecar,
-        "killed",
-        &first,
-        &json!({ "reply": "once" }),
-    );
-    assert_eq!(late.status, 409, "{late:?}");
-    let given = reply(
-        &world.sidecar,
-        "killed",
-        &second,
-        &json!({ "reply": "once" }),
-    );
-    assert_eq!(given.status, 200, "{given:?}");
+    let second = asked_both(&mut stream);
+    let once = json!({ "reply": "once" });
+    let answers = json!({ "answers": [["A"]] });
+    for ([permission, question], status) in [(&first, 409), (&second, 200)] {
+        let given = reply(&world.sidecar, "killed", permission, &once);
+        assert_eq!(given.status, status, "{given:?}");
+        let given = answer(&world.sidecar, "killed", question, &answers);
+        assert_eq!(given.status, status, "{given:?}");
+    }
     assert_eq!(stream.rest().last().unwrap().kind, "complete");
+    let all = world.follow("killed").0;
+    let withdrawn: Vec<&str> = all
+        .iter()
+        .filter(|event| event.data["state"] == "withdrawn")
+        .filter_map(|event| event.data["request_id"].as_str())
+        .collect();
+    assert_eq!(withdrawn.len(), 2, "{all:#?}");
+    assert!(first.iter().all(|id| withdrawn.contains(&&**id)));
     assert!(world.sidecar.workspace().join("x.txt").exists());
 }
 
 #[test]
 fn a_restart_of_the_sidecar_ends_what_was_asked() {
     let mut world = World::start();
-    let turns = [task(), run("echo sub")];
-    let mut stream = begin(&world, "restarted", &ask_bash(), turns);
-    let (request, _) = asked(&mut stream);
+    let turns = [task().tool("question", questions()), run("echo sub")];
+    let mut stream = begin(&world, "restarted", &ask_both(), turns);
+    let [request, question] = asked_both(&mut stream);
     world.sidecar.signal(rustix::process::Signal::KILL);
     world.sidecar.restart();
     world
         .sidecar
         .until("ready", |sidecar| sidecar.get("/ready").status == 200);
     let events = world.sidecar.stream("restarted", "").rest();
-    assert_eq!(
-        story(&events),
-        ["asked", "withdrawn the sidecar was restarted"]
-    );
-    let withdrawn = events
-        .iter()
-        .rfind(|event| event.kind == "permission")
-        .unwrap();
+    let ended = "withdrawn the sidecar was restarted";
+    assert_eq!(story(&events), ["asked", "asked", ended, ended]);
+    let last = |kind: &str| events.iter().rfind(|event| event.kind == kind).unwrap();
+    let withdrawn = last("permission");
     assert_eq!(withdrawn.data["request_id"], *request);
     assert_eq!(withdrawn.data["agent"]["name"], "general");
+    assert_eq!(last("question").data["request_id"], *question);
     assert_eq!(status(&world.sidecar, "restarted")["asks"], json!([]));
     // The rules are still those of the session.
     world.script("restarted", [run("echo again"), text("done")]);

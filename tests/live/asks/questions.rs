@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{answer, begin, next, question, results, status, story, text};
+use super::{answer, begin, next, question, results, status, story, task, text};
 use crate::world::World;
 
 #[test]
@@ -41,6 +41,20 @@ fn questions_are_answered_rejected_and_run_out_of_time() {
         &json!({ "answers": [["A", "or my own"]] }),
     );
     assert_eq!(given.status, 200, "{given:?}");
+    let late = answer(
+        &world.sidecar,
+        "answered",
+        request,
+        &json!({ "reject": true }),
+    );
+    assert_eq!(
+        (late.status, late.json()["code"].clone()),
+        (409, json!("already_answered"))
+    );
+    assert_eq!(
+        late.json()["answer"]["answers"],
+        json!([["A", "or my own"]])
+    );
     let rest = stream.rest();
     let answered = rest.iter().find(|event| event.kind == "question").unwrap();
     assert_eq!(answered.data["answers"], json!([["A", "or my own"]]));
@@ -69,13 +83,22 @@ fn questions_are_answered_rejected_and_run_out_of_time() {
     // Nobody said that it may ask.
     let events = begin(&world, "silent", &json!({}), [question(), text("done")]).rest();
     assert_eq!(story(&events), [""; 0]);
-    let silent = world
-        .llm
-        .requests()
-        .into_iter()
-        .filter(|call| call.key == "silent");
-    let offered: Vec<bool> = silent
-        .map(|call| call.tools().contains(&"question".into()))
-        .collect();
-    assert_eq!(offered, [false, false]);
+    let offered = |key: &str| -> Vec<bool> {
+        let calls = world.llm.requests().into_iter();
+        let calls = calls.filter(|call| call.key == key);
+        calls
+            .map(|call| call.tools().contains(&"question".into()))
+            .collect()
+    };
+    assert_eq!(offered("silent"), [false, false]);
+
+    // A subagent asks its agent, not the user.
+    begin(
+        &world,
+        "below",
+        &fields,
+        [task(), text("part"), text("done")],
+    )
+    .rest();
+    assert_eq!(offered("below"), [true, false, true]);
 }

@@ -126,6 +126,23 @@ async fn a_client_that_answers_no_ping_is_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_client_whose_commands_take_long_is_not_given_up_because_its_pongs_are_not_read() {
+    let world = World::new();
+    let mut client = world.client();
+    let start = Instant::now();
+    for nth in 0..8 {
+        client.say(&json!({"type": "prompt", "ref": nth})).await;
+    }
+    for nth in 0..8 {
+        assert_eq!(client.answer().await["ref"], nth);
+    }
+    assert_eq!(start.elapsed(), Duration::from_mins(1));
+    assert_eq!(client.next().await, Got::Ping);
+    drop(client);
+    world.nothing_is_left().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_cut_anywhere_leaves_nothing() {
     let message = client::frame(true, client::TEXT, br#"{"type":"ping","ref":"x"}"#);
     for cut in 0..message.len() {
