@@ -181,7 +181,13 @@ impl Session {
         let row = self.row();
         if row.state != State::Pending.as_str() {
             self.log.record(row, false);
+            self.noted().await;
         }
+    }
+
+    /// Waits until what was noted of it is on disk: whoever is told of it must find it after a restart.
+    pub(crate) async fn noted(&self) {
+        drop(tokio::time::timeout(PUBLISH_WAIT, self.log.written()).await);
     }
 
     /// What it was created under, by which it is found again.

@@ -68,6 +68,7 @@ impl Conversations {
             "prompt {} and all that came after it is undone",
             reverted.message_id
         ));
+        session.noted().await;
         Ok(undone(Some(reverted), info))
     }
 
@@ -82,6 +83,7 @@ impl Conversations {
         let info = client.unrevert(remote_id).await?;
         session.update(|status| status.reverted = None);
         session.note("what was undone is there again".to_owned());
+        session.noted().await;
         Ok(undone(None, info))
     }
 }

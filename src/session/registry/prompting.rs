@@ -19,7 +19,7 @@ use crate::session::log::TurnSpan;
 use crate::session::prompt_note::PromptNotice;
 use crate::session::prompt_row;
 use crate::session::queue::{MAX_QUEUED, Queued};
-use crate::session::record::{Command, PUBLISH_WAIT, Session};
+use crate::session::record::{Command, Session};
 use crate::session::request::{CreateError, OnBusy, Request, Task};
 use crate::session::session_map::{BeforeTurn, State};
 use crate::session::status::Status;
@@ -93,7 +93,7 @@ impl Registry {
         drop(commands_tx.send(Command::Steer(steer)).await);
         match outcome_rx.await.unwrap_or(SteerOutcome::NotTaken) {
             SteerOutcome::Taken => {
-                self.noted(session).await;
+                session.noted().await;
                 Ok(accepted)
             }
             SteerOutcome::NotTaken => {
@@ -147,18 +147,18 @@ impl Registry {
             }
             Admission::BeginNext(accepted) => {
                 self.shared.scheduler.begin_next(session);
-                self.noted(session).await;
+                session.noted().await;
                 Ok(accepted)
             }
             Admission::Wait(accepted) => {
-                self.noted(session).await;
+                session.noted().await;
                 Ok(accepted)
             }
             Admission::Interrupt(accepted, commands_tx) => {
                 // Nobody waits for that end, and an error means that the turn has ended.
                 let (done_tx, _) = oneshot::channel();
                 drop(commands_tx.send(Command::Cancel(done_tx)).await);
-                self.noted(session).await;
+                session.noted().await;
                 Ok(accepted)
             }
         }
@@ -377,11 +377,6 @@ impl Registry {
             row,
         };
         session.note_prompt(notice, last_of);
-    }
-
-    /// Waits until what was noted of a session is on disk: whoever is told of it must find it after a restart.
-    pub(super) async fn noted(&self, session: &Session) {
-        drop(tokio::time::timeout(PUBLISH_WAIT, session.log.written()).await);
     }
 }
 

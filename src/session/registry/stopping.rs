@@ -21,7 +21,7 @@ impl Registry {
             .is_empty();
         drop(sessions);
         if waited {
-            self.noted(session).await;
+            session.noted().await;
         }
         waited
     }
@@ -32,7 +32,7 @@ impl Registry {
         let withdrawn = self.begin_stop(session);
         let status = session.cancel().await;
         if !withdrawn.is_empty() {
-            self.noted(session).await;
+            session.noted().await;
         }
         (status, withdrawn)
     }
