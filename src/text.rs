@@ -6,6 +6,13 @@ pub(crate) fn plain(message: &str) -> String {
     message.get(..end).unwrap_or(message).to_lowercase()
 }
 
+/// The end of `text`: at most so many bytes, in whole characters.
+pub(crate) fn tail(text: &str, most: usize) -> &str {
+    let from = text.len().saturating_sub(most);
+    let from = (from..=text.len()).find(|at| text.is_char_boundary(*at));
+    from.and_then(|from| text.get(from..)).unwrap_or_default()
+}
+
 /// Bytes as digits, two for each.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;

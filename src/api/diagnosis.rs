@@ -15,8 +15,14 @@ use crate::clock::Timestamp;
 use crate::event::State as SessionState;
 use crate::model::ModelCalls;
 use crate::process::{self, Look};
-use crate::session::diagnosis::{Diagnosis, Facts, ModelWait, Situation, Surroundings, diagnose};
+use crate::session::diagnosis::{
+    Diagnosis, Facts, ModelWait, Situation, Surroundings, ToolCounts, diagnose,
+};
+use crate::session::log::{EventId, LastOutput, ReaderState, RecentEvent, Transport};
 use crate::session::{Health, Session};
+
+/// So many readers are told one by one.
+const MOST_READERS: usize = 16;
 
 /// 200 of `GET /sessions/{id}/diagnosis`.
 #[derive(Debug, Serialize, ToSchema)]
@@ -37,11 +43,33 @@ pub(super) struct DiagnosisResponse {
     model_calls: ModelCalls,
     /// What the session's commands run at this moment.
     processes: Vec<Look>,
+    /// The tools that the turn has called; null while none runs.
+    tools: Option<ToolCounts>,
+    /// What a tool printed last; null when none did lately.
+    last_output: Option<LastOutput>,
     last_event_id: String,
+    /// The newest events without what they say, oldest first.
+    recent_events: Vec<RecentEvent>,
     /// Streams of this session that are being read.
     readers: usize,
+    /// Who reads the session over a stream or a WebSocket of its own, and how far each is: those that are furthest behind.
+    reader_positions: Vec<ReaderBody>,
     /// Prompts that wait for this turn to end.
     queued: usize,
+}
+
+/// One reader of the session's events.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DiagnosisReader)]
+struct ReaderBody {
+    transport: Transport,
+    since: Timestamp,
+    /// The last event that it was given, or does not want.
+    last_event_id: String,
+    /// How many events come after that.
+    behind: u64,
+    /// When it last took something; null: it has taken nothing yet.
+    last_taken_at: Option<Timestamp>,
 }
 
 /// What the calls of the model do.
@@ -120,6 +148,9 @@ impl DiagnosisResponse {
             .as_ref()
             .map(|facts| state.engine.runners(&facts.agent_sessions))
             .unwrap_or_default();
+        let last = session.log.last_event_id();
+        let (recent_events, last_output) = session.log.recent();
+        let readers = session.log.readers().into_iter().take(MOST_READERS);
         Self {
             session_id: session.id.clone(),
             turn: status.turn,
@@ -128,12 +159,36 @@ impl DiagnosisResponse {
             last_activity: status.last_activity,
             current_tool: status.current_tool.as_deref().map(str::to_owned),
             turn_ends_at: facts.as_ref().map(|facts| facts.deadline),
+            tools: facts.as_ref().map(|facts| facts.tool_counts.clone()),
             model: facts.map(ModelBody::new),
             model_calls: status.calls.clone(),
             processes: process::below(&runners),
-            last_event_id: session.log.last_event_id().to_string(),
+            last_event_id: last.to_string(),
+            recent_events,
+            last_output,
+            reader_positions: readers
+                .map(|reader| ReaderBody::new(reader, last))
+                .collect(),
             readers: session.slots.taken(),
             queued: session.queued().len(),
+        }
+    }
+}
+
+// === impl ReaderBody ===
+
+impl ReaderBody {
+    fn new(reader: ReaderState, last: EventId) -> Self {
+        Self {
+            transport: reader.transport,
+            since: reader.since,
+            last_event_id: EventId {
+                seq: reader.at,
+                ..last
+            }
+            .to_string(),
+            behind: last.seq.saturating_sub(reader.at),
+            last_taken_at: reader.taken_at,
         }
     }
 }

@@ -30,6 +30,7 @@ mod tests;
 mod text;
 mod text_part;
 mod tool;
+mod tool_counts;
 mod tool_run;
 mod translator;
 mod turn;

@@ -4,6 +4,7 @@
 //! `GET /sessions/{id}/diagnosis` all say what [`diagnose`] makes of them. A further cause is a word in [`Cause`], a fact,
 //! and a line in [`of_turn`], whose order is the order of precedence.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -90,6 +91,7 @@ pub(crate) struct Facts {
     /// The agent's own words while it waits to ask the provider again.
     pub(crate) agent_retries: Option<String>,
     pub(crate) tool: Option<(Arc<str>, Timestamp)>,
+    pub(crate) tool_counts: ToolCounts,
     pub(crate) compacting: bool,
     /// What waits for a person, oldest first.
     pub(crate) asks: Arc<[Arc<Ask>]>,
@@ -102,6 +104,24 @@ pub(crate) struct Facts {
     pub(crate) stopping: bool,
     /// OpenCode's ids of the session and its subagents.
     pub(crate) agent_sessions: Vec<String>,
+}
+
+/// Which tools a turn has called.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct ToolCounts {
+    /// How often each, with those of subagents.
+    pub(crate) calls: BTreeMap<String, u32>,
+    /// The newest call.
+    pub(crate) repeated: Option<RepeatedCall>,
+}
+
+/// How often a call was made in a row with the same arguments.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct RepeatedCall {
+    pub(crate) tool: String,
+    pub(crate) times: u32,
+    /// At so many the turn ends; null: at no number.
+    pub(crate) limit: Option<u32>,
 }
 
 /// What is around all turns.

@@ -15,9 +15,11 @@
 
 mod budget;
 mod cursor;
-mod frame;
+pub(super) mod frame;
 mod id;
 mod reader;
+mod readers;
+mod recent;
 mod requested;
 mod ring;
 mod turn_span;
@@ -29,6 +31,8 @@ pub(crate) use self::cursor::{Cursor, End, Readable, Step};
 pub(super) use self::cursor::{Found, Memory, Shown};
 pub(crate) use self::id::{Epoch, EventId};
 pub(crate) use self::reader::{Opening, Reader, View};
+pub(crate) use self::readers::{ReaderState, Transport};
+pub(crate) use self::recent::{LastOutput, RecentEvent};
 pub(crate) use self::requested::{Gap, GapReason, Requested};
 pub(super) use self::requested::{Kept, resolve};
 pub(crate) use self::ring::Limits;
@@ -36,6 +40,7 @@ pub(super) use self::ring::Read;
 pub(crate) use self::turn_span::TurnSpan;
 
 use self::budget::Buffer;
+use self::readers::Readers;
 use self::ring::Ring;
 use crate::event::Encoded;
 use crate::journal::{Appended, Draft, Head, Journal, Order, PromptRow, Row, Watermark};
@@ -61,6 +66,7 @@ struct Inner {
     watermark: Arc<Watermark>,
     storage: Storage,
     delivery: DeliverySample,
+    readers: Arc<Readers>,
 }
 
 /// What happens to events besides that they are in memory.
@@ -134,6 +140,7 @@ impl EventLog {
             watermark,
             storage,
             delivery: DeliverySample::default(),
+            readers: Arc::default(),
         };
         Self {
             inner: Arc::new(inner),
@@ -288,6 +295,11 @@ impl EventLog {
             Storage::Journal(journal) => Some(journal),
             Storage::Memory(_) => None,
         }
+    }
+
+    /// Who reads it, the one that is furthest behind first.
+    pub(crate) fn readers(&self) -> Vec<ReaderState> {
+        self.inner.readers.states()
     }
 
     /// What the log holds in memory, index included.

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::full_disk::FullDisk;
+use crate::support::ws::{Received, Socket};
 use crate::support::{Options, Sidecar, runbook, skipped};
 
 fn create(sidecar: &Sidecar, id: &str) {
@@ -28,6 +29,30 @@ fn a_turn_that_is_silent_and_one_that_ended_say_so() {
     assert_eq!(found["next"]["what"], "the turn ends with timeout");
     assert_eq!(found["next"]["at"], found["turn_ends_at"]);
     assert!(found["processes"].as_array().unwrap().is_empty());
+    assert_eq!(found["tools"]["calls"], json!({}));
+    assert!(found["last_output"].is_null());
+    let events = found["recent_events"].as_array().unwrap();
+    assert_eq!(events.last().unwrap()["id"], found["last_event_id"]);
+
+    // Who reads, and how far each is.
+    assert_eq!(found["reader_positions"], json!([]));
+    let mut stream = sidecar.stream("a", "");
+    stream.next().unwrap();
+    let mut socket = Socket::open(sidecar.address, "/sessions/a/ws", &[]);
+    assert_eq!(socket.status, 101);
+    assert!(matches!(socket.next(), Received::Event(_)));
+    let readers = ask()["reader_positions"].clone();
+    let mut kinds: Vec<_> = readers.as_array().unwrap().iter().collect();
+    kinds.sort_by_key(|reader| reader["transport"].to_string());
+    assert_eq!(kinds.len(), 2, "{readers}");
+    for (reader, transport) in kinds.into_iter().zip(["stream", "websocket"]) {
+        assert_eq!(reader["transport"], transport);
+        assert_eq!(reader["behind"], 0, "{reader}");
+        assert_eq!(reader["last_event_id"], found["last_event_id"]);
+        assert!(reader["last_taken_at"].is_string());
+    }
+    drop((stream, socket));
+    sidecar.until("alone", |_| ask()["reader_positions"] == json!([]));
 
     let state = sidecar.get("/debug/state").json();
     assert_eq!(state["sessions_active"], 1, "{state}");

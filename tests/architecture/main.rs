@@ -84,6 +84,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "model",
             "permission",
             "setting",
+            "text",
             "tool",
             "trace",
         ],

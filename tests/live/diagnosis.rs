@@ -94,12 +94,19 @@ fn what_a_session_waits_for_is_named() {
     assert_eq!(world.stop("later").status, 200);
 
     // A tool that sleeps, with its processes.
-    world.script("tool", [bash("sleep 1009")]);
+    world.script("tool", [bash("echo so far; sleep 1009")]);
     world.create("tool");
     let tool = found(&world, "tool", "tool_running", |found| {
         let processes = found["processes"].as_array().unwrap();
-        processes.iter().any(|process| process["name"] == "sleep")
+        let sleeps = processes.iter().any(|process| process["name"] == "sleep");
+        sleeps && !found["last_output"].is_null()
     });
+    assert_eq!(tool["last_output"]["text"], "so far\n", "{tool}");
+    assert_eq!(tool["tools"]["calls"], json!({ "bash": 1 }));
+    assert_eq!(tool["tools"]["repeated"]["times"], 1);
+    let events = tool["recent_events"].as_array().unwrap();
+    assert_eq!(events.last().unwrap()["id"], tool["last_event_id"]);
+    assert!(events.iter().any(|event| event["event"] == "tool_call"));
     let process = tool["processes"].as_array().unwrap().iter();
     let sleep = process
         .clone()

@@ -3,7 +3,7 @@
 use axum::extract::Query;
 use axum::http::{HeaderMap, HeaderValue, Uri};
 
-use crate::session::log::{Requested, View};
+use crate::session::log::{Requested, Transport, View};
 
 /// The default is a first visit: everything kept, to the end of the turn.
 #[derive(Clone, Debug, Default)]
@@ -61,6 +61,7 @@ impl StreamRequest {
             view: View {
                 follow: on("follow"),
                 reasoning,
+                transport: Transport::Stream,
             },
             strict: on("strict"),
         }

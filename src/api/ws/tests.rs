@@ -21,7 +21,9 @@ use super::message::Kind;
 use super::readers::Readers;
 use super::source::SessionEvents;
 use crate::api::error::{ApiError, ErrorCode};
-use crate::session::log::{Cursor, EventLog, Limits, Opening, Requested, View, log_with};
+use crate::session::log::{
+    Cursor, EventLog, Limits, Opening, Requested, Transport, View, log_with,
+};
 
 /// What the server has, and its task.
 struct World {
@@ -39,6 +41,7 @@ const MAX_MESSAGE: usize = 100_000;
 const FOLLOW: View = View {
     follow: true,
     reasoning: false,
+    transport: Transport::Websocket,
 };
 
 impl World {

@@ -11,7 +11,7 @@ use crate::api::error::ApiError;
 use crate::api::lookup;
 use crate::api::stream::{StreamError, StreamRequest, start_headers};
 use crate::session::all_events::Filter;
-use crate::session::log::{Cursor, Opening};
+use crate::session::log::{Cursor, Opening, Transport, View};
 use crate::trace::TraceContext;
 
 #[derive(Clone, Debug)]
@@ -52,7 +52,11 @@ async fn open_session(
     asked: &StreamRequest,
 ) -> Result<(Box<dyn Source>, HeaderMap), ApiError> {
     let session = lookup::session(state, id).await?;
-    let (opened, start) = match Cursor::open(&session.log, &asked.asked, asked.view) {
+    let view = View {
+        transport: Transport::Websocket,
+        ..asked.view
+    };
+    let (opened, start) = match Cursor::open(&session.log, &asked.asked, view) {
         Opening::UpToDate { last } => (None, last),
         Opening::Reading { gap: Some(gap), .. } if asked.strict => {
             return Err(StreamError::Gap(gap).into());
@@ -68,7 +72,7 @@ async fn open_session(
         ));
     };
     let leaving = state.shutdown.drain.clone();
-    let events = SessionEvents::new(opened, asked.view, readers, leaving);
+    let events = SessionEvents::new(opened, view, readers, leaving);
     Ok((Box::new(events), start_headers(start)))
 }
 

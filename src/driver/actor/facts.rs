@@ -46,6 +46,7 @@ impl Actor {
                 .clone()
                 .filter(|_| *phase == Some(Phase::ProviderRetry)),
             tool: self.turn.translator.open_tool(),
+            tool_counts: self.turn.translator.tool_counts().clone(),
             compacting: *phase == Some(Phase::Compacting),
             asks: status.asks.open.clone(),
             queued: self.turn_handle.session.next_queued(),

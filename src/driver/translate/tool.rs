@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use super::output_diff::FinalOutput;
 use super::result::{self, INVALID};
 use super::signal::Signal;
+use super::tool_counts;
 use super::tool_run::ToolRun;
 use super::translator::{Origin, Part, Translator};
 use crate::opencode::types as oc;
@@ -128,6 +129,8 @@ impl Translator {
             _ => 1,
         };
         session.last_call = Some((hash, times));
+        let limit = self.settings.loop_limit;
+        tool_counts::count(&mut self.turn.tool_counts, &run.tool, times, limit);
         if times == self.settings.loop_limit {
             let tool = run.tool.clone();
             self.signals.push(Signal::ToolRepeated { tool, times });

@@ -12,6 +12,7 @@ use super::turn::Turn;
 use crate::clock::Timestamp;
 use crate::driver::asks::Asks;
 use crate::event::{Agent, Body, Event};
+use crate::session::diagnosis::ToolCounts;
 
 /// What stays the same for the life of a translator.
 #[derive(Clone, Debug)]
@@ -160,6 +161,11 @@ impl Translator {
             Part::Tool(run) => Some(run.running()),
             _ => None,
         })
+    }
+
+    /// What the turn's tools were called for so far.
+    pub(crate) const fn tool_counts(&self) -> &ToolCounts {
+        &self.turn.tool_counts
     }
 
     pub(super) fn is_root(&self, session: &str) -> bool {

@@ -5,6 +5,7 @@ use super::progress::Progress;
 use crate::clock::{Timestamp, millis};
 use crate::event::{Complete, Failure, Usage};
 use crate::opencode::types as oc;
+use crate::session::diagnosis::ToolCounts;
 
 /// How a turn ended. Decided by `driver::ending`, a deadline or the caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +24,7 @@ pub(super) struct Turn {
     /// Why the root session failed, until the model answers again.
     pub(super) error: Option<oc::ProviderError>,
     pub(super) usage: Usage,
+    pub(super) tool_counts: ToolCounts,
     last_message: Option<String>,
     last_texts: Vec<String>,
 }

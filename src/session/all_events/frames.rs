@@ -1,10 +1,8 @@
 //! Frames of a session's stream as frames of the stream of all. Pure.
 
-use memchr::memmem;
-
 use super::filter::Filter;
 use crate::journal::Entry;
-use crate::session::log::{Epoch, EventId};
+use crate::session::log::{Epoch, EventId, frame};
 
 /// Where frames go.
 #[derive(Debug)]
@@ -25,11 +23,9 @@ pub(super) fn append(
     place: &Place<'_>,
     filter: &Filter,
 ) -> (u64, Option<u64>) {
-    let (mut rest, mut count, mut last) = (frames, 0, None);
-    while let Some(length) = memmem::find(rest, b"\n\n") {
-        let (frame, next) = rest.split_at(length + 2);
-        rest = next;
-        let Some((kind, id, object)) = parts(frame) else {
+    let (mut count, mut last) = (0, None);
+    for (kind, id, data) in frame::each(frames) {
+        let Some(object) = data.strip_prefix(b"{") else {
             continue;
         };
         let Some(event) = EventId::parse(id).filter(|_| filter.wants_kind(kind)) else {
@@ -45,23 +41,11 @@ pub(super) fn append(
             .as_bytes(),
         );
         out.extend_from_slice(object);
+        out.extend_from_slice(b"\n\n");
         count += 1;
         last = Some(position.seq);
     }
     (count, last)
-}
-
-/// The type, the id, and what follows the opening brace of the data, up to the end of the frame.
-fn parts(frame: &[u8]) -> Option<(&str, &str, &[u8])> {
-    let frame = frame.strip_prefix(b"event: ")?;
-    let (kind, frame) = split(frame, b"\nid: ")?;
-    let (id, object) = split(frame, b"\ndata: {")?;
-    Some((str::from_utf8(kind).ok()?, str::from_utf8(id).ok()?, object))
-}
-
-fn split<'a>(bytes: &'a [u8], by: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
-    let at = memmem::find(bytes, by)?;
-    Some((&bytes[..at], &bytes[at + by.len()..]))
 }
 
 #[cfg(test)]

@@ -29,6 +29,7 @@ fn silent() -> Facts {
         retries: 0,
         agent_retries: None,
         tool: None,
+        tool_counts: ToolCounts::default(),
         compacting: false,
         asks: Arc::default(),
         queued: None,

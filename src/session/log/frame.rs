@@ -1,6 +1,8 @@
-//! One event as the bytes every reader gets. Pure.
+//! One event as the bytes every reader gets, and back. Pure.
 //!
 //! A frame is encoded once, when it is appended: `event: k`, `id: e-s`, `data: {…}`, and a blank line.
+
+use memchr::memmem;
 
 use super::id::EventId;
 
@@ -31,6 +33,29 @@ pub(super) fn encode(out: &mut Vec<u8>, kind: &str, id: EventId, data: &str) {
 
 /// The most bytes [`encode`] adds to those of `kind` and `data`.
 pub(super) const OVERHEAD: usize = "event: \nid: 0123456789-18446744073709551615\ndata: \n\n".len();
+
+/// Of each of these frames the type, the id, and the data. What is no frame is left out.
+pub(in crate::session) fn each(frames: &[u8]) -> impl Iterator<Item = (&str, &str, &[u8])> {
+    let mut rest = frames;
+    let next = move || {
+        let (frame, after) = split(rest, b"\n\n")?;
+        rest = after;
+        Some(parts(frame))
+    };
+    std::iter::from_fn(next).flatten()
+}
+
+fn parts(frame: &[u8]) -> Option<(&str, &str, &[u8])> {
+    let frame = frame.strip_prefix(b"event: ")?;
+    let (kind, frame) = split(frame, b"\nid: ")?;
+    let (id, data) = split(frame, b"\ndata: ")?;
+    Some((str::from_utf8(kind).ok()?, str::from_utf8(id).ok()?, data))
+}
+
+fn split<'a>(bytes: &'a [u8], by: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
+    let at = memmem::find(bytes, by)?;
+    Some((&bytes[..at], &bytes[at + by.len()..]))
+}
 
 #[cfg(test)]
 mod tests {

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use super::EventLog;
 use super::cursor::{Cursor, End, Found, Memory, Readable, Shown};
 use super::id::{Epoch, EventId};
+use super::readers::{Registered, Transport};
 use super::requested::{Gap, GapReason, Requested, resolve};
 use super::ring::Read;
 use super::turn_span::TurnSpan;
@@ -21,6 +22,8 @@ pub(crate) struct View {
     pub(crate) follow: bool,
     /// Also events that carry the model's reasoning.
     pub(crate) reasoning: bool,
+    /// How it gets them.
+    pub(crate) transport: Transport,
 }
 
 /// What opening a cursor finds.
@@ -41,6 +44,7 @@ pub(crate) struct Reader {
     newest_at_start: u64,
     /// The turn it reads to the end of; nothing for one that reads to the end of the log.
     turn: Option<Arc<TurnSpan>>,
+    registered: Registered,
 }
 
 // === impl Cursor ===
@@ -63,6 +67,7 @@ impl Cursor<Reader> {
             view,
             newest_at_start: head.seq,
             turn: None,
+            registered: log.inner.readers.register(view.transport, at),
         };
         let cursor = Self::new(reader, at);
         Opening::Reading { cursor, gap }
@@ -76,6 +81,7 @@ impl Cursor<Reader> {
             view: View::default(),
             newest_at_start: head.seq,
             turn: Some(turn),
+            registered: log.inner.readers.register(Transport::Stream, after),
         };
         Self::new(reader, after)
     }
@@ -120,7 +126,7 @@ impl Readable for Reader {
         let durable = head.durable;
         Memory::Has(match (read, self.log.journal()) {
             (Read::Frames { bytes, last }, _) => self.frames(at, bytes, last),
-            (Read::Skipped { last }, _) => Found::Skipped { last },
+            (Read::Skipped { last }, _) => self.skipped(last),
             (Read::Evicted { oldest }, Some(journal)) if at < durable => {
                 let (journal, number) = (journal.clone(), self.log.inner.number);
                 let upto = upto.min(oldest - 1).min(durable);
@@ -137,7 +143,7 @@ impl Readable for Reader {
     fn take(&mut self, at: u64, piece: Piece) -> Found {
         match piece {
             Piece::Frames { bytes, last } => self.frames(at, bytes, last),
-            Piece::Skipped { last } => Found::Skipped { last },
+            Piece::Skipped { last } => self.skipped(last),
             // They were shown while the disk failed, and were dropped from memory before they could be written.
             Piece::Lost { last } => lost(last + 1, GapReason::Evicted),
             Piece::Removed { oldest } => {
@@ -153,12 +159,18 @@ impl Reader {
     fn frames(&self, at: u64, bytes: Bytes, last: u64) -> Found {
         let delivery = &self.log.inner.delivery;
         delivery.delivered(last, self.newest_at_start);
+        self.registered.passed(last);
         Found::Frames {
             bytes,
             events: last - at,
             shown: last,
             last,
         }
+    }
+
+    fn skipped(&self, last: u64) -> Found {
+        self.registered.passed(last);
+        Found::Skipped { last }
     }
 }
 

@@ -9,10 +9,12 @@ use super::*;
 const FOLLOW: View = View {
     follow: true,
     reasoning: false,
+    transport: Transport::Stream,
 };
 const REASONING: View = View {
     follow: false,
     reasoning: true,
+    transport: Transport::Stream,
 };
 
 fn filled(events: u64) -> EventLog {

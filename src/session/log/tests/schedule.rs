@@ -98,6 +98,7 @@ impl Model {
                 View {
                     follow: view.0,
                     reasoning: view.1,
+                    ..View::default()
                 },
             ),
             Act::Read { reader, steps } => self.read(reader, steps),
