@@ -22,6 +22,7 @@ mod domain;
 mod kernel;
 mod level;
 mod message;
+mod network;
 mod paths;
 mod policy;
 mod privileges;

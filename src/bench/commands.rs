@@ -48,6 +48,7 @@ impl Commands {
             sidecar: sidecar.to_owned(),
         };
         let config = Config {
+            proxy_port: None,
             mode: Mode::Required,
             read: None,
             limits: Limits {

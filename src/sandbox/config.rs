@@ -55,6 +55,9 @@ pub(crate) struct Config {
     /// Files and folders that nobody in here may read.
     #[arg(skip)]
     pub(crate) secret_files: Vec<PathBuf>,
+    /// The one TCP port that commands may connect to, where `EGRESS` is not open.
+    #[arg(skip)]
+    pub(crate) proxy_port: Option<u16>,
     /// Folders of PATH, for the toolchains they name.
     #[arg(skip)]
     pub(crate) path_dirs: Vec<PathBuf>,
@@ -85,6 +88,7 @@ impl Config {
             },
             user: None,
             secret_files: Vec::new(),
+            proxy_port: None,
             path_dirs: Vec::new(),
         }
     }

@@ -4,12 +4,12 @@ use std::io;
 use std::path::Path;
 
 use landlock::{
-    ABI, Access as _, AccessFs, BitFlags, CompatLevel, Compatible as _, RestrictionStatus, Ruleset,
-    RulesetAttr as _, RulesetCreatedAttr as _, RulesetError, RulesetStatus, Scope,
-    path_beneath_rules,
+    ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible as _, NetPort,
+    RestrictionStatus, Ruleset, RulesetAttr as _, RulesetCreatedAttr as _, RulesetError,
+    RulesetStatus, Scope, path_beneath_rules,
 };
 
-use super::kernel::abi;
+use super::kernel::{KNOWS_TCP, abi};
 use super::policy::Policy;
 use super::privileges;
 use super::rules::Rules;
@@ -18,18 +18,20 @@ use super::rules::Rules;
 pub(crate) fn enter_child_domain(policy: &Path) -> io::Result<()> {
     let policy = Policy::read(policy)?;
     privileges::drop_capabilities()?;
-    enter(policy.landlock, &policy.child)
+    enter(policy.landlock, &policy.child, None)
 }
 
-/// Enters a domain with these rules. Version 0 is none.
+/// Enters a domain with these rules. Version 0 is none. `port` is the only one that may be connected to, where the
+/// version knows of that.
 ///
 /// Every right that the version knows is handled, and everything that is asked for has to be granted: the
 /// kernel was asked before, so whatever is missing now is an error.
-pub(super) fn enter(version: u32, rules: &Rules) -> io::Result<()> {
+pub(super) fn enter(version: u32, rules: &Rules, port: Option<u16>) -> io::Result<()> {
     if version == 0 {
         return Ok(());
     }
-    let status = restrict(abi(version), rules).map_err(io::Error::other)?;
+    let status = restrict(abi(version), rules, port.filter(|_| version >= KNOWS_TCP))
+        .map_err(io::Error::other)?;
     if status.ruleset == RulesetStatus::FullyEnforced {
         Ok(())
     } else {
@@ -37,7 +39,7 @@ pub(super) fn enter(version: u32, rules: &Rules) -> io::Result<()> {
     }
 }
 
-fn restrict(abi: ABI, rules: &Rules) -> Result<RestrictionStatus, RulesetError> {
+fn restrict(abi: ABI, rules: &Rules, port: Option<u16>) -> Result<RestrictionStatus, RulesetError> {
     let mut ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::HardRequirement)
         .handle_access(AccessFs::from_all(abi))?;
@@ -45,6 +47,12 @@ fn restrict(abi: ABI, rules: &Rules) -> Result<RestrictionStatus, RulesetError> 
     if !scopes.is_empty() {
         ruleset = ruleset.scope(scopes)?;
     }
+    if port.is_some() {
+        ruleset = ruleset.handle_access(AccessNet::ConnectTcp)?;
+    }
+    let ports = port
+        .into_iter()
+        .map(|port| Ok::<_, RulesetError>(NetPort::new(port, AccessNet::ConnectTcp)));
     // Paths that do not exist are left out: there is nothing to grant.
     ruleset
         .create()?
@@ -52,6 +60,7 @@ fn restrict(abi: ABI, rules: &Rules) -> Result<RestrictionStatus, RulesetError> 
         .add_rules(path_beneath_rules(&rules.list, AccessFs::ReadDir))?
         .add_rules(path_beneath_rules(&rules.write, AccessFs::from_all(abi)))?
         .add_rules(path_beneath_rules(&rules.devices, device_rights(abi)))?
+        .add_rules(ports)?
         .restrict_self()
 }
 
@@ -76,7 +85,7 @@ mod tests {
     fn within<T: Send>(version: u32, rules: &Rules, work: impl FnOnce() -> T + Send) -> T {
         std::thread::scope(|scope| {
             let thread = scope.spawn(|| {
-                enter(version, rules).unwrap();
+                enter(version, rules, None).unwrap();
                 work()
             });
             thread.join().unwrap()
@@ -176,6 +185,23 @@ mod tests {
             outside.kill().unwrap();
             outside.wait().unwrap();
             assert_eq!(sent.is_err(), version >= 6, "version {version}: {sent:?}");
+        }
+    }
+
+    #[test]
+    fn from_version_4_only_one_port_is_reached() {
+        let listeners = [0, 1].map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+        let [open, closed] = listeners.each_ref().map(|one| one.local_addr().unwrap());
+        for version in versions() {
+            let at = folders();
+            let reached = std::thread::scope(|scope| {
+                let thread = scope.spawn(|| {
+                    enter(version, &system(&at.open()), Some(open.port())).unwrap();
+                    [open, closed].map(|address| std::net::TcpStream::connect(address).is_ok())
+                });
+                thread.join().unwrap()
+            });
+            assert_eq!(reached, [true, version < KNOWS_TCP], "version {version}");
         }
     }
 

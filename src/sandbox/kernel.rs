@@ -16,6 +16,9 @@ const NEWEST: u32 = 7;
 /// git and npm cannot work without.
 const OLDEST: u32 = 2;
 
+/// The first version that knows of TCP.
+pub(super) const KNOWS_TCP: u32 = 4;
+
 /// What the kernel offers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Kernel {

@@ -1,7 +1,7 @@
 //! What was reached, in words and in figures. Pure.
 
 use super::config::{Config, Mode};
-use super::kernel::Kernel;
+use super::kernel::{KNOWS_TCP, Kernel};
 
 /// How much of the sandbox holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +54,12 @@ impl Report {
                 reason: Some("SANDBOX=off".into()),
             };
         }
-        let reasons: Vec<String> = [kernel.reason.clone(), overlap]
+        let uncovered = config.proxy_port.filter(|_| kernel.landlock < KNOWS_TCP);
+        let uncovered = uncovered.map(|_| {
+            "this Landlock does not cover connections (ABI 4), so commands can go past EGRESS"
+                .into()
+        });
+        let reasons: Vec<String> = [kernel.reason.clone(), overlap, uncovered]
             .into_iter()
             .flatten()
             .collect();
@@ -136,6 +141,25 @@ mod tests {
         assert_eq!(none.words(), "off");
         let off = report(Mode::Off, 7, true, None);
         assert_eq!((off.words().as_str(), off.landlock_abi), ("off", None));
+    }
+
+    #[test]
+    fn a_kernel_that_does_not_cover_connections_is_told_of_where_that_matters() {
+        let kernel = Kernel {
+            landlock: 3,
+            landlock_has: 3,
+            seccomp: true,
+            reason: None,
+        };
+        let config = |proxy_port| Config {
+            mode: Mode::Required,
+            proxy_port,
+            ..Config::off()
+        };
+        let open = Report::new(&config(None), &kernel, None);
+        assert_eq!(open.level, Level::Full);
+        let decided = Report::new(&config(Some(1)), &kernel, None);
+        assert!(decided.refusal().unwrap().contains("EGRESS"));
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub(crate) struct Policy {
     pub(super) limits: Limits,
     pub(super) child: Rules,
     pub(super) command: Rules,
+    /// The one TCP port that commands may connect to, and no datagrams; `None`: the network is open.
+    pub(super) proxy_port: Option<u16>,
     /// Variables of every command.
     pub(super) variables: Vec<(String, PathBuf)>,
 }
@@ -45,6 +47,7 @@ impl Policy {
             limits: config.limits,
             child: plan.child,
             command: plan.command,
+            proxy_port: config.proxy_port,
             variables: plan.variables,
         };
         (policy, report)

@@ -27,7 +27,7 @@ use rustix::process::{
 
 use super::message::{Request, Streams, complain, send_code};
 use super::policy::Policy;
-use super::{domain, privileges, seccomp, tree};
+use super::{domain, network, privileges, seccomp, tree};
 
 /// The first argument that makes our binary a runner.
 pub const NAME: &str = "__run_commands";
@@ -116,9 +116,12 @@ impl Runner {
         set_child_subreaper(Some(getpid()))?;
         privileges::limit(policy.limits)?;
         privileges::drop_capabilities_now()?;
-        domain::enter(policy.landlock, &policy.command)?;
+        domain::enter(policy.landlock, &policy.command, policy.proxy_port)?;
         if policy.seccomp {
             seccomp::apply()?;
+            if policy.proxy_port.is_some() {
+                network::apply()?;
+            }
         }
         Ok(Self {
             listener,

@@ -49,7 +49,7 @@ const REFUSED: &[libc::c_long] = &[
 
 /// The bit that marks a call of the x32 interface, which has the same architecture in a filter's eyes.
 #[cfg(target_arch = "x86_64")]
-const X32: libc::c_long = 0x4000_0000;
+pub(super) const X32: libc::c_long = 0x4000_0000;
 
 /// Calls that have a number of their own in the x32 interface: `ptrace`, `kexec_load`, `process_vm_readv`,
 /// `process_vm_writev`.
@@ -116,7 +116,7 @@ fn new_user_namespace() -> Result<SeccompRule, seccompiler::BackendError> {
     SeccompRule::new(vec![condition])
 }
 
-fn filter(
+pub(super) fn filter(
     rules: BTreeMap<i64, Vec<SeccompRule>>,
     errno: u32,
 ) -> Result<BpfProgram, seccompiler::BackendError> {
