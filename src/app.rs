@@ -22,13 +22,14 @@ use self::announce::{announce, warn_about};
 pub use self::process_limits::{harden, raise_open_file_limit};
 use self::stop_steps::{drain, finish, last_answers, last_ends, last_tasks, overdue};
 use crate::config::{Config, Renewal, SharedSecrets};
+use crate::egress_policy::{InstanceEgress, Mode};
 use crate::engine::OomScore;
 use crate::journal::{self, Journal};
 use crate::opencode::config::{Model, Settings, content};
 use crate::shutdown::Shutdown;
 use crate::{
-    api, backend, driver, engine, gateway, session, socket_owner, telemetry, trace, warm_up_turn,
-    workspace,
+    api, backend, driver, egress, engine, gateway, session, socket_owner, telemetry, trace,
+    warm_up_turn, workspace,
 };
 
 /// How often a secret file is looked at.
@@ -98,7 +99,7 @@ impl App {
     /// When the system refuses a thread or a signal handler.
     pub async fn run(self, oom_score: Option<OomScore>) -> Result<(), AppError> {
         let Self {
-            config,
+            mut config,
             listeners,
             tracker,
             shutdown,
@@ -116,8 +117,9 @@ impl App {
         let gateway = gateway::Bound::bind(config.gateway, socket_owners.clone())
             .await
             .map_err(|error| AppError::Usage(error.to_string()))?;
-        let shell = engine::shell_link(&config.engine.data_dir);
-        let child_configs = child_configs(gateway.addr(), gateway.handle(), shell);
+        let ports = own_ports(&listeners, gateway.addr());
+        let (policy, egress) = start_egress(config.egress, ports, &tracker, &shutdown).await?;
+        let child_configs = child_configs(&gateway, egress.clone(), &mut config.engine);
         let warm_up_turn = warm_up_turns(gateway.handle(), config.workspace.clone());
         let (engine, mut supervisor) = engine::spawn(
             config.engine,
@@ -134,7 +136,7 @@ impl App {
         let (agent_sessions, conversations) = driver::spawn(
             config.driver,
             (engine.clone(), workspace.clone()),
-            gateway.handle(),
+            (gateway.handle(), egress),
             (registry.clone(), receivers),
             shutdown.clone(),
             &tracker,
@@ -161,6 +163,7 @@ impl App {
             secrets: config.shared_secrets,
             shutdown: shutdown.clone(),
             rules,
+            egress: policy,
             web,
             socket_owners,
             sockets: api::Sockets::default(),
@@ -216,6 +219,35 @@ fn serve(
         connections.spawn(bound.serve_metrics(state, close, connections.clone()));
     }
     connections.spawn(bound.serve(state, close.clone(), connections.clone()));
+}
+
+/// Every port that we listen on, but the egress proxy's own.
+fn own_ports(listeners: &(api::Bound, Option<api::Bound>), gateway: SocketAddr) -> Vec<u16> {
+    let (bound, metrics_bound) = listeners;
+    let served = metrics_bound.iter().chain([bound]).map(api::Bound::address);
+    served
+        .chain([gateway])
+        .map(|address| address.port())
+        .collect()
+}
+
+/// The proxy of the agent's tools. Where the network is open there is none.
+async fn start_egress(
+    config: egress::Config,
+    own_ports: Vec<u16>,
+    tracker: &TaskTracker,
+    shutdown: &Shutdown,
+) -> Result<(Arc<InstanceEgress>, Option<egress::Handle>), AppError> {
+    let policy = Arc::new(config.policy());
+    if policy.mode == Mode::Open {
+        return Ok((policy, None));
+    }
+    let bound = egress::Bound::bind(Arc::clone(&policy), own_ports)
+        .await
+        .map_err(|error| AppError::System("open the egress proxy's port", error))?;
+    let handle = bound.handle();
+    bound.spawn(tracker, shutdown.gone.clone());
+    Ok((policy, Some(handle)))
 }
 
 /// Traces are no reason not to serve.
@@ -319,14 +351,19 @@ fn keep(registry: &session::Registry, tracker: &TaskTracker, shutdown: &Shutdown
     });
 }
 
-/// What a child is told at its start: the gateway's address and a token that dies with the child.
+/// What a child is told at its start: the gateway's address, and secrets that die with the child. Where there is an egress proxy
+/// commands can connect to nothing else.
 fn child_configs(
-    address: SocketAddr,
-    gateway: gateway::Handle,
-    shell: PathBuf,
+    bound: &gateway::Bound,
+    egress: Option<egress::Handle>,
+    engine: &mut engine::Config,
 ) -> engine::ChildConfigs {
+    let (address, gateway) = (bound.addr(), bound.handle());
+    let shell = engine::shell_link(&engine.data_dir);
+    engine.sandbox.proxy_port = egress.as_ref().map(egress::Handle::port);
     engine::ChildConfigs::new(move || {
         let token = gateway.new_child_token();
+        let access = egress.as_ref().map(egress::Handle::new_child_access);
         let models = gateway::GENERIC_MODELS.map(|model| Model {
             id: model.id,
             context: model.context,
@@ -342,6 +379,7 @@ fn child_configs(
         };
         engine::ChildConfig {
             configuration: content(&settings),
+            egress: access.map(|access| (access.port, access.key)),
             token,
         }
     })

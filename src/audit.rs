@@ -68,3 +68,15 @@ pub(crate) fn tool_ran(run: &ToolRun<'_>) {
         ms = run.ms
     );
 }
+
+/// A tool asked for a host that its session may not reach.
+pub(crate) fn egress_denied(session: &str, turn: u32, host: &str, reason: &'static str) {
+    tracing::info!(
+        target: TARGET,
+        action = "egress.denied",
+        session.id = session,
+        turn,
+        host,
+        reason
+    );
+}

@@ -41,7 +41,6 @@ mod shared;
 mod stop;
 mod stream_start;
 mod tool_arguments;
-mod unauthenticated;
 mod unsupported;
 mod upstream;
 mod usage;

@@ -16,6 +16,7 @@
 //! - `gateway`: the way of the child to the providers, who alone get the keys.
 //! - `provider`, `tool`, `model`: which providers and tools there are, and what a session asks of a model.
 //! - `permission`: what the agent may do by itself, and what a person is asked before.
+//! - `egress`: the proxy of the agent's tools; `egress_policy`: which hosts it lets them reach.
 //! - `backend`: the calls to the Go backend.
 //! - `metrics`: what is counted as it happens; `audit`: what was done, and by whom;
 //!   `trace`: one trace for each turn.
@@ -37,6 +38,8 @@ mod console;
 mod conversation;
 pub mod drain;
 mod driver;
+mod egress;
+mod egress_policy;
 mod engine;
 mod event;
 mod gateway;
@@ -62,6 +65,7 @@ mod text;
 mod tool;
 mod trace;
 mod trust;
+mod unauthenticated;
 mod warm_up_turn;
 mod workspace;
 

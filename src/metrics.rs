@@ -9,6 +9,7 @@
 //! an id, so the number of series is bounded; the names of models are bounded by [`model::MAX_MODELS`].
 
 mod delivery;
+pub(crate) mod egress;
 pub(crate) mod engine;
 mod exemplar;
 mod histogram;

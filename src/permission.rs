@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use strum::IntoStaticStr;
 use utoipa::ToSchema;
 
+use crate::egress_policy::SessionEgress;
 use crate::tool::Tools;
 
 /// A rule about a permission of OpenCode. Of all rules that match, the last one decides.
@@ -43,6 +44,8 @@ pub(crate) struct Policy {
     pub(crate) questions: bool,
     /// `None`: `ASK_TIMEOUT`.
     pub(crate) ask_timeout_secs: Option<u64>,
+    /// Which hosts its tools may reach.
+    pub(crate) egress: SessionEgress,
 }
 
 /// What a request says of a [`Policy`]; what it leaves out stays as it was.
@@ -52,6 +55,7 @@ pub(crate) struct PolicyChange {
     pub(crate) rules: Option<Vec<Rule>>,
     pub(crate) questions: Option<bool>,
     pub(crate) ask_timeout_secs: Option<u64>,
+    pub(crate) egress: Option<SessionEgress>,
 }
 
 /// The tools of the mode `ask` when it names none: those that change something or reach out of the workspace.
@@ -76,6 +80,7 @@ impl Policy {
             rules: change.rules.clone().unwrap_or_else(|| self.rules.clone()),
             questions: change.questions.unwrap_or(self.questions),
             ask_timeout_secs: change.ask_timeout_secs.or(self.ask_timeout_secs),
+            egress: change.egress.clone().unwrap_or_else(|| self.egress.clone()),
         }
     }
 
@@ -228,6 +233,7 @@ mod tests {
     fn a_later_list_takes_the_place_of_an_earlier_one() {
         let enabled = tools(&["bash", "edit"]);
         let strict = Policy {
+            egress: SessionEgress::None,
             rules: vec![
                 rule("bash", "rm *", Action::Deny),
                 rule("edit", "*", Action::Ask),
@@ -236,6 +242,7 @@ mod tests {
             ask_timeout_secs: Some(7),
         };
         let change = PolicyChange {
+            egress: None,
             rules: Some(Vec::new()),
             questions: Some(false),
             ask_timeout_secs: None,

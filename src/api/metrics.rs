@@ -72,6 +72,7 @@ impl Collector for Scrape {
         asked::offspring(&mut page, &Offspring::now());
         counted::children(&mut page);
         counted::requests(&mut page);
+        counted::egress(&mut page);
         counted::traces(&mut page);
         asked::process(&mut page, &Usage::now());
         asked::runtime(&mut page);

@@ -8,6 +8,7 @@ use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, SchemaType, Type};
 use super::deserialize::whole_number;
 use super::error::ApiError;
 use super::policy::{PermissionMode, PolicyFields, mode_schema};
+use crate::egress_policy::{InstanceEgress, Word};
 use crate::model::{Budget, ModelChange, ModelFields, ModelSpec};
 use crate::permission::PolicyChange;
 use crate::provider::{PROVIDERS, ResolveError, Upstream};
@@ -76,6 +77,14 @@ pub(super) struct ModelConfig {
     #[serde(default, deserialize_with = "whole_number")]
     #[schema(minimum = 1, maximum = 604_800)]
     ask_timeout_secs: Option<i64>,
+    /// Which hosts the agent's tools may reach: `list` (`egress_allow`, or else what the sidecar allows) or `none`. Only what
+    /// is narrower than `EGRESS` of the sidecar is accepted. Absent: as before, at first as the sidecar has it.
+    #[serde(default)]
+    egress: Option<Word>,
+    /// Hosts, each within `EGRESS_ALLOW` of the sidecar.
+    #[serde(default)]
+    #[schema(max_items = 500)]
+    egress_allow: Option<Vec<String>>,
 }
 
 /// What a further turn changes of the model: what is left out stays as it was in the turn before.
@@ -134,6 +143,14 @@ pub(super) struct ModelConfigChange {
     #[serde(default, deserialize_with = "whole_number")]
     #[schema(minimum = 1, maximum = 604_800)]
     ask_timeout_secs: Option<i64>,
+    /// Which hosts the agent's tools may reach: `list` (`egress_allow`, or else what the sidecar allows) or `none`. Only what
+    /// is narrower than `EGRESS` of the sidecar is accepted. Absent: as before, at first as the sidecar has it.
+    #[serde(default)]
+    egress: Option<Word>,
+    /// Hosts, each within `EGRESS_ALLOW` of the sidecar.
+    #[serde(default)]
+    #[schema(max_items = 500)]
+    egress_allow: Option<Vec<String>>,
 }
 
 fn names<'a>(names: impl Iterator<Item = &'a str>) -> ObjectBuilder {
@@ -165,15 +182,17 @@ impl ModelConfig {
         tools(self.enabled_tools.as_deref())
     }
 
-    /// What it says of asking a person.
-    pub(super) fn policy(&mut self) -> Result<PolicyChange, ApiError> {
+    /// What it says of asking a person, and of the network.
+    pub(super) fn policy(&mut self, instance: &InstanceEgress) -> Result<PolicyChange, ApiError> {
         PolicyFields {
             permission_mode: self.permission_mode.take(),
             ask_tools: self.ask_tools.take(),
             questions: self.questions,
             ask_timeout_secs: self.ask_timeout_secs,
+            egress: self.egress,
+            egress_allow: self.egress_allow.take(),
         }
-        .check()
+        .check(instance)
     }
 
     /// The model it names.
@@ -188,15 +207,17 @@ impl ModelConfigChange {
         tools(self.enabled_tools.as_deref())
     }
 
-    /// What it says of asking a person.
-    pub(super) fn policy(&mut self) -> Result<PolicyChange, ApiError> {
+    /// What it says of asking a person, and of the network.
+    pub(super) fn policy(&mut self, instance: &InstanceEgress) -> Result<PolicyChange, ApiError> {
         PolicyFields {
             permission_mode: self.permission_mode.take(),
             ask_tools: self.ask_tools.take(),
             questions: self.questions,
             ask_timeout_secs: self.ask_timeout_secs,
+            egress: self.egress,
+            egress_allow: self.egress_allow.take(),
         }
-        .check()
+        .check(instance)
     }
 
     pub(super) fn change(self, demo: bool) -> Result<ModelChange, ApiError> {
@@ -221,6 +242,8 @@ impl ModelConfigChange {
             ask_tools: None,
             questions: None,
             ask_timeout_secs: None,
+            egress: None,
+            egress_allow: None,
         };
         model(config, demo).map(|spec| ModelChange::Whole(Box::new(spec)))
     }

@@ -9,6 +9,7 @@ use utoipa::openapi::schema::{ArrayBuilder, OneOfBuilder, SchemaType, Type};
 use utoipa::openapi::{ObjectBuilder, Ref, RefOr, Schema};
 
 use super::error::ApiError;
+use crate::egress_policy::{InstanceEgress, Word};
 use crate::permission::{PolicyChange, Rule, ask_before};
 use crate::tool::Tools;
 
@@ -35,6 +36,8 @@ pub(super) struct PolicyFields {
     pub(super) ask_tools: Option<Vec<String>>,
     pub(super) questions: Option<bool>,
     pub(super) ask_timeout_secs: Option<i64>,
+    pub(super) egress: Option<Word>,
+    pub(super) egress_allow: Option<Vec<String>>,
 }
 
 // === impl PermissionMode ===
@@ -89,7 +92,8 @@ pub(super) fn mode_schema() -> Schema {
 // === impl PolicyFields ===
 
 impl PolicyFields {
-    pub(super) fn check(self) -> Result<PolicyChange, ApiError> {
+    /// `instance` is what no session may be wider than.
+    pub(super) fn check(self, instance: &InstanceEgress) -> Result<PolicyChange, ApiError> {
         let asks = matches!(self.permission_mode, Some(PermissionMode::Ask));
         if self.ask_tools.is_some() && !asks {
             return Err(field("ask_tools", "needs permission_mode \"ask\""));
@@ -115,7 +119,11 @@ impl PolicyFields {
             let reason = format!("must be a whole number from 1 to {MAX_ASK_TIMEOUT}");
             return Err(field("ask_timeout_secs", &reason));
         }
+        let egress = instance
+            .narrow(self.egress, self.egress_allow.as_deref())
+            .map_err(|wider| field(wider.field, &wider.reason))?;
         Ok(PolicyChange {
+            egress,
             rules,
             questions: self.questions,
             ask_timeout_secs: secs.and_then(|secs| secs.try_into().ok()),

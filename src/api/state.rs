@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::ws::Sockets;
 use crate::config::SharedSecrets;
 use crate::driver::Conversations;
+use crate::egress_policy::InstanceEgress;
 use crate::session::Registry;
 use crate::shutdown::Shutdown;
 use crate::{engine, socket_owner, workspace};
@@ -22,6 +23,8 @@ pub(crate) struct State {
     pub(crate) registry: Registry,
     pub(crate) conversations: Conversations,
     pub(crate) rules: Rules,
+    /// What sessions may be given of the network.
+    pub(crate) egress: Arc<InstanceEgress>,
     pub(crate) web: WebRules,
     pub(crate) socket_owners: socket_owner::Finder,
     pub(crate) sockets: Sockets,

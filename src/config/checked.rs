@@ -10,7 +10,9 @@ use super::error::ConfigError;
 use super::secrets::SharedSecrets;
 use super::settings::{Announce, Settings};
 use crate::text::plain;
-use crate::{backend, driver, engine, gateway, journal, sandbox, session, telemetry, trace};
+use crate::{
+    backend, driver, egress, engine, gateway, journal, sandbox, session, telemetry, trace,
+};
 
 /// Where the image keeps the engine's state.
 const IMAGE_DATA_DIR: &str = "/var/lib/opencode-sidecar";
@@ -34,6 +36,7 @@ pub struct Config {
     pub(crate) announce: Announce,
     pub(crate) workspace: PathBuf,
     pub(crate) engine: engine::Config,
+    pub(crate) egress: egress::Config,
     pub(crate) sessions: session::Config,
     /// `None`: sessions live in memory alone.
     pub(crate) journal: Option<journal::Config>,
@@ -78,6 +81,7 @@ impl Config {
             gateway,
             places,
             mut engine,
+            egress,
             log,
         } = settings;
         let (traces, left_out) = trace::Config::read(&|name| environment.standard(name));
@@ -123,6 +127,7 @@ impl Config {
             announce: server.announce,
             workspace,
             engine,
+            egress,
             sessions,
             journal: work.journal.then_some(journal),
             max_prompt: work.max_prompt_length,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use reqwest::Url;
 
-use crate::{driver, engine, gateway, journal, session, setting, telemetry};
+use crate::{driver, egress, engine, gateway, journal, session, setting, telemetry};
 
 /// How the bound address is told on stdout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +48,8 @@ pub(super) struct Settings {
     pub(super) places: Places,
     #[command(flatten)]
     pub(super) engine: engine::Config,
+    #[command(flatten)]
+    pub(super) egress: egress::Config,
     #[command(flatten)]
     pub(super) log: telemetry::Config,
 }

@@ -6,7 +6,7 @@ use super::demux::Demux;
 use super::overlap::RunningTurns;
 use crate::session::Registry;
 use crate::shutdown::Shutdown;
-use crate::{engine, gateway, workspace};
+use crate::{egress, engine, gateway, workspace};
 
 /// Cheap to clone.
 #[derive(Clone, Debug)]
@@ -16,6 +16,8 @@ pub(super) struct Context {
     pub(super) engine: engine::Handle,
     pub(super) workspace: workspace::Watch,
     pub(super) gateway: gateway::Handle,
+    /// `None`: the network is open.
+    pub(super) egress: Option<egress::Handle>,
     pub(super) demux: Demux,
     pub(super) running_turns: RunningTurns,
     pub(super) registry: Registry,

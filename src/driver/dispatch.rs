@@ -13,14 +13,14 @@ use super::overlap::RunningTurns;
 use super::{actor, child_connection, interrupted, opening};
 use crate::session::{Receivers, Registry, Turn, TurnHandle, TurnKind};
 use crate::shutdown::Shutdown;
-use crate::{engine, gateway, workspace};
+use crate::{egress, engine, gateway, workspace};
 
 /// Starts the driver: one task listens to the child, one takes turns, one deletes what retention removed,
 /// and each turn has its own. What is returned answers which sessions the agent has, and what is in them.
 pub(crate) fn spawn(
     config: Config,
     (engine, workspace): (engine::Handle, workspace::Watch),
-    gateway: gateway::Handle,
+    (gateway, egress): (gateway::Handle, Option<egress::Handle>),
     (registry, receivers): (Registry, Receivers),
     shutdown: Shutdown,
     tracker: &TaskTracker,
@@ -41,6 +41,7 @@ pub(crate) fn spawn(
         engine,
         workspace,
         gateway,
+        egress,
         demux,
         running_turns: RunningTurns::default(),
         registry,

@@ -8,6 +8,7 @@ use super::child_connection::ChildConnection;
 use super::demux::Subscription;
 use super::prompt::PromptText;
 use super::translate::Translator;
+use crate::egress;
 use crate::engine::LoadGuard;
 use crate::gateway::Grant;
 use crate::opencode::CallError;
@@ -21,6 +22,8 @@ pub(super) struct OpenTurn {
     pub(super) subscription: Subscription,
     /// `None` as soon as the turn is to stop: then no call of a model goes out or on.
     pub(super) grant: Option<Grant>,
+    /// Held for its drop: as long as it lives the tools reach the network.
+    pub(super) egress: Option<egress::Grant>,
     /// How long it may take, and which setting says so.
     pub(super) time_limit: TimeLimit,
     /// The last prompt. It may have to be sent again.

@@ -15,6 +15,7 @@ use super::prompt::PromptText;
 use super::resync;
 use super::translate::{Settings, Translator};
 use crate::clock::Timestamp;
+use crate::egress;
 use crate::engine::LoadGuard;
 use crate::gateway::{Grant, Route};
 use crate::model::ModelSpec;
@@ -262,6 +263,7 @@ impl Start<'_> {
                 trace: self.trace.clone(),
             })
         });
+        let egress = self.egress(&remote_id);
         let mut translator = Translator::new(settings(config, &remote_id), before.clone());
         translator.asks = self.asks();
         translator.begin_turn(Timestamp::now());
@@ -319,6 +321,7 @@ impl Start<'_> {
             remote_id,
             subscription,
             grant,
+            egress,
             time_limit,
             prompt_text,
             before,
@@ -326,6 +329,18 @@ impl Start<'_> {
             task_call,
             is_prompt: self.request.task == Task::Prompt,
         })
+    }
+
+    /// Lets the tools of the turn reach what the session may, where that is decided at all.
+    fn egress(&self, remote_id: &str) -> Option<egress::Grant> {
+        let subject = egress::Subject {
+            remote_id: remote_id.to_owned(),
+            session: self.session.id.clone(),
+            turn: self.status.turn,
+        };
+        let policy = self.status.policy.egress.clone();
+        let handle = self.context.egress.as_ref()?;
+        Some(handle.register(subject, policy))
     }
 
     fn time_limit(&self) -> TimeLimit {

@@ -160,7 +160,11 @@ impl Child {
 
         let (announced_tx, announced_rx) = watch::channel(Announced::default());
         let tail = Tail::default();
-        let secrets = vec![password.clone(), child_config.token];
+        let egress = child_config.egress;
+        let secrets = vec![password.clone(), child_config.token]
+            .into_iter()
+            .chain(egress.as_ref().map(|(_, key)| key.clone()))
+            .collect::<Vec<_>>();
         if let Some(stdout) = process.stdout.take() {
             context
                 .tracker
@@ -172,7 +176,9 @@ impl Child {
                 .spawn(output::stderr(stderr, secrets, tail.clone()))
         });
         let git = [context.own_binary.as_str(), git::NAME];
-        let secrets = opencode::config::secrets(&password, &child_config.configuration, &git);
+        let egress = egress.as_ref().map(|(port, key)| (*port, key));
+        let configuration = &child_config.configuration;
+        let secrets = opencode::config::secrets(&password, configuration, &git, egress);
         let handing_over = hand_over(ours, announced_rx.clone(), secrets);
         context.tracker.spawn(handing_over);
         Ok(Self {

@@ -12,6 +12,8 @@ pub(crate) struct ChildConfig {
     pub(crate) configuration: Secret,
     /// What stands in it that must not show in the child's output.
     pub(crate) token: Secret,
+    /// The port of the egress proxy, and the key of its credentials.
+    pub(crate) egress: Option<(u16, Secret)>,
 }
 
 /// Makes the configuration of each child. What it says is not the engine's business.

@@ -33,8 +33,8 @@ use super::error::{self, ForwardError};
 use super::forward;
 use super::generic_model::GENERIC_MODELS;
 use super::shared::Shared;
-use super::unauthenticated::{Connection, Unauthenticated};
 use crate::provider::Dialect;
+use crate::unauthenticated::{Connection, Unauthenticated};
 
 /// Calls at one time, those of subagents included. Further ones wait before their bodies are read.
 const MAX_CALLS: usize = 512;

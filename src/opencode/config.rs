@@ -58,14 +58,22 @@ pub(crate) const MODELS: &str = "{}";
 /// The line on stdout by which [`PRELOAD`] says that nobody can look into the process any more.
 pub(crate) const READY_FOR_SECRETS: &str = "opencode-sidecar: ready for the secrets";
 
-/// What [`PRELOAD`] reads from stdin. `git` is the command that takes the place of `git`.
-pub(crate) fn secrets(password: &Secret, configuration: &Secret, git: &[&str]) -> Secret {
+/// What [`PRELOAD`] reads from stdin. `git` is the command that takes the place of `git`, `egress` the port of the
+/// egress proxy and the key of its credentials.
+pub(crate) fn secrets(
+    password: &Secret,
+    configuration: &Secret,
+    git: &[&str],
+    egress: Option<(u16, &Secret)>,
+) -> Secret {
+    let egress = egress.map(|(port, key)| json!({ "port": port, "key": key.expose() }));
     let message = json!({
         "environment": {
             super::PASSWORD_VARIABLE: password.expose(),
             super::CONFIG_VARIABLE: configuration.expose(),
         },
         "git": git,
+        "egress": egress,
     });
     Secret::new(message.to_string())
 }
@@ -263,11 +271,13 @@ mod tests {
             &Secret::new("p\"w"),
             &Secret::new("{}"),
             &["/bin/x", "__git"],
+            Some((4711, &Secret::new("key-1"))),
         );
         let message: Value = serde_json::from_str(message.expose()).unwrap();
         assert_eq!(message["environment"]["OPENCODE_SERVER_PASSWORD"], "p\"w");
         assert_eq!(message["environment"]["OPENCODE_CONFIG_CONTENT"], "{}");
         assert_eq!(message["git"], json!(["/bin/x", "__git"]));
+        assert_eq!(message["egress"], json!({ "port": 4711, "key": "key-1" }));
     }
 
     #[test]

@@ -17,9 +17,14 @@
 // refused, so the root's rules (`metadata.sidecar.rules`) are added to its own before its run reads them. Without such
 // rules nothing is done.
 //
+// Where the sidecar decides which hosts are reached (EGRESS), shell.env gives each command the address of the egress proxy
+// with the credential of its root session, and tool.execute.before notes which session is about to fetch which address,
+// so that the fetch of this process goes out in its name (preload.js). Two sessions that fetch the same address at
+// the same moment cannot be told apart, and both are told to try again.
+//
 // event: memory is given back some time after the last session has become idle.
 
-import { createHash } from "node:crypto"
+import { createHash, createHmac } from "node:crypto"
 import fs from "node:fs"
 import path from "node:path"
 
@@ -32,6 +37,8 @@ const ANSWERS_ONLY = new Set(["invalid"])
 const BY_PERMISSION = new Set(["question"])
 // What OpenCode refuses a subagent whatever its parent may do.
 const NOT_FOR_SUBAGENTS = new Set(["task", "todowrite"])
+const LOOPBACK = /^(localhost|.*\.localhost|127\..*|0\.0\.0\.0|\[::.*\])\.?$/i
+const NO_PROXY = "localhost,127.0.0.1,::1"
 const DEEPEST = 16
 const REMEMBERED = 1024
 // As the preload was given them.
@@ -121,6 +128,66 @@ const collectWhenIdle = () => {
   }
 }
 
+// What makes each tool follow the proxy. Loopback does not go through it: it refuses that.
+const proxyVariables = (url) => ({
+  ...Object.fromEntries(
+    ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"].flatMap((name) => [
+      [name, url],
+      [name.toLowerCase(), url],
+    ]),
+  ),
+  NO_PROXY,
+  no_proxy: NO_PROXY,
+  npm_config_proxy: url,
+  npm_config_https_proxy: url,
+  npm_config_noproxy: NO_PROXY,
+  YARN_HTTP_PROXY: url,
+  YARN_HTTPS_PROXY: url,
+  PIP_PROXY: url,
+  CARGO_HTTP_PROXY: url,
+  // fetch of Node.js looks at the variables from version 24 on, and if it is told to.
+  NODE_USE_ENV_PROXY: "1",
+})
+
+// Which calls of tools are about to fetch, and for which root session. Shared by all instances of this plugin, as the fetch is.
+class Egress {
+  #access = globalThis[Symbol.for("opencode-sidecar.egress")]
+  #fetching = this.#access?.fetching ?? new Map()
+
+  constructor() {
+    if (!this.isOn) return
+    this.#access.fetching = this.#fetching
+    this.#access.proxyFor = (url) => this.#proxyFor(url)
+  }
+
+  get isOn() {
+    return this.#access !== undefined
+  }
+
+  // The address of the proxy with the credential of a root session.
+  address(root) {
+    const { port, key } = this.#access
+    return `http://${root}:${createHmac("sha256", key).update(root).digest("hex")}@127.0.0.1:${port}`
+  }
+
+  begins(callID, root, text) {
+    const url = new URL(text)
+    // Its address could be one that OpenCode itself asks, and then both would be taken for the same.
+    if (LOOPBACK.test(url.hostname)) throw new Error(`webfetch does not reach this host (${url.host}); ask it with a command`)
+    remember(this.#fetching, callID, { root, url: url.href })
+  }
+
+  ends(callID) {
+    this.#fetching.delete(callID)
+  }
+
+  #proxyFor(url) {
+    const same = ({ url: wanted }) => wanted === url.href
+    const roots = new Set([...this.#fetching.values()].filter(same).map(({ root }) => root))
+    return roots.size === 1 ? this.address([...roots][0]) : undefined
+  }
+}
+
 const isWithin = (directory, place) => place === directory || place.startsWith(`${directory}/`)
 
 const stayInWorkspace = (directory, tool, args) => {
@@ -155,7 +222,9 @@ export const Sidecar = async ({ client, directory }) => {
 
   const known = new Map()
   const traces = new Map()
+  const roots = new Map()
   const collect = collectWhenIdle()
+  const egress = new Egress()
 
   const session = async (id) => {
     const { data } = await client.session.get({ path: { id } })
@@ -181,6 +250,11 @@ export const Sidecar = async ({ client, directory }) => {
     return list
   }
 
+  const rootIdOf = async (id) => {
+    if (!roots.has(id)) remember(roots, id, (await rootOf(await session(id))).id)
+    return roots.get(id)
+  }
+
   const inheritTrace = async (id) => {
     const root = await rootOf(await session(id))
     if (traces.has(root.id)) remember(traces, id, traces.get(root.id))
@@ -203,7 +277,11 @@ export const Sidecar = async ({ client, directory }) => {
   }
 
   return {
-    event: async (input) => collect(input),
+    event: async (input) => {
+      collect(input)
+      const { part } = input.event.properties ?? {}
+      if (["completed", "error"].includes(part?.state?.status)) egress.ends(part.callID)
+    },
     // Only subagents are called by an agent's name.
     "chat.message": async ({ sessionID, agent }, output) => {
       const labels = (output?.parts ?? []).map((part) => part.metadata?.sidecar?.traceparent)
@@ -218,12 +296,14 @@ export const Sidecar = async ({ client, directory }) => {
       for (const name of hiddenNames(process.env)) output.env[name] = undefined
       // By this the sidecar finds what a command of a cancelled session left behind.
       if (sessionID) output.env.SIDECAR_SESSION = sessionID
+      if (sessionID && egress.isOn) Object.assign(output.env, proxyVariables(egress.address(await rootIdOf(sessionID))))
     },
-    "tool.execute.before": async ({ tool, sessionID }, { args }) => {
+    "tool.execute.before": async ({ tool, sessionID, callID }, { args }) => {
       if (ANSWERS_ONLY.has(tool)) return
       const list = await enabledTools(sessionID)
       if (list && !list.has(tool) && !BY_PERMISSION.has(tool)) throw new Error(`tool ${tool} is not enabled for this session`)
       stayInWorkspace(directory, tool, args)
+      if (egress.isOn && tool === "webfetch" && URL.canParse(args?.url)) egress.begins(callID, await rootIdOf(sessionID), args.url)
     },
   }
 }

@@ -10,6 +10,9 @@
 // 4. It hands the calls of git to the sidecar's own runner, which runs git without the programs that a
 //    repository may name in its configuration.
 //
+// 5. Where the sidecar decides which hosts are reached, it hands what leaves this process to the egress proxy, in the
+//    name of the session whose tool asks. The plugin knows which that is.
+//
 // Whatever fails here ends the process before it has a secret.
 
 import { dlopen } from "bun:ffi"
@@ -89,12 +92,37 @@ function guardPrograms(hidden, git) {
   Bun.spawnSync = guarded(Bun.spawnSync)
 }
 
+const LOOPBACK = new Set(["127.0.0.1", "localhost", "[::1]"])
+
+// Bun reads HTTPS_PROXY once, when the process starts, and would send every session under one name. Given as an option a
+// proxy holds for redirects too, also for those to loopback. A refusal comes back as an ordinary answer.
+function guardFetch(egress) {
+  const direct = globalThis.fetch
+  const guarded = async (input, init) => {
+    const url = new URL(input instanceof Request ? input.url : input)
+    const proxy = egress.proxyFor(url)
+    if (proxy) {
+      const response = await direct(input, { ...init, proxy })
+      if (!response.headers.has("x-sidecar-egress")) return response
+      // As a page, because webfetch shows the agent nothing of an answer that is an error.
+      return new Response(await response.text(), { headers: { "content-type": "text/plain" } })
+    }
+    // The gateway, and OpenCode's own server.
+    if (LOOPBACK.has(url.hostname)) return direct(input, init)
+    throw new Error(`${url.host} is not asked: no session of the sidecar wants it, or more than one at the same time; try again`)
+  }
+  globalThis.fetch = Object.assign(guarded, direct)
+  // The plugin takes it from here, and puts its own function in the place of this one.
+  globalThis[Symbol.for("opencode-sidecar.egress")] = egress
+}
+
 if (Bun.isMainThread) {
   closeToInspection()
   delete process.env.BUN_INSPECT_PRELOAD
   cleanDatabase(`${process.env.XDG_DATA_HOME}/opencode/opencode.db`)
-  const { environment, git } = takeSecrets()
+  const { environment, git, egress } = takeSecrets()
   guardPrograms(Object.keys(environment), git)
+  if (egress) guardFetch({ ...egress, proxyFor: () => undefined })
   // OpenCode looks for its password among the names it can list, so they cannot be hidden yet. The plugin
   // does that once the server has read them.
   Object.assign(process.env, environment)

@@ -275,6 +275,7 @@ mod tests {
 
     fn policy() -> PolicyChange {
         PolicyChange {
+            egress: None,
             questions: Some(true),
             ..PolicyChange::default()
         }

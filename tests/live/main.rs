@@ -22,6 +22,7 @@ mod conversation_secrecy;
 mod creating;
 mod diagnosis;
 mod dialects;
+mod egress;
 mod engine;
 mod events;
 mod faults;

@@ -1,7 +1,7 @@
 //! Figures that are counted as things happen, in [`crate::metrics`].
 
 use super::page::{Kind, Page};
-use crate::metrics::{engine, http, journal, model, stream, trace, turn};
+use crate::metrics::{egress, engine, http, journal, model, stream, trace, turn};
 
 pub(super) fn turns(page: &mut Page<'_>) {
     page.metric(
@@ -125,6 +125,16 @@ pub(super) fn children(page: &mut Page<'_>) {
         "sidecar_leftover_processes_killed",
         "Processes that had outlived their engine or their session and were ended.",
         Some(engine::leftovers()),
+    );
+}
+
+pub(super) fn egress(page: &mut Page<'_>) {
+    page.family(
+        Kind::Counter,
+        "sidecar_egress_requests",
+        "Requests of the agent's tools to the egress proxy, by outcome: allowed, or why not.",
+        "outcome",
+        egress::requests(),
     );
 }
 

@@ -90,7 +90,7 @@ pub(super) async fn check(
         max_prompt: rules.max_prompt,
     };
     let prompt = prompt(parsed.prompt, parsed.parts, bounds).await?;
-    let (model, policy, tools) = model(parsed.model_config, rules.demo)?;
+    let (model, policy, tools) = model(parsed.model_config, state)?;
     let request = Request {
         id: id.to_owned(),
         task: Task::Prompt,
@@ -128,7 +128,7 @@ pub(super) fn check_resume(
         }
         None => Prompt::default(),
     };
-    let (model, policy, tools) = model(parsed.model_config, rules.demo)?;
+    let (model, policy, tools) = model(parsed.model_config, state)?;
     let request = Request {
         id: id.to_owned(),
         task: Task::Prompt,
@@ -146,7 +146,7 @@ pub(super) fn check_resume(
 
 pub(super) fn model(
     config: Option<ModelConfigChange>,
-    demo: bool,
+    state: &State,
 ) -> Result<(ModelChange, PolicyChange, ToolsGiven), ApiError> {
     let Some(mut config) = config else {
         return Ok((
@@ -155,8 +155,8 @@ pub(super) fn model(
             ToolsGiven(None),
         ));
     };
-    let (tools, policy) = (config.tools()?, config.policy()?);
-    Ok((config.change(demo)?, policy, ToolsGiven(tools)))
+    let (tools, policy) = (config.tools()?, config.policy(&state.egress)?);
+    Ok((config.change(state.rules.demo)?, policy, ToolsGiven(tools)))
 }
 
 // === impl PromptBody ===

@@ -87,7 +87,7 @@ pub(in crate::api) async fn compact(
     headers: HeaderMap,
     OptionalJson(body): OptionalJson<CompactBody>,
 ) -> Result<Response, ApiError> {
-    let (model, policy, tools) = model(body.model_config, state.rules.demo)?;
+    let (model, policy, tools) = model(body.model_config, &state)?;
     let task = (Task::Compact, model, body.timeout_secs);
     let reply = Reply::of(&headers);
     let accepted = run(&state, &id, task, (policy, &tools), reply).await?;

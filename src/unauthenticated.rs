@@ -1,7 +1,7 @@
-//! Connections that have not shown the child's bearer yet: few are kept, and the oldest is closed first.
+//! Connections to a port of loopback that have not shown their credential yet: few are kept, and the oldest is closed first.
 //!
-//! The child shows it with its first bytes. Any other process on this host can connect too, and then send
-//! nothing; so such connections share no limit with calls, and a new one never waits for them.
+//! A client shows it with its first bytes. Any other process on this host can connect too, and then send
+//! nothing; so such connections share no limit with those that have, and a new one never waits for them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,12 +9,12 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-/// More than a child opens at one moment. Past it the oldest is closed.
+/// More than clients open at one moment. Past it the oldest is closed.
 const MAX_CONNECTIONS: usize = 256;
 
 /// All of them. A cheap clone.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Unauthenticated(Arc<Mutex<Connections>>);
+pub(crate) struct Unauthenticated(Arc<Mutex<Connections>>);
 
 #[derive(Debug, Default)]
 struct Connections {
@@ -25,7 +25,7 @@ struct Connections {
 
 /// One of them, until it is authenticated or dropped.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(crate) struct Connection {
     all: Unauthenticated,
     number: u64,
     evicted_token: CancellationToken,
@@ -35,7 +35,7 @@ pub(super) struct Connection {
 
 impl Unauthenticated {
     /// Adds one; past the limit the oldest is evicted.
-    pub(super) fn add(&self) -> Connection {
+    pub(crate) fn add(&self) -> Connection {
         let evicted_token = CancellationToken::new();
         let mut connections = self.0.lock();
         let number = connections.next;
@@ -59,12 +59,12 @@ impl Unauthenticated {
 
 impl Connection {
     /// Cancelled when the connection has to go.
-    pub(super) fn evicted(&self) -> CancellationToken {
+    pub(crate) fn evicted(&self) -> CancellationToken {
         self.evicted_token.clone()
     }
 
     /// From now on it is not evicted.
-    pub(super) fn authenticated(&self) {
+    pub(crate) fn authenticated(&self) {
         self.all.0.lock().tokens.remove(&self.number);
     }
 }
