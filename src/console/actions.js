@@ -21,7 +21,7 @@ export function actions(session, sessions) {
     has("PATCH", "/sessions/{id}") && act("rename", "Rename", "edit", () => rename(session), "Renamed"),
     !busy && session.turn > 0 && has("POST", "/sessions/{id}/compact") && act("compact", "Summarise the conversation", "compress", () => withModel(id, (config) => call("POST", at`sessions/${id}/compact`, config ? { model_config: config } : {})), "The model summarises"),
     !busy && session.turn > 0 && !session.reverted && has("POST", "/sessions/{id}/revert") && act("undo", "Undo the last turn", "undo", () => undo(session), "Undone"),
-    !busy && session.reverted && act("redo", "Take the undoing back", "redo", post("unrevert", {}), "As it was"),
+    !busy && session.reverted && act("redo", "Redo what was undone", "redo", post("unrevert", {}), "As it was"),
     { name: "curl", label: "Copy as curl", icon: "copy", run: () => copy(curl(`${at`sessions/${id}/stream`}?follow=1`, "N"), "the command") },
     { name: "id", label: "Copy the id", icon: "copy", run: () => copy(id, "the id") },
     act("delete", "Delete", "trash", () => remove(session), "Deleted", { danger: true }),

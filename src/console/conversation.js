@@ -233,7 +233,7 @@ export class Conversation {
 
   #error(data, at) {
     if (data.fatal) return;
-    if (data.retry_after > 0) this.spans.push({ kind: "wait", label: "the provider is left alone", from: at, to: at + data.retry_after * 1000, depth: 0 });
+    if (data.retry_after > 0) this.spans.push({ kind: "wait", label: "waiting to ask the provider again", from: at, to: at + data.retry_after * 1000, depth: 0 });
     const last = this.items.at(-1);
     if (last?.kind === "retry") touch(last, { data, times: last.times + 1 });
     else this.#push(this.#root, { kind: "retry", data, at, times: 1 });

@@ -76,7 +76,7 @@ export function engineView() {
   function draw(seen) {
     const { engine, ready } = seen;
     reason.className = `notice ${ready.error ? "warn" : "good"}`;
-    reason.textContent = ready.error ? `Not ready: ${visible(ready.error)}` : "Ready: sessions are taken.";
+    reason.textContent = ready.error ? `Not ready: ${visible(ready.error)}` : "Ready for new sessions.";
     replace(state, tiles(engine).map(([label, value, kind]) => h("div", { class: "tile" }, h("span", { class: "muted" }, label), h("strong", { class: kind ? `state-${kind}` : null }, visible(String(value))))));
     replace(graphs, GRAPHS.map(([title, value, write, limit], index) => {
       series[index].add(value(seen));
@@ -106,7 +106,7 @@ export function engineView() {
 
 function tiles(engine) {
   return [["State", engine.state, engine.state], ["Up for", engine.uptime_secs === null ? "–" : duration(engine.uptime_secs * 1000).replace(/ min .*/, " min")],
-    ["Generation", engine.generation], ["Restarts", engine.restarts], ["OpenCode", engine.version ?? "–"], ["Memory", engine.memory?.pressure ?? "no limit", engine.memory && (engine.memory.pressure === "normal" ? "ready" : "failed")],
+    ["Process no.", engine.generation], ["Restarts", engine.restarts], ["OpenCode", engine.version ?? "–"], ["Memory", engine.memory?.pressure ?? "no limit", engine.memory && (engine.memory.pressure === "normal" ? "ready" : "failed")],
     ["Sandbox", engine.sandbox?.level ?? "–", engine.sandbox?.level === "full" ? "ready" : "failed"], ["Sidecar", about().version ?? "–"]];
 }
 
@@ -125,7 +125,7 @@ function starts({ engine, debug, metrics }) {
   const causes = Object.entries(metrics.labels.sidecar_engine_exits_total ?? {}).filter(([, number]) => number > 0).map(([cause, number]) => `${cause.replaceAll("_", " ")} ${number}`);
   return h("section", { class: "card" }, h("h2", {}, "Restarts", h("span", { class: "muted" }, ` ${engine.restarts}${engine.recycled ? `, ${engine.recycled} to free memory` : ""}${causes.length > 0 ? ` · ${causes.join(" · ")}` : ""}`)),
     ended.length === 0 ? h("p", { class: "muted" }, engine.last_error ? visible(engine.last_error) : "None: the first process still runs.")
-      : h("ol", { class: "ended" }, ended.map(({ at, generation, cause, reason: why }) => h("li", {}, h("time", { class: "muted" }, clock(Date.parse(at))), h("span", { class: "muted" }, `generation ${generation}`),
+      : h("ol", { class: "ended" }, ended.map(({ at, generation, cause, reason: why }) => h("li", {}, h("time", { class: "muted" }, clock(Date.parse(at))), h("span", { class: "muted" }, `process no. ${generation}`),
         h("span", {}, h("strong", {}, cause.replaceAll("_", " ")), ` ${visible(why)}`)))));
 }
 

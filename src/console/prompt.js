@@ -71,7 +71,7 @@ export function promptBox(session) {
       const entries = status?.queue ?? [];
       const entriesNow = JSON.stringify(entries);
       // Buttons are left alone while nothing changes, so that none goes away under a finger.
-      if (entriesNow !== queued) replace(queue, entries.map((entry) => h("li", {}, icon("clock"), h("span", { class: "ellipsis" }, `Turn ${entry.turn} ${entry.state === "held" ? "is held: it needs a key" : "waits"}${entry.text ? `: ${oneLine(entry.text, 80)}` : ""}`),
+      if (entriesNow !== queued) replace(queue, entries.map((entry) => h("li", {}, icon("clock"), h("span", { class: "ellipsis" }, `Turn ${entry.turn} ${entry.state === "held" ? "waits for an API key" : "waits"}${entry.text ? `: ${oneLine(entry.text, 80)}` : ""}`),
         h("button", { type: "button", class: "quiet", onclick: () => session.act(() => call("DELETE", at`sessions/${session.id}/queue/${String(entry.turn)}`), "Withdrawn") }, "Withdraw"))));
       queued = entriesNow;
       running = now;

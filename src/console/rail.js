@@ -45,26 +45,26 @@ function running(found) {
   if (!found) return null;
   const { processes, model } = found;
   const rows = [model && ["Provider", `${visible(String(model.provider).replace(/^the provider /, ""))}, ${model.state}`], ...processes.slice(0, 12).map(({ name, pid, state, cpu_seconds: cpu }) => [visible(`${name} ${pid}`), `${state.replaceAll("_", " ")}, ${cpu.toFixed(1)} s`])];
-  return h("section", {}, h("h2", {}, "Right now"), table(rows));
+  return h("section", {}, h("h2", {}, "Running now"), table(rows));
 }
 
 function use(status) {
   if (!status?.usage) return null;
   const { usage, model_calls: calls } = status;
-  return h("section", {}, h("h2", {}, "Use"), table([
+  return h("section", {}, h("h2", {}, "Tokens and cost"), table([
     ["Input", count(usage.input_tokens)], ["Output", count(usage.output_tokens)], usage.reasoning_tokens > 0 && ["Reasoning", count(usage.reasoning_tokens)],
     usage.cache_read_tokens > 0 && ["From cache", count(usage.cache_read_tokens)], usage.cost > 0 && ["Cost", cost(usage.cost)],
     calls && ["Model calls", `${calls.calls}${calls.retries > 0 ? ` (${calls.retries} again)` : ""}`],
-    calls?.first_byte_ms !== null && calls?.first_byte_ms !== undefined && ["First byte", duration(calls.first_byte_ms)], calls?.last_error && ["Last error", visible(String(calls.last_error))],
+    calls?.first_byte_ms !== null && calls?.first_byte_ms !== undefined && ["Time to first byte", duration(calls.first_byte_ms)], calls?.last_error && ["Last error", visible(String(calls.last_error))],
   ]));
 }
 
 function facts(status) {
   if (!status) return null;
-  return h("section", {}, h("h2", {}, "Session"), table([["Id", visible(status.session_id)], ["OpenCode's", visible(status.remote_session_id ?? "–")],
+  return h("section", {}, h("h2", {}, "Session"), table([["Id", visible(status.session_id)], ["OpenCode session", visible(status.remote_session_id ?? "–")],
     ["Created", clock(Date.parse(status.created_at))], ["Turn", status.turn],
     status.forked_from && ["Forked from", h("a", { href: `#/s/${encodeURIComponent(status.forked_from.session_id)}` }, visible(status.forked_from.session_id))],
-    status.reverted && ["Undone from", `turn ${status.reverted.turn}`], ...Object.entries(status.metadata ?? {}).slice(0, 20).map(([name, value]) => [visible(name), oneLine(typeof value === "string" ? value : JSON.stringify(value), 120)])]));
+    status.reverted && ["Reverted to before", `turn ${status.reverted.turn}`], ...Object.entries(status.metadata ?? {}).slice(0, 20).map(([name, value]) => [visible(name), oneLine(typeof value === "string" ? value : JSON.stringify(value), 120)])]));
 }
 
 function table(rows) {

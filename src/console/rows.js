@@ -158,7 +158,7 @@ function ask(item) {
 }
 
 function prompt(item) {
-  const words = { queued: "waits in the queue", withdrawn: "was withdrawn", held: "is held: it needs a key", running: "runs" }[item.state] ?? item.state;
+  const words = { queued: "waits in the queue", withdrawn: "was withdrawn", held: "waits for an API key: send a prompt with one", running: "runs" }[item.state] ?? item.state;
   return h("p", { class: "notice" }, icon("clock"), h("span", {}, `Prompt ${item.promptTurn} ${words}`), item.prompt && h("span", { class: "muted ellipsis" }, oneLine(item.prompt)));
 }
 

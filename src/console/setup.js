@@ -72,7 +72,7 @@ export function modelFields({ whole = true } = {}) {
 
 function sessionFields(known) {
   const tools = boxes("tool", TOOLS, known.enabled_tools ?? TOOLS);
-  const mode = h("select", { id: "permission_mode", onchange: () => adapt() }, h("option", { value: "auto" }, "it runs"), h("option", { value: "ask" }, "I am asked"), h("option", { value: "rules" }, "by rules"));
+  const mode = h("select", { id: "permission_mode", onchange: () => adapt() }, h("option", { value: "auto" }, "run it"), h("option", { value: "ask" }, "ask me"), h("option", { value: "rules" }, "follow rules"));
   mode.value = Array.isArray(known.permission_mode) ? "rules" : known.permission_mode ?? "auto";
   const asked = boxes("ask", TOOLS.filter((name) => name !== "todowrite"), known.ask_tools ?? ASKED);
   const rules = h("textarea", { id: "rules", rows: 3, spellcheck: "false", placeholder: "allow bash git *\nask bash *\ndeny webfetch *" });
@@ -83,7 +83,7 @@ function sessionFields(known) {
   const version = h("input", { type: "text", id: "model_version", spellcheck: "false", value: known.model_version ?? "" });
   const timeout = h("input", { type: "number", id: "timeout_secs", min: 1 });
   const numbers = NUMBERS.map(([name, , , bounds]) => h("input", { id: name, type: "number", value: known[name] ?? "", ...bounds }));
-  const askedField = h("fieldset", { class: "checks" }, h("legend", {}, "I am asked before"), asked.elements);
+  const askedField = h("fieldset", { class: "checks" }, h("legend", {}, "Ask me before"), asked.elements);
   const rulesField = field("Rules: allow, ask or deny, a tool, and what it may touch; the last that fits decides", rules);
   rulesField.classList.add("wide");
   const waitField = field("Seconds to wait for me", wait, "ASK_TIMEOUT, if empty");

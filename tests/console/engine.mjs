@@ -6,11 +6,11 @@ import { audit, open, picture } from "./browser.mjs";
 export async function the_engine_is_restarted_and_says_why(browser, base) {
   const { page, close } = await open(browser, `${base}/#/engine`, { expected: [/503/] });
   const tile = (name) => page.locator(".tile", { has: page.locator(".muted", { hasText: new RegExp(`^${name}$`) }) }).locator("strong");
-  await tile("Generation").filter({ hasText: /^1$/ }).waitFor();
+  await tile("Process no.").filter({ hasText: /^1$/ }).waitFor();
   await page.getByRole("button", { name: "Restart" }).click();
   await page.locator("#dialog button.danger").click();
   await page.locator(".ended li", { hasText: "requested" }).waitFor();
-  await tile("Generation").filter({ hasText: /^2$/ }).waitFor();
+  await tile("Process no.").filter({ hasText: /^2$/ }).waitFor();
   await tile("State").filter({ hasText: "ready" }).waitFor();
   await page.locator("header a[data-state=ready]").waitFor();
   await page.getByRole("heading", { name: "Last lines of stderr" }).waitFor();
