@@ -13,12 +13,12 @@ const menu = async (page, title, action) => {
 export async function the_list_is_live_without_polling(browser, base) {
   const { page, close } = await open(browser, `${base}/#/engine`);
   await page.locator("body[data-live=true]").waitFor();
-  await play(base, "others", "text Hello.\nhang");
-  await row(page, "others").locator(".dot.running").waitFor();
+  await play(base, "elsewhere", "text Hello.\nhang");
+  await row(page, "elsewhere").locator(".dot.running").waitFor();
   const asked = [];
   page.on("request", (request) => { if (new URL(request.url()).pathname === "/sessions") asked.push(request.url()); });
-  await fetch(`${base}/sessions/others/stop`, { method: "POST" });
-  await row(page, "others").locator(".dot.cancelled").waitFor();
+  await fetch(`${base}/sessions/elsewhere/stop`, { method: "POST" });
+  await row(page, "elsewhere").locator(".dot.cancelled").waitFor();
   // Longer than any refresh that was under way.
   await page.waitForTimeout(1500);
   assert.deepEqual(asked, [], "the list is read once");
