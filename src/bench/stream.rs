@@ -71,7 +71,10 @@ impl StreamLog {
             terminal,
             reasoning: false,
         };
-        self.0.add(Addition::of(vec![piece]));
+        self.0.add(Addition {
+            ends: terminal,
+            ..Addition::of(vec![piece])
+        });
     }
 
     /// What the log itself counts for its memory.
