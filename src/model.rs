@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::clock::Timestamp;
 use crate::provider::Upstream;
 use crate::secret::Secret;
 use crate::setting;
@@ -94,6 +95,25 @@ pub(crate) struct ModelCalls {
     #[schema(required)]
     pub(crate) duration_ms: u64,
     pub(crate) last_error: Option<String>,
+}
+
+/// One call of the model in a turn that runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct ModelCall {
+    pub(crate) started_at: Timestamp,
+    /// Whether a subagent makes it.
+    pub(crate) subagent: bool,
+    /// 1, and one more for each failure before it since the last success, and for each time that the gateway sent it again without
+    /// what the provider does not support.
+    pub(crate) attempt: u32,
+    /// Until the first byte of the answer; null: none came.
+    pub(crate) first_byte_ms: Option<u64>,
+    /// Of the answer.
+    pub(crate) bytes: u64,
+    /// Null while it is under way.
+    pub(crate) duration_ms: Option<u64>,
+    /// `asked`, `answering`, then `ok`, `cut` or the code of the failure.
+    pub(crate) status: &'static str,
 }
 
 // === impl ModelChange ===

@@ -13,7 +13,7 @@ use super::extract::Id;
 use super::lookup;
 use crate::clock::Timestamp;
 use crate::event::State as SessionState;
-use crate::model::ModelCalls;
+use crate::model::{ModelCall, ModelCalls};
 use crate::process::{self, Look};
 use crate::session::diagnosis::{
     Diagnosis, Facts, ModelWait, Situation, Surroundings, ToolCounts, diagnose,
@@ -77,6 +77,8 @@ struct ReaderBody {
 #[schema(as = DiagnosisModel)]
 struct ModelBody {
     provider: String,
+    /// What the provider calls it.
+    name: String,
     /// `idle`, `asked`, `answering` or `retry`.
     state: &'static str,
     since: Option<Timestamp>,
@@ -84,6 +86,8 @@ struct ModelBody {
     until: Option<Timestamp>,
     /// Of the answer that comes in.
     answer_bytes: Option<u64>,
+    /// The newest 16 calls of the turn, oldest first.
+    calls: Vec<ModelCall>,
 }
 
 error_responses!(DiagnosisErrors: InvalidRequest, NotFound, Gone, JournalUnavailable);
@@ -210,10 +214,12 @@ impl ModelBody {
         };
         Self {
             provider: facts.provider,
+            name: facts.model_name,
             state,
             since,
             until,
             answer_bytes,
+            calls: facts.calls,
         }
     }
 }

@@ -61,13 +61,18 @@ impl Call {
         if self.first_byte.is_none() {
             let after = self.started.elapsed();
             self.first_byte = Some(after);
-            self.route.meter.first_byte(after);
+            self.route.meter.first_byte(&self.id, after);
             if self.route.route.counts {
                 let provider = self.route.route.model.upstream.provider().name;
                 metrics::first_chunk(provider, after);
             }
         }
         self.tokens = tokens;
+    }
+
+    /// The gateway itself sends it again.
+    pub(super) fn repeated(&self) {
+        self.route.meter.repeated(&self.id);
     }
 
     fn target(&self) -> Target<'_> {

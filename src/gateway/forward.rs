@@ -132,7 +132,7 @@ enum Reply {
 impl Exchange<'_> {
     async fn run(&self, mut call: Call, body: &Bytes) -> Result<Response<Answer>, ForwardError> {
         let limit = self.shared.config.header_timeout;
-        let reply = match tokio::time::timeout(limit, self.ask(body)).await {
+        let reply = match tokio::time::timeout(limit, self.ask(&call, body)).await {
             Ok(reply) => reply,
             Err(_) => Err(ForwardError::HeaderTimeout(limit)),
         };
@@ -152,7 +152,7 @@ impl Exchange<'_> {
     }
 
     /// Asks, and asks again without what the provider says it does not support.
-    async fn ask(&self, body: &Bytes) -> Result<Reply, ForwardError> {
+    async fn ask(&self, call: &Call, body: &Bytes) -> Result<Reply, ForwardError> {
         let known = self.shared.routes.unsupported(self.registered);
         let mut unsupported = known;
         let mut attempts = 1;
@@ -177,7 +177,7 @@ impl Exchange<'_> {
                 None => return Ok(Reply::Refused(refusal)),
             }
             attempts += 1;
-            self.registered.meter.repeated();
+            call.repeated();
         }
     }
 

@@ -6,9 +6,10 @@
 //! A provider that says the account's quota is used up is not called again in the turn;
 //! [`failure_limits`] holds the other reasons for which calls end.
 
+mod calls;
 mod failure_limits;
+mod wait;
 
-use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
@@ -19,30 +20,13 @@ use super::limits::Limits;
 use super::stop::Stop;
 use super::usage::Tokens;
 use super::validate::Answered;
+use crate::clock::millis;
 use crate::metrics::model::{self as metrics, CallEnd};
-use crate::model::ModelCalls;
+use crate::model::{ModelCall, ModelCalls};
+use calls::Calls;
 use failure_limits::{Failure, FailureLimits};
 
-/// What a session's calls are doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wait {
-    /// No call is under way.
-    Idle,
-    /// A call was sent and nothing has come back; it is given up at `deadline`.
-    Provider {
-        since: SystemTime,
-        deadline: SystemTime,
-    },
-    /// An answer is coming in.
-    Answering {
-        since: SystemTime,
-        /// Those of the answer so far, and when the last of them came.
-        bytes: u64,
-        last_byte: SystemTime,
-    },
-    /// The provider asked for a pause; the child calls again at about `until`.
-    Retry { until: SystemTime },
-}
+pub(crate) use wait::Wait;
 
 /// The counters of one route.
 #[derive(Debug)]
@@ -67,8 +51,7 @@ struct State {
     unended: bool,
     /// Calls whose answer gave no token counts: cut off, or a server that does not count.
     unmetered_calls: u64,
-    next_call: u64,
-    under_way: BTreeMap<u64, Wait>,
+    calls: Calls,
     retry_at: Option<SystemTime>,
     failures: FailureLimits,
     stop: Option<Stop>,
@@ -124,8 +107,7 @@ impl Meter {
             last_error: None,
             unended: false,
             unmetered_calls: 0,
-            next_call: 0,
-            under_way: BTreeMap::new(),
+            calls: Calls::default(),
             retry_at: None,
             failures: FailureLimits::default(),
             stop: None,
@@ -162,21 +144,16 @@ impl Meter {
             }
             state.refused = None;
         }
-        let number = state.next_call;
-        state.next_call += 1;
         state.usage.calls += 1;
-        if state.failures.is_retry(caller) {
+        let failures = state.failures.in_a_row(caller);
+        if failures > 0 {
             state.usage.retries += 1;
             metrics::retried();
         }
         state.retry_at = None;
-        state.under_way.insert(
-            number,
-            Wait::Provider {
-                since: SystemTime::now(),
-                deadline,
-            },
-        );
+        let number = state
+            .calls
+            .begin(caller != self.root, failures + 1, deadline);
         drop(state);
         self.changes_tx.send_replace(());
         Ok(CallId {
@@ -186,8 +163,9 @@ impl Meter {
     }
 
     /// The gateway itself makes the call again.
-    pub(super) fn repeated(&self) {
+    pub(super) fn repeated(&self, call: &CallId) {
         let mut state = self.state.lock();
+        state.calls.repeated(call.number);
         state.usage.calls += 1;
         state.usage.retries += 1;
         metrics::retried();
@@ -218,30 +196,18 @@ impl Meter {
 
     /// The provider has begun to answer.
     pub(super) fn answering(&self, call: &CallId) {
-        let now = SystemTime::now();
-        self.state.lock().under_way.insert(
-            call.number,
-            Wait::Answering {
-                since: now,
-                bytes: 0,
-                last_byte: now,
-            },
-        );
+        self.state.lock().calls.answering(call.number);
     }
 
     /// More of an answer came.
     pub(super) fn received(&self, call: &CallId, more: usize) {
-        if let Some(Wait::Answering {
-            bytes, last_byte, ..
-        }) = self.state.lock().under_way.get_mut(&call.number)
-        {
-            *bytes += more as u64;
-            *last_byte = SystemTime::now();
-        }
+        self.state.lock().calls.received(call.number, more);
     }
 
-    pub(super) fn first_byte(&self, after: Duration) {
-        self.state.lock().usage.first_byte_ms = Some(millis(after));
+    pub(super) fn first_byte(&self, call: &CallId, after: Duration) {
+        let mut state = self.state.lock();
+        state.calls.first_byte(call.number, after);
+        state.usage.first_byte_ms = Some(millis(after));
     }
 
     /// The provider asked not to be called before `until`.
@@ -267,10 +233,8 @@ impl Meter {
         outcome: Outcome,
     ) {
         let mut state = self.state.lock();
-        let was_answering = matches!(
-            state.under_way.remove(&call.number),
-            Some(Wait::Answering { .. })
-        );
+        let status = outcome.as_metric().status();
+        let was_answering = state.calls.end(call.number, duration, status);
         state.duration += duration;
         state.usage.duration_ms = millis(state.duration);
         match tokens {
@@ -315,18 +279,15 @@ impl Meter {
     /// What the session's calls are doing: an answer that is coming in first.
     pub(super) fn wait(&self) -> Wait {
         let state = self.state.lock();
-        let answering = state
-            .under_way
-            .values()
-            .find(|wait| matches!(wait, Wait::Answering { .. }));
-        let idle = || match state.retry_at {
+        state.calls.wait().unwrap_or_else(|| match state.retry_at {
             Some(until) if until > SystemTime::now() => Wait::Retry { until },
             _ => Wait::Idle,
-        };
-        answering
-            .or_else(|| state.under_way.values().next())
-            .copied()
-            .unwrap_or_else(idle)
+        })
+    }
+
+    /// The newest calls one by one, oldest first.
+    pub(super) fn newest_calls(&self) -> Vec<ModelCall> {
+        self.state.lock().calls.newest()
     }
 }
 
@@ -362,10 +323,6 @@ impl State {
             metrics::stopped(stop.code());
         }
     }
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Why a call was not begun.

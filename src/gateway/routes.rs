@@ -20,7 +20,7 @@ use super::redactor::Redactor;
 use super::stop::Stop;
 use super::tool_arguments::ToolArguments;
 use super::unsupported::Unsupported;
-use crate::model::{Budget, ModelCalls, ModelSpec};
+use crate::model::{Budget, ModelCall, ModelCalls, ModelSpec};
 use crate::secret::Secret;
 use crate::trace::TurnTrace;
 
@@ -274,6 +274,16 @@ impl Grant {
             return format!("the provider {name}");
         }
         format!("{name} at {}", upstream.authority())
+    }
+
+    /// What the provider calls the model.
+    pub(crate) fn model(&self) -> &str {
+        &self.registered.model_id
+    }
+
+    /// The newest calls one by one, oldest first.
+    pub(crate) fn newest_calls(&self) -> Vec<ModelCall> {
+        self.registered.meter.newest_calls()
     }
 
     pub(crate) fn wait(&self) -> Wait {

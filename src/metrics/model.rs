@@ -124,6 +124,19 @@ pub(crate) enum CallEnd {
     Failed(&'static str),
 }
 
+// === impl CallEnd ===
+
+impl CallEnd {
+    /// In one word: `ok`, `cut` or the code.
+    pub(crate) const fn status(self) -> &'static str {
+        match self {
+            Self::Complete => "ok",
+            Self::Cut => "cut",
+            Self::Failed(code) => code,
+        }
+    }
+}
+
 /// Tokens of one call, by kind.
 pub(crate) type Tokens = [(&'static str, u64); 4];
 
@@ -135,11 +148,8 @@ pub(crate) fn ended(
     trace: Option<String>,
 ) {
     let provider = target.provider;
-    let (status, error_type) = match end {
-        CallEnd::Complete => ("ok", ""),
-        CallEnd::Cut => ("cut", "cut"),
-        CallEnd::Failed(code) => (code, code),
-    };
+    let status = end.status();
+    let error_type = if end == CallEnd::Complete { "" } else { status };
     let labels = CallLabels {
         gen_ai_operation_name: OPERATION,
         gen_ai_provider_name: provider,

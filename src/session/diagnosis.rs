@@ -15,6 +15,7 @@ use super::asks::{Ask, Subject};
 use super::queue::QueueHead;
 use crate::clock::Timestamp;
 use crate::event::State;
+use crate::model::ModelCall;
 
 /// A turn that spoke within this time works; nobody asks why it is silent.
 const QUIET_MILLIS: u64 = 5_000;
@@ -88,6 +89,10 @@ pub(crate) struct Facts {
     /// What the last failed call of the model failed with.
     pub(crate) last_error: Option<String>,
     pub(crate) retries: u64,
+    /// What the provider calls the model; empty once the turn is being stopped.
+    pub(crate) model_name: String,
+    /// The newest calls of the model, oldest first.
+    pub(crate) calls: Vec<ModelCall>,
     /// The agent's own words while it waits to ask the provider again.
     pub(crate) agent_retries: Option<String>,
     pub(crate) tool: Option<(Arc<str>, Timestamp)>,

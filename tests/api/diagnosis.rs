@@ -26,6 +26,8 @@ fn a_turn_that_is_silent_and_one_that_ended_say_so() {
     assert_eq!(found["turn"], 1);
     assert_eq!(found["model"]["state"], "idle");
     assert_eq!(found["model"]["provider"], "local at 127.0.0.1:11434");
+    assert_eq!(found["model"]["name"], "m");
+    assert_eq!(found["model"]["calls"], json!([]));
     assert_eq!(found["next"]["what"], "the turn ends with timeout");
     assert_eq!(found["next"]["at"], found["turn_ends_at"]);
     assert!(found["processes"].as_array().unwrap().is_empty());

@@ -66,7 +66,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("workspace", &[]),
     ("telemetry", &["audit", "setting"]),
     ("setting", &[]),
-    ("model", &["provider", "secret", "setting"]),
+    ("model", &["clock", "provider", "secret", "setting"]),
     ("provider", &[]),
     ("sandbox", &["setting"]),
     ("tool", &[]),
@@ -77,6 +77,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "gateway",
         &[
+            "clock",
             "metrics",
             "model",
             "outgoing",

@@ -32,6 +32,15 @@ fn found(world: &World, id: &str, cause: &str, holds: impl Fn(&Value) -> bool) -
     }
 }
 
+/// The turn made one call of the model, of which these are fields.
+fn assert_only_call(found: &Value, fields: &Value) {
+    let calls = found["model"]["calls"].as_array().unwrap();
+    assert_eq!(calls.len(), 1, "{found}");
+    for (name, value) in fields.as_object().unwrap() {
+        assert_eq!(&calls[0][name], value, "{name}: {found}");
+    }
+}
+
 fn signal(pid: i32, signal: Signal) {
     kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
 }
@@ -52,6 +61,9 @@ fn what_a_session_waits_for_is_named() {
     );
     assert_eq!(mute["model"]["state"], "asked");
     assert_eq!(mute["next"]["at"], mute["model"]["until"]);
+    let asked =
+        json!({ "status": "asked", "bytes": 0, "first_byte_ms": null, "duration_ms": null });
+    assert_only_call(&mute, &asked);
     // The stream says the same.
     let stalled = world
         .sidecar
@@ -78,6 +90,8 @@ fn what_a_session_waits_for_is_named() {
         half["model"]["answer_bytes"].as_u64().unwrap() > 10,
         "{half}"
     );
+    let bytes = &half["model"]["answer_bytes"];
+    assert_only_call(&half, &json!({ "status": "answering", "bytes": bytes }));
     assert_eq!(world.stop("half").status, 200);
 
     // One that wants to be asked later.
@@ -91,6 +105,8 @@ fn what_a_session_waits_for_is_named() {
         later["sentence"].as_str().unwrap().contains("slow down"),
         "{later}"
     );
+    let failed = json!({ "status": "provider_error", "attempt": 1, "subagent": false });
+    assert_only_call(&later, &failed);
     assert_eq!(world.stop("later").status, 200);
 
     // A tool that sleeps, with its processes.
@@ -104,6 +120,7 @@ fn what_a_session_waits_for_is_named() {
     assert_eq!(tool["last_output"]["text"], "so far\n", "{tool}");
     assert_eq!(tool["tools"]["calls"], json!({ "bash": 1 }));
     assert_eq!(tool["tools"]["repeated"]["times"], 1);
+    assert_only_call(&tool, &json!({ "status": "ok" }));
     let events = tool["recent_events"].as_array().unwrap();
     assert_eq!(events.last().unwrap()["id"], tool["last_event_id"]);
     assert!(events.iter().any(|event| event["event"] == "tool_call"));

@@ -42,6 +42,10 @@ impl Actor {
             provider: grant.map(Grant::provider).unwrap_or_default(),
             last_error: usage.last_error,
             retries: usage.retries,
+            model_name: grant
+                .map(|grant| grant.model().to_owned())
+                .unwrap_or_default(),
+            calls: grant.map(Grant::newest_calls).unwrap_or_default(),
             agent_retries: reason
                 .clone()
                 .filter(|_| *phase == Some(Phase::ProviderRetry)),

@@ -66,9 +66,9 @@ struct Caller {
 // === impl FailureLimits ===
 
 impl FailureLimits {
-    /// Whether a call of `caller` is made again because one before had failed.
-    pub(super) fn is_retry(&self, caller: &str) -> bool {
-        self.counts(caller).failures > 0
+    /// How many calls of `caller` have failed in a row: its next one is made again because of them.
+    pub(super) fn in_a_row(&self, caller: &str) -> u32 {
+        self.counts(caller).failures
     }
 
     /// Something new happened that no answer shows.

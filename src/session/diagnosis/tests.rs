@@ -27,6 +27,8 @@ fn silent() -> Facts {
         provider: "custom at 127.0.0.1:4000".to_owned(),
         last_error: None,
         retries: 0,
+        model_name: "m".to_owned(),
+        calls: Vec::new(),
         agent_retries: None,
         tool: None,
         tool_counts: ToolCounts::default(),
