@@ -155,10 +155,13 @@ impl Drop for Call {
         let outcome = self.outcome.take().unwrap_or(Outcome::Cut);
         let duration = self.started.elapsed();
         if self.route.route.counts {
-            let tokens = self.tokens.map(Tokens::by_kind);
+            let used = self.tokens.map(|tokens| metrics::Used {
+                tokens: tokens.by_kind(),
+                cost: tokens.usd(),
+            });
             let exemplar = self.trace.as_ref().and_then(CallTrace::recorded);
             let exemplar = exemplar.map(|context| context.trace_id());
-            let end = (outcome.as_metric(), tokens);
+            let end = (outcome.as_metric(), used);
             metrics::ended(self.target(), duration, end, exemplar);
         }
         if let Some(trace) = self.trace.take() {

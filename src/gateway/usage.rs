@@ -11,6 +11,9 @@ pub(crate) struct Tokens {
     pub(crate) output: u64,
     pub(crate) cached: u64,
     pub(crate) reasoning: u64,
+    /// What the provider says that it charges, in billionths of a US dollar. Few do: `OpenRouter`, and gateways such as
+    /// `LiteLLM` that are told to.
+    pub(crate) nano_usd: Option<u64>,
 }
 
 /// The three dialects' names for the same things.
@@ -29,6 +32,8 @@ struct Counts {
     output_tokens_details: Option<Details>,
     cache_read_input_tokens: Option<u64>,
     cache_creation_input_tokens: Option<u64>,
+    /// In US dollars where it is a number. Others have other things here, which must not spoil the counts.
+    cost: Option<serde_json::Value>,
 }
 
 #[derive(Deserialize, Default)]
@@ -61,11 +66,20 @@ impl Tokens {
         ]
     }
 
+    /// What the provider charges, as far as it says so.
+    pub(super) fn usd(self) -> Option<f64> {
+        #[expect(clippy::cast_precision_loss, reason = "it is below 2^53")]
+        self.nano_usd.map(|nano| nano as f64 / 1e9)
+    }
+
     pub(super) fn add(&mut self, other: Self) {
         self.input = self.input.saturating_add(other.input);
         self.output = self.output.saturating_add(other.output);
         self.cached = self.cached.saturating_add(other.cached);
         self.reasoning = self.reasoning.saturating_add(other.reasoning);
+        let both = self.nano_usd.zip(other.nano_usd);
+        let sum = both.map(|(one, more)| one.saturating_add(more));
+        self.nano_usd = sum.or(self.nano_usd).or(other.nano_usd);
     }
 
     pub(super) fn max(self, other: Self) -> Self {
@@ -74,6 +88,7 @@ impl Tokens {
             output: self.output.max(other.output),
             cached: self.cached.max(other.cached),
             reasoning: self.reasoning.max(other.reasoning),
+            nano_usd: self.nano_usd.max(other.nano_usd),
         }
     }
 
@@ -94,6 +109,7 @@ impl Tokens {
 
 impl Counts {
     fn tokens(self, dialect: Dialect) -> Tokens {
+        let nano_usd = self.cost.as_ref().and_then(nano_usd);
         let cached = |details: Option<Details>| details.and_then(|details| details.cached_tokens);
         let reasoning =
             |details: Option<Details>| details.and_then(|details| details.reasoning_tokens);
@@ -133,6 +149,20 @@ impl Counts {
             output,
             cached,
             reasoning,
+            nano_usd,
         }
     }
+}
+
+/// A million dollars and more for one call is no cost.
+fn nano_usd(cost: &serde_json::Value) -> Option<u64> {
+    const MOST: f64 = 1e6;
+    let dollars = cost.as_f64().filter(|cost| (0.0..MOST).contains(cost))?;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "it is from 0 to 1e15"
+    )]
+    let nano = (dollars * 1e9).round() as u64;
+    Some(nano)
 }

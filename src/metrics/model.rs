@@ -30,6 +30,9 @@ pub(crate) static TOKEN_USAGE: Histograms<TokenLabels> =
     LazyLock::new(|| Family::new_with_constructor(token_buckets));
 pub(crate) static CALLS: LazyLock<Family<ModelLabels, Counter>> = LazyLock::new(Family::default);
 pub(crate) static TOKENS: LazyLock<Family<KindLabels, Counter>> = LazyLock::new(Family::default);
+/// In US dollars, where providers say what they charge.
+pub(crate) static COST: LazyLock<Family<CostLabels, Counter<f64, AtomicU64>>> =
+    LazyLock::new(Family::default);
 pub(crate) static STOPS: LazyLock<Family<StopLabels, Counter>> = LazyLock::new(Family::default);
 static RETRIES: AtomicU64 = AtomicU64::new(0);
 static MODELS: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
@@ -101,6 +104,11 @@ pub(crate) struct KindLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct CostLabels {
+    provider: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct StopLabels {
     reason: &'static str,
 }
@@ -137,14 +145,20 @@ impl CallEnd {
     }
 }
 
-/// Tokens of one call, by kind.
-pub(crate) type Tokens = [(&'static str, u64); 4];
+/// What one call used.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Used {
+    /// By kind.
+    pub(crate) tokens: [(&'static str, u64); 4],
+    /// In US dollars, where the provider says it.
+    pub(crate) cost: Option<f64>,
+}
 
 /// `trace`: the id of its trace.
 pub(crate) fn ended(
     target: Target<'_>,
     took: Duration,
-    (end, tokens): (CallEnd, Option<Tokens>),
+    (end, used): (CallEnd, Option<Used>),
     trace: Option<String>,
 ) {
     let provider = target.provider;
@@ -164,7 +178,10 @@ pub(crate) fn ended(
         status,
     };
     CALLS.get_or_create(&labels).inc();
-    for (kind, count) in tokens.into_iter().flatten() {
+    if let Some(cost) = used.and_then(|used| used.cost) {
+        COST.get_or_create(&CostLabels { provider }).inc_by(cost);
+    }
+    for (kind, count) in used.into_iter().flat_map(|used| used.tokens) {
         TOKENS
             .get_or_create(&KindLabels { provider, kind })
             .inc_by(count);

@@ -101,6 +101,11 @@ pub(super) fn models(page: &mut Page<'_>) {
         "Tokens by kind; input holds cache_read, and output holds reasoning.",
         &*model::TOKENS,
     );
+    page.metric(
+        "sidecar_model_cost_usd",
+        "US dollars that providers charged, where they say so in their answers.",
+        &*model::COST,
+    );
     page.counter(
         "sidecar_model_retries",
         "Calls made again because one before had failed.",

@@ -62,6 +62,7 @@ const FIFTY: Tokens = Tokens {
     output: 20,
     cached: 0,
     reasoning: 0,
+    nano_usd: None,
 };
 
 #[test]

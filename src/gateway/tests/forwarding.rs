@@ -94,7 +94,8 @@ async fn every_dialect_gets_the_session_s_values_and_gives_its_counts() {
                 input: 100,
                 output: 20,
                 cached: 30,
-                reasoning
+                reasoning,
+                nano_usd: (dialect == Dialect::Chat).then_some(2_500_000),
             }
         );
         assert_eq!(

@@ -347,7 +347,7 @@ impl Writer {
                 let reason = if self.calls > 0 { "tool_calls" } else { "stop" };
                 self.data(&chunk(&json!({}), Some(reason)));
                 if let Some(usage) = self.usage {
-                    let counts = json!({ "prompt_tokens": usage.input, "completion_tokens": usage.output,
+                    let counts = json!({ "cost": 0.0025, "prompt_tokens": usage.input, "completion_tokens": usage.output,
                         "total_tokens": usage.input + usage.output,
                         "prompt_tokens_details": { "cached_tokens": usage.cached },
                         "completion_tokens_details": { "reasoning_tokens": usage.reasoning } });

@@ -5,7 +5,7 @@ use super::*;
 const CHAT: &str = concat!(
     "data: {\"choices\":[{\"delta\":{\"content\":\"the \\\"usage\\\": 7\"}}],\"usage\":null}\n\n",
     ": keep-alive\n\n",
-    "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":100,\"completion_tokens\":20,",
+    "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":100,\"completion_tokens\":20,\"cost\":0.0025,",
     "\"prompt_tokens_details\":{\"cached_tokens\":30},\"completion_tokens_details\":{\"reasoning_tokens\":5}}}\r\n\r\n",
     "data: [DONE]\n\n",
 );
@@ -22,7 +22,7 @@ fn responses(padding: usize) -> String {
     let text = "x".repeat(padding);
     format!(
         "event: response.completed\ndata: {{\"type\":\"response.completed\",\"response\":{{\"output\":[\"{text}\"],\
-         \"usage\":{{\"input_tokens\":100,\"output_tokens\":20,\"input_tokens_details\":{{\"cached_tokens\":30}},\
+         \"usage\":{{\"cost\":0.0025,\"input_tokens\":100,\"output_tokens\":20,\"input_tokens_details\":{{\"cached_tokens\":30}},\
          \"output_tokens_details\":{{\"reasoning_tokens\":5}}}},\"store\":false}}}}\n\n"
     )
 }
@@ -32,6 +32,7 @@ const ALL: Tokens = Tokens {
     output: 20,
     cached: 30,
     reasoning: 5,
+    nano_usd: Some(2_500_000),
 };
 
 fn read(dialect: Dialect, text: &str, cuts: &[usize]) -> Option<Tokens> {
@@ -49,8 +50,27 @@ fn every_dialect_s_counts_are_understood() {
         output: 20,
         cached: 20,
         reasoning: 0,
+        nano_usd: None,
     };
     assert_eq!(read(Dialect::Messages, MESSAGES, &[]), Some(messages));
+}
+
+#[test]
+fn a_cost_that_is_no_sum_of_dollars_spoils_no_counts() {
+    for (cost, nano_usd) in [
+        ("0", Some(0)),
+        ("3e-10", Some(0)),
+        ("12", Some(12_000_000_000)),
+        ("-1", None),
+        ("1e300", None),
+        ("null", None),
+        ("{\"total_cost\":1}", None),
+        ("\"0.1\"", None),
+    ] {
+        let body = format!("{{\"usage\":{{\"prompt_tokens\":7,\"cost\":{cost}}}}}");
+        let tokens = Tokens::read_body(Dialect::Chat, body.as_bytes()).unwrap();
+        assert_eq!((tokens.input, tokens.nano_usd), (7, nano_usd), "{cost}");
+    }
 }
 
 #[test]
@@ -61,6 +81,7 @@ fn a_body_that_is_one_json_text_is_read_too() {
         output: 3,
         cached: 2,
         reasoning: 0,
+        nano_usd: None,
     };
     assert_eq!(read(Dialect::Chat, body, &[]), Some(tokens));
 }
