@@ -45,6 +45,7 @@ mod turns;
 pub(crate) mod write_timeout;
 pub(crate) mod ws;
 
+pub(crate) use self::place::Places;
 pub(crate) use self::router::openapi_text;
 pub(crate) use self::server::Bound;
 pub(crate) use self::state::{Rules, State, WebRules};

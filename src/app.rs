@@ -18,7 +18,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::announce::{announce, warn_about};
+use self::announce::announce;
 pub use self::process_limits::{harden, raise_open_file_limit};
 use self::stop_steps::{drain, finish, last_answers, last_ends, last_tasks, overdue};
 use crate::config::{Config, Renewal, SharedSecrets};
@@ -106,7 +106,6 @@ impl App {
             _lock,
         } = self;
         announce(&config, listeners.0.address());
-        warn_about(&config);
         let (rules, web) = request_rules(&config);
 
         // Before anything is started: what descends from us now is not the agent's.
@@ -167,6 +166,7 @@ impl App {
             web,
             socket_owners,
             sockets: api::Sockets::default(),
+            places: api::Places::default(),
         };
         let close = CancellationToken::new();
         // With the listener, not after it: a stream that follows ends because its log is closed.

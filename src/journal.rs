@@ -69,6 +69,7 @@ use self::queue::End;
 use self::shared::Shared;
 use self::stats::Stage;
 use self::writer::Writer;
+use crate::locks::Named;
 
 /// A handle on the journal; clones are the same journal. When the last one is dropped without [`Journal::close`], the
 /// writer ends as if the process had died.
@@ -239,6 +240,15 @@ impl Journal {
 
     pub(crate) fn figures(&self) -> Figures {
         self.shared.stats.figures()
+    }
+
+    /// The locks that may only be held for a moment, besides that of the [`Order`].
+    pub(crate) fn locks(&self) -> [Named<'_>; 2] {
+        let Shared { queue, stats, .. } = &*self.shared;
+        [
+            ("journal_queue", queue.lock()),
+            ("journal_figures", stats.lock()),
+        ]
     }
 
     /// Sessions that retention removed, for whoever deletes what they left elsewhere; for the first caller. While nobody

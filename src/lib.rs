@@ -46,6 +46,7 @@ mod gateway;
 pub mod healthcheck;
 mod id;
 mod journal;
+mod locks;
 mod loopback;
 mod metrics;
 mod model;

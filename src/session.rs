@@ -44,10 +44,12 @@ pub(crate) use self::asks::{
 pub(crate) use self::beginning::Beginning;
 pub(crate) use self::config::Config;
 pub(crate) use self::labels::{Change, LabelChange, Labels};
+pub(crate) use self::limits::STREAMS_PER_SESSION;
 pub(crate) use self::prompt::{Part, Prompt};
 pub(crate) use self::record::{Command, ForkedFrom, Session};
 pub(crate) use self::registry::{
-    AddedFork, Adoption, ArchiveError, NewFork, OrphanSession, Receivers, Registry, Report,
+    AddedFork, Adoption, ArchiveError, HeldLock, NewFork, OrphanSession, Receivers, Registry,
+    Report, Survey,
 };
 pub(crate) use self::request::{CreateError, Idempotency, OnBusy, Request, Task};
 pub(crate) use self::session_map::Found;

@@ -1,6 +1,6 @@
 //! `/debug/*`: the whole process at a glance, and what is logged.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::extract::State;
@@ -11,14 +11,20 @@ use super::Shared;
 use super::diagnosis::{of_session, surroundings};
 use super::error::{ApiError, error_responses};
 use super::extract::{BodyBytes, parse};
+use super::place::MAX_CONNECTIONS;
+use super::ws::UNAUTHENTICATED;
 use crate::audit;
 use crate::clock::Timestamp;
 use crate::engine::Ended;
 use crate::session::diagnosis::Cause;
+use crate::session::{HeldLock, STREAMS_PER_SESSION, Session, Survey};
 use crate::{telemetry, trace};
 
 /// Turns that are listed; further ones are only counted.
 const MAX_TURNS: usize = 200;
+
+/// A lock that is not free for so long is told.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// The longest for which a filter may hold before the one of the start holds again.
 const MAX_SECS: u64 = 86_400;
@@ -29,17 +35,24 @@ const MAX_SECS: u64 = 86_400;
 pub(super) struct StateResponse {
     version: &'static str,
     draining: bool,
-    sessions_in_memory: usize,
-    sessions_active: usize,
+    /// Null while the lock of the sessions is held.
+    sessions_in_memory: Option<usize>,
+    /// Null while the lock of the sessions is held.
+    sessions_active: Option<usize>,
     sessions_limit: usize,
+    /// Of sessions in memory.
     streams_open: usize,
-    /// Those that run, at most 200.
+    /// Those that run, at most 200, without sessions of which a lock is held.
     turns: Vec<TurnBody>,
     engine: EngineBody,
-    /// Null without a journal.
+    /// Null without a journal, and while a lock of it is held.
     journal: Option<JournalBody>,
     /// What waits for another task or thread, and how much may.
     queues: Vec<QueueBody>,
+    /// Who is connected, and how many may be.
+    connections: Vec<ConnectionsBody>,
+    /// Those of the sessions and the journal that were not free within 100 ms. Nobody holds one that long.
+    locks_held: Vec<HeldLock>,
     runtime: RuntimeBody,
     log: LogBody,
 }
@@ -103,6 +116,17 @@ struct QueueBody {
 }
 
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DebugConnections)]
+struct ConnectionsBody {
+    /// `http`: of the main port, with those of the others; `streams_of_all_events`; `websockets`: of sessions;
+    /// `websockets_without_token`: that have not said it yet.
+    name: &'static str,
+    open: usize,
+    /// Null: there is one for each session.
+    limit: Option<usize>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
 #[schema(as = DebugRuntime)]
 struct RuntimeBody {
     workers: usize,
@@ -134,7 +158,8 @@ pub(super) struct LogLevelRequest {
 error_responses!(StateErrors:);
 error_responses!(LogLevelErrors: InvalidRequest, PayloadTooLarge);
 
-/// The whole process at a glance: turns with what they do, the engine, the journal, tasks, the log.
+/// The whole process at a glance: turns with what they do, the engine, the journal, tasks, connections, locks that are held
+/// for long, the log.
 #[utoipa::path(
     get,
     path = "/debug/state",
@@ -143,9 +168,16 @@ error_responses!(LogLevelErrors: InvalidRequest, PayloadTooLarge);
 )]
 pub(super) async fn state(State(state): Shared) -> Json<StateResponse> {
     let around = surroundings(&state);
-    let all = state.registry.in_memory();
+    let Survey { sessions, held } = survey(&state).await;
+    let is_held = |session: &Session| {
+        let ids = held.iter().map(|lock| lock.session_id.as_deref());
+        ids.flatten().any(|id| id == session.id)
+    };
+    let known = sessions.is_some();
+    let all = sessions.unwrap_or_default();
     let active = all.iter().filter(|one| !one.status().state.is_final());
-    let turns = active.clone().take(MAX_TURNS).map(|session| {
+    let free = active.clone().filter(|session| !is_held(session));
+    let turns = free.take(MAX_TURNS).map(|session| {
         let (found, _) = of_session(session, &around);
         TurnBody {
             session_id: session.id.clone(),
@@ -155,13 +187,19 @@ pub(super) async fn state(State(state): Shared) -> Json<StateResponse> {
             since: found.since,
         }
     });
+    let journal_held = held.iter().any(|lock| lock.name.starts_with("journal"));
+    let journal = if journal_held {
+        None
+    } else {
+        state.registry.figures()
+    };
     let snapshot = state.engine.status().snapshot;
     let runtime = tokio::runtime::Handle::current().metrics();
     Json(StateResponse {
         version: env!("CARGO_PKG_VERSION"),
         draining: state.shutdown.drain.is_cancelled(),
-        sessions_in_memory: all.len(),
-        sessions_active: active.clone().count(),
+        sessions_in_memory: known.then_some(all.len()),
+        sessions_active: known.then(|| active.count()),
         sessions_limit: state.registry.limit(),
         streams_open: all.iter().map(|one| one.slots.taken()).sum(),
         turns: turns.collect(),
@@ -179,7 +217,7 @@ pub(super) async fn state(State(state): Shared) -> Json<StateResponse> {
                 .collect(),
             stderr: snapshot.history.stderr(),
         },
-        journal: state.registry.figures().map(|figures| JournalBody {
+        journal: journal.map(|figures| JournalBody {
             degraded: around.journal,
             bytes: figures.bytes,
             commits: figures.commits,
@@ -188,6 +226,8 @@ pub(super) async fn state(State(state): Shared) -> Json<StateResponse> {
             lost_events: figures.lost,
         }),
         queues: queues(&state),
+        connections: connections(&state),
+        locks_held: held,
         runtime: RuntimeBody {
             workers: runtime.num_workers(),
             alive_tasks: runtime.num_alive_tasks(),
@@ -209,6 +249,35 @@ fn queues(state: &super::State) -> Vec<QueueBody> {
     known
         .map(|(name, (depth, bound))| QueueBody { name, depth, bound })
         .collect()
+}
+
+/// Off the workers, because it may block.
+async fn survey(state: &super::State) -> Survey {
+    let registry = state.registry.clone();
+    let deadline = Instant::now() + PATIENCE;
+    let looked = tokio::task::spawn_blocking(move || registry.survey(deadline));
+    looked.await.unwrap_or_default()
+}
+
+fn connections(state: &super::State) -> Vec<ConnectionsBody> {
+    let (sockets, all_events) = (&state.sockets, state.registry.all_slots());
+    let kinds = [
+        ("http", state.places.taken(), Some(MAX_CONNECTIONS)),
+        (
+            "streams_of_all_events",
+            all_events.taken(),
+            Some(STREAMS_PER_SESSION),
+        ),
+        ("websockets", sockets.open(), None),
+        (
+            "websockets_without_token",
+            sockets.waiting_for_token(),
+            Some(UNAUTHENTICATED),
+        ),
+    ];
+    kinds
+        .map(|(name, open, limit)| ConnectionsBody { name, open, limit })
+        .into()
 }
 
 /// Log more or less, for a while or until the end of the process.

@@ -2,9 +2,23 @@
 
 use std::sync::Arc;
 
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+/// More than all streams of all sessions need; past it a new connection is closed at once.
+pub(super) const MAX_CONNECTIONS: usize = 4096;
+
+/// Connections beyond that, for a first request to a probe and nothing else: a crowd of clients is no
+/// reason for the kubelet to kill us.
+const RESERVE: usize = 32;
+
+/// The places of one listener. Clones are the same.
+#[derive(Clone, Debug)]
+pub(crate) struct Places {
+    all: Arc<Semaphore>,
+    reserve: Arc<Semaphore>,
+}
 
 /// Held by the connection, and by what goes on with its socket after the protocol was switched.
 #[derive(Debug)]
@@ -13,6 +27,34 @@ pub(crate) struct Place {
     _permit: OwnedSemaphorePermit,
     tracker: TaskTracker,
     stop: CancellationToken,
+}
+
+// === impl Places ===
+
+impl Default for Places {
+    fn default() -> Self {
+        Self {
+            all: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            reserve: Arc::new(Semaphore::new(RESERVE)),
+        }
+    }
+}
+
+impl Places {
+    /// One for any request.
+    pub(super) fn take(&self) -> Option<OwnedSemaphorePermit> {
+        self.all.clone().try_acquire_owned().ok()
+    }
+
+    /// One for a probe, when there is no other.
+    pub(super) fn take_reserved(&self) -> Option<OwnedSemaphorePermit> {
+        self.reserve.clone().try_acquire_owned().ok()
+    }
+
+    /// How many connections there are, without those that only a probe may use.
+    pub(super) fn taken(&self) -> usize {
+        MAX_CONNECTIONS.saturating_sub(self.all.available_permits())
+    }
 }
 
 // === impl Place ===

@@ -21,24 +21,16 @@ use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service as _;
 
 use super::caller::Caller;
-use super::place::Place;
+use super::place::{MAX_CONNECTIONS, Place, Places};
 use super::protocol::{self, Version};
 use super::write_timeout::{WRITE_TIMEOUT, WriteTimeout};
 use super::{State, middleware, probes, router};
 use crate::metrics;
-
-/// More than all streams of all sessions need; past it a new connection is closed at once.
-const MAX_CONNECTIONS: usize = 4096;
-
-/// Connections beyond that, for a first request to a probe and nothing else: a crowd of clients is no
-/// reason for the kubelet to kill us.
-const RESERVE: usize = 32;
 
 /// How long the probe on such a connection may take to ask.
 const PROBE_LIMIT: Duration = Duration::from_secs(1);
@@ -120,7 +112,8 @@ impl Bound {
         stop: CancellationToken,
         tracker: TaskTracker,
     ) {
-        let state = Arc::new(state);
+        let places = Places::default();
+        let state = Arc::new(State { places, ..state });
         let router = router::metrics_router(state.clone());
         self.serve_router(router, state, stop, tracker).await;
     }
@@ -132,8 +125,7 @@ impl Bound {
         stop: CancellationToken,
         tracker: TaskTracker,
     ) {
-        let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        let reserve = Arc::new(Semaphore::new(RESERVE));
+        let places = state.places.clone();
         let (mut refused, mut failed) = (LogThrottle::default(), LogThrottle::default());
         while let Some(accepted) = stop.run_until_cancelled(self.listener.accept()).await {
             let stream = match accepted {
@@ -146,8 +138,8 @@ impl Bound {
                     continue;
                 }
             };
-            let place = permits.clone().try_acquire_owned();
-            let only_probes = place.is_err();
+            let place = places.take();
+            let only_probes = place.is_none();
             if only_probes && let Some(times) = refused.due(Instant::now()) {
                 tracing::warn!(
                     limit = MAX_CONNECTIONS,
@@ -155,7 +147,7 @@ impl Bound {
                     "too many connections; closing new ones"
                 );
             }
-            let Ok(permit) = place.or_else(|_| reserve.clone().try_acquire_owned()) else {
+            let Some(permit) = place.or_else(|| places.take_reserved()) else {
                 continue;
             };
             let place = Arc::new(Place::new(permit, tracker.clone(), stop.clone()));

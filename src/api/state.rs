@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::place::Places;
 use super::ws::Sockets;
 use crate::config::SharedSecrets;
 use crate::driver::Conversations;
@@ -28,6 +29,8 @@ pub(crate) struct State {
     pub(crate) web: WebRules,
     pub(crate) socket_owners: socket_owner::Finder,
     pub(crate) sockets: Sockets,
+    /// Connections of the main port.
+    pub(crate) places: Places,
 }
 
 /// What requests are held to.

@@ -20,7 +20,7 @@ pub(crate) mod readers;
 pub(crate) mod source;
 mod topic;
 
-pub(crate) use self::readers::Sockets;
+pub(crate) use self::readers::{Sockets, UNAUTHENTICATED};
 
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use crate::config::{Announce, Config};
 
-/// Tells the address on stdout: for a person, or for whoever started us and reads one line.
+/// Tells the address on stdout, for a person or for whoever started us and reads one line; then what to mind, in the log.
 pub(super) fn announce(config: &Config, address: SocketAddr) {
     let text = match config.announce {
         Announce::Text => true,
@@ -22,6 +22,7 @@ pub(super) fn announce(config: &Config, address: SocketAddr) {
     };
     // Nobody reading is no reason not to serve.
     drop(std::io::stdout().write_all(line.as_bytes()));
+    warn_about(config);
 }
 
 /// The first things to try. With the demo model a whole session needs no key.
@@ -50,7 +51,7 @@ fn banner(port: u16, console: bool, demo: bool) -> String {
 }
 
 /// Settings that work and that one should think about.
-pub(super) fn warn_about(config: &Config) {
+fn warn_about(config: &Config) {
     for hint in &config.hints {
         tracing::warn!("{hint}");
     }

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use super::order_entry::Entry;
 use super::pending::Pending;
+use crate::locks::Lock;
 
 #[derive(Debug)]
 pub(crate) struct Order {
@@ -85,6 +86,10 @@ const MOST: usize = 65_536;
 // === impl Order ===
 
 impl Order {
+    pub(crate) fn lock(&self) -> &dyn Lock {
+        &self.state
+    }
+
     /// One that begins with the process, and is never on disk.
     pub(crate) fn in_memory(epoch: String) -> Self {
         Self::new(Some(epoch), MOST)

@@ -18,6 +18,7 @@ use super::order::Order;
 use super::pending::{Group, Pending, PendingList};
 use super::stats::{Health, Stats};
 use super::watermark::{Appended, Watermark};
+use crate::locks::Lock;
 
 pub(super) struct Queue {
     state: Mutex<State>,
@@ -123,6 +124,10 @@ impl Queue {
                 return;
             }
         }
+    }
+
+    pub(super) fn lock(&self) -> &dyn Lock {
+        &self.state
     }
 
     /// Nothing can be written, and what cannot become a hole takes half of the limit.

@@ -4,6 +4,7 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 
 use super::row::{Opened, Removed};
+use crate::locks::Lock;
 
 /// How the journal does.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,6 +116,10 @@ impl Stats {
 
     pub(super) fn figures(&self) -> Figures {
         self.figures.lock().clone()
+    }
+
+    pub(super) fn lock(&self) -> &dyn Lock {
+        &self.figures
     }
 
     pub(super) fn count(&self, change: impl FnOnce(&mut Figures)) {

@@ -22,6 +22,7 @@ use super::turn::Created;
 use super::turn_ends::TurnEnds;
 use crate::clock::Timestamp;
 use crate::event::{Body, Event, PromptNote, PromptState, State};
+use crate::locks::Named;
 use crate::permission::{Policy, PolicyChange};
 use crate::tool::Tools;
 use crate::trace::SpanAndParent;
@@ -143,6 +144,22 @@ impl Session {
 
     pub(crate) fn set_facts(&self, facts: Option<Facts>) {
         *self.facts.lock() = facts;
+    }
+
+    /// The locks that may only be held for a moment.
+    pub(super) fn locks(&self) -> [Named<'_>; 10] {
+        [
+            ("span", &self.span),
+            ("commands", &self.commands_tx),
+            ("queue", &self.queue),
+            ("accepted_prompts", &self.accepted),
+            ("engine_policy", &self.engine_policy),
+            ("ends", &self.ends),
+            ("labels", &self.labels),
+            ("trace", &self.trace),
+            ("facts", &self.facts),
+            ("log", self.log.lock()),
+        ]
     }
 
     pub(super) fn is_final(&self) -> bool {

@@ -13,11 +13,13 @@ mod prompting;
 mod repeats;
 mod reports;
 mod stopping;
+mod survey;
 
 pub(crate) use self::adoption::{Adoption, OrphanSession};
 pub(crate) use self::archive::ArchiveError;
 pub(crate) use self::fork::{AddedFork, NewFork};
 pub(crate) use self::reports::Report;
+pub(crate) use self::survey::{HeldLock, Survey};
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

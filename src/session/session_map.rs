@@ -99,6 +99,13 @@ impl SessionMap {
         sessions.map(|entry| entry.session.clone()).collect()
     }
 
+    /// The same for whoever may not wait longer than until then.
+    pub(super) fn all_by(&self, deadline: Instant) -> Option<Vec<Arc<Session>>> {
+        let state = self.state.try_lock_until(deadline)?;
+        let sessions = state.sessions.values();
+        Some(sessions.map(|entry| entry.session.clone()).collect())
+    }
+
     /// Nothing if the id is neither in memory nor known to be gone.
     pub(super) fn find(&self, id: &str) -> Option<Found> {
         self.lock().find(id)

@@ -53,6 +53,18 @@ fn a_turn_that_is_silent_and_one_that_ended_say_so() {
         assert_eq!(reader["last_event_id"], found["last_event_id"]);
         assert!(reader["last_taken_at"].is_string());
     }
+    let state = sidecar.get("/debug/state").json();
+    let connections = state["connections"].as_array().unwrap();
+    let one = |name: &str| connections.iter().find(|one| one["name"] == name).unwrap();
+    let http = one("http");
+    assert_eq!(http["limit"], 4096, "{state}");
+    let open = http["open"].as_u64().unwrap();
+    assert!((2..20).contains(&open), "the stream, the socket: {state}");
+    assert_eq!(one("websockets")["open"], 1, "{state}");
+    assert_eq!(one("websockets_without_token")["open"], 0, "{state}");
+    assert_eq!(one("streams_of_all_events")["open"], 0, "{state}");
+    assert_eq!(state["streams_open"], 1, "{state}");
+    assert_eq!(state["locks_held"], json!([]), "{state}");
     drop((stream, socket));
     sidecar.until("alone", |_| ask()["reader_positions"] == json!([]));
 

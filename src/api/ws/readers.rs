@@ -17,7 +17,7 @@ use crate::session::log::Epoch;
 pub(super) const SOCKETS_PER_SESSION: usize = 512;
 
 /// WebSockets that have not said their token yet, part of the contract. They have 5 s each, so this is what strangers can take.
-pub(super) const UNAUTHENTICATED: usize = 64;
+pub(crate) const UNAUTHENTICATED: usize = 64;
 
 /// Made at once: as large as a piece of the log.
 pub(super) const BLOCK_BYTES: usize = 64 * 1024;
@@ -80,6 +80,11 @@ impl Sockets {
     /// A place for one that has to say its token, unless all are taken.
     pub(super) fn unauthenticated(&self) -> Option<OwnedSemaphorePermit> {
         self.unauthenticated.clone().try_acquire_owned().ok()
+    }
+
+    /// How many have not said their token yet.
+    pub(crate) fn waiting_for_token(&self) -> usize {
+        UNAUTHENTICATED.saturating_sub(self.unauthenticated.available_permits())
     }
 
     /// Joins the readers of the log of this epoch, unless there are too many.

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 
 use super::ring::Ring;
 use crate::journal::Watermark;
+use crate::locks::Lock;
 
 /// A handle on the one budget.
 #[derive(Clone)]
@@ -51,6 +52,10 @@ impl MemoryBudget {
     /// What all logs hold together.
     pub(crate) fn used(&self) -> usize {
         self.0.used.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn lock(&self) -> &dyn Lock {
+        &self.0.buffers
     }
 
     /// Puts a ring under the budget.
@@ -128,6 +133,10 @@ impl Buffer {
         // Without the lock, because it may be this very ring that has to give something.
         self.budget.make_room();
         out
+    }
+
+    pub(super) fn lock(&self) -> &dyn Lock {
+        &self.ring
     }
 
     pub(super) fn bytes(&self) -> usize {

@@ -7,6 +7,7 @@ use super::EventLog;
 use super::frame;
 use super::ring::Read;
 use crate::clock::Timestamp;
+use crate::locks::Lock;
 use crate::text;
 
 /// So many events are told.
@@ -49,6 +50,11 @@ struct Data {
 // === impl EventLog ===
 
 impl EventLog {
+    /// That of the ring.
+    pub(crate) fn lock(&self) -> &dyn Lock {
+        self.inner.buffer.lock()
+    }
+
     /// The newest events that every reader sees, oldest first, and what a tool printed last, as far as memory has them.
     pub(crate) fn recent(&self) -> (Vec<RecentEvent>, Option<LastOutput>) {
         let upto = self.inner.watermark.head().seq;
