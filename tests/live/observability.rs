@@ -169,10 +169,11 @@ const DASHBOARD: &str = include_str!("../../deploy/observability/dashboard.json"
 const OPERATIONS: &str = include_str!("../../docs/OPERATIONS.md");
 
 /// The documents that name metrics.
-const DOCUMENTS: [(&str, &str); 5] = [
+const DOCUMENTS: [(&str, &str); 6] = [
     ("alerts.yaml", ALERTS),
     ("dashboard.json", DASHBOARD),
     ("OPERATIONS.md", OPERATIONS),
+    ("FAQ.md", include_str!("../../docs/FAQ.md")),
     (
         "TROUBLESHOOTING.md",
         include_str!("../../docs/TROUBLESHOOTING.md"),
