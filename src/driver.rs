@@ -32,6 +32,7 @@ mod seen_tool_results;
 mod start;
 mod steering;
 pub(crate) mod translate;
+mod unsent;
 mod workspace_file;
 
 pub(crate) use self::agent_sessions::AgentSessions;

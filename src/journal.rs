@@ -174,6 +174,15 @@ impl Journal {
             .await
     }
 
+    /// The prompts of a session that wait, or that the agent may not have, in the order of their turns.
+    pub(crate) async fn waiting_prompts(
+        &self,
+        number: u64,
+    ) -> Result<Vec<PromptRow>, JournalError> {
+        self.query(move |conn| queries::waiting_prompts(conn, number))
+            .await
+    }
+
     /// Newest first: those with a number below `before`, and in `state` if one is given.
     pub(crate) async fn sessions(
         &self,

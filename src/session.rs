@@ -19,6 +19,7 @@ mod labels;
 pub(crate) mod limits;
 pub(crate) mod log;
 mod note;
+mod outcome;
 mod prompt;
 mod prompt_note;
 mod prompt_row;
@@ -30,12 +31,14 @@ mod row;
 mod session_map;
 mod status;
 mod steer;
+mod steer_note;
 mod turn;
 mod turn_audit;
 mod turn_ends;
 mod turn_handle;
 mod turn_observers;
 mod turn_progress;
+mod unsent;
 
 pub(crate) use self::accepted::{Acceptance, Accepted};
 pub(crate) use self::asks::{
@@ -45,6 +48,7 @@ pub(crate) use self::beginning::Beginning;
 pub(crate) use self::config::Config;
 pub(crate) use self::labels::{Change, LabelChange, Labels};
 pub(crate) use self::limits::STREAMS_PER_SESSION;
+pub(crate) use self::outcome::Created;
 pub(crate) use self::prompt::{Part, Prompt};
 pub(crate) use self::record::{Command, ForkedFrom, Session};
 pub(crate) use self::registry::{
@@ -55,8 +59,9 @@ pub(crate) use self::request::{CreateError, Idempotency, OnBusy, Request, Task};
 pub(crate) use self::session_map::Found;
 pub(crate) use self::status::{Problem, Reverted, Status};
 pub(crate) use self::steer::{Steer, SteerOutcome, SteerRecord};
-pub(crate) use self::turn::{Created, Interrupted, TurnKind};
+pub(crate) use self::turn::{Interrupted, TurnKind};
 pub(crate) use self::turn_handle::{Turn, TurnHandle};
+pub(crate) use self::unsent::Unsent;
 
 pub(crate) use crate::journal::{Figures, Health};
 

@@ -20,6 +20,15 @@ pub(super) fn of_request(
     of_key(key.to_str().unwrap_or_default(), body).map(Some)
 }
 
+/// The key of a request to `route`, whose body may be the same as that of another route, or empty.
+pub(super) fn of_route(
+    headers: &HeaderMap,
+    route: &'static str,
+    body: &[u8],
+) -> Result<Option<Idempotency>, ApiError> {
+    of_request(headers, &[route.as_bytes(), b"\n", body].concat())
+}
+
 pub(super) fn of_key(key: &str, body: &[u8]) -> Result<Idempotency, ApiError> {
     let key = key.trim();
     if key.is_empty() || key.len() > MAX_KEY {

@@ -54,6 +54,7 @@ error_responses!(ResumeErrors:
     Conflict,
     CredentialsRequired,
     PayloadTooLarge,
+    IdempotencyMismatch,
     TooManySessions,
     EngineUnavailable,
     WorkspaceUnavailable,
@@ -93,6 +94,25 @@ pub(super) async fn prompt(
     take(state, (request, on_busy), &tools, reply).await
 }
 
+/// The turn of a request that came before under the same key, if it has begun. For routes that look something up before they
+/// take a request: what they would find now does not matter to one that is repeated.
+async fn begun_before(
+    state: &ApiState,
+    session: &Arc<Session>,
+    idempotency: Option<&Idempotency>,
+    reply: Reply,
+) -> Result<Option<PromptAccepted>, ApiError> {
+    let known = state.registry.begun_before(session, idempotency).await?;
+    let Some(accepted) = known else {
+        return Ok(None);
+    };
+    Ok(Some(PromptAccepted {
+        session: Arc::clone(session),
+        accepted,
+        permit: reply.permit(session)?,
+    }))
+}
+
 /// Compares what was checked with its session, and has the registry take it.
 async fn take(
     state: &ApiState,
@@ -104,10 +124,7 @@ async fn take(
     tools.same_tools(session.tools())?;
     request.tools = session.tools().cloned();
     // First: a prompt whose client is refused must not run.
-    let permit = match reply {
-        Reply::Answer => None,
-        Reply::Stream => Some(permit(&session.slots)?),
-    };
+    let permit = reply.permit(&session)?;
     let action = match &request.task {
         Task::Compact => "session.compact",
         Task::Shell(_) => "session.shell",
@@ -191,6 +208,13 @@ impl Reply {
             Self::Answer
         }
     }
+
+    fn permit(self, session: &Session) -> Result<Option<StreamPermit>, ApiError> {
+        match self {
+            Self::Answer => Ok(None),
+            Self::Stream => Ok(Some(permit(&session.slots)?)),
+        }
+    }
 }
 
 /// Go on with a session that has ended: another turn, with all that the agent knows of it.
@@ -198,16 +222,23 @@ impl Reply {
     post,
     path = "/sessions/{id}/resume",
     operation_id = "resume_session",
-    params(("id" = String, Path, description = "the `session_id`")),
+    params(
+        ("id" = String, Path, description = "the `session_id`"),
+        ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255,
+            description = "the same key and body again is the same turn"),
+    ),
     request_body = request::ResumeBody,
     responses((status = 200, description = "it runs", body = ResumedResponse), ResumeErrors)
 )]
 pub(super) async fn resume(
     State(state): Shared,
     Id(id): Id,
+    headers: HeaderMap,
     BodyBytes(body): BodyBytes,
 ) -> Result<Json<ResumedResponse>, ApiError> {
-    let (request, tools) = request::check_resume(&id, &body, &state)?;
+    let idempotency = idempotency::of_route(&headers, "resume", &body)?;
+    let (mut request, tools) = request::check_resume(&id, &body, &state)?;
+    request.idempotency = idempotency;
     let taken = take(&state, (request, OnBusy::Reject), &tools, Reply::Answer).await?;
     Ok(Json(ResumedResponse::new(&taken.session, &taken.accepted)))
 }

@@ -11,6 +11,7 @@ use super::context::Context;
 use super::publish::{note_deleted_files, publish};
 use super::resync::{self, Found};
 use super::start::settings;
+use super::steering::{Presence, presence};
 use super::translate::{End, Translator};
 use super::{end_reasons, ending};
 use crate::clock::Timestamp;
@@ -25,7 +26,7 @@ const ENGINE_TIMEOUT: Duration = Duration::from_mins(1);
 type Stored = (Vec<SessionInfo>, Found);
 
 /// Ends a turn that another process began. It comes to its end whatever the engine does.
-pub(super) async fn run(turn: Interrupted, mut turn_handle: TurnHandle, context: Context) {
+pub(super) async fn run(mut turn: Interrupted, mut turn_handle: TurnHandle, context: Context) {
     tracing::info!(
         session.id = turn_handle.session.id,
         session.remote_id = turn.remote_id,
@@ -40,15 +41,29 @@ pub(super) async fn run(turn: Interrupted, mut turn_handle: TurnHandle, context:
         turn.before.clone(),
         turn.began,
     );
+    let mut steers = std::mem::take(&mut turn.steers);
     // Whoever cancels is answered when the turn has ended.
     let mut waiting = None;
     let end = tokio::select! {
-        stored = find(&turn.remote_id, &context) => apply(&mut translator, &turn, stored),
+        stored = find(&turn.remote_id, &context) => {
+            steers.retain(|steer| {
+                let is_absent = is_absent(&stored.1, &steer.message_id);
+                if is_absent {
+                    turn_handle.session.forget_steer(&steer.record);
+                }
+                !is_absent
+            });
+            apply(&mut translator, &turn, stored)
+        }
         cancelled = turn_handle.cancelled() => {
             waiting = cancelled;
             End::Cancelled
         }
     };
+    // The agent has them, or nobody knows: under their keys they must not be run a second time.
+    for steer in steers {
+        turn_handle.session.note_steer(steer.record);
+    }
     let (usage, (files, _)) = (translator.usage(), translator.files(false));
     turn_handle.update(|status| (status.usage, status.files_modified) = (usage, files));
     translator.withdraw_asks("the sidecar was restarted", Timestamp::now());
@@ -57,6 +72,15 @@ pub(super) async fn run(turn: Interrupted, mut turn_handle: TurnHandle, context:
     publish(&turn_handle, &mut translator.events);
     context.registry.ended();
     drop(waiting);
+}
+
+/// Whether the agent certainly does not have the message with this id.
+fn is_absent(found: &Found, id: &str) -> bool {
+    match found {
+        Found::Stored(stored) => presence(&stored.messages, id) != Presence::Whole,
+        Found::Unknown => true,
+        Found::NoAnswer => false,
+    }
 }
 
 fn recovering() -> Event {
@@ -147,6 +171,7 @@ mod tests {
             notes: vec![("p1".into(), 4), ("p2\ncall-p2\nbash".into(), 1)],
             before: Some("m0".into()),
             began: Timestamp::now(),
+            steers: Vec::new(),
         };
         let settings = Settings {
             root: "s".into(),

@@ -14,7 +14,7 @@ use super::workspace_file::{self, Content};
 use crate::clock::Timestamp;
 use crate::opencode::types::PromptLabel;
 use crate::opencode::{Prompt, PromptPart};
-use crate::session::{self, Part, Request};
+use crate::session::{self, Part};
 
 const FILE: &str = "AGENTS.md";
 
@@ -69,22 +69,18 @@ pub(super) struct PromptText {
 // === impl PromptText ===
 
 impl PromptText {
-    /// The prompt of `request`, which begins turn `turn`, with the instructions of `workspace` if they are to be added.
+    /// A prompt that begins a turn, with the instructions of `workspace` if they are to be added. One that is empty is to go
+    /// on with the turn before.
     pub(super) async fn new(
-        request: &Request,
-        (turn, traceparent): (u32, Option<String>),
+        (prompt, system_prompt): (&session::Prompt, Option<&str>),
+        label: PromptLabel,
         workspace: Option<&Path>,
     ) -> Self {
-        let system = system_prompt(request.system_prompt.as_deref(), workspace).await;
-        let label = PromptLabel {
-            session: request.id.clone(),
-            turn,
-            traceparent,
-        };
-        if request.prompt.is_empty() {
+        let system = self::system_prompt(system_prompt, workspace).await;
+        if prompt.is_empty() {
             return Self::of(&session::Prompt::text(RESUME), system, label);
         }
-        Self::of(&request.prompt, system, label)
+        Self::of(prompt, system, label)
     }
 
     fn of(prompt: &session::Prompt, system: Option<String>, label: PromptLabel) -> Self {

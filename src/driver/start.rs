@@ -14,14 +14,16 @@ use super::open_turn::{OpenTurn, TaskCall, TimeLimit};
 use super::prompt::PromptText;
 use super::resync;
 use super::translate::{Settings, Translator};
+use super::unsent;
 use crate::clock::Timestamp;
 use crate::egress;
 use crate::engine::LoadGuard;
 use crate::gateway::{Grant, Route};
 use crate::model::ModelSpec;
+use crate::opencode::types::PromptLabel;
 use crate::opencode::{CallError, Metadata, NewSession, Rule, SessionLimits, SidecarMetadata};
 use crate::permission::Policy;
-use crate::session::{Beginning, CreateError, Request, Session, Status, Task};
+use crate::session::{Beginning, CreateError, Prompt, Request, Session, Status, Task};
 use crate::tool::Tools;
 use crate::trace::{self, TurnTrace};
 use crate::workspace::Checked;
@@ -186,8 +188,11 @@ impl Start<'_> {
             }
             None => (self.create_session(&connection).await?, None),
         };
+        let asked = self.asked(&connection, &remote_id, before.as_deref());
+        let asked = asked.await?;
         self.trace.step("create_session", begun);
-        let prompting = self.prompt(connection.clone(), busy, remote_id.clone(), before);
+        let conversation = (remote_id.clone(), before);
+        let prompting = self.prompt(connection.clone(), busy, conversation, asked);
         let error = match self.abandoned.run_until_cancelled(prompting).await {
             Some(Ok(turn)) => return Ok(turn),
             Some(Err(error)) => StartError::Call(error),
@@ -242,13 +247,31 @@ impl Start<'_> {
         Ok(())
     }
 
+    /// The prompt and the system prompt of the turn: those of the request, or what the agent never had of the turn that this one
+    /// goes on with. `newest` is the newest message of the conversation.
+    async fn asked(
+        &self,
+        connection: &ChildConnection,
+        remote_id: &str,
+        newest: Option<&str>,
+    ) -> Result<(&Prompt, Option<&str>), CallError> {
+        let system_prompt = self.request.system_prompt.as_deref();
+        if let Some(unsent) = self.beginning.unsent()
+            && unsent::was_never_had(&connection.client, remote_id, unsent, newest).await?
+        {
+            let system_prompt = system_prompt.or(unsent.system_prompt.as_deref());
+            return Ok((&unsent.prompt, system_prompt));
+        }
+        Ok((&self.request.prompt, system_prompt))
+    }
+
     /// Hands the prompt over, once its events are subscribed to and its calls may pass the gateway.
     async fn prompt(
         &self,
         connection: ChildConnection,
         busy: LoadGuard,
-        remote_id: String,
-        before: Option<String>,
+        (remote_id, before): (String, Option<String>),
+        asked: (&Prompt, Option<&str>),
     ) -> Result<OpenTurn, CallError> {
         let begun = trace::now();
         let config = &self.context.config;
@@ -268,19 +291,22 @@ impl Start<'_> {
         translator.asks = self.asks();
         translator.begin_turn(Timestamp::now());
         let workspace = config.instructions.then_some(&*config.workspace);
-        let traceparent = self.trace.context().map(|context| context.header());
-        let turn = (self.status.turn, traceparent);
-        let prompt_text = PromptText::new(self.request, turn, workspace).await;
+        let label = PromptLabel {
+            session: self.request.id.clone(),
+            turn: self.status.turn,
+            traceparent: self.trace.context().map(|context| context.header()),
+        };
+        let prompt_text = PromptText::new(asked, label, workspace).await;
         let with_files = prompt_text.with_files(&config.workspace).await;
         if let Some(model) = self.model {
             let provider = model.upstream.provider().name;
-            let words = || self.request.prompt.words();
+            let words = || asked.0.words();
             self.trace.describe(provider, &model.name, words);
         }
         let is_further = self.status.remote_id.is_some();
         if is_further {
             // From here on the prompt may be run, whatever dies: it must not be run again.
-            self.beginning.record(before.as_deref()).await;
+            self.beginning.record(before.as_deref(), asked).await;
         }
         let model = grant.as_ref().map(Grant::model_ref);
         let time_limit = self.time_limit();

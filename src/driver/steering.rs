@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::prompt::PromptText;
+use crate::opencode::types::Message;
 use crate::session::{Steer, SteerOutcome, SteerRecord};
 
 /// So many for one turn; further ones are turns of their own.
@@ -111,6 +112,8 @@ pub(super) enum Announcement {
     /// To the stream: the prompt is part of the turn.
     Steered(SteerRecord),
     Outcome(Vec<oneshot::Sender<SteerOutcome>>, SteerOutcome),
+    /// To the disk: the agent never had it.
+    Forgotten(SteerRecord),
 }
 
 // === impl Steers ===
@@ -149,7 +152,7 @@ impl Steers {
     }
 
     /// The next one to be handed over, if none is on its way. One that nobody waits for any more is forgotten.
-    pub(super) fn next_to_hand_over(&mut self) -> Option<PromptText> {
+    pub(super) fn next_to_hand_over(&mut self) -> Option<(PromptText, SteerRecord)> {
         self.entries.retain(|entry| {
             entry.stage != Stage::New || entry.clients.iter().any(|client| !client.is_closed())
         });
@@ -163,7 +166,7 @@ impl Steers {
             next.text.renew_ids();
         }
         next.stage = Stage::Sent;
-        Some(next.text.clone())
+        Some((next.text.clone(), next.record.clone()))
     }
 
     /// What came of the one that was on its way.
@@ -306,6 +309,8 @@ impl Steers {
     /// OpenCode does not take it.
     fn give_up(&mut self, at: usize) {
         let entry = self.entries.remove(at);
+        let forgotten = Announcement::Forgotten(entry.record);
+        self.announcements.push(forgotten);
         self.answer(entry.clients, SteerOutcome::NotTaken);
     }
 
@@ -346,6 +351,15 @@ impl Entry {
             // Under the same id OpenCode would only add to the message that is there.
             self.text.renew_ids();
         }
+    }
+}
+
+/// What `messages` have of the message with this id.
+pub(super) fn presence(messages: &[Message], id: &str) -> Presence {
+    match messages.iter().find(|message| message.info.id == id) {
+        None => Presence::Absent,
+        Some(message) if message.parts.is_empty() => Presence::WithoutWords,
+        Some(_) => Presence::Whole,
     }
 }
 

@@ -47,7 +47,7 @@ pub(crate) struct PromptRow {
     /// By which the session knows it.
     pub(crate) id: String,
     pub(crate) turn: u32,
-    /// It waits for its turn. One that does not is kept only for its key.
+    /// It waits for its turn, or the agent may not have it yet. One that does neither is kept only for its key.
     pub(crate) waits: bool,
     /// The idempotency key, by which the prompt is found again.
     pub(crate) key: Option<String>,

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::log::{EventId, TurnSpan};
+use super::outcome::Outcome;
 use super::prompt_row::KeyedPrompt;
-use super::turn::Outcome;
 
 /// A prompt that was taken.
 #[derive(Clone, Debug)]
@@ -44,6 +44,8 @@ pub(super) struct AcceptedPrompts {
     accepted: VecDeque<AcceptedPrompt>,
     /// Keys whose turn did not begin. The journal may still have their rows, which must not be read any more.
     forgotten: VecDeque<String>,
+    /// Keys of prompts of an interrupted turn of which it is being looked up whether the agent has them.
+    unsure: Vec<String>,
 }
 
 /// As many as the journal keeps.
@@ -61,6 +63,7 @@ impl AcceptedPrompts {
     pub(super) fn add(&mut self, accepted: AcceptedPrompt) {
         let key = &accepted.prompt.idempotency.key;
         self.forgotten.retain(|forgotten| forgotten != key);
+        self.unsure.retain(|unsure| unsure != key);
         if self.accepted.len() >= MOST {
             self.accepted.pop_front();
         }
@@ -74,11 +77,26 @@ impl AcceptedPrompts {
             all.partition(|accepted| accepted.prompt.turn == turn);
         self.accepted = kept.into();
         for accepted in forgotten {
-            if self.forgotten.len() >= MOST {
-                self.forgotten.pop_front();
-            }
-            self.forgotten.push_back(accepted.prompt.idempotency.key);
+            self.forget_key(accepted.prompt.idempotency.key);
         }
+    }
+
+    /// The prompt with this key is none that was accepted.
+    pub(super) fn forget_key(&mut self, key: String) {
+        self.unsure.retain(|unsure| *unsure != key);
+        if self.forgotten.len() >= MOST {
+            self.forgotten.pop_front();
+        }
+        self.forgotten.push_back(key);
+    }
+
+    pub(super) fn add_unsure(&mut self, key: String) {
+        self.unsure.push(key);
+    }
+
+    /// Whether it is being looked up whether the agent has the prompt with this key.
+    pub(super) fn is_unsure(&self, key: &str) -> bool {
+        self.unsure.iter().any(|unsure| unsure == key)
     }
 
     /// Whether the journal's row of this key does not hold any more.

@@ -9,6 +9,7 @@ use super::log::TurnSpan;
 use super::prompt::Prompt;
 use super::queue::Queued;
 use super::request::{Idempotency, Request, Task};
+use super::unsent::{HandedOver, Unsent};
 use crate::clock::Timestamp;
 use crate::journal::PromptRow;
 use crate::model::{Budget, ModelChange, ModelFields};
@@ -28,6 +29,10 @@ struct Details {
     /// It came before those that waited already.
     is_first: bool,
     digest: Option<[u8; 32]>,
+    /// When it was about to be handed to the agent, as the beginning of a turn.
+    begun_at: Option<u64>,
+    /// OpenCode's id of a prompt for the running turn that it is being given.
+    message_id: Option<String>,
     /// Of one that waits; nothing if prompts are not to be kept.
     prompt: Option<Prompt>,
     system_prompt: Option<String>,
@@ -97,6 +102,49 @@ pub(super) fn taken(id: &str, turn: u32, request: &Request, from: u64, steered: 
     row(id, turn, false, request, &details)
 }
 
+/// A prompt that is about to be handed to the agent, with its words until the end of its turn: nobody knows until then whether
+/// the agent has them. `taken` is what its row is after that.
+pub(super) fn begun(taken: &PromptRow, prompt: &Prompt, system_prompt: Option<&str>) -> PromptRow {
+    let details = Details {
+        begun_at: Some(Timestamp::now().as_millis()),
+        prompt: Some(prompt.clone()),
+        system_prompt: system_prompt.map(str::to_owned),
+        ..Details::parse(&taken.details)
+    };
+    PromptRow {
+        waits: true,
+        details: json(&details),
+        ..taken.clone()
+    }
+}
+
+/// What the agent may not have of the prompt of a turn that has ended.
+pub(super) fn unsent(row: &PromptRow, handed_over: &HandedOver) -> Option<Unsent> {
+    let details = Details::parse(&row.details);
+    Some(Unsent {
+        turn: row.turn,
+        prompt: details.prompt.filter(|prompt| !prompt.is_empty())?,
+        system_prompt: details.system_prompt,
+        handed_over: details.begun_at.map(|_| handed_over.clone()),
+    })
+}
+
+/// A prompt whose words are not needed any more.
+pub(super) fn without_words(row: &PromptRow) -> PromptRow {
+    let details = Details {
+        begun_at: None,
+        message_id: None,
+        prompt: None,
+        system_prompt: None,
+        ..Details::parse(&row.details)
+    };
+    PromptRow {
+        waits: false,
+        details: json(&details),
+        ..row.clone()
+    }
+}
+
 /// A prompt that was taken out of the queue.
 pub(super) fn withdrawn(queued: &Queued) -> PromptRow {
     let details = Details {
@@ -116,9 +164,31 @@ pub(super) fn forgotten(row: &PromptRow) -> PromptRow {
     }
 }
 
-/// What a row says of a prompt with a key.
+/// A prompt that is being given to the agent of the running turn as this message. `taken` is what its row is after that.
+pub(super) fn steering(taken: &PromptRow, message_id: &str) -> PromptRow {
+    let details = Details {
+        message_id: Some(message_id.to_owned()),
+        ..Details::parse(&taken.details)
+    };
+    PromptRow {
+        waits: true,
+        details: json(&details),
+        ..taken.clone()
+    }
+}
+
+/// What a row says of a prompt that was being given to the agent: OpenCode's id of it, and how it is recognised.
+pub(super) fn interrupted_steer(row: &PromptRow) -> Option<(String, KeyedPrompt)> {
+    let message_id = Details::parse(&row.details).message_id?;
+    Some((message_id, keyed(without_words(row))?))
+}
+
+/// What a row says of a prompt with a key. One that the agent may not have is none that was taken.
 pub(super) fn keyed(row: PromptRow) -> Option<KeyedPrompt> {
     let details = Details::parse(&row.details);
+    if details.message_id.is_some() {
+        return None;
+    }
     Some(KeyedPrompt {
         idempotency: Idempotency {
             key: row.key?,
@@ -173,9 +243,13 @@ fn row(id: &str, turn: u32, waits: bool, request: &Request, details: &Details) -
         turn,
         waits,
         key: request.idempotency.as_ref().map(|known| known.key.clone()),
-        // Strings and numbers always become JSON.
-        details: serde_json::to_string(details).unwrap_or_default(),
+        details: json(details),
     }
+}
+
+/// Strings and numbers always become JSON.
+fn json(details: &Details) -> String {
+    serde_json::to_string(details).unwrap_or_default()
 }
 
 fn model(change: &ModelChange) -> Option<Model> {

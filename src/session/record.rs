@@ -13,15 +13,15 @@ use super::asks::{Answer, AnswerCommand, AnswerError};
 use super::diagnosis::Facts;
 use super::labels::{LabelChange, Labels};
 use super::limits::StreamSlots;
-use super::log::{Addition, EventLog, TurnSpan};
+use super::log::{EventLog, TurnSpan};
+use super::outcome::Created;
 use super::queue::{Queue, QueueHead, QueuedPrompt};
 use super::request::Idempotency;
 use super::status::Status;
-use super::steer::{Steer, SteerRecord};
-use super::turn::Created;
+use super::steer::Steer;
 use super::turn_ends::TurnEnds;
 use crate::clock::Timestamp;
-use crate::event::{Body, Event, PromptNote, PromptState, State};
+use crate::event::State;
 use crate::locks::Named;
 use crate::permission::{Policy, PolicyChange};
 use crate::tool::Tools;
@@ -238,6 +238,11 @@ impl Session {
         **self.engine_policy.lock() != *policy
     }
 
+    /// The policy whose rules OpenCode's session has.
+    pub(super) fn engine_policy(&self) -> Arc<Policy> {
+        self.engine_policy.lock().clone()
+    }
+
     pub(crate) fn set_engine_policy(&self, policy: Arc<Policy>) {
         *self.engine_policy.lock() = policy;
     }
@@ -246,24 +251,6 @@ impl Session {
     pub(crate) fn update(&self, change: impl FnOnce(&mut Status)) {
         self.status_tx
             .send_modify(|status| change(Arc::make_mut(status)));
-    }
-
-    /// Notes in the log, and on disk for whoever sends it again, that a prompt is part of the running turn.
-    pub(crate) fn note_steer(&self, record: SteerRecord) {
-        let SteerRecord { row, text, keyed } = record;
-        if let Some(keyed) = keyed {
-            self.accepted.lock().add(keyed);
-        }
-        let body = Body::Prompt(PromptNote {
-            state: PromptState::Steered,
-            text,
-        });
-        let frame = Event::new(Timestamp::now(), body).encode(row.turn);
-        self.log.add(Addition {
-            row: Some(self.row()),
-            prompt: Some(row),
-            ..Addition::of(frame)
-        });
     }
 
     /// Asks for the end of the turn, and waits until it has ended. A session that has ended already is left as it is. The

@@ -14,6 +14,7 @@ mod repeats;
 mod reports;
 mod stopping;
 mod survey;
+mod unsent;
 
 pub(crate) use self::adoption::{Adoption, OrphanSession};
 pub(crate) use self::archive::ArchiveError;

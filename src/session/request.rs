@@ -104,6 +104,10 @@ pub(crate) enum CreateError {
         "the agent does not say whether it has this prompt; see GET /sessions/{{id}}/messages before it is sent again"
     )]
     SteerUnknown,
+    #[error(
+        "the sidecar was restarted while the agent was given this prompt, and looks up whether the agent has it; send it again under the same Idempotency-Key"
+    )]
+    SteerLookedUp,
     #[error("the sidecar is shutting down")]
     ShuttingDown,
     /// The agent's directory cannot be used.

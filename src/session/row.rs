@@ -68,7 +68,19 @@ const MAX_FIGURE: u64 = 1 << 53;
 impl Session {
     /// As it is kept on disk.
     pub(crate) fn row(&self) -> Row {
-        let status = self.status();
+        self.row_with(&self.status())
+    }
+
+    /// As it is kept on disk once the agent may have the prompt of its turn, which makes final what was undone.
+    pub(super) fn row_as_begun(&self) -> Row {
+        let status = Status {
+            reverted: None,
+            ..(*self.status()).clone()
+        };
+        self.row_with(&status)
+    }
+
+    fn row_with(&self, status: &Status) -> Row {
         let ended = status.state.is_final().then_some(status.completed_at);
         Row {
             number: self.number,
@@ -80,7 +92,7 @@ impl Session {
             key: self.key().cloned(),
             reported: self.reported.load(Ordering::Relaxed),
             turn: status.turn,
-            details: Details::new(self, &status).to_json(),
+            details: Details::new(self, status).to_json(),
         }
     }
 

@@ -12,12 +12,12 @@ use tokio::sync::{mpsc, watch};
 
 use super::credentials::{Credentials, KeptBefore};
 use super::log::{Addition, TurnSpan};
+use super::outcome::Outcome;
 use super::prompt_note::PromptNotice;
 use super::prompt_row;
 use super::queue::Queued;
 use super::record::Session;
 use super::status::Status;
-use super::turn::Outcome;
 use crate::journal::{PromptRow, Removed};
 
 #[derive(Debug)]
@@ -155,7 +155,12 @@ impl SessionMap {
             let turn = session.status().turn;
             session.queue.lock().undo_turn(turn);
             session.accepted.lock().forget(turn);
-            session.status_tx.send_replace(before.status);
+            let mut status = before.status;
+            // A revert that was under way when the prompt came was done meanwhile.
+            Arc::make_mut(&mut status)
+                .reverted
+                .clone_from(&session.status().reverted);
+            session.status_tx.send_replace(status);
             *session.span.lock() = before.span;
             let mut held = Vec::new();
             state.restore_model(session, before.model, |queued| {

@@ -106,6 +106,8 @@ impl Status {
             asks,
             turn,
             remote_id: self.remote_id.clone(),
+            // Until the agent has the prompt, which makes it final.
+            reverted: self.reverted.clone(),
             earlier: Earlier {
                 usage: self.session_usage(),
                 calls: self.session_calls(),

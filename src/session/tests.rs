@@ -15,6 +15,7 @@ mod journal;
 mod prompts;
 mod repeats;
 mod stops;
+mod unsent;
 
 /// A registry for two sessions, and its driver's end.
 pub(super) fn small() -> (Registry, mpsc::Receiver<Turn>) {

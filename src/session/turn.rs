@@ -1,15 +1,9 @@
-//! What the driver is asked to do, and what the client gets.
+//! What the driver is asked to do.
 
-use super::request::{CreateError, Request};
+use super::request::Request;
+use super::steer::SteerRecord;
 use crate::clock::Timestamp;
 use crate::model::ModelSpec;
-
-/// A session that runs, for the client who asked for it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Created {
-    pub(crate) remote_id: String,
-    pub(crate) created_at: Timestamp,
-}
 
 /// What the driver is to do.
 #[derive(Debug)]
@@ -33,7 +27,15 @@ pub(crate) struct Interrupted {
     /// OpenCode's newest message before the turn.
     pub(crate) before: Option<String>,
     pub(crate) began: Timestamp,
+    /// Prompts that OpenCode was being given.
+    pub(crate) steers: Vec<InterruptedSteer>,
 }
 
-/// The result of a beginning, once there is one.
-pub(super) type Outcome = Option<Result<Created, CreateError>>;
+/// A prompt with a key that OpenCode was being given when the sidecar before this one ended. Whoever sends it again waits until it
+/// is known whether the conversation has it.
+#[derive(Clone, Debug)]
+pub(crate) struct InterruptedSteer {
+    /// OpenCode's id of it.
+    pub(crate) message_id: String,
+    pub(crate) record: SteerRecord,
+}

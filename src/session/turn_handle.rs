@@ -12,12 +12,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::beginning::Beginning;
 use super::log::{Addition, TurnSpan};
+use super::outcome::Outcome;
 use super::record::{Command, Session};
 use super::request::CreateError;
 use super::session_map::{BeforeTurn, SessionMap};
 use super::status::{Problem, Status};
-use super::turn::{Outcome, TurnKind};
+use super::turn::TurnKind;
 use super::turn_observers::TurnObservers;
+use super::unsent::Unsent;
 use crate::clock::Timestamp;
 use crate::event::{self, Body, Event, Failure, FailureCode, State};
 use crate::journal::PromptRow;
@@ -41,8 +43,10 @@ pub(crate) struct TurnHandle {
     turn: u32,
     span: Arc<TurnSpan>,
     origin: TurnOrigin,
-    /// What becomes of the prompt when the turn begins.
+    /// What becomes of the prompt with the end of the turn.
     prompt: Option<PromptRow>,
+    /// What the agent may not have of the turn that this one goes on with.
+    unsent: Option<Unsent>,
     /// Its beginning was handed to the disk.
     recorded: Arc<AtomicBool>,
     outcome_tx: watch::Sender<Outcome>,
@@ -105,6 +109,7 @@ impl TurnHandle {
             span,
             origin,
             prompt: None,
+            unsent: None,
             recorded: Arc::default(),
             outcome_tx,
             scheduler,
@@ -114,6 +119,13 @@ impl TurnHandle {
 
     pub(super) fn set_prompt(&mut self, prompt: PromptRow) {
         self.prompt = Some(prompt);
+    }
+
+    /// The turn goes on with the one before, of which the agent may not have this. Unless another came between them.
+    pub(super) fn set_unsent(&mut self, unsent: Option<Unsent>) {
+        if let TurnOrigin::Further(before) = &self.origin {
+            self.unsent = unsent.filter(|unsent| unsent.turn == before.status.turn);
+        }
     }
 
     pub(crate) const fn turn(&self) -> u32 {
@@ -129,9 +141,13 @@ impl TurnHandle {
     }
 
     /// What notes on disk that the turn begins.
-    pub(crate) fn beginning(&self) -> Beginning {
-        let recorded = Arc::clone(&self.recorded);
-        Beginning::new(Arc::clone(&self.session), self.prompt.clone(), recorded)
+    pub(crate) fn beginning(&mut self) -> Beginning {
+        Beginning::new(
+            Arc::clone(&self.session),
+            (self.prompt.clone(), self.scheduler.keeps_words),
+            self.unsent.take(),
+            Arc::clone(&self.recorded),
+        )
     }
 
     /// The turn runs: its client may be told. `before` is OpenCode's newest message before it.
@@ -140,6 +156,8 @@ impl TurnHandle {
             status.state = State::Running;
             status.remote_id = Some(remote_id.to_owned());
             status.before = before;
+            // With the prompt it became final.
+            status.reverted = None;
         });
         self.session.log.begin_turn();
         let begins = !self.recorded.load(Ordering::Relaxed);
@@ -225,8 +243,7 @@ impl TurnHandle {
         let has_next = scheduler.has_next(&self.session);
         self.session.log.add(Addition {
             row: Some(self.session.row()),
-            // On disk already, unless the turn never began.
-            prompt: self.prompt.clone(),
+            prompt: self.prompt.clone().filter(|_| !self.keeps_words(event)),
             ends: !has_next,
             last_of: Some(&self.span),
             ..self.addition(event)
@@ -244,6 +261,15 @@ impl TurnHandle {
             scheduler.start(next);
         }
         scheduler.sessions.on_turn_ended();
+    }
+
+    /// Whether the turn can be gone on with, and the agent may not have its prompt. Then what is on disk of that stays.
+    fn keeps_words(&self, end: &Event) -> bool {
+        let Body::Error(failure) = &end.body else {
+            return false;
+        };
+        let began = matches!(&*self.outcome_tx.borrow(), Some(Ok(_)));
+        failure.resumable == Some(true) && (!began || failure.code == FailureCode::Interrupted)
     }
 
     /// The turn ran in a process that is gone, and nothing of it can be found.

@@ -266,6 +266,9 @@ fn take_prompt(script: &Script, data_dir: &Path, body: &[u8]) {
     let prompt: serde_json::Value = serde_json::from_slice(body).unwrap();
     let id = prompt["messageID"].as_str().unwrap_or_default();
     note(data_dir, &format!("prompted {id}\n"));
+    let words = prompt["parts"][0]["text"].as_str().unwrap_or_default();
+    let first = words.lines().next().unwrap_or_default();
+    note(data_dir, &format!("told {first}\n"));
     let switch = script.dies_when.as_ref().map(|file| data_dir.join(file));
     if switch.is_some_and(|file| std::fs::remove_file(file).is_ok()) {
         exit(1);

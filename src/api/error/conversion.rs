@@ -46,7 +46,9 @@ impl From<CreateError> for ApiError {
             CreateError::ShuttingDown => later(ErrorCode::ShuttingDown, message),
             // Not to be sent again without a look.
             CreateError::SteerUnknown => Self::new(ErrorCode::EngineUnavailable, message),
-            CreateError::EngineUnavailable(_) => later(ErrorCode::EngineUnavailable, message),
+            CreateError::EngineUnavailable(_) | CreateError::SteerLookedUp => {
+                later(ErrorCode::EngineUnavailable, message)
+            }
             CreateError::WorkspaceUnavailable(_) => later(ErrorCode::WorkspaceUnavailable, message),
             CreateError::Failed(cause) => Self::internal(cause),
         }

@@ -9,10 +9,10 @@ use utoipa::ToSchema;
 
 use super::request::{ToolsGiven, model};
 use super::response::PromptResponse;
-use super::{PromptAccepted, PromptErrors, Reply, answer, prompt, take};
+use super::{PromptAccepted, PromptErrors, Reply, answer, begun_before, prompt, take};
 use crate::api::deserialize::{object_if_given, whole_number};
 use crate::api::error::{ApiError, ErrorCode};
-use crate::api::extract::{BodyBytes, Id, OptionalJson, parse};
+use crate::api::extract::{BodyBytes, Id, parse, parse_optional};
 use crate::api::idempotency;
 use crate::api::lookup;
 use crate::api::model_config::ModelConfigChange;
@@ -23,7 +23,7 @@ use crate::api::{Shared, State as ApiState};
 use crate::driver::ConversationError;
 use crate::model::ModelChange;
 use crate::permission::PolicyChange;
-use crate::session::{Labels, OnBusy, Prompt, Request, Task};
+use crate::session::{Idempotency, Labels, OnBusy, Prompt, Request, Task};
 
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(expecting = "an object")]
@@ -72,7 +72,11 @@ pub(in crate::api) struct CommandBody {
     post,
     path = "/sessions/{id}/compact",
     operation_id = "compact_session",
-    params(("id" = String, Path, description = "the `session_id`")),
+    params(
+        ("id" = String, Path, description = "the `session_id`"),
+        ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255,
+            description = "the same key and body again is the same turn"),
+    ),
     request_body = Option<CompactBody>,
     responses(
         (status = 202, description = "it is taken", body = PromptResponse),
@@ -85,12 +89,19 @@ pub(in crate::api) async fn compact(
     State(state): Shared,
     Id(id): Id,
     headers: HeaderMap,
-    OptionalJson(body): OptionalJson<CompactBody>,
+    BodyBytes(body): BodyBytes,
 ) -> Result<Response, ApiError> {
+    let idempotency = idempotency::of_route(&headers, "compact", &body)?;
+    let body: CompactBody = parse_optional(&body)?;
     let (model, policy, tools) = model(body.model_config, &state)?;
-    let task = (Task::Compact, model, body.timeout_secs);
-    let reply = Reply::of(&headers);
-    let accepted = run(&state, &id, task, (policy, &tools), reply).await?;
+    let asked = TaskAsked {
+        task: Task::Compact,
+        model,
+        policy,
+        timeout_secs: body.timeout_secs,
+        idempotency,
+    };
+    let accepted = run(&state, &id, asked, &tools, Reply::of(&headers)).await?;
     Ok(answer(&state, accepted))
 }
 
@@ -99,7 +110,11 @@ pub(in crate::api) async fn compact(
     post,
     path = "/sessions/{id}/shell",
     operation_id = "run_in_session",
-    params(("id" = String, Path, description = "the `session_id`")),
+    params(
+        ("id" = String, Path, description = "the `session_id`"),
+        ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255,
+            description = "the same key and body again is the same turn"),
+    ),
     request_body = ShellBody,
     responses(
         (status = 202, description = "it is taken", body = PromptResponse),
@@ -114,25 +129,32 @@ pub(in crate::api) async fn shell(
     headers: HeaderMap,
     BodyBytes(body): BodyBytes,
 ) -> Result<Response, ApiError> {
+    let idempotency = idempotency::of_route(&headers, "shell", &body)?;
     let body: ShellBody = parse(&body)?;
     check_text("command", &body.command, state.rules.max_prompt)?;
     if body.command.trim().is_empty() {
         return Err(ApiError::invalid("command", "must not be empty"));
     }
     let session = lookup::session(&state, &id).await?;
+    let reply = Reply::of(&headers);
+    let known = begun_before(&state, &session, idempotency.as_ref(), reply).await?;
+    if let Some(known) = known {
+        return Ok(answer(&state, known));
+    }
     if !state.conversations.may_use(&session, "bash").await? {
         return Err(ApiError::new(
             ErrorCode::Conflict,
             "this session may not use bash, so it runs no command; create one with bash among its enabled_tools",
         ));
     }
-    let task = (
-        Task::Shell(body.command),
-        ModelChange::Nothing,
-        body.timeout_secs,
-    );
-    let nothing = (PolicyChange::default(), &ToolsGiven::default());
-    let accepted = run(&state, &id, task, nothing, Reply::of(&headers)).await?;
+    let asked = TaskAsked {
+        task: Task::Shell(body.command),
+        model: ModelChange::Nothing,
+        policy: PolicyChange::default(),
+        timeout_secs: body.timeout_secs,
+        idempotency,
+    };
+    let accepted = run(&state, &id, asked, &ToolsGiven::default(), reply).await?;
     Ok(answer(&state, accepted))
 }
 
@@ -167,7 +189,12 @@ pub(in crate::api) async fn command(
         arguments,
         mut rest,
     } = parse(&body)?;
-    lookup::session(&state, &id).await?;
+    let session = lookup::session(&state, &id).await?;
+    let reply = Reply::of(&headers);
+    let known = begun_before(&state, &session, idempotency.as_ref(), reply).await?;
+    if let Some(known) = known {
+        return Ok(answer(&state, known));
+    }
     let words = match state.conversations.command(&command, &arguments).await {
         Err(ConversationError::NoCommand(names)) => {
             let reason = format!("is none; the commands are {}", names.join(", "));
@@ -178,31 +205,38 @@ pub(in crate::api) async fn command(
     rest.remove("parts");
     rest.insert("prompt".to_owned(), words.into());
     let body = Value::Object(rest).to_string();
-    let reply = Reply::of(&headers);
     let accepted = prompt(&state, &id, body.as_bytes(), idempotency, reply).await?;
     Ok(answer(&state, accepted))
+}
+
+/// A turn that is no prompt.
+struct TaskAsked {
+    task: Task,
+    model: ModelChange,
+    policy: PolicyChange,
+    timeout_secs: Option<i64>,
+    idempotency: Option<Idempotency>,
 }
 
 /// Begins a turn of session `id` that is no prompt. It does not wait for one that runs.
 async fn run(
     state: &ApiState,
     id: &str,
-    (task, model, timeout_secs): (Task, ModelChange, Option<i64>),
-    (policy, tools): (PolicyChange, &ToolsGiven),
+    asked: TaskAsked,
+    tools: &ToolsGiven,
     reply: Reply,
 ) -> Result<PromptAccepted, ApiError> {
-    let timeout = timeout::check(timeout_secs, state.rules.max_timeout)?;
     let request = Request {
         id: id.to_owned(),
-        task,
+        task: asked.task,
         prompt: Prompt::default(),
         system_prompt: None,
-        model,
+        model: asked.model,
         tools: None,
         labels: Labels::default(),
-        policy,
-        timeout,
-        idempotency: None,
+        policy: asked.policy,
+        timeout: timeout::check(asked.timeout_secs, state.rules.max_timeout)?,
+        idempotency: asked.idempotency,
     };
     take(state, (request, OnBusy::Reject), tools, reply).await
 }

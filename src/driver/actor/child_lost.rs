@@ -11,13 +11,12 @@
 use std::time::{Duration, Instant};
 
 use super::state::{Actor, RecoveryStep};
-use super::steer::presence;
 use crate::clock::Timestamp;
 use crate::driver::child_connection::{self, ChildConnection};
 use crate::driver::context::Context;
 use crate::driver::demux::Item;
 use crate::driver::resync::{self, Found, SessionTree, StoredState};
-use crate::driver::steering::Presence;
+use crate::driver::steering::{Presence, presence};
 use crate::driver::translate::End;
 use crate::driver::{end_reasons, ending};
 use crate::engine::Snapshot;

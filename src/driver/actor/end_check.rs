@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use super::state::{Actor, EndCheckResult, Findings};
-use super::steer::presence;
 use crate::clock::Timestamp;
 use crate::driver::end_reasons;
 use crate::driver::ending::{self, Decision, Observation};
 use crate::driver::resync::{self, StoredState};
-use crate::driver::steering::Verdict;
+use crate::driver::steering::{Verdict, presence};
 use crate::driver::translate::{End, classify};
 use crate::opencode::CallError;
 use crate::opencode::types::{Message, SessionStatus};

@@ -7,11 +7,11 @@
 //! and their readers and senders are told.
 
 use std::future::pending;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::state::Actor;
 use crate::driver::steering::{Announcement, HandOver, Presence};
-use crate::opencode::types::Message;
 use crate::opencode::{CallError, Client};
 use crate::session::Steer;
 
@@ -35,16 +35,18 @@ impl Actor {
         let Some(grant) = self.turn.grant.as_ref().filter(|_| is_ready) else {
             return;
         };
-        let Some(text) = self.steers.next_to_hand_over() else {
+        let Some((text, record)) = self.steers.next_to_hand_over() else {
             return;
         };
         let model = grant.model_ref();
         let (connection, remote_id) = (self.turn.connection.clone(), self.turn.remote_id.clone());
         let workspace = self.context.config.workspace.clone();
+        let session = Arc::clone(&self.turn_handle.session);
         self.steer_call = Some(Box::pin(async move {
             let client = &connection.client;
             let with_files = text.with_files(&workspace).await;
             let prompt = with_files.prompt(model);
+            session.record_steer(&record, &text.message_id).await;
             let (error, result) = match client.prompt(&remote_id, &prompt).await {
                 Ok(()) => match look_up(client, &remote_id, &text.message_id).await {
                     Ok(Presence::Whole) => return HandOver::Stored,
@@ -76,6 +78,7 @@ impl Actor {
         for announcement in self.steers.take_announcements() {
             match announcement {
                 Announcement::Steered(record) => self.turn_handle.session.note_steer(record),
+                Announcement::Forgotten(record) => self.turn_handle.session.forget_steer(&record),
                 Announcement::Outcome(clients, outcome) => {
                     for outcome_tx in clients {
                         // Whoever asked may have gone.
@@ -103,14 +106,5 @@ async fn look_up(client: &Client, session: &str, message: &str) -> Result<Presen
             return Ok(presence);
         };
         tokio::time::sleep(Duration::from_millis(pause)).await;
-    }
-}
-
-/// What `messages` have of the message with this id.
-pub(super) fn presence(messages: &[Message], id: &str) -> Presence {
-    match messages.iter().find(|message| message.info.id == id) {
-        None => Presence::Absent,
-        Some(message) if message.parts.is_empty() => Presence::WithoutWords,
-        Some(_) => Presence::Whole,
     }
 }

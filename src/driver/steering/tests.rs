@@ -43,7 +43,7 @@ fn unsure(steers: &mut Steers) -> (String, Receiver) {
     let client = add(steers, "more");
     let mut id = String::new();
     for _ in 0..ATTEMPTS {
-        id = steers.next_to_hand_over().unwrap().message_id;
+        id = steers.next_to_hand_over().unwrap().0.message_id;
         steers.on_handed_over(HandOver::NotStored(Presence::Absent));
     }
     (id, client)
@@ -54,6 +54,7 @@ fn announced(steers: &mut Steers) -> Vec<&'static str> {
     let announcements = steers.take_announcements().into_iter();
     let told = announcements.map(|announcement| match announcement {
         Announcement::Steered(_) => "steered",
+        Announcement::Forgotten(_) => "forgotten",
         Announcement::Outcome(clients, outcome) => {
             for client in clients {
                 client.send(outcome).ok();
@@ -105,14 +106,14 @@ fn an_end_that_was_asked_for_before_a_prompt_was_stored_is_no_end() {
 fn what_opencode_took_and_did_not_store_is_told_to_nobody_and_handed_over_again() {
     let mut steers = Steers::default();
     let mut client = add(&mut steers, "more");
-    let first = steers.next_to_hand_over().unwrap().message_id;
+    let first = steers.next_to_hand_over().unwrap().0.message_id;
     steers.on_handed_over(HandOver::NotStored(Presence::Absent));
     assert_eq!(announced(&mut steers), [""; 0]);
-    let second = steers.next_to_hand_over().unwrap().message_id;
+    let second = steers.next_to_hand_over().unwrap().0.message_id;
     assert_eq!(first, second, "the same ids");
     // Under the same id OpenCode would only add to a message without words.
     steers.on_handed_over(HandOver::NotStored(Presence::WithoutWords));
-    assert_ne!(steers.next_to_hand_over().unwrap().message_id, first);
+    assert_ne!(steers.next_to_hand_over().unwrap().0.message_id, first);
     steers.on_handed_over(HandOver::Stored);
     announced(&mut steers);
     assert_eq!(outcome(&mut client), Some(SteerOutcome::Taken));
@@ -128,7 +129,7 @@ fn what_never_arrives_is_a_turn_of_its_own_and_ends_this_one_no_sooner() {
         pauses.push(pause.as_millis());
     }
     assert_eq!(pauses, [100, 200, 400, 800, 0]);
-    assert_eq!(announced(&mut steers), ["outcome"]);
+    assert_eq!(announced(&mut steers), ["forgotten", "outcome"]);
     assert_eq!(outcome(&mut client), Some(SteerOutcome::NotTaken));
 }
 
@@ -156,7 +157,7 @@ fn one_that_is_refused_may_be_a_turn_of_its_own() {
     let mut client = add(&mut steers, "more");
     steers.next_to_hand_over();
     steers.on_handed_over(HandOver::Refused);
-    assert_eq!(announced(&mut steers), ["outcome"]);
+    assert_eq!(announced(&mut steers), ["forgotten", "outcome"]);
     assert_eq!(outcome(&mut client), Some(SteerOutcome::NotTaken));
     assert!(steers.is_empty());
 }
@@ -166,11 +167,11 @@ fn a_call_without_an_answer_is_made_again_and_the_conversation_has_the_last_word
     for last in [HandOver::NoAnswer, HandOver::Refused] {
         let mut steers = Steers::default();
         let mut client = add(&mut steers, "more");
-        let id = steers.next_to_hand_over().unwrap().message_id;
+        let id = steers.next_to_hand_over().unwrap().0.message_id;
         for _ in 1..ATTEMPTS {
             steers.on_handed_over(HandOver::NoAnswer);
             assert_eq!(
-                steers.next_to_hand_over().unwrap().message_id,
+                steers.next_to_hand_over().unwrap().0.message_id,
                 id,
                 "the same ids"
             );
@@ -208,13 +209,13 @@ fn they_are_handed_over_one_by_one_in_their_order() {
     assert!(steers.next_to_hand_over().is_none());
     steers.on_handed_over(HandOver::NoAnswer);
     assert_eq!(
-        steers.next_to_hand_over().unwrap().message_id,
-        first.message_id
+        steers.next_to_hand_over().unwrap().0.message_id,
+        first.0.message_id
     );
     steers.on_handed_over(HandOver::Stored);
     assert_ne!(
-        steers.next_to_hand_over().unwrap().message_id,
-        first.message_id
+        steers.next_to_hand_over().unwrap().0.message_id,
+        first.0.message_id
     );
 }
 
@@ -224,11 +225,11 @@ fn the_next_child_is_told_what_the_dead_one_had_not_stored() {
         let mut steers = Steers::default();
         let _stored = stored(&mut steers);
         let mut client = add(&mut steers, "sent");
-        let id = steers.next_to_hand_over().unwrap().message_id;
+        let id = steers.next_to_hand_over().unwrap().0.message_id;
         announced(&mut steers);
         steers.child_lost();
         steers.next_child(|_| presence);
-        let again = steers.next_to_hand_over().unwrap().message_id;
+        let again = steers.next_to_hand_over().unwrap().0.message_id;
         assert_eq!(again == id, same_ids, "{presence:?}");
         steers.on_handed_over(HandOver::Stored);
         assert!(steers.next_to_hand_over().is_none(), "the other is stored");
@@ -255,7 +256,7 @@ fn one_that_the_next_child_refuses_is_a_turn_of_its_own() {
     steers.next_child(ABSENT);
     steers.next_to_hand_over();
     steers.on_handed_over(HandOver::Refused);
-    assert_eq!(announced(&mut steers), ["outcome"]);
+    assert_eq!(announced(&mut steers), ["forgotten", "outcome"]);
     assert_eq!(outcome(&mut client), Some(SteerOutcome::NotTaken));
 }
 

@@ -10,11 +10,12 @@ use crate::journal::Journal;
 use crate::model::ModelSpec;
 use crate::permission::Policy;
 use crate::session::log::{Epoch, StoredRange, TurnSpan};
+use crate::session::outcome::{Created, Outcome};
 use crate::session::record::{Origin, PUBLISH_WAIT, Session};
 use crate::session::request::{CreateError, Idempotency, Request};
 use crate::session::session_map::{Entry, State};
 use crate::session::status::Status;
-use crate::session::turn::{Created, Outcome, TurnKind};
+use crate::session::turn::TurnKind;
 use crate::session::turn_handle::{Turn, TurnHandle, TurnOrigin};
 use crate::trace;
 

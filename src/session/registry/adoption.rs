@@ -81,6 +81,7 @@ impl Registry {
             notes: Vec::new(),
             before: None,
             began: session.created_at,
+            steers: Vec::new(),
         };
         permit.send(Turn {
             kind: TurnKind::Recover(interrupted),

@@ -10,7 +10,8 @@ use tokio::sync::watch;
 
 use super::Registry;
 use crate::event::State;
-use crate::journal::{JournalError, Opened, Stored};
+use crate::journal::{JournalError, Opened, PromptRow, Stored};
+use crate::session::prompt_row;
 use crate::session::record::Session;
 use crate::session::request::{CreateError, Request};
 use crate::session::session_map::Found;
@@ -43,7 +44,7 @@ impl Registry {
         };
         let mut opened = journal.opened().await;
         let waiting = std::mem::take(&mut opened.waiting);
-        let turns = self.interrupted(opened);
+        let turns = self.interrupted(opened, &waiting);
         self.hold(waiting);
         tracing::info!(interrupted = turns.len(), "the journal is open");
         self.shared.loaded_tx.send_replace(true);
@@ -56,15 +57,27 @@ impl Registry {
     }
 
     /// The turns that an earlier process began: they run until the driver has ended them.
-    fn interrupted(&self, opened: Opened) -> Vec<Turn> {
+    fn interrupted(&self, opened: Opened, waiting: &[(Stored, Vec<PromptRow>)]) -> Vec<Turn> {
         let (mut turns, mut lost) = (Vec::new(), Vec::new());
         let mut state = self.shared.sessions.lock();
         state.last_number = state.last_number.max(opened.last_number);
         for (stored, notes) in opened.unfinished {
             let session = self.stored(stored);
             let status = session.status();
-            let (turn_handle, outcome_rx) =
+            let (mut turn_handle, outcome_rx) =
                 self.turn_handle(&session, session.log.last_appended(), TurnOrigin::New);
+            let mut steers = Vec::new();
+            let rows = waiting
+                .iter()
+                .filter(|(stored, _)| stored.row.number == session.number)
+                .flat_map(|(_, rows)| rows)
+                .filter(|row| row.turn == status.turn);
+            for row in rows {
+                match session.interrupted_steer(row) {
+                    Some(steer) => steers.push(steer),
+                    None => turn_handle.set_prompt(prompt_row::without_words(row)),
+                }
+            }
             turn_handle.set_begun();
             state.insert(&session, outcome_rx);
             let Some(remote_id) = status.remote_id.clone() else {
@@ -77,6 +90,7 @@ impl Registry {
                 before: status.before.clone(),
                 // The row was last written when the turn began.
                 began: status.last_activity,
+                steers,
             };
             turns.push(Turn {
                 kind: TurnKind::Recover(interrupted),

@@ -82,7 +82,7 @@ impl Registry {
             ended: Some(Instant::now()),
             turn: 0,
             // The driver gave the copy the rules of the original.
-            policy: source.status().policy.clone(),
+            policy: source.engine_policy(),
             ..Status::new(now)
         };
         let origin = Origin {

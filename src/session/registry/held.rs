@@ -20,7 +20,12 @@ const LOST: &str = "this prompt waited when the sidecar was restarted, and its w
 impl Registry {
     /// Takes the sessions whose prompts wait into memory, and tells their readers what becomes of these.
     pub(super) fn hold(&self, waiting: Vec<(Stored, Vec<PromptRow>)>) {
-        for (stored, rows) in waiting {
+        for (stored, mut rows) in waiting {
+            // A turn that was about to begin has ended as any that was interrupted; whoever goes on with it needs its words.
+            rows.retain(|row| row.turn != stored.row.turn);
+            if rows.is_empty() {
+                continue;
+            }
             let session = self.with_prompts(stored);
             let last = rows.iter().map(|row| row.turn).max();
             session
@@ -48,13 +53,10 @@ impl Registry {
 
     /// The prompt of `row`, if it is to wait.
     fn hold_one(&self, session: &Session, row: PromptRow) -> Option<Queued> {
-        if session.status().turn == row.turn {
-            // Its turn was about to begin, and is ended as any that was interrupted.
+        if row.turn < session.status().turn {
+            // Nobody went on with its turn.
             session.log.add(Addition {
-                prompt: Some(PromptRow {
-                    waits: false,
-                    ..row
-                }),
+                prompt: Some(prompt_row::without_words(&row)),
                 ..Addition::default()
             });
             return None;

@@ -16,6 +16,7 @@ use crate::model::{ModelChange, ModelSpec};
 use crate::session::accepted::{Acceptance, Accepted};
 use crate::session::credentials::KeptBefore;
 use crate::session::log::TurnSpan;
+use crate::session::outcome::Outcome;
 use crate::session::prompt_note::PromptNotice;
 use crate::session::prompt_row;
 use crate::session::queue::{MAX_QUEUED, Queued};
@@ -24,7 +25,6 @@ use crate::session::request::{CreateError, OnBusy, Request, Task};
 use crate::session::session_map::{BeforeTurn, State};
 use crate::session::status::Status;
 use crate::session::steer::{Steer, SteerOutcome, SteerRecord};
-use crate::session::turn::Outcome;
 use crate::session::turn_handle::TurnOrigin;
 use crate::trace;
 
@@ -64,11 +64,16 @@ impl Registry {
     ) -> Result<Accepted, CreateError> {
         // The turn before is over in every respect: its last event has its number.
         session.settled().await;
-        self.load_key(session, &request).await?;
+        self.load_key(session, request.idempotency.as_ref()).await?;
+        let unsent = self.unsent(session, &request).await?;
         match self.admit_prompt(session, request, on_busy, None)? {
             Admission::Steer(request, accepted, commands_tx, stops) => {
                 let steering = (accepted, commands_tx, stops);
                 self.steer(session, *request, steering).await
+            }
+            Admission::Begin(mut begin) => {
+                begin.turn_handle.set_unsent(unsent);
+                self.carry_out(session, Admission::Begin(begin)).await
             }
             admission => self.carry_out(session, admission).await,
         }
@@ -180,7 +185,9 @@ impl Registry {
         {
             return Err(CreateError::Removed);
         }
-        if let Some((accepted, outcome_rx)) = repeats::repeated(session, &request)? {
+        if let Some((accepted, outcome_rx)) =
+            repeats::repeated(session, request.idempotency.as_ref())?
+        {
             if self.releases_held(&mut state, session, &request)? {
                 return Ok(Admission::BeginNext(accepted));
             }

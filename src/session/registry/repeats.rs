@@ -7,10 +7,10 @@ use tokio::sync::watch;
 use super::Registry;
 use crate::session::accepted::{Acceptance, Accepted, AcceptedPrompt};
 use crate::session::log::TurnSpan;
+use crate::session::outcome::Outcome;
 use crate::session::prompt_row::{self, KeyedPrompt};
 use crate::session::record::Session;
-use crate::session::request::{CreateError, Request};
-use crate::session::turn::Outcome;
+use crate::session::request::{CreateError, Idempotency, Request};
 
 /// What came of a prompt, and the result of its turn's beginning if it began at once.
 type Repeated = (Accepted, Option<watch::Receiver<Outcome>>);
@@ -18,20 +18,32 @@ type Repeated = (Accepted, Option<watch::Receiver<Outcome>>);
 // === impl Registry ===
 
 impl Registry {
-    /// Takes into memory what is on disk of the key of `request`.
+    /// The turn of a request that came before under the same key and has begun. For what is looked up before a new request is
+    /// taken, and may have changed since then: it must not refuse one that is repeated.
+    pub(crate) async fn begun_before(
+        &self,
+        session: &Session,
+        idempotency: Option<&Idempotency>,
+    ) -> Result<Option<Accepted>, CreateError> {
+        session.settled().await;
+        self.load_key(session, idempotency).await?;
+        let known = repeated(session, idempotency)?.map(|(accepted, _)| accepted);
+        Ok(known.filter(|accepted| accepted.acceptance != Acceptance::Queued))
+    }
+
+    /// Takes into memory what is on disk of this key.
     pub(super) async fn load_key(
         &self,
         session: &Session,
-        request: &Request,
+        idempotency: Option<&Idempotency>,
     ) -> Result<(), CreateError> {
-        let (Some(journal), Some(idempotency)) = (&self.shared.journal, &request.idempotency)
-        else {
+        let (Some(journal), Some(idempotency)) = (&self.shared.journal, idempotency) else {
             return Ok(());
         };
         let is_decided = {
             let accepted = session.accepted.lock();
             let key = &idempotency.key;
-            accepted.find(key).is_some() || accepted.is_forgotten(key)
+            accepted.find(key).is_some() || accepted.is_forgotten(key) || accepted.is_unsure(key)
         };
         if is_decided {
             return Ok(());
@@ -101,15 +113,21 @@ pub(super) fn keyed(
     })
 }
 
-/// What came of the same prompt before, if it carries a key.
+/// What came before under the same key, if there is one.
 pub(super) fn repeated(
     session: &Session,
-    request: &Request,
+    idempotency: Option<&Idempotency>,
 ) -> Result<Option<Repeated>, CreateError> {
-    let Some(wanted) = &request.idempotency else {
+    let Some(wanted) = idempotency else {
         return Ok(None);
     };
-    let known = session.accepted.lock().find(&wanted.key).cloned();
+    let known = {
+        let accepted = session.accepted.lock();
+        if accepted.is_unsure(&wanted.key) {
+            return Err(CreateError::SteerLookedUp);
+        }
+        accepted.find(&wanted.key).cloned()
+    };
     let Some(known) = known else {
         return Ok(None);
     };

@@ -62,8 +62,11 @@ async fn a_prompt_that_waited_is_held_after_a_restart_and_runs_once_before_the_o
 
     let third = send(&life, request("a")).await.unwrap();
     assert_eq!((third.turn, third.acceptance), (3, Acceptance::Queued));
-    let second = life.take().await.turn_handle;
-    second.beginning().record(None).await;
+    let mut second = life.take().await.turn_handle;
+    second
+        .beginning()
+        .record(None, (&"hello".into(), None))
+        .await;
     second.accept("ses_1", None);
     assert_eq!(session.status().turn, 2, "in order");
     assert_known(&life, Acceptance::Running).await;

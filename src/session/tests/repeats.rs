@@ -43,8 +43,11 @@ async fn a_prompt_whose_turn_did_not_begin_is_not_taken_for_accepted_when_it_com
     complete(first).await;
     for _ in 0..5 {
         let refused = begin(&life, &session, keyed("again"));
-        let turn = life.take().await.turn_handle;
-        turn.beginning().record(Some("msg_1")).await;
+        let mut turn = life.take().await.turn_handle;
+        let prompt = Prompt::text("hello");
+        turn.beginning()
+            .record(Some("msg_1"), (&prompt, None))
+            .await;
         turn.refuse(CreateError::EngineUnavailable("engine starting".into()));
         assert!(refused.await.unwrap().is_err());
     }
