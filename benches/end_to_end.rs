@@ -1,4 +1,6 @@
 //! The whole way: a child that plays events, the sidecar, readers. `cargo bench --features bench --bench end_to_end`.
+//! `-- traces` compares with and without traces only, `-- against FILE` the sidecar in FILE with this one: what a change
+//! of the code costs shows only where both run in turns.
 //!
 //! The child is this program again, started by the sidecar as if it were OpenCode. It streams text
 //! deltas of about 200 bytes, each with the moment it was written, to whoever listens: to the sidecar,
@@ -45,8 +47,20 @@ fn main() {
         return relay(child.parse().unwrap());
     }
     println!("end to end: child -> sidecar -> readers, beside a direct subscription to the child");
+    if let Some(at) = arguments.iter().position(|argument| argument == "against") {
+        let other = arguments.get(at + 1).unwrap();
+        let builds = [("other", &**other), ("this", SIDECAR)]
+            .map(|(build, program)| (build, Sidecar::start(program, "on", None)));
+        for (readers, pairs) in [(1, 51), (60, 15)] {
+            compare("build", &builds, 20_000, readers, pairs);
+        }
+        return;
+    }
+    if arguments.iter().any(|argument| argument == "traces") {
+        return traces();
+    }
     // Beside each other, because a machine is never twice the same.
-    let journals = ["off", "on"].map(|journal| (journal, Sidecar::start(journal, None)));
+    let journals = ["off", "on"].map(|journal| (journal, Sidecar::start(SIDECAR, journal, None)));
     let bare = Relay::start(journals[1].1.child);
     for (journal, sidecar) in &journals {
         paced(sidecar, &bare, journal, 1000, 5000);
@@ -57,10 +71,14 @@ fn main() {
         compare("journal", &journals, 20_000, readers, pairs);
     }
     drop(journals);
+    traces();
+}
+
+fn traces() {
     let collector = collector();
     let traced = [("off", None), ("10 %", Some(collector))]
-        .map(|(traces, collector)| (traces, Sidecar::start("on", collector)));
-    compare("traces", &traced, 20_000, 1, 25);
+        .map(|(traces, collector)| (traces, Sidecar::start(SIDECAR, "on", collector)));
+    compare("traces", &traced, 20_000, 1, 51);
 }
 
 /// Takes whatever comes, as a collector of traces would.
@@ -117,7 +135,11 @@ fn compare(
     costs.sort_by(f64::total_cmp);
     println!(
         "  what that costs, {pairs} pairs         goal {}   {:.0} % of the time without it (quartiles {:.0} and {:.0} %)",
-        if what == "journal" { "15 %" } else { "5 %" },
+        match what {
+            "journal" => "15 %",
+            "traces" => "5 %",
+            _ => "2 %",
+        },
         costs[pairs / 2],
         costs[pairs / 4],
         costs[pairs * 3 / 4],
@@ -206,10 +228,10 @@ struct Sidecar {
 
 impl Sidecar {
     /// `traces`: where a tenth of them goes.
-    fn start(journal: &str, traces: Option<SocketAddr>) -> Self {
+    fn start(program: &str, journal: &str, traces: Option<SocketAddr>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("workspace")).unwrap();
-        let mut command = Command::new(SIDECAR);
+        let mut command = Command::new(program);
         if let Some(collector) = traces {
             command
                 .env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{collector}"))
