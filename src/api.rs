@@ -35,6 +35,7 @@ mod prompt_body;
 pub(crate) mod protocol;
 mod query;
 mod queue;
+mod route_table;
 mod router;
 mod server;
 mod sessions;

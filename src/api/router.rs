@@ -14,25 +14,25 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::authentication::SIDECAR_TOKEN;
+use super::route_table::RouteTable;
 use super::{
     State, asks, authentication, caller, console, conversation, debug, diagnosis, drain, engine,
     events, metrics, middleware, openapi, origin, probes, sessions, turns, ws,
 };
 
-/// Routes with their descriptions; each handler says its own method, path, parameters and answers.
-type Routes = OpenApiRouter<Arc<State>>;
+// Each handler says its own method, path, parameters and answers.
 
 /// For the kubelet, which has no token.
-fn public_routes() -> Routes {
-    OpenApiRouter::new()
+fn public_routes<T: RouteTable>() -> T {
+    T::default()
         .routes(routes!(probes::healthz))
         .routes(routes!(probes::health))
         .routes(routes!(probes::ready))
 }
 
 /// For operators: no page of another origin may move the child, end the process or read the figures.
-fn operator_routes() -> Routes {
-    OpenApiRouter::new()
+fn operator_routes<T: RouteTable>() -> T {
+    T::default()
         .routes(routes!(metrics::metrics))
         .routes(routes!(debug::state))
         .routes(routes!(debug::log_level))
@@ -44,8 +44,8 @@ fn operator_routes() -> Routes {
 }
 
 /// For clients, and for the pages that `CORS_ALLOW_ORIGINS` names.
-fn client_routes() -> Routes {
-    OpenApiRouter::new()
+fn client_routes<T: RouteTable>() -> T {
+    T::default()
         .routes(routes!(console::map))
         .routes(routes!(openapi::document))
         .routes(routes!(sessions::list::list, sessions::create))
@@ -76,8 +76,8 @@ fn client_routes() -> Routes {
 }
 
 /// WebSockets, for the same pages. A token may come with the first message.
-fn socket_routes() -> Routes {
-    OpenApiRouter::new()
+fn socket_routes<T: RouteTable>() -> T {
+    T::default()
         .routes(routes!(ws::attach::session))
         .routes(routes!(ws::attach::all))
         // Over HTTP/2.
@@ -86,13 +86,13 @@ fn socket_routes() -> Routes {
 }
 
 pub(super) fn router(state: Arc<State>) -> Router {
-    let mut open = Router::from(public_routes());
+    let mut open: Router<Arc<State>> = public_routes();
     if state.rules.console {
         open = open.route("/console/{name}", get(console::file));
     }
     let open = open.method_not_allowed_fallback(middleware::no_method);
 
-    let operating = Router::from(operator_routes())
+    let operating = operator_routes::<Router<Arc<State>>>()
         .method_not_allowed_fallback(middleware::no_method)
         .layer(from_fn_with_state(
             state.clone(),
@@ -100,7 +100,7 @@ pub(super) fn router(state: Arc<State>) -> Router {
         ))
         .layer(from_fn(origin::require_own_origin));
 
-    let working = Router::from(client_routes())
+    let working = client_routes::<Router<Arc<State>>>()
         // What does not exist is guarded too: without a token nobody learns which routes there are.
         .fallback(middleware::no_route)
         .layer(Extension(openapi::Description(description)))
@@ -116,7 +116,7 @@ pub(super) fn router(state: Arc<State>) -> Router {
             origin::require_listed_origin,
         ));
 
-    let sockets = Router::from(socket_routes())
+    let sockets = socket_routes::<Router<Arc<State>>>()
         .method_not_allowed_fallback(middleware::no_socket_method)
         .layer(from_fn_with_state(
             state.clone(),
@@ -148,8 +148,8 @@ pub(crate) fn openapi_text() -> String {
 
 /// The routes of `METRICS_PORT`: there is nothing to do there but to read figures.
 pub(super) fn metrics_router(state: Arc<State>) -> Router {
-    let probes = Router::from(public_routes());
-    let figures = Router::from(OpenApiRouter::new().routes(routes!(metrics::metrics)))
+    let probes: Router<Arc<State>> = public_routes();
+    let figures = RouteTable::routes(Router::new(), routes!(metrics::metrics))
         .layer(from_fn(origin::require_own_origin));
     let all = probes
         .merge(figures)
@@ -160,7 +160,8 @@ pub(super) fn metrics_router(state: Arc<State>) -> Router {
 
 /// All routes as the handlers describe them.
 fn description() -> utoipa::openapi::OpenApi {
-    let routes = public_routes()
+    let routes: OpenApiRouter<Arc<State>> = public_routes();
+    let routes = routes
         .merge(operator_routes())
         .merge(client_routes())
         .merge(socket_routes());
