@@ -151,6 +151,18 @@ impl Steers {
         self.answer(vec![steer.outcome_tx], outcome);
     }
 
+    /// Whether the prompt with the same key is here, and may be with the agent.
+    pub(super) fn has(&self, record: &SteerRecord) -> bool {
+        let Some(key) = record.idempotency() else {
+            return false;
+        };
+        let same = |entry: &Entry| {
+            let known = entry.record.idempotency();
+            entry.stage != Stage::New && known.is_some_and(|known| known.key == key.key)
+        };
+        self.entries.iter().any(same)
+    }
+
     /// The next one to be handed over, if none is on its way. One that nobody waits for any more is forgotten.
     pub(super) fn next_to_hand_over(&mut self) -> Option<(PromptText, SteerRecord)> {
         self.entries.retain(|entry| {

@@ -117,6 +117,11 @@ fn over_all_events(proxy: &BadProxy, id: &str) -> Vec<Piece> {
         all.extend(read_once(proxy.address, &path, cursor.as_deref()).0);
         assert!(proxy.connections() < 300, "it comes no further: {all:?}");
     }
+    own(all, id)
+}
+
+/// Events of the order of all, as their session has them.
+fn own(all: Vec<Piece>, id: &str) -> Vec<Piece> {
     let own = |(_, mut data): Piece| {
         let fields = data.as_object_mut().unwrap();
         assert_eq!(fields.remove("session_id").unwrap(), id);
@@ -124,6 +129,30 @@ fn over_all_events(proxy: &BadProxy, id: &str) -> Vec<Piece> {
         (own.as_str().unwrap().to_owned(), data)
     };
     all.into_iter().map(own).collect()
+}
+
+/// The same over a WebSocket, which no more than the stream ends with the turn.
+fn over_the_socket_of_all_events(proxy: &BadProxy, id: &str) -> Vec<Piece> {
+    let mut all: Vec<Piece> = Vec::new();
+    while !all.last().is_some_and(is_end) {
+        let cursor = all.last().map_or("earliest", |(id, _)| id);
+        let path = format!("/events/ws?session_id={id}&last_event_id={cursor}");
+        let mut socket = Socket::open(proxy.address, &path, &TOKEN);
+        assert_eq!(socket.status, 101, "{}", socket.head);
+        while !all.last().is_some_and(is_end) {
+            match socket.next() {
+                Received::Event(Event { id, kind, data }) => {
+                    assert_ne!(kind, "gap");
+                    all.extend(id.map(|id| (id, data)));
+                }
+                Received::End => break,
+                Received::Ping => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(proxy.connections() < 300, "it comes no further: {all:?}");
+    }
+    own(all, id)
 }
 
 fn over_a_websocket(proxy: &BadProxy, id: &str) -> Vec<Piece> {
@@ -178,6 +207,8 @@ fn behind_any_proxy_every_event_comes_once_and_in_order() {
             // Nothing gets the last bytes of a stream without an end out of a proxy that waits for more of them.
             if !matches!(habit, Habit::Buffer(_)) {
                 readers.push((habit, scope.spawn(|| over_all_events(proxy, "proxied"))));
+                let socket = || over_the_socket_of_all_events(proxy, "proxied");
+                readers.push((habit, scope.spawn(socket)));
             }
         }
         readers
@@ -197,7 +228,7 @@ fn behind_any_proxy_every_event_comes_once_and_in_order() {
     for (habit, seen) in &readers {
         assert_eq!(*seen, expected, "{habit:?}");
     }
-    // They did cut: three readers, and more connections.
-    assert!(proxies[0].connections() > 6 && proxies[2].connections() > 6);
+    // They did cut: four readers, and more connections.
+    assert!(proxies[0].connections() > 8 && proxies[2].connections() > 8);
     assert!(!world.sidecar.log().contains(SECRET));
 }

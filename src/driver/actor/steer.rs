@@ -21,9 +21,11 @@ const LOOK_UP_PAUSES_MS: [u64; 6] = [10, 40, 100, 200, 400, 800];
 // === impl Actor ===
 
 impl Actor {
-    /// Takes a prompt for this turn, unless the turn is ending. One that is dropped is the next turn.
+    /// Takes a prompt for this turn, unless the turn is ending. One that is dropped is the next turn. A prompt that came before
+    /// under its key is none: that one may be with the agent already, and has the same end.
     pub(super) fn on_steer(&mut self, steer: Steer) {
-        if self.stopping.is_none() && self.turn.is_prompt {
+        let goes_on = self.stopping.is_none() || self.steers.has(&steer.record);
+        if goes_on && self.turn.is_prompt {
             let text = self.turn.prompt_text.steer(&steer.prompt);
             self.steers.add(steer, text);
         }

@@ -318,6 +318,17 @@ fn the_same_key_is_the_same_prompt() {
 }
 
 #[test]
+fn one_that_may_be_with_the_agent_is_known_by_its_key() {
+    let mut steers = Steers::default();
+    let record = |key: &str| SteerRecord::for_tests().with_key(key, 1);
+    let _client = add_with_key(&mut steers, 1);
+    assert!(!steers.has(&record("k")), "the agent never had it");
+    steers.next_to_hand_over();
+    assert!(steers.has(&record("k")));
+    assert!(!steers.has(&record("other")) && !steers.has(&SteerRecord::for_tests()));
+}
+
+#[test]
 fn one_too_many_is_a_turn_of_its_own() {
     let mut steers = Steers::default();
     let clients: Vec<Receiver> = (0..MOST).map(|_| add(&mut steers, "more")).collect();
