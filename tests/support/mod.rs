@@ -308,7 +308,9 @@ impl Sidecar {
             .iter()
             .map(|token| ("authorization", token.as_str()))
             .collect();
-        http::send(self.address, method, path, &headers, body.as_bytes()).unwrap()
+        http::send(self.address, method, path, &headers, body.as_bytes()).unwrap_or_else(|error| {
+            panic!("{method} {path}: {error}; {}", processes::fate(self.pid()))
+        })
     }
 
     /// Its metrics, if it still answers.

@@ -116,3 +116,16 @@ pub(crate) fn zombies_of(pid: u32) -> usize {
         .filter(|child| stat(*child).is_some_and(|stat| stat.contains(&format!(") Z {pid} "))))
         .count()
 }
+
+/// Whether a child of ours runs, or how it ended, before it is waited for.
+pub(crate) fn fate(pid: u32) -> String {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let fields: Vec<&str> = stat.split(' ').collect();
+    match (fields.get(2), fields.last()) {
+        (Some(&"Z"), Some(status)) => {
+            format!("the process has ended with wait status {}", status.trim())
+        }
+        (Some(state), _) => format!("the process is in state {state}"),
+        _ => "there is no such process".to_owned(),
+    }
+}
