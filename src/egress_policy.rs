@@ -12,7 +12,9 @@ pub(crate) use self::allow_list::AllowList;
 pub(crate) use self::host::Host;
 
 /// `EGRESS`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = EgressMode)]
 pub(crate) enum Mode {
     /// The network is as the pod has it, and there is no proxy.
     #[default]

@@ -23,6 +23,7 @@ use super::error::{ApiError, error_responses};
 use super::openapi::Description;
 use super::{Shared, State};
 use crate::console::{self, File};
+use crate::egress_policy::Mode as EgressMode;
 
 /// What this sidecar is and can do.
 #[derive(Debug, Serialize, ToSchema)]
@@ -35,6 +36,8 @@ pub(super) struct MapResponse {
     console: bool,
     /// Whether the provider `demo` may be used.
     demo_model: bool,
+    /// `EGRESS`: where it is not `open`, a session may be given fewer hosts.
+    egress: EgressMode,
     /// Describes everything for programs.
     openapi: &'static str,
     routes: &'static [RouteResponse],
@@ -69,6 +72,7 @@ pub(super) async fn map(
         version: env!("CARGO_PKG_VERSION"),
         console: state.rules.console,
         demo_model: state.rules.demo,
+        egress: state.egress.mode,
         openapi: "/openapi.json",
         routes: ROUTES.get_or_init(|| list(routes())),
     };

@@ -1,4 +1,4 @@
-//! What the agent may do without a person, as flags: the fields of `model_config` about permissions and questions.
+//! What the agent may do without a person, as flags: the fields of `model_config` about permissions, questions and hosts.
 
 use std::time::Duration;
 
@@ -27,6 +27,18 @@ pub(super) struct PolicyArgs {
     /// How long it waits for your answer, such as 10m
     #[arg(long, value_name = "DURATION", value_parser = setting::duration)]
     ask_timeout: Option<Duration>,
+    /// Hosts that the agent's tools may reach: `list`: those the sidecar allows; `none`: none. Needs a sidecar with
+    /// EGRESS=list
+    #[arg(long, value_name = "MODE", value_parser = ["list", "none"])]
+    egress: Option<String>,
+    /// Only these of the hosts that the sidecar allows, separated by commas, such as `*.npmjs.org,pypi.org:443`
+    #[arg(
+        long,
+        value_name = "HOSTS",
+        value_delimiter = ',',
+        conflicts_with = "egress"
+    )]
+    egress_allow: Option<Vec<String>>,
 }
 
 /// One rule of `permission_mode`.
@@ -71,6 +83,9 @@ impl PolicyArgs {
         add("questions", self.questions.then_some(Value::Bool(true)));
         let seconds = self.ask_timeout.map(|timeout| timeout.as_secs().max(1));
         add("ask_timeout_secs", seconds.map(Value::from));
+        add("egress", self.egress.as_deref().map(Value::from));
+        let hosts = self.egress_allow.as_ref();
+        add("egress_allow", hosts.map(|hosts| json!(hosts)));
     }
 
     fn mode(&self) -> Option<Value> {
@@ -113,9 +128,11 @@ mod tests {
             ask_tools: Some(vec!["bash".into()]),
             questions: true,
             ask_timeout: Some(Duration::from_mins(10)),
+            egress_allow: Some(vec!["*.npmjs.org".into(), "pypi.org:443".into()]),
             ..PolicyArgs::default()
         };
-        let expected = json!({ "permission_mode": "ask", "ask_tools": ["bash"], "questions": true, "ask_timeout_secs": 600 });
+        let expected = json!({ "permission_mode": "ask", "ask_tools": ["bash"], "questions": true, "ask_timeout_secs": 600,
+            "egress_allow": ["*.npmjs.org", "pypi.org:443"] });
         assert_eq!(fields(&args), expected);
         let args = PolicyArgs {
             rules: vec![rule("bash=ask").unwrap()],

@@ -20,6 +20,7 @@ const GRAPHS = [
   ["Events / s", rate("sidecar_events_total"), perSecond],
   ["Model calls / min", rate("gen_ai_client_operation_duration_seconds_count", 60), perSecond],
   ["Tool calls / min", rate("sidecar_tool_duration_seconds_count", 60), perSecond],
+  ["Hosts refused / min", ({ metrics, rates }) => (metrics.sidecar_egress_requests_total === undefined ? NaN : rates.egress_refused * 60), perSecond],
   ["Open streams", ({ metrics }) => (metrics.sidecar_streams_open ?? 0) + (metrics.sidecar_websockets_open ?? 0), count],
   ["Memory of the sidecar", ({ metrics }) => metrics.process_resident_memory_bytes, bytes],
   ["CPU of the sidecar", rate("process_cpu_seconds_total", 100), percent],
@@ -60,6 +61,7 @@ export function engineView() {
       const [engine, text, ready, debug] = await Promise.all([call("GET", "engine/status"), request("metrics", { accept: "text/plain" }).then((answer) => answer.text()),
         request("ready").then((answer) => answer.json()), has("GET", "/debug/state") ? call("GET", "debug/state") : null]);
       const metrics = read(text);
+      metrics.egress_refused = refusals(metrics).reduce((sum, [, number]) => sum + number, 0);
       const at = performance.now();
       const passed = before ? (at - before.at) / 1000 : 0;
       // A figure that is not there yet counts from nothing.
@@ -87,10 +89,10 @@ export function engineView() {
         graph(series[index], { label: `${title}: ${words}`, limit: most }));
     }));
     // A text that somebody is selecting is left alone while it stays the same.
-    const now = JSON.stringify([{ ...engine, uptime_secs: 0, rss_bytes: 0, memory: engine.memory?.pressure }, seen.debug?.engine]);
+    const now = JSON.stringify([{ ...engine, uptime_secs: 0, rss_bytes: 0, memory: engine.memory?.pressure }, seen.debug?.engine, seen.metrics.labels.sidecar_egress_requests_total]);
     if (now === told) return;
     told = now;
-    replace(details, facts(engine), starts(seen), lastWords(seen.debug?.engine?.stderr));
+    replace(details, facts(engine), starts(seen), egress(seen), lastWords(seen.debug?.engine?.stderr));
   }
 
   look();
@@ -127,6 +129,24 @@ function starts({ engine, debug, metrics }) {
     ended.length === 0 ? h("p", { class: "muted" }, engine.last_error ? visible(engine.last_error) : "None: the first process still runs.")
       : h("ol", { class: "ended" }, ended.map(({ at, generation, cause, reason: why }) => h("li", {}, h("time", { class: "muted" }, clock(Date.parse(at))), h("span", { class: "muted" }, `process no. ${generation}`),
         h("span", {}, h("strong", {}, cause.replaceAll("_", " ")), ` ${visible(why)}`)))));
+}
+
+/** What came of the requests of the agent's tools that policy refused, by reason. */
+function refusals({ labels }) {
+  const REFUSED = ["none", "not_listed", "address", "own_port", "credential"];
+  return Object.entries(labels.sidecar_egress_requests_total ?? {}).filter(([outcome, number]) => REFUSED.includes(outcome) && number > 0);
+}
+
+/** Why hosts were refused; nothing where the network is open. */
+function egress({ metrics }) {
+  const mode = about().egress ?? "open";
+  if (mode === "open") return null;
+  const WORDS = { none: "no host is allowed", not_listed: "not on the list", address: "a private or local address", own_port: "a port of the sidecar", credential: "not a session's credential" };
+  const allowed = metrics.labels.sidecar_egress_requests_total?.allowed ?? 0;
+  const refused = refusals(metrics);
+  return h("section", { class: "card" }, h("h2", {}, "Egress", h("span", { class: "muted" }, ` EGRESS=${mode} · ${count(allowed)} allowed`)),
+    refused.length === 0 ? h("p", { class: "muted" }, "Nothing was refused.")
+      : h("dl", {}, refused.map(([outcome, number]) => [h("dt", {}, WORDS[outcome]), h("dd", {}, count(number))])));
 }
 
 function lastWords(lines) {

@@ -13,6 +13,8 @@ const PROVIDERS = [
 ];
 /** Only a sidecar that can ask offers it. */
 const ASKS = "/sessions/{id}/permissions/{request_id}";
+/** What a session may reach, where the sidecar keeps a list of hosts. */
+const EGRESS = [["", "what the sidecar allows"], ["list", "only these of them"], ["none", "none"]];
 const TOOLS = ["bash", "read", "write", "edit", "glob", "grep", "task", "todowrite", "webfetch"];
 /** What a person is asked for before, where nothing else is chosen: what changes something or reaches out. */
 const ASKED = ["bash", "write", "edit", "webfetch"];
@@ -79,6 +81,12 @@ function sessionFields(known) {
   if (mode.value === "rules") rules.value = known.permission_mode.map(({ action, permission, pattern }) => `${action} ${permission} ${pattern}`).join("\n");
   const questions = h("input", { type: "checkbox", id: "questions", checked: Boolean(known.questions) });
   const wait = h("input", { type: "number", id: "ask_timeout_secs", min: 1, max: 604_800, value: known.ask_timeout_secs ?? "" });
+  const egress = h("select", { id: "egress", onchange: () => adapt() }, EGRESS.map(([value, label]) => h("option", { value }, label)));
+  egress.value = known.egress_allow ? "list" : known.egress ?? "";
+  const hosts = h("textarea", { id: "egress_allow", rows: 2, spellcheck: "false", placeholder: "registry.npmjs.org\n*.pypi.org:443" });
+  hosts.value = (known.egress_allow ?? []).join("\n");
+  const hostsField = field("Hosts, one a line", hosts);
+  hostsField.classList.add("wide");
   const system = h("textarea", { id: "system_prompt", rows: 2, dir: "auto" });
   const version = h("input", { type: "text", id: "model_version", spellcheck: "false", value: known.model_version ?? "" });
   const timeout = h("input", { type: "number", id: "timeout_secs", min: 1 });
@@ -90,24 +98,30 @@ function sessionFields(known) {
   const adapt = () => {
     askedField.hidden = mode.value !== "ask";
     rulesField.hidden = mode.value !== "rules";
+    hostsField.hidden = egress.value !== "list";
   };
   adapt();
   return {
     elements: [
       h("details", { class: "wide" }, h("summary", {}, "Tools and permissions"), h("fieldset", { class: "checks" }, h("legend", {}, "Tools"), tools.elements),
         has("POST", ASKS) && h("div", { class: "fields" }, field("Before a tool runs", mode), waitField, h("label", { class: "check" }, questions, h("span", {}, "The agent may ask me questions"))),
-        has("POST", ASKS) && [askedField, rulesField]),
+        has("POST", ASKS) && [askedField, rulesField], limitsHosts() && [field("Hosts the tools may reach", egress), hostsField]),
       h("details", { class: "wide" }, h("summary", {}, "System prompt and limits"), field("System prompt, added to the agent's own", system),
         h("div", { class: "fields" }, NUMBERS.map(([, label, empty], index) => field(label, numbers[index], `${empty}, if empty`)),
           field("Seconds for the turn", timeout, "SESSION_TIMEOUT, if empty"), field("Version of the model", version, "none, if empty"))),
     ],
     read: () => ({
-      ...(tools.chosen().length < TOOLS.length && { enabled_tools: tools.chosen() }), ...permissions(),
+      ...(tools.chosen().length < TOOLS.length && { enabled_tools: tools.chosen() }), ...permissions(), ...reach(),
       ...Object.fromEntries(NUMBERS.map(([name], index) => [name, numbers[index].value]).filter(([, value]) => value !== "").map(([name, value]) => [name, Number(value)])),
       ...(version.value.trim() && { model_version: version.value.trim() }),
     }),
     rest: () => ({ ...(system.value.trim() && { system_prompt: system.value }), ...(timeout.value && { timeout_secs: Number(timeout.value) }) }),
   };
+
+  function reach() {
+    if (!limitsHosts() || !egress.value) return {};
+    return egress.value === "list" ? { egress_allow: hosts.value.split(/\s+/).filter(Boolean) } : { egress: egress.value };
+  }
 
   function permissions() {
     if (!has("POST", ASKS)) return {};
@@ -119,6 +133,9 @@ function sessionFields(known) {
     return config;
   }
 }
+
+/** An open network cannot be narrowed: nothing of it runs. */
+const limitsHosts = () => (about().egress ?? "open") !== "open";
 
 function rule(line) {
   const [, action, permission, pattern] = /^\s*(\S+)\s+(\S+)\s*(.*?)\s*$/.exec(line) ?? [null, line.trim(), "", ""];

@@ -124,6 +124,9 @@ export async function the_form_sends_what_is_chosen(browser, base) {
   await page.locator("#ask-webfetch").uncheck();
   await page.locator("#questions").check();
   await page.fill("#ask_timeout_secs", "60");
+  assert.equal(await page.locator("#egress_allow").isVisible(), false);
+  await page.selectOption("#egress", "list");
+  await page.fill("#egress_allow", "registry.npmjs.org\n pypi.org:443");
   await audit(page, "the form");
   await fits(page, "the form");
   await picture(page, "form-1280-dark");
@@ -137,16 +140,18 @@ export async function the_form_sends_what_is_chosen(browser, base) {
   assert.match(id, /^do-it-\w{4}$/);
   assert.deepEqual(body, {
     title: "Do it", prompt: "Do it", system_prompt: "Be brief", timeout_secs: 999999999,
-    model_config: { provider: "local", model: "llama3", enabled_tools: ["bash", "read", "write", "edit", "glob", "grep", "task", "todowrite"], permission_mode: "ask", ask_tools: ["bash", "write", "edit"], questions: true, ask_timeout_secs: 60, max_calls: 9 },
+    model_config: { provider: "local", model: "llama3", enabled_tools: ["bash", "read", "write", "edit", "glob", "grep", "task", "todowrite"], permission_mode: "ask", ask_tools: ["bash", "write", "edit"], questions: true, ask_timeout_secs: 60, egress_allow: ["registry.npmjs.org", "pypi.org:443"], max_calls: 9 },
   });
   await page.getByRole("alert").filter({ hasText: "timeout_secs" }).waitFor();
   await page.locator("#timeout_secs:focus").waitFor();
   await page.fill("#timeout_secs", "");
   await page.selectOption("#permission_mode", "rules");
   await page.fill("#rules", "allow bash git *\n\n deny  webfetch");
+  await page.selectOption("#egress", "none");
   const again = page.waitForRequest((request) => request.method() === "POST");
   await page.route("**/sessions", (route) => route.abort());
   await page.getByRole("button", { name: "Start" }).click();
+  assert.equal((await again).postDataJSON().model_config.egress, "none");
   assert.deepEqual((await again).postDataJSON().model_config.permission_mode, [{ action: "allow", permission: "bash", pattern: "git *" }, { action: "deny", permission: "webfetch", pattern: "*" }]);
   await page.getByRole("alert").filter({ hasText: "nothing was started" }).waitFor();
   await close();

@@ -72,7 +72,9 @@ fn people_look_at_sessions() {
 fn people_steer_sessions_and_the_engine() {
     // The engine is last: it is restarted.
     let files = "asks,prompts,list,engine";
-    run(files, Some(with_demo().start().ready()), |_| {});
+    let options = with_demo().env("EGRESS", "list");
+    let options = options.env("EGRESS_ALLOW", "*.npmjs.org,pypi.org:443");
+    run(files, Some(options.start().ready()), |_| {});
 }
 
 #[test]
