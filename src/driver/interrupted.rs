@@ -44,21 +44,26 @@ pub(super) async fn run(mut turn: Interrupted, mut turn_handle: TurnHandle, cont
     let mut steers = std::mem::take(&mut turn.steers);
     // Whoever cancels is answered when the turn has ended.
     let mut waiting = None;
-    let end = tokio::select! {
-        stored = find(&turn.remote_id, &context) => {
-            steers.retain(|steer| {
-                let is_absent = is_absent(&stored.1, &steer.message_id);
-                if is_absent {
-                    turn_handle.session.forget_steer(&steer.record);
-                }
-                !is_absent
-            });
-            apply(&mut translator, &turn, stored)
+    let end = if turn.begun {
+        tokio::select! {
+            stored = find(&turn.remote_id, &context) => {
+                steers.retain(|steer| {
+                    let is_absent = is_absent(&stored.1, &steer.message_id);
+                    if is_absent {
+                        turn_handle.session.forget_steer(&steer.record);
+                    }
+                    !is_absent
+                });
+                apply(&mut translator, &turn, stored)
+            }
+            cancelled = turn_handle.cancelled() => {
+                waiting = cancelled;
+                End::Cancelled
+            }
         }
-        cancelled = turn_handle.cancelled() => {
-            waiting = cancelled;
-            End::Cancelled
-        }
+    } else {
+        // What is stored is of turns before it.
+        end_reasons::interrupted(true)
     };
     // The agent has them, or nobody knows: under their keys they must not be run a second time.
     for steer in steers {
@@ -169,6 +174,7 @@ mod tests {
         let turn = Interrupted {
             remote_id: "s".into(),
             notes: vec![("p1".into(), 4), ("p2\ncall-p2\nbash".into(), 1)],
+            begun: true,
             before: Some("m0".into()),
             began: Timestamp::now(),
             steers: Vec::new(),

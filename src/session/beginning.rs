@@ -48,8 +48,10 @@ impl Beginning {
     /// waits until that is on disk. A disk that fails is not waited for. Only for a session that had a turn before: of a new
     /// one nobody knows yet.
     pub(crate) async fn record(&self, before: Option<&str>, prompt: (&Prompt, Option<&str>)) {
-        self.session
-            .update(|status| status.before = before.map(str::to_owned));
+        self.session.update(|status| {
+            status.begun = true;
+            status.before = before.map(str::to_owned);
+        });
         self.recorded.store(true, Ordering::Relaxed);
         let (words, system_prompt) = prompt;
         let log = &self.session.log;

@@ -40,6 +40,8 @@ struct Details {
     prompt: Option<String>,
     tools: Option<Vec<String>>,
     digest: Option<[u8; 32]>,
+    /// OpenCode may have the prompt of the turn. Nothing: written before that was noted.
+    begun: Option<bool>,
     /// OpenCode's newest message before the running turn.
     before: Option<String>,
     labels: Labels,
@@ -148,6 +150,7 @@ impl Details {
             prompt: origin.prompt.clone(),
             tools: origin.tools.as_ref().map(Tools::list),
             digest: origin.idempotency.as_ref().map(|known| known.digest),
+            begun: Some(status.begun),
             before: status.before.clone(),
             labels: session.labels(),
             forked_from: origin.forked_from.clone(),
@@ -238,6 +241,7 @@ impl Details {
                 calls: self.earlier_calls,
             },
             files_modified: self.files_modified,
+            begun: self.begun.unwrap_or(true),
             before: self.before,
             reverted: self.reverted,
             policy: Arc::new(self.policy),

@@ -34,6 +34,8 @@ pub(crate) struct Status {
     pub(crate) calls: ModelCalls,
     pub(crate) earlier: Earlier,
     pub(crate) files_modified: Vec<String>,
+    /// OpenCode may have the prompt of the turn. Before that nothing in the conversation belongs to it.
+    pub(crate) begun: bool,
     /// OpenCode's newest message before the turn: what is older does not belong to it.
     pub(crate) before: Option<String>,
     /// What the agent may do by itself; the session's, until a turn changes it.
@@ -86,6 +88,7 @@ impl Status {
             calls: ModelCalls::default(),
             earlier: Earlier::default(),
             files_modified: Vec::new(),
+            begun: false,
             before: None,
             reverted: None,
             policy: Arc::default(),

@@ -24,6 +24,8 @@ pub(crate) struct Interrupted {
     pub(crate) remote_id: String,
     /// How much of each part was published.
     pub(crate) notes: Vec<(String, u64)>,
+    /// OpenCode may have the prompt of the turn. If not, nothing in the conversation belongs to it.
+    pub(crate) begun: bool,
     /// OpenCode's newest message before the turn.
     pub(crate) before: Option<String>,
     pub(crate) began: Timestamp,

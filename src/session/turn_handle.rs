@@ -155,6 +155,7 @@ impl TurnHandle {
         self.update(|status| {
             status.state = State::Running;
             status.remote_id = Some(remote_id.to_owned());
+            status.begun = true;
             status.before = before;
             // With the prompt it became final.
             status.reverted = None;

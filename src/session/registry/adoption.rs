@@ -79,6 +79,7 @@ impl Registry {
         let interrupted = Interrupted {
             remote_id: orphan.remote_id,
             notes: Vec::new(),
+            begun: true,
             before: None,
             began: session.created_at,
             steers: Vec::new(),

@@ -86,7 +86,9 @@ impl Registry {
             };
             let interrupted = Interrupted {
                 remote_id,
-                notes,
+                // Else they are of the turn before it.
+                notes: if status.begun { notes } else { Vec::new() },
+                begun: status.begun,
                 before: status.before.clone(),
                 // The row was last written when the turn began.
                 began: status.last_activity,

@@ -214,3 +214,30 @@ async fn what_is_undone_is_so_until_the_agent_has_the_next_prompt() {
     complete(turn_handle).await;
     life.end().await;
 }
+
+#[tokio::test]
+async fn a_turn_that_was_not_handed_over_is_known_as_such_though_its_session_was_written() {
+    for handed_over in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut life = Life::begin(&dir).await;
+        let (session, first) = life.create(request("a")).await;
+        complete(first).await;
+        let second = begin(&life, &session, request("a"));
+        let mut turn_handle = life.take().await.turn_handle;
+        if handed_over {
+            let prompt = Prompt::text("more");
+            let asked = (&prompt, None);
+            turn_handle.beginning().record(Some("msg_1"), asked).await;
+        }
+        // One that waits behind it is noted, and the session with it.
+        send(&life, request("a")).await.unwrap();
+        life.end().await;
+        drop((session, turn_handle, second));
+        let mut life = Life::begin(&dir).await;
+        let TurnKind::Recover(interrupted) = life.take().await.kind else {
+            panic!("the second turn is interrupted");
+        };
+        assert_eq!(interrupted.begun, handed_over);
+        life.end().await;
+    }
+}

@@ -6,7 +6,13 @@ use super::{Evidence, Faults};
 use crate::trace::Frame;
 
 /// Codes of an `error` that a fault of ours may end a turn with.
-const ENDS: [&str; 3] = ["interrupted", "shutting_down", "engine_lost"];
+const ENDS: [&str; 4] = [
+    "interrupted",
+    "shutting_down",
+    "engine_lost",
+    // A prompt that waited, and whose turn came while a new child took longer than `ENGINE_WAIT`.
+    "engine_unavailable",
+];
 
 /// The number of the turn that an event belongs to.
 pub(super) fn number(frame: &Frame) -> u64 {
