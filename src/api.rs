@@ -9,6 +9,7 @@ mod authentication;
 mod caller;
 mod console;
 mod conversation;
+mod dashboard;
 mod debug;
 mod deserialize;
 mod diagnosis;

@@ -33,7 +33,6 @@ mod start;
 mod steering;
 pub(crate) mod translate;
 mod unsent;
-mod workspace_file;
 
 pub(crate) use self::agent_sessions::AgentSessions;
 pub(crate) use self::config::Config;

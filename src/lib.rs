@@ -45,6 +45,7 @@ mod event;
 mod gateway;
 pub mod healthcheck;
 mod id;
+mod idumb;
 mod journal;
 mod locks;
 mod loopback;

@@ -3,6 +3,9 @@
 //! The check may hang (a network file system does), so it runs off the async threads and its silence
 //! counts as a failure. Nobody waits for the disk: readers take the last answer.
 
+pub(crate) mod file;
+
+use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -71,7 +74,7 @@ impl Checked {
     }
 }
 
-/// Why a file cannot be given to the agent.
+/// Why a file or a directory of the workspace cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FileError {
     #[error("there is no such file in the workspace")]
@@ -80,6 +83,8 @@ pub(crate) enum FileError {
     Outside,
     #[error("is not a regular file")]
     NotAFile,
+    #[error("is not a directory")]
+    NotADirectory,
     #[error("the workspace did not answer in time")]
     Silent,
 }
@@ -90,6 +95,21 @@ const FILE_DEADLINE: Duration = Duration::from_secs(2);
 /// The absolute path of a regular file in `workspace`, with every link in it followed. It may change as soon as this
 /// returns: the agent writes there.
 pub(crate) async fn resolve_file(workspace: &Path, path: &Path) -> Result<PathBuf, FileError> {
+    match resolve(workspace, path).await? {
+        (file, metadata) if metadata.is_file() => Ok(file),
+        _ => Err(FileError::NotAFile),
+    }
+}
+
+/// The same of a directory: the workspace itself, or one below it.
+pub(crate) async fn resolve_dir(workspace: &Path, path: &Path) -> Result<PathBuf, FileError> {
+    match resolve(workspace, path).await? {
+        (dir, metadata) if metadata.is_dir() => Ok(dir),
+        _ => Err(FileError::NotADirectory),
+    }
+}
+
+async fn resolve(workspace: &Path, path: &Path) -> Result<(PathBuf, Metadata), FileError> {
     let (workspace, path) = (workspace.to_owned(), path.to_owned());
     let looking = tokio::task::spawn_blocking(move || {
         let workspace = workspace.canonicalize().map_err(|_| FileError::Missing)?;
@@ -99,11 +119,7 @@ pub(crate) async fn resolve_file(workspace: &Path, path: &Path) -> Result<PathBu
             return Err(FileError::Outside);
         }
         let metadata = std::fs::metadata(&file).map_err(|_| FileError::Missing)?;
-        if metadata.is_file() {
-            Ok(file)
-        } else {
-            Err(FileError::NotAFile)
-        }
+        Ok((file, metadata))
     });
     match tokio::time::timeout(FILE_DEADLINE, looking).await {
         Ok(Ok(found)) => found,

@@ -92,6 +92,7 @@ pub(super) fn cors(rules: &WebRules) -> Option<CorsLayer> {
             HeaderName::from_static("content-type"),
             HeaderName::from_static("idempotency-key"),
             HeaderName::from_static("last-event-id"),
+            HeaderName::from_static("x-project-dir"),
             SIDECAR_TOKEN,
             REQUEST_ID,
         ])

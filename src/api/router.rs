@@ -16,8 +16,8 @@ use utoipa_axum::routes;
 use super::authentication::SIDECAR_TOKEN;
 use super::route_table::RouteTable;
 use super::{
-    State, asks, authentication, caller, console, conversation, debug, diagnosis, drain, engine,
-    events, metrics, middleware, openapi, origin, probes, sessions, turns, ws,
+    State, asks, authentication, caller, console, conversation, dashboard, debug, diagnosis, drain,
+    engine, events, metrics, middleware, openapi, origin, probes, sessions, turns, ws,
 };
 
 // Each handler says its own method, path, parameters and answers.
@@ -45,7 +45,7 @@ fn operator_routes<T: RouteTable>() -> T {
 
 /// For clients, and for the pages that `CORS_ALLOW_ORIGINS` names.
 fn client_routes<T: RouteTable>() -> T {
-    T::default()
+    dashboard::routes(T::default())
         .routes(routes!(console::map))
         .routes(routes!(openapi::document))
         .routes(routes!(sessions::list::list, sessions::create))

@@ -10,11 +10,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::Url;
 
-use super::workspace_file::{self, Content};
 use crate::clock::Timestamp;
 use crate::opencode::types::PromptLabel;
 use crate::opencode::{Prompt, PromptPart};
 use crate::session::{self, Part};
+use crate::workspace::file::{self as workspace_file, Content};
 
 const FILE: &str = "AGENTS.md";
 

@@ -12,6 +12,7 @@ mod caller;
 mod console;
 mod contract;
 mod conversation;
+mod dashboard;
 mod diagnosis;
 mod engine;
 mod errors;

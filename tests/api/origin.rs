@@ -148,6 +148,7 @@ fn a_listed_origin_may_use_the_sessions_and_nothing_else() {
             "content-type",
             "idempotency-key",
             "last-event-id",
+            "x-project-dir",
         ] {
             assert!(headers.contains(name), "{headers}");
         }

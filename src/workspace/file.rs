@@ -1,7 +1,7 @@
-//! Files of the workspace that are read here, for the agent.
+//! Files of the workspace that are read here: those that a prompt names, and those of the project's plan.
 //!
 //! What is opened must lie in the workspace when it is opened: a link in a cloned repository, or one that an agent has put
-//! in the place of a file, may point at anything this process can read, and what is read goes to the model.
+//! in the place of a file, may point at anything this process can read, and what is read goes to the model or to a client.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -22,19 +22,19 @@ const FLAGS: OFlags = OFlags::RDONLY
 
 /// The beginning of a file.
 #[derive(Debug)]
-pub(super) struct Content {
-    pub(super) bytes: Vec<u8>,
+pub(crate) struct Content {
+    pub(crate) bytes: Vec<u8>,
     /// Of the whole file.
-    pub(super) size: u64,
+    pub(crate) size: u64,
 }
 
 /// Until when the files of one turn must have been read.
-pub(super) fn deadline() -> Instant {
+pub(crate) fn deadline() -> Instant {
     Instant::now() + READ_TIMEOUT
 }
 
 /// At most `most` bytes of the file at `path`, which is relative to `workspace` or absolute.
-pub(super) async fn read(
+pub(crate) async fn read(
     workspace: &Path,
     path: &Path,
     most: u64,
@@ -79,7 +79,7 @@ fn open(workspace: &Path, path: &Path) -> io::Result<File> {
     };
     let file = File::from(file.map_err(|error| match error {
         Errno::XDEV | Errno::LOOP => outside(),
-        Errno::NOENT | Errno::NOTDIR => io::Error::other("it is not there"),
+        Errno::NOENT | Errno::NOTDIR => io::Error::new(io::ErrorKind::NotFound, "it is not there"),
         error => error.into(),
     })?);
     if !file.metadata()?.is_file() {
