@@ -14,6 +14,7 @@ mod debug;
 mod deserialize;
 mod diagnosis;
 mod drain;
+mod egress;
 pub(crate) mod encode;
 mod engine;
 mod error;
@@ -50,7 +51,7 @@ pub(crate) mod ws;
 pub(crate) use self::place::Places;
 pub(crate) use self::router::openapi_text;
 pub(crate) use self::server::Bound;
-pub(crate) use self::state::{Rules, State, WebRules};
+pub(crate) use self::state::{Egress, Rules, State, WebRules};
 pub(crate) use self::ws::Sockets;
 
 use self::state::Shared;

@@ -22,7 +22,7 @@ use self::announce::announce;
 pub use self::process_limits::{harden, raise_open_file_limit};
 use self::stop_steps::{drain, finish, last_answers, last_ends, last_tasks, overdue};
 use crate::config::{Config, Renewal, SharedSecrets};
-use crate::egress_policy::{InstanceEgress, Mode};
+use crate::egress_policy::Mode;
 use crate::engine::OomScore;
 use crate::journal::{self, Journal};
 use crate::opencode::config::{Model, Settings, content};
@@ -117,8 +117,8 @@ impl App {
             .await
             .map_err(|error| AppError::Usage(error.to_string()))?;
         let ports = own_ports(&listeners, gateway.addr());
-        let (policy, egress) = start_egress(config.egress, ports, &tracker, &shutdown).await?;
-        let child_configs = child_configs(&gateway, egress.clone(), &mut config.engine);
+        let egress = start_egress(config.egress, ports, &tracker, &shutdown).await?;
+        let child_configs = child_configs(&gateway, egress.proxy.clone(), &mut config.engine);
         let warm_up_turn = warm_up_turns(gateway.handle(), config.workspace.clone());
         let (engine, mut supervisor) = engine::spawn(
             config.engine,
@@ -135,7 +135,7 @@ impl App {
         let (agent_sessions, conversations) = driver::spawn(
             config.driver,
             (engine.clone(), workspace.clone()),
-            (gateway.handle(), egress),
+            (gateway.handle(), egress.proxy.clone()),
             (registry.clone(), receivers),
             shutdown.clone(),
             &tracker,
@@ -162,7 +162,7 @@ impl App {
             secrets: config.shared_secrets,
             shutdown: shutdown.clone(),
             rules,
-            egress: policy,
+            egress,
             web,
             socket_owners,
             sockets: api::Sockets::default(),
@@ -237,17 +237,23 @@ async fn start_egress(
     own_ports: Vec<u16>,
     tracker: &TaskTracker,
     shutdown: &Shutdown,
-) -> Result<(Arc<InstanceEgress>, Option<egress::Handle>), AppError> {
+) -> Result<api::Egress, AppError> {
     let policy = Arc::new(config.policy());
     if policy.mode == Mode::Open {
-        return Ok((policy, None));
+        return Ok(api::Egress {
+            policy,
+            proxy: None,
+        });
     }
     let bound = egress::Bound::bind(Arc::clone(&policy), own_ports)
         .await
         .map_err(|error| AppError::System("open the egress proxy's port", error))?;
     let handle = bound.handle();
     bound.spawn(tracker, shutdown.gone.clone());
-    Ok((policy, Some(handle)))
+    Ok(api::Egress {
+        policy,
+        proxy: Some(handle),
+    })
 }
 
 /// Traces are no reason not to serve.

@@ -13,6 +13,7 @@
 mod config;
 mod connection;
 mod credential;
+mod decisions;
 mod handle;
 mod head;
 mod refusal;
@@ -23,6 +24,7 @@ mod target;
 mod tunnel;
 
 pub(crate) use self::config::Config;
+pub(crate) use self::decisions::Decision;
 pub(crate) use self::handle::{Bound, Handle};
 pub(crate) use self::sessions::{Grant, Subject};
 

@@ -6,6 +6,7 @@
 //! knows nothing of OpenCode.
 
 mod body;
+mod egress;
 mod encode;
 mod failure;
 mod merge;
@@ -21,6 +22,7 @@ mod usage;
 pub(crate) use self::body::{
     Agent, Body, Channel, Complete, Event, Note, Output, Source, Todo, TodoItem,
 };
+pub(crate) use self::egress::{Egress, EgressDecision};
 pub(crate) use self::encode::Encoded;
 pub(crate) use self::encode::MAX_DATA;
 pub(crate) use self::failure::{Failure, FailureCode};

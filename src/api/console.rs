@@ -72,7 +72,7 @@ pub(super) async fn map(
         version: env!("CARGO_PKG_VERSION"),
         console: state.rules.console,
         demo_model: state.rules.demo,
-        egress: state.egress.mode,
+        egress: state.egress.policy.mode,
         openapi: "/openapi.json",
         routes: ROUTES.get_or_init(|| list(routes())),
     };

@@ -17,7 +17,7 @@ use super::authentication::SIDECAR_TOKEN;
 use super::route_table::RouteTable;
 use super::{
     State, asks, authentication, caller, console, conversation, dashboard, debug, diagnosis, drain,
-    engine, events, metrics, middleware, openapi, origin, probes, sessions, turns, ws,
+    egress, engine, events, metrics, middleware, openapi, origin, probes, sessions, turns, ws,
 };
 
 // Each handler says its own method, path, parameters and answers.
@@ -57,6 +57,7 @@ fn client_routes<T: RouteTable>() -> T {
         .routes(routes!(turns::withdraw))
         .routes(routes!(sessions::status))
         .routes(routes!(diagnosis::diagnosis))
+        .routes(routes!(egress::show, egress::change))
         .routes(routes!(sessions::follow))
         .routes(routes!(conversation::messages::messages))
         .routes(routes!(conversation::children::children))

@@ -11,7 +11,7 @@ use crate::driver::Conversations;
 use crate::egress_policy::InstanceEgress;
 use crate::session::Registry;
 use crate::shutdown::Shutdown;
-use crate::{engine, socket_owner, workspace};
+use crate::{egress, engine, socket_owner, workspace};
 
 /// What handlers share. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -24,13 +24,21 @@ pub(crate) struct State {
     pub(crate) registry: Registry,
     pub(crate) conversations: Conversations,
     pub(crate) rules: Rules,
-    /// What sessions may be given of the network.
-    pub(crate) egress: Arc<InstanceEgress>,
+    pub(crate) egress: Egress,
     pub(crate) web: WebRules,
     pub(crate) socket_owners: socket_owner::Finder,
     pub(crate) sockets: Sockets,
     /// Connections of the main port.
     pub(crate) places: Places,
+}
+
+/// Of the network.
+#[derive(Clone, Debug)]
+pub(crate) struct Egress {
+    /// What sessions may be given.
+    pub(crate) policy: Arc<InstanceEgress>,
+    /// What holds their tools to it. `None`: the network is open.
+    pub(crate) proxy: Option<egress::Handle>,
 }
 
 /// What requests are held to.

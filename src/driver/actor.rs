@@ -16,6 +16,7 @@ mod ask_calls;
 mod asks;
 mod child_lost;
 mod counts;
+mod egress;
 mod end_check;
 mod events;
 mod facts;

@@ -85,7 +85,8 @@ fn apply(status: &mut Status, event: &Event) {
         | Body::Permission(_)
         | Body::Question(_)
         | Body::Todo(_)
-        | Body::Prompt(_) => {}
+        | Body::Prompt(_)
+        | Body::Egress(_) => {}
     }
     if event.is_terminal() {
         status.completed_at = Some(event.at);

@@ -364,9 +364,12 @@ impl Start<'_> {
             session: self.session.id.clone(),
             turn: self.status.turn,
         };
-        let policy = self.status.policy.egress.clone();
+        let now = || self.session.status().policy.egress.clone();
         let handle = self.context.egress.as_ref()?;
-        Some(handle.register(subject, policy))
+        let grant = handle.register(subject, now());
+        // A change that came in between found nothing to change.
+        grant.refresh(now);
+        Some(grant)
     }
 
     fn time_limit(&self) -> TimeLimit {

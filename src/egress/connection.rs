@@ -1,12 +1,13 @@
 //! One connection of a tool: its request, the decision, the tunnel.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::timeout;
 
 use super::head::{self, Head, Kind, MAX_HEAD};
@@ -14,6 +15,7 @@ use super::refusal::{Refusal, named};
 use super::sessions::{Known, Place};
 use super::shared::Shared;
 use super::tunnel;
+use crate::egress_policy::{Host, SessionEgress};
 use crate::unauthenticated::Connection;
 use crate::{audit, metrics};
 
@@ -57,13 +59,19 @@ pub(super) async fn serve(mut client: TcpStream, shared: &Shared, newcomer: Conn
     };
     let known = &admitted.known;
     let work = async {
+        // From before it is decided: no change is missed.
+        let mut egress_rx = known.egress.subscribe();
         match open(shared, known, &head).await {
             Ok(mut server) => {
                 metrics::egress::decided("allowed");
-                drop(pass(&mut client, &mut server, head.kind, &rest).await);
+                let peer = server.peer_addr();
+                tokio::select! {
+                    () = unlisted(&mut egress_rx, shared, known, (&head.host, head.port, peer)) => {}
+                    passed = pass(&mut client, &mut server, &head.kind, &rest) => drop(passed),
+                }
             }
             Err(refusal) => {
-                tell(known, &refusal, &name);
+                tell(known, &refusal, &head);
                 refuse(&mut client, &refusal, &name).await;
             }
         }
@@ -107,26 +115,47 @@ async fn open(shared: &Shared, known: &Known, head: &Head) -> Result<TcpStream, 
     shared.targets.connect(policy, &head.host, head.port).await
 }
 
+/// Waits until the session may not reach this host any more.
+async fn unlisted(
+    egress_rx: &mut watch::Receiver<Arc<SessionEgress>>,
+    shared: &Shared,
+    known: &Known,
+    (host, port, peer): (&Host, u16, io::Result<SocketAddr>),
+) {
+    while egress_rx.changed().await.is_ok() {
+        let egress = egress_rx.borrow_and_update().clone();
+        let (instance, targets) = (&shared.instance, &shared.targets);
+        let is_allowed = peer
+            .as_ref()
+            .is_ok_and(|peer| targets.check(instance, &egress, peer.ip(), port).is_ok());
+        if known.check(instance, host, port).is_err() || !is_allowed {
+            return;
+        }
+    }
+}
+
 async fn pass(
     client: &mut TcpStream,
     server: &mut TcpStream,
-    kind: Kind,
+    kind: &Kind,
     rest: &[u8],
 ) -> io::Result<()> {
     server.set_nodelay(true)?;
     match kind {
         Kind::Tunnel => client.write_all(CONNECTED).await?,
-        Kind::Forward(request) => server.write_all(&request).await?,
+        Kind::Forward(request) => server.write_all(request).await?,
     }
     server.write_all(rest).await?;
     tunnel::run(client, server).await
 }
 
-/// Counts it and writes it down.
-fn tell(known: &Known, refusal: &Refusal, name: &str) {
+/// Writes it down, and lets the session know.
+fn tell(known: &Known, refusal: &Refusal, head: &Head) {
     if refusal.is_denial() {
-        let subject = &known.subject;
-        audit::egress_denied(&subject.session, subject.turn, name, refusal.word());
+        let (subject, reason) = (&known.subject, refusal.word());
+        let name = named(&head.host, head.port);
+        audit::egress_denied(&subject.session, subject.turn, &name, reason);
+        known.decisions.note(&head.host, head.port, Some(reason));
     }
 }
 

@@ -114,6 +114,11 @@ impl Handle {
         }
     }
 
+    /// The session may reach what `now` says from here on. What is open to other hosts is cut.
+    pub(crate) fn refresh(&self, remote_id: &str, now: impl FnOnce() -> SessionEgress) {
+        self.shared.sessions.refresh(remote_id, now);
+    }
+
     /// Lets the tools of a session ask, until the [`Grant`] is dropped.
     pub(crate) fn register(&self, subject: Subject, egress: SessionEgress) -> Grant {
         self.shared.sessions.register(subject, egress)

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::credential;
+use super::decisions::{Decision, Decisions};
 use super::refusal::Refusal;
 use crate::egress_policy::{Host, InstanceEgress, Mode, SessionEgress};
 use crate::secret::Secret;
@@ -41,6 +42,7 @@ pub(super) struct Known {
     pub(super) subject: Subject,
     pub(super) egress: watch::Sender<Arc<SessionEgress>>,
     pub(super) revoked: CancellationToken,
+    pub(super) decisions: Decisions,
     connections: AtomicUsize,
 }
 
@@ -69,6 +71,7 @@ impl Sessions {
         let known = Arc::new(Known {
             egress: watch::Sender::new(Arc::new(egress)),
             revoked: CancellationToken::new(),
+            decisions: Decisions::default(),
             connections: AtomicUsize::new(0),
             subject,
         });
@@ -80,6 +83,14 @@ impl Sessions {
         Grant {
             sessions: Arc::clone(self),
             known,
+        }
+    }
+
+    /// `now` is asked when no other change can come between: the last one holds.
+    pub(super) fn refresh(&self, remote_id: &str, now: impl FnOnce() -> SessionEgress) {
+        let known = self.known.lock().get(remote_id).cloned();
+        if let Some(known) = known {
+            known.refresh(now);
         }
     }
 
@@ -116,6 +127,10 @@ impl Known {
         })
     }
 
+    fn refresh(&self, now: impl FnOnce() -> SessionEgress) {
+        self.egress.send_modify(|egress| *egress = Arc::new(now()));
+    }
+
     /// Takes a place among its connections.
     pub(super) fn enter(self: &Arc<Self>) -> Result<Place, Refusal> {
         let taken = self.connections.fetch_add(1, Ordering::AcqRel);
@@ -126,6 +141,25 @@ impl Known {
         } else {
             Err(Refusal::Crowded)
         }
+    }
+}
+
+// === impl Grant ===
+
+impl Grant {
+    /// As [`super::Handle::refresh`].
+    pub(crate) fn refresh(&self, now: impl FnOnce() -> SessionEgress) {
+        self.known.refresh(now);
+    }
+
+    /// Waits until something was decided that the session is to be told of. Cancel-safe.
+    pub(crate) async fn decided(&self) -> Vec<Decision> {
+        self.known.decisions.next().await
+    }
+
+    /// What it was not told of yet.
+    pub(crate) fn undisclosed(&self) -> Vec<Decision> {
+        self.known.decisions.rest()
     }
 }
 

@@ -89,7 +89,7 @@ impl Targets {
     }
 
     /// Whether this address may be connected to, whatever name led to it.
-    fn check(
+    pub(super) fn check(
         &self,
         instance: &InstanceEgress,
         session: &SessionEgress,

@@ -1,5 +1,7 @@
 //! Hostile tools against the proxy, with a resolver that says what the test wants.
 
+mod changing;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

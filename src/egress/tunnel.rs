@@ -61,3 +61,24 @@ async fn idle(moved: &AtomicU64) {
         before = now;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tunnel_that_moves_a_byte_a_second_is_not_idle() {
+        let moved = AtomicU64::new(0);
+        let slow = async {
+            for _ in 0..1200 {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                moved.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        tokio::select! {
+            () = slow => {}
+            () = idle(&moved) => panic!("something moves"),
+        }
+        tokio::time::timeout(IDLE * 2, idle(&moved)).await.unwrap();
+    }
+}

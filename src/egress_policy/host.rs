@@ -7,7 +7,7 @@ use std::net::IpAddr;
 const MAX_NAME: usize = 253;
 
 /// A host that somebody wants to reach.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Host {
     /// In lower case, without the dot at the end.
     Name(String),

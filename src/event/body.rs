@@ -6,6 +6,7 @@ use serde::Serialize;
 use strum::{IntoStaticStr, VariantNames};
 use utoipa::ToSchema;
 
+use super::egress::Egress;
 use super::failure::{Failure, FailureCode};
 use super::prompt::PromptNote;
 use super::request::{Permission, Question};
@@ -60,6 +61,7 @@ pub(crate) enum Body {
     Question(Question),
     Todo(Todo),
     Prompt(PromptNote),
+    Egress(Egress),
 }
 
 /// More text.

@@ -164,6 +164,13 @@ fn the_vocabulary_is_what_the_contract_says() {
                 priority: "low".into(),
             }],
         }),
+        Body::Egress(Egress {
+            decision: EgressDecision::Denied,
+            host: Some("a.example".into()),
+            port: Some(443),
+            reason: Some("not_listed"),
+            count: 2,
+        }),
     ];
     let mut lines = vec![one(&output("hi")), one(&call(r#"{"command":"ls"}"#))];
     lines.extend(bodies.map(|body| {

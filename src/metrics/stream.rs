@@ -10,7 +10,7 @@ use prometheus_client::metrics::family::Family;
 use super::Histogram;
 
 /// The types of events, each with its count. A type that is not listed is counted as `other`.
-const TYPES: [&str; 11] = [
+const TYPES: [&str; 12] = [
     "status",
     "output",
     "tool_call",
@@ -21,6 +21,7 @@ const TYPES: [&str; 11] = [
     "permission",
     "question",
     "prompt",
+    "egress",
     "other",
 ];
 

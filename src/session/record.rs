@@ -190,15 +190,24 @@ impl Session {
     /// Changes what the caller calls it, on disk too.
     pub(crate) async fn set_labels(&self, change: LabelChange) {
         self.labels.lock().change(change);
-        // The row of a turn that is about to begin must not be on disk before it has begun; with its beginning or its
-        // refusal this is written.
+        self.begun().await;
+        self.record_row();
+        self.noted().await;
+    }
+
+    /// Waits until no turn is about to begin, up to a limit.
+    pub(super) async fn begun(&self) {
         let mut status_rx = self.status_tx.subscribe();
-        let settled = status_rx.wait_for(|status| status.state != State::Pending);
-        drop(tokio::time::timeout(BEGIN_WAIT, settled).await);
+        let begun = status_rx.wait_for(|status| status.state != State::Pending);
+        drop(tokio::time::timeout(BEGIN_WAIT, begun).await);
+    }
+
+    /// Writes what it is now. The row of a turn that is about to begin must not be on disk before it has begun; with its
+    /// beginning or its refusal this is written.
+    pub(super) fn record_row(&self) {
         let row = self.row();
         if row.state != State::Pending.as_str() {
             self.log.record(row, false);
-            self.noted().await;
         }
     }
 

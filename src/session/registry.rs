@@ -7,6 +7,7 @@ mod admission;
 mod adoption;
 mod all_events;
 mod archive;
+mod egress;
 mod fork;
 mod held;
 mod prompting;

@@ -251,7 +251,7 @@ fn every_event_that_is_written_fits_its_schema() {
             );
         }
     }
-    assert_eq!(seen.len(), 9, "all but heartbeat and gap: {seen:?}");
+    assert_eq!(seen.len(), 10, "all but heartbeat and gap: {seen:?}");
 }
 
 #[test]

@@ -97,6 +97,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         &[
             "audit",
             "clock",
+            "egress_policy",
             "event",
             "journal",
             "locks",
@@ -170,6 +171,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "console",
             "conversation",
             "driver",
+            "egress",
             "egress_policy",
             "engine",
             "event",

@@ -2,14 +2,16 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::path::Path;
 use std::sync::Arc;
-use std::thread;
+use std::{fs, thread};
 
 use parking_lot::Mutex;
+use rustix::process::Signal;
 use serde_json::json;
 
 use crate::llm::Turn;
-use crate::world::{World, bash};
+use crate::world::{Seen, World, bash};
 
 /// A server on an address of this host that is not loopback, which some tools never send to a proxy.
 struct Server {
@@ -87,8 +89,10 @@ say go env GOPROXY=$URL GONOSUMDB='*' GOFLAGS=-mod=mod go get b.example/c@v1.0.0
 fn the_tools_of_a_session_reach_what_is_listed_and_nothing_else() {
     let other = Server::start("other", None);
     let listed = Server::start("listed", Some(other.address));
-    let world = World::with(|options| {
+    let mut world = World::with(|options| {
+        let audit = options.dir.path().join("data/audit.log");
         options
+            .env("AUDIT_FILE", audit.to_str().unwrap())
             .env("EGRESS", "list")
             .env("EGRESS_ALLOW", &listed.address.to_string())
     });
@@ -156,6 +160,7 @@ fn the_tools_of_a_session_reach_what_is_listed_and_nothing_else() {
     );
     assert!(!said.contains("SIDECAR_E"), "{said}");
 
+    told(&world, &seen, refused);
     webfetch(&world, wanted, refused);
     narrower(&world, wanted, refused);
     assert_eq!(other.heads(), "", "nobody reached what is not listed");
@@ -165,6 +170,97 @@ fn the_tools_of_a_session_reach_what_is_listed_and_nothing_else() {
         let (_, count) = metrics.split_once(&line).unwrap();
         assert!(!count.starts_with("0\n"), "{outcome}");
     }
+    // Last: it restarts the sidecar, and with it what was counted.
+    changed(&mut world, wanted);
+}
+
+/// What was refused stands in the stream, of each host once and not once for each of the tools, and in the audit log.
+fn told(world: &World, seen: &Seen, refused: SocketAddr) {
+    let denied: Vec<_> = seen.of("egress").collect();
+    let count: u64 = denied
+        .iter()
+        .map(|data| data["count"].as_u64().unwrap())
+        .sum();
+    for data in &denied {
+        assert_eq!(data["decision"], "denied", "{data}");
+        assert_eq!(data["host"], refused.ip().to_string(), "{data}");
+        assert_eq!(data["port"], refused.port(), "{data}");
+        assert_eq!(data["reason"], "not_listed", "{data}");
+    }
+    assert!(count >= 8, "one for each tool: {denied:?}");
+    assert!((denied.len() as u64) < count, "{denied:?}");
+    let audit = fs::read_to_string(world.data_dir().join("audit.log")).unwrap();
+    let lines = audit.lines().filter(|line| {
+        line.contains("\"egress.denied\"")
+            && line.contains(&format!("\"host\":\"{refused}\""))
+            && line.contains("\"session.id\":\"refused\"")
+            && line.contains("\"reason\":\"not_listed\"")
+    });
+    assert_eq!(lines.count() as u64, count, "{audit}");
+}
+
+/// The list of a session that runs is changed, and holds for the next turn and after a restart too.
+fn changed(world: &mut World, wanted: SocketAddr) {
+    let wait = "until [ -e go ]; do sleep 0.02; done";
+    let ask = format!("curl -sS http://{wanted}/x");
+    world.script(
+        "changed",
+        [
+            Turn::new().tool("bash", bash(&format!("{ask}; touch asked; {wait}; {ask}"))),
+            Turn::new().text("Done."),
+            Turn::new().tool("bash", bash(&ask)),
+            Turn::new().text("Done."),
+        ],
+    );
+    world.create_with("changed", |_| ());
+    world.until("asking", |_| Path::new(&world.file("asked")).exists());
+    let path = "/sessions/changed/egress";
+    let before = world.sidecar.get(path).json();
+    let list = json!([wanted.to_string()]);
+    assert_eq!(
+        before,
+        json!({ "egress": "list", "egress_allow": list, "sidecar": { "egress": "list", "egress_allow": list } })
+    );
+    let put = |body: &str| world.sidecar.send("PUT", path, body);
+    for (body, sentence) in [
+        ("{}", "egress: is missing"),
+        (r#"{"egress":"open"}"#, "egress: \"open\" is wider"),
+        (
+            r#"{"egress_allow":["*"]}"#,
+            "egress_allow: \"*\" is not within",
+        ),
+        (r#"{"egress":"ask"}"#, "egress: "),
+    ] {
+        let answer = put(body);
+        assert_eq!(answer.status, 400, "{body}: {answer:?}");
+        assert!(answer.error().starts_with(sentence), "{body}: {answer:?}");
+    }
+    let answer = put(r#"{"egress":"none"}"#);
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let narrow = answer.json();
+    assert_eq!(
+        (&narrow["egress"], &narrow["egress_allow"]),
+        (&json!("none"), &json!([]))
+    );
+    fs::write(world.file("go"), "").unwrap();
+    let said = world.follow("changed").text("tool");
+    assert!(said.starts_with("listed"), "{said}");
+    assert!(said.contains("this session may reach no host"), "{said}");
+    world.sidecar.signal(Signal::TERM);
+    world.sidecar.restart();
+    world.until("ready", |sidecar| sidecar.get("/ready").status == 200);
+    assert_eq!(world.sidecar.get(path).json(), narrow);
+    let mut again = world.body("changed");
+    again.as_object_mut().unwrap().remove("session_id");
+    let answer = world.post("/sessions/changed/prompt", &again.to_string());
+    assert_eq!(answer.status, 202, "{answer:?}");
+    let said = world.stream("changed", "").rest();
+    let said = format!("{said:?}");
+    assert_eq!(
+        said.matches("this session may reach no host").count(),
+        4,
+        "{said}"
+    );
 }
 
 /// A session that is narrower than the instance, and one that would be wider.

@@ -13,8 +13,8 @@ use utoipa::{PartialSchema, ToSchema};
 
 use crate::clock::Timestamp;
 use crate::event::{
-    Agent, Complete, Failure, Output, Permission, PromptNote, Question, Status, Todo, ToolCall,
-    ToolResult,
+    Agent, Complete, Egress, Failure, Output, Permission, PromptNote, Question, Status, Todo,
+    ToolCall, ToolResult,
 };
 use crate::session::log::GapReason;
 
@@ -29,6 +29,7 @@ type PermissionData = Data<Permission>;
 type QuestionData = Data<Question>;
 type TodoData = Data<Todo>;
 type PromptData = Data<PromptNote>;
+type EgressData = Data<Egress>;
 
 /// One property for each type of event: what its `data:` line holds.
 #[derive(ToSchema)]
@@ -43,6 +44,7 @@ pub(super) struct Events {
     question: QuestionData,
     todo: TodoData,
     prompt: PromptData,
+    egress: EgressData,
     heartbeat: HeartbeatEvent,
     gap: GapEvent,
 }

@@ -74,7 +74,7 @@ pub(super) async fn check(
     let system_prompt = system_prompt(parsed.system_prompt, rules.max_prompt)?;
     let mut model_config = parsed.model_config;
     let tools = model_config.tools()?;
-    let policy = model_config.policy(&state.egress)?;
+    let policy = model_config.policy(&state.egress.policy)?;
     let model = model_config.model(rules.demo)?;
     Ok(Request {
         id,

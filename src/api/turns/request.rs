@@ -155,7 +155,7 @@ pub(super) fn model(
             ToolsGiven(None),
         ));
     };
-    let (tools, policy) = (config.tools()?, config.policy(&state.egress)?);
+    let (tools, policy) = (config.tools()?, config.policy(&state.egress.policy)?);
     Ok((config.change(state.rules.demo)?, policy, ToolsGiven(tools)))
 }
 

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::ask_calls::{AskCalls, next_deadline, next_sent};
+use super::egress;
 use super::state::Actor;
 use crate::driver::context::{Context, workspace_problem};
 use crate::driver::end_reasons;
@@ -100,6 +101,7 @@ impl Actor {
                 () = next_deadline(&self.asks.deadlines) => self.on_ask_deadline(),
                 // The turn's time does not pass while a person is waited for.
                 () = tokio::time::sleep_until(stop_by), if stopping || !self.asks.is_waiting() => self.on_deadline(),
+                decisions = egress::decided(self.turn.egress.as_ref()) => { self.add_egress(decisions); None }
                 Ok(()) = self.counts_rx.changed() => { self.note_counts(); None }
                 problem = workspace_problem(&mut workspace_rx, Checked::lost), if !stopping => self.stop(end_reasons::workspace_lost(problem)),
                 Ok(()) = health_rx.changed() => { self.note_health(&health_rx.borrow_and_update().clone()); None }

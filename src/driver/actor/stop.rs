@@ -62,7 +62,7 @@ impl Actor {
         self.show_usage();
         // Held until the agent was aborted. A call that is cut before looks like a lost connection: OpenCode
         // begins another try, and may then ignore the abort.
-        self.turn.egress = None;
+        self.end_egress();
         let grant = self.turn.grant.take();
         self.asked = 0;
         let (prompting, steering) = (self.recovery.take(), self.steer_call.take());
@@ -102,7 +102,7 @@ impl Actor {
         self.show_usage();
         // Before the terminal event can be seen: then no key is in use any more.
         self.turn.grant = None;
-        self.turn.egress = None;
+        self.end_egress();
         (self.end_check, self.recovery, self.steer_call) = (None, None, None);
         // One that was not handed over is the next turn. This comes before the terminal event.
         self.steers.end();

@@ -73,6 +73,7 @@ fn what(event: &Event) -> String {
             "{} items",
             event.data["items"].as_array().map_or(0, Vec::len)
         ),
+        "egress" => format!("{} {}", text("decision"), text("host")),
         "gap" => format!("{}: {} missed", text("reason"), event.data["missed"]),
         _ => text("state"),
     };
