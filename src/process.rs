@@ -244,12 +244,16 @@ mod tests {
 
     #[test]
     fn a_child_counts_and_leaves_its_time_behind() {
-        let script = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; read line";
+        let script = "echo; i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; read line";
         let mut child = std::process::Command::new("sh")
             .args(["-c", script])
             .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
             .spawn()
             .unwrap();
+        // Before it has said something it may have next to no memory.
+        let mut said = [0];
+        std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut said).unwrap();
         let running = Offspring::now();
         assert!(running.processes >= 1 && running.resident_bytes > 100_000);
         let me = i32::try_from(std::process::id()).unwrap();
