@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::prompt::Prompt;
 use super::prompt_row;
-use super::record::{PUBLISH_WAIT, Session};
+use super::record::Session;
 use super::unsent::Unsent;
 use crate::journal::PromptRow;
 
@@ -63,6 +63,6 @@ impl Beginning {
             Some(taken) => log.record_beginning(self.session.row_as_begun(), taken.clone()),
             None => log.record(self.session.row_as_begun(), true),
         }
-        drop(tokio::time::timeout(PUBLISH_WAIT, log.written()).await);
+        self.session.noted().await;
     }
 }

@@ -105,17 +105,11 @@ pub(super) fn taken(id: &str, turn: u32, request: &Request, from: u64, steered: 
 /// A prompt that is about to be handed to the agent, with its words until the end of its turn: nobody knows until then whether
 /// the agent has them. `taken` is what its row is after that.
 pub(super) fn begun(taken: &PromptRow, prompt: &Prompt, system_prompt: Option<&str>) -> PromptRow {
-    let details = Details {
-        begun_at: Some(Timestamp::now().as_millis()),
-        prompt: Some(prompt.clone()),
-        system_prompt: system_prompt.map(str::to_owned),
-        ..Details::parse(&taken.details)
-    };
-    PromptRow {
-        waits: true,
-        details: json(&details),
-        ..taken.clone()
-    }
+    changed(taken, true, |details| {
+        details.begun_at = Some(Timestamp::now().as_millis());
+        details.prompt = Some(prompt.clone());
+        details.system_prompt = system_prompt.map(str::to_owned);
+    })
 }
 
 /// What the agent may not have of the prompt of a turn that has ended.
@@ -131,18 +125,12 @@ pub(super) fn unsent(row: &PromptRow, handed_over: &HandedOver) -> Option<Unsent
 
 /// A prompt whose words are not needed any more.
 pub(super) fn without_words(row: &PromptRow) -> PromptRow {
-    let details = Details {
-        begun_at: None,
-        message_id: None,
-        prompt: None,
-        system_prompt: None,
-        ..Details::parse(&row.details)
-    };
-    PromptRow {
-        waits: false,
-        details: json(&details),
-        ..row.clone()
-    }
+    changed(row, false, |details| {
+        details.begun_at = None;
+        details.message_id = None;
+        details.prompt = None;
+        details.system_prompt = None;
+    })
 }
 
 /// A prompt that was taken out of the queue.
@@ -166,14 +154,19 @@ pub(super) fn forgotten(row: &PromptRow) -> PromptRow {
 
 /// A prompt that is being given to the agent of the running turn as this message. `taken` is what its row is after that.
 pub(super) fn steering(taken: &PromptRow, message_id: &str) -> PromptRow {
-    let details = Details {
-        message_id: Some(message_id.to_owned()),
-        ..Details::parse(&taken.details)
-    };
+    changed(taken, true, |details| {
+        details.message_id = Some(message_id.to_owned());
+    })
+}
+
+/// The row with some of its details changed.
+fn changed(row: &PromptRow, waits: bool, change: impl FnOnce(&mut Details)) -> PromptRow {
+    let mut details = Details::parse(&row.details);
+    change(&mut details);
     PromptRow {
-        waits: true,
+        waits,
         details: json(&details),
-        ..taken.clone()
+        ..row.clone()
     }
 }
 

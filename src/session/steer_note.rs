@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::accepted::AcceptedPrompt;
 use super::log::Addition;
 use super::prompt_row;
-use super::record::{PUBLISH_WAIT, Session};
+use super::record::Session;
 use super::steer::SteerRecord;
 use super::turn::InterruptedSteer;
 use crate::clock::Timestamp;
@@ -25,7 +25,7 @@ impl Session {
             prompt: Some(prompt_row::steering(&record.row, message_id)),
             ..Addition::default()
         });
-        drop(tokio::time::timeout(PUBLISH_WAIT, self.log.written()).await);
+        self.noted().await;
     }
 
     /// Notes in the log, and on disk for whoever sends it again, that a prompt is part of the running turn.
@@ -59,6 +59,7 @@ impl Session {
     }
 
     /// What a row says of a prompt that was being given to the agent of the turn that was interrupted; nothing if it is another.
+    /// From here on whoever sends it again is told to wait.
     pub(super) fn interrupted_steer(&self, row: &PromptRow) -> Option<InterruptedSteer> {
         let (message_id, prompt) = prompt_row::interrupted_steer(row)?;
         self.accepted

@@ -244,7 +244,10 @@ impl TurnHandle {
         let has_next = scheduler.has_next(&self.session);
         self.session.log.add(Addition {
             row: Some(self.session.row()),
-            prompt: self.prompt.clone().filter(|_| !self.keeps_words(event)),
+            prompt: self
+                .prompt
+                .clone()
+                .filter(|_| !self.leaves_words_on_disk(event)),
             ends: !has_next,
             last_of: Some(&self.span),
             ..self.addition(event)
@@ -265,7 +268,7 @@ impl TurnHandle {
     }
 
     /// Whether the turn can be gone on with, and the agent may not have its prompt. Then what is on disk of that stays.
-    fn keeps_words(&self, end: &Event) -> bool {
+    fn leaves_words_on_disk(&self, end: &Event) -> bool {
         let Body::Error(failure) = &end.body else {
             return false;
         };
